@@ -1,0 +1,101 @@
+"""Time as an argument. Nothing else in this project reads a clock or sleeps.
+
+`SystemClock` is real time; `VirtualClock` moves only when a test says so, and runs every sleeper that has become due, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime:
+        """The current instant, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; for durations."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; zero or less yields once."""
+
+
+class SystemClock:
+    """Real time."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(seconds, 0.0))
+
+
+class VirtualClock:
+    """Time that moves only by `advance`; sleepers wake in the order of their deadlines."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._start = start or datetime(2026, 1, 1, tzinfo=UTC)
+        self._elapsed_s = 0.0
+        self._sequence = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._start.timestamp() + self._elapsed_s, UTC)
+
+    def monotonic(self) -> float:
+        return self._elapsed_s
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._elapsed_s + seconds, next(self._sequence), future))
+        await future
+
+    async def advance(self, seconds: float) -> None:
+        """Move time forward, waking sleepers one deadline at a time and letting woken tasks run between."""
+        target = self._elapsed_s + seconds
+        await settle()
+        while self._sleepers and self._sleepers[0][0] <= target:
+            due, _, future = heapq.heappop(self._sleepers)
+            self._elapsed_s = max(self._elapsed_s, due)
+            if not future.done():
+                future.set_result(None)
+                await settle()
+        self._elapsed_s = target
+        await settle()
+
+
+async def settle(rounds: int = 50) -> None:
+    """Let every task that can run, run: for tests under virtual time."""
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+
+
+def rfc3339(instant: datetime) -> str:
+    """Seconds precision, as `metav1.Time` prints it.
+
+    >>> rfc3339(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    '2026-01-02T03:04:05Z'
+    """
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rfc3339_micro(instant: datetime) -> str:
+    """Microsecond precision, as `metav1.MicroTime` prints it (leases, events)."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """An RFC 3339 instant, any fraction length that Python reads. Raises ValueError."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)

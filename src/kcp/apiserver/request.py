@@ -1,0 +1,84 @@
+"""A request and a response as the filters and handlers see them, independent of ASGI.
+
+`asgi.App` makes a Request, the filters add to it (info, user), a handler answers with a Response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from urllib.parse import parse_qsl
+
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName
+from kcp.registry.backend import UserInfo
+
+ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
+
+
+@dataclass(slots=True)
+class RequestInfo:
+    """What a URL and method ask for. Source: k8s.io/apiserver/pkg/endpoints/request/requestinfo.go."""
+
+    path: str
+    """The path without any `/clusters/<path>` prefix."""
+    verb: str
+    """get, list, watch, create, update, patch, delete, deletecollection; for other paths the lower-case HTTP method."""
+    cluster_path: str = ""
+    """As written in the URL: a path, a name, `*`, or "" where there was no /clusters prefix."""
+    cluster: ClusterName = ClusterName("")
+    """What `cluster_path` resolves to."""
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    """May carry an identity, `deployments:<hash>`, in wildcard reads."""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    @property
+    def gvr(self) -> GVR:
+        return GVR(self.group, self.version, self.resource)
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    method: str
+    path: str
+    """Decoded path as received."""
+    query_string: str
+    headers: Mapping[str, str]
+    """Lower-case names; a repeated header keeps its last value."""
+    read_body: Callable[[], Awaitable[bytes]]
+    """The whole body, decompressed; raises RequestEntityTooLarge above the limit. May be awaited once."""
+    peer_subject: Mapping[str, tuple[str, ...]] | None = None
+    """Subject of a verified client certificate: {"CN": (…,), "O": (…, …)}; None without one."""
+    info: RequestInfo = field(default_factory=lambda: RequestInfo("", ""))
+    user: UserInfo = ANONYMOUS
+    warnings: list[str] = field(default_factory=list)
+    """Texts for `Warning: 299` response headers; any step may add one."""
+    _query: dict[str, str] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Query parameters, the last value of each."""
+        if self._query is None:
+            self._query = dict(parse_qsl(self.query_string, keep_blank_values=True)) if self.query_string else {}
+        return self._query
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    stream: AsyncIterator[bytes] | None = None
+    """A body that arrives over time (watches); the server closes the iterator when the client goes away."""
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Filter: TypeAlias = Callable[[Handler], Handler]
+"""The whole request path is nested callables, built from one visible list in `server/compose.py`."""

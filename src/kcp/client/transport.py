@@ -1,0 +1,51 @@
+"""The one seam between a client and a server: a request with a body, or a stream of bytes.
+
+Implementations: `client.http.HttpTransport` (aiohttp, TLS, kubeconfig) and `client.inprocess.AsgiTransport` (calls an ASGI app directly).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class TransportError(Exception):
+    """The server could not be reached, or the connection broke; the request may or may not have been carried out.
+
+    `where` names the server, and the message says what to do about it where that is known.
+    """
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    status: int
+    headers: Mapping[str, str]
+    """Header names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    method: str
+    path: str
+    """Absolute path on the server, starting with `/`, already percent-encoded."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class Transport(Protocol):
+    """Sends requests; raises TransportError only, never a Status (that is `client.rest`'s work)."""
+
+    async def request(self, request: RawRequest) -> RawResponse: ...
+
+    def stream(self, request: RawRequest) -> AbstractAsyncContextManager[tuple[RawResponse, AsyncIterator[bytes]]]:
+        """Open a response whose body arrives over time. If the status is not 200, the body is filled and the iterator empty."""
+
+    async def close(self) -> None: ...

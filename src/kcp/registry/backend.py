@@ -1,0 +1,202 @@
+"""What a request handler needs of storage: objects of one resource, read and written with API semantics.
+
+`registry.generic.Registry` is the ordinary implementation over a Store and its watch cache. A virtual workspace supplies its own, which
+transforms what another backend answers. Errors are `apimachinery.errors.StatusError` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import orjson
+
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.registry.resource import Resource
+
+if TYPE_CHECKING:
+    from kcp.apimachinery.selectors import FieldSelector, LabelSelector
+
+Verb: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which objects a call is about: one object if `name` is set, else a namespace, a cluster or (reads only) all clusters."""
+
+    resource: Resource
+    cluster: ClusterName
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    """"" or "status", "scale", …"""
+
+    @property
+    def key(self) -> ObjectKey:
+        return ObjectKey(self.cluster, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One stored object as it is served: encoded once, shared by every reader."""
+
+    key: ObjectKey
+    revision: int
+    raw: bytes
+    """JSON of the object in its storage version, `metadata.resourceVersion` filled in."""
+    labels: Mapping[str, str]
+
+    def decode(self) -> JSONObject:
+        """A fresh object, the caller's to change."""
+        obj: JSONObject = orjson.loads(self.raw)
+        return obj
+
+
+class WatchEvent:
+    """One event of a watch, its wire frame encoded at most once for all watchers that get it."""
+
+    __slots__ = ("_frame", "item", "revision", "type")
+
+    def __init__(self, type_: EventType, item: Item | None, revision: int, frame: bytes | None = None) -> None:
+        self.type = type_
+        self.item = item
+        """The object; for DELETED its last state with the revision of the deletion. None for ERROR and BOOKMARK, which carry a frame."""
+        self.revision = revision
+        self._frame = frame
+
+    @property
+    def frame(self) -> bytes:
+        """`{"type":…,"object":…}` and a newline."""
+        if self._frame is None:
+            assert self.item is not None, "an event without an object carries its frame"
+            self._frame = b'{"type":"' + self.type.encode() + b'","object":' + self.item.raw + b"}\n"
+        return self._frame
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    labels: LabelSelector | None = None
+    fields: FieldSelector | None = None
+    limit: int = 0
+    continue_token: str = ""
+    resource_version: str = ""
+    resource_version_match: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListResult:
+    items: Sequence[Item]
+    revision: int
+    continue_token: str = ""
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchQuery:
+    labels: LabelSelector | None = None
+    fields: FieldSelector | None = None
+    resource_version: str = ""
+    bookmarks: bool = False
+    send_initial_events: bool = False
+    timeout_s: float = 0.0
+    """0: the server's choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """One write on its way through admission."""
+
+    verb: Verb
+    scope: Scope
+    user: UserInfo
+    new: JSONObject | None
+    """The object as it would be stored; None for DELETE. A mutating step returns a changed one."""
+    old: JSONObject | None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """Who asks. Source: k8s.io/apiserver/pkg/authentication/user."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Admission(Protocol):
+    """The admission chain; called again, with a fresh `old`, when the object moved under a write."""
+
+    async def mutate(self, attributes: Attributes) -> JSONObject | None:
+        """The object to store (None for DELETE). Raises StatusError to refuse."""
+
+    async def validate(self, attributes: Attributes) -> None:
+        """The last check before the store. Raises StatusError to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What create, update, patch and apply have in common."""
+
+    user: UserInfo
+    field_manager: str = "unknown"
+    operation: Literal["Update", "Apply"] = "Update"
+    """`Apply`: the mutate function has done server-side apply and its managedFields already."""
+    dry_run: bool = False
+    field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
+    uid: str = ""
+    """Precondition; "" for none."""
+    resource_version: str = ""
+    """Precondition; "" for none. For update the object's own metadata.resourceVersion counts too."""
+    create_if_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    user: UserInfo
+    propagation: Literal["", "Background", "Foreground", "Orphan"] = ""
+    grace_period_s: int | None = None
+    uid: str = ""
+    resource_version: str = ""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    item: Item
+    created: bool
+    warnings: tuple[str, ...] = ()
+    """Texts for `Warning` headers, such as unknown fields under fieldValidation=Warn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    item: Item
+    """The last state if `gone`, else the object that now waits for its finalizers."""
+    gone: bool
+
+
+Mutate: TypeAlias = Callable[[JSONObject | None], JSONObject | Awaitable[JSONObject]]
+"""From the current object (None if absent) to the wanted one. Called again when the object moved; must not keep state."""
+
+
+class Backend(Protocol):
+    """Objects of resources; every method raises StatusError only."""
+
+    async def get(self, scope: Scope, *, resource_version: str = "") -> Item: ...
+
+    async def list(self, scope: Scope, query: ListQuery) -> ListResult: ...
+
+    def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]: ...
+
+    async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written: ...
+
+    async def update(self, scope: Scope, mutate: Mutate, options: WriteOptions) -> Written: ...
+
+    async def delete(self, scope: Scope, options: DeleteOptions) -> Deleted: ...
+
+    async def delete_collection(self, scope: Scope, query: ListQuery, options: DeleteOptions) -> ListResult: ...

@@ -1,0 +1,108 @@
+"""What the server knows about one served API resource, and the interface of who knows it (`Catalog`).
+
+One `Resource` is shared by every workspace that serves the same schema: nothing here is per workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from kcp.apimachinery.gvk import GVK, GVR, GroupResource
+from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
+
+if TYPE_CHECKING:
+    from kcp.apimachinery.schema.structural import Schema
+    from kcp.apimachinery.table import Column
+    from kcp.registry.strategy import Strategy
+
+
+class Origin(StrEnum):
+    """Where a resource comes from; also the order in which names are looked up in a workspace."""
+
+    BUILTIN = "builtin"
+    SYSTEM = "system"
+    """A kind of our own that every workspace has without a binding, such as LogicalCluster or APIBinding."""
+    BOUND = "bound"
+    CRD = "crd"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """JSON paths of the scale subresource, each as CRDs write it: `.spec.replicas`."""
+
+    spec_replicas_path: str = ".spec.replicas"
+    status_replicas_path: str = ".status.replicas"
+    label_selector_path: str = ""
+
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Resource:
+    """One resource at one served version."""
+
+    gvr: GVR
+    kind: str
+    list_kind: str = ""
+    """Defaults to `<kind>List`."""
+    singular: str = ""
+    namespaced: bool
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    origin: Origin = Origin.BUILTIN
+    storage_prefix: bytes
+    """See `storage.keyspace.resource_prefix`; two versions of one resource share it."""
+    storage_version: str = ""
+    """Version objects are stored in; "" means the one of `gvr`."""
+    identity: str = ""
+    """Identity hash of the APIExport a bound resource comes from."""
+    schema_source: Callable[[], Schema | None] = lambda: None
+    """Compiles on first use and caches; None: no schema, everything is kept."""
+    openapi_source: Callable[[], JSONObject] = dict
+    """The raw OpenAPI v3 schema of the kind (may be large): for publishing only."""
+    strategy: Strategy
+    has_status: bool = False
+    scale: Scale | None = None
+    columns: tuple[Column, ...] = ()
+    """Printer columns; empty: NAME and AGE."""
+    storage_hash: str = ""
+    deprecation_warning: str = ""
+    selectable_fields: tuple[str, ...] = ()
+    """Field paths usable in field selectors beside metadata.name and metadata.namespace, such as `spec.nodeName`."""
+    subresources: frozenset[str] = field(default_factory=frozenset)
+    """Names of further subresources with handlers of their own, such as `token`, `binding`, `finalize`."""
+
+    @property
+    def group_resource(self) -> GroupResource:
+        return self.gvr.group_resource
+
+    @property
+    def gvk(self) -> GVK:
+        return GVK(self.gvr.group, self.gvr.version, self.kind)
+
+    @property
+    def schema(self) -> Schema | None:
+        return self.schema_source()
+
+
+class Catalog(Protocol):
+    """Who serves which resource, in which logical cluster. Lookups are synchronous and cheap: they are on every request's path."""
+
+    def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
+        """The resource served under this name, or None (404).
+
+        For the wildcard cluster, `gvr.resource` may carry an identity, `deployments:<identity hash>`; a resource of a `kcp.io` group
+        needs none, because only one export may own it.
+        """
+
+    def resources(self, cluster: ClusterName) -> Iterable[Resource]:
+        """Everything served in this cluster, each served version, in a stable order: for discovery and OpenAPI."""
+
+    def version(self, cluster: ClusterName) -> str:
+        """A token that changes when the set of served resources of this cluster changes: for ETags and caches."""

@@ -1,0 +1,61 @@
+"""The one place that formats and splits storage keys.
+
+    /registry/<group|core>/<resource>/-/<cluster>/<name>                     built in, cluster-scoped
+    /registry/<group|core>/<resource>/-/<cluster>/<namespace>/<name>         built in, namespaced
+    /registry/<group|core>/<resource>/<identity>/<cluster>/…                 bound from an APIExport
+    /registry/<group|core>/<resource>/customresources/<cluster>/…            of local CRDs
+
+A resource's *prefix* is everything before `<cluster>/`, with its closing slash: always four segments, so that any key tells its prefix.
+Source: kcp's etcd layout, which leaves the third segment out for built-in resources.
+"""
+
+from __future__ import annotations
+
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
+
+ROOT_PREFIX = b"/registry/"
+
+
+def resource_prefix(resource: GroupResource, *, source: str = "") -> bytes:
+    """Prefix of all objects of a resource.
+
+    Args: source: "" for built-in resources, "customresources" for local CRDs, the identity hash for bound ones.
+
+    >>> resource_prefix(GroupResource("apps", "deployments"))
+    b'/registry/apps/deployments/-/'
+    """
+    return f"/registry/{resource.group or 'core'}/{resource.resource}/{source or '-'}/".encode()
+
+
+def object_key(prefix: bytes, key: ObjectKey) -> bytes:
+    if key.namespace:
+        return prefix + f"{key.cluster}/{key.namespace}/{key.name}".encode()
+    return prefix + f"{key.cluster}/{key.name}".encode()
+
+
+def scope_prefix(prefix: bytes, cluster: ClusterName, namespace: str = "") -> bytes:
+    """Prefix of one cluster, or of one namespace in it; the wildcard cluster gives the resource prefix itself."""
+    if cluster == WILDCARD:
+        return prefix
+    return prefix + (f"{cluster}/{namespace}/" if namespace else f"{cluster}/").encode()
+
+
+def parse_key(prefix: bytes, key: bytes) -> ObjectKey:
+    """Inverse of `object_key`. Raises ValueError for a key that is not of this prefix."""
+    if not key.startswith(prefix):
+        raise ValueError(f"{key!r} is not under {prefix!r}")
+    parts = key[len(prefix) :].decode().split("/")
+    if len(parts) == 2:
+        return ObjectKey(ClusterName(parts[0]), "", parts[1])
+    if len(parts) == 3:
+        return ObjectKey(ClusterName(parts[0]), parts[1], parts[2])
+    raise ValueError(f"{key!r} has {len(parts)} parts under {prefix!r}")
+
+
+def prefix_of(key: bytes) -> bytes:
+    """The resource prefix of a full key: its first four segments."""
+    end = 0
+    for _ in range(5):
+        end = key.index(b"/", end) + 1
+    return key[:end]
