@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NewType, Protocol
 
 Revision = NewType("Revision", int)
-"""Greater than every revision given out before. 0 means "none" or "latest", by context."""
+"""Greater than every revision given out before. 0 means "none" or "latest", by context; an empty store is at 1, as in etcd."""
 
 
 class StoreError(Exception):
@@ -87,7 +87,7 @@ class Event:
     key: bytes
     value: bytes | None
     prev_value: bytes | None
-    """The value before this write; None for a creation."""
+    """The value before this write; None for a creation. Where the watch asked for no previous values, b"" stands for any."""
     revision: Revision
 
     @property
@@ -97,6 +97,15 @@ class Event:
     @property
     def is_delete(self) -> bool:
         return self.value is None
+
+    @property
+    def is_progress(self) -> bool:
+        """No write: everything up to `revision` has been delivered. Sent by stores whose revision moves without events of ours."""
+        return not self.key
+
+    @classmethod
+    def progress(cls, revision: Revision) -> Event:
+        return cls(b"", None, None, revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +150,10 @@ class Store(Protocol):
         Raises: Compacted, FutureRevision.
         """
 
-    def watch(self, prefix: bytes, after: Revision) -> AsyncIterator[Sequence[Event]]:
+    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncIterator[Sequence[Event]]:
         """Batches of events under `prefix` with revision > `after`: in order, each once, until the iterator is closed.
 
+        Args: prev_values: False spares the store reading what each write replaced; see `Event.prev_value`.
         Raises (from iteration): Compacted if `after` is below the compaction mark; SlowConsumer after 10,000 undelivered events
         (never a silent gap); StoreClosed.
         """
@@ -155,7 +165,10 @@ class Store(Protocol):
         """The same where the store can know it without asking anybody (embedded stores); else None."""
 
     async def compact(self, revision: Revision) -> None:
-        """Forget versions superseded at or before `revision`; lists and watches below it answer Compacted."""
+        """Forget versions superseded at or before `revision`; lists and watches below it answer Compacted.
+
+        Raises: FutureRevision. A revision that is compacted already is no error.
+        """
 
     async def close(self) -> None:
         """Finish acknowledged work and release everything. Idempotent."""
