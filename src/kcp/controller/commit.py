@@ -1,0 +1,64 @@
+"""`commit`: write the difference between what was read and what is wanted, and only that.
+
+Before: reconcilers, as their last step. After: `client.rest.ResourceClient.patch`.
+Source: kcp pkg/reconciler/committer/committer.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.patch import merge_patch
+from kcp.client.rest import ResourceClient
+
+_WRITABLE_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
+async def commit(resource: ResourceClient, old: JSONObject, new: JSONObject, *, field_manager: str = "") -> JSONObject:
+    """Make the object that was read as `old` into `new`, by one merge patch; without difference nothing is sent.
+
+    The patch carries uid and resourceVersion of `old`, so that it fails with Conflict if the object moved, and never touches another
+    object of the same name. Status and the rest are different endpoints: a change of both is two commits, first one, then the other.
+
+    Returns: the object as the server has it now (`old` if nothing was to do).
+    Raises: ValueError for a change of both; Conflict, NotFound and the other StatusErrors.
+    """
+    main, status = difference(old, new)
+    if main and status:
+        raise ValueError(
+            f"{meta.gvk(old)} {meta.key(old)}: spec or metadata, and status, changed together; commit them one after the other"
+        )
+    if not main and not status:
+        return old
+    patch: JSONObject = {**main} if main else {"status": status["status"]}
+    patch["metadata"] = {**main.get("metadata", {}), "uid": meta.uid(old), "resourceVersion": meta.resource_version(old)}
+    return await resource.patch(
+        meta.name(old), patch, namespace=meta.namespace(old), subresource="status" if status else "", field_manager=field_manager
+    )
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[JSONObject, JSONObject]:
+    """Merge patches for the main endpoint and for the status endpoint, each empty if nothing differs there."""
+    return _diff(_main(old), _main(new)), _diff(_status(old), _status(new))
+
+
+def _main(obj: Mapping[str, Any]) -> JSONObject:
+    """What a client may write at the main endpoint."""
+    body = {name: value for name, value in obj.items() if name not in ("metadata", "status", "apiVersion", "kind")}
+    held = meta.metadata(obj)
+    body["metadata"] = {name: held[name] for name in _WRITABLE_METADATA if held.get(name)}
+    return body
+
+
+def _status(obj: Mapping[str, Any]) -> JSONObject:
+    return {"status": obj["status"]} if obj.get("status") is not None else {}
+
+
+def _diff(old: JSONObject, new: JSONObject) -> JSONObject:
+    if old == new:
+        return {}
+    patch: JSONObject = merge_patch.diff(old, new)
+    return patch

@@ -1,0 +1,179 @@
+"""`Controller`: a queue of keys, workers, and one function that makes the world right for a key.
+
+Before: compositions start it (`run`), informers feed it. After: the reconcile function. See docs/controllers.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.errors import Conflict
+from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.transport import TransportError
+from kcp.controller.informer import Informer
+from kcp.controller.ratelimit import RateLimiter
+from kcp.controller.workqueue import ShutDown, WorkQueue
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    K = TypeVar("K", bound=Hashable, default=ObjectKey)
+else:
+    from typing import TypeVar
+
+    K = TypeVar("K", bound=Hashable)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The key is done for now."""
+
+    requeue_after_s: float | None = None
+    """Look again after this time, even if nothing happens."""
+
+
+class TerminalError(Exception):
+    """Trying again does not help until something changes: logged and counted, not retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one reconcile; for metrics."""
+
+    controller: str
+    key: object
+    result: Literal["success", "requeue_after", "error", "terminal"]
+    duration_s: float
+    failures: int
+    """Failures of this key in a row, this one included."""
+
+
+MapFunction: TypeAlias = Callable[[ObjectKey, JSONObject | None, JSONObject | None], Iterable[K]]
+"""From a change `(key, old, new)` of any object to the keys to look at."""
+
+
+class Controller(Generic[K]):
+    """Runs `reconcile(key)` for every key that something happened to, never twice at once for one key.
+
+    `reconcile` is level-based: it looks at what is, not at what happened, and may be called at any time. It returns a Result, or raises:
+    TerminalError is not retried; anything else is retried with the queue's back-off (5 ms doubling to 1,000 s). A conflict is retried
+    as quietly as it is normal.
+
+    Source: sigs.k8s.io/controller-runtime/pkg/internal/controller/controller.go.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reconcile: Callable[[K], Awaitable[Result]],
+        *,
+        clock: Clock,
+        workers: int = 4,
+        rate_limiter: RateLimiter | None = None,
+        observe: Callable[[Outcome], None] | None = None,
+    ) -> None:
+        """Args: observe: called after every reconcile, for metrics."""
+        self.name = name
+        self._reconcile = reconcile
+        self._clock = clock
+        self._workers = workers
+        self._observe = observe
+        self._queue: WorkQueue[K] = WorkQueue(clock=clock, rate_limiter=rate_limiter)
+        self._informers: list[Informer] = []
+        self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._counts = {"success": 0, "requeue_after": 0, "error": 0, "terminal": 0}
+
+    def watch(self, informer: Informer, map: MapFunction[K] | None = None) -> None:  # noqa: A002 - the word for it
+        """Look at the keys that `map` names for each change of an object of `informer`; without it, at the object's own key."""
+
+        def own_key(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[K]:  # noqa: ARG001
+            return (cast("K", key),)
+
+        name_keys = map or own_key
+
+        def enqueue(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+            for target in name_keys(key, old, new):
+                self._queue.add(target)
+
+        informer.add_handler(enqueue)
+        self._informers.append(informer)
+
+    def add_background(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `run()` beside the workers, for as long as the controller runs."""
+        self._background.append(run)
+
+    def enqueue(self, key: K) -> None:
+        self._queue.add(key)
+
+    def enqueue_after(self, key: K, delay_s: float) -> None:
+        self._queue.add_after(key, delay_s)
+
+    async def run(self) -> None:
+        """Wait for the watched informers, then work until cancelled. The informers are run by whoever made them."""
+        async with asyncio.TaskGroup() as group:
+            for run in self._background:
+                group.create_task(run(), name=f"{self.name} background")
+            for informer in self._informers:
+                await informer.wait_synced()
+            group.create_task(self._queue.run(), name=f"{self.name} delays")
+            for number in range(self._workers):
+                group.create_task(self._work(), name=f"{self.name} worker {number}")
+
+    async def wait_idle(self) -> None:
+        """Wait until no key is queued or worked on; keys that wait for a delay do not count."""
+        await self._queue.wait_idle()
+
+    def statistics(self) -> dict[str, int]:
+        return {**self._queue.statistics(), **self._counts}
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self._queue.get()
+            except ShutDown:
+                return
+            try:
+                await self._process(key)
+            finally:
+                self._queue.done(key)
+
+    async def _process(self, key: K) -> None:
+        started = self._clock.monotonic()
+        try:
+            result = await self._reconcile(key)
+        except TerminalError as error:
+            log.error("%s: %s: %s (not tried again until it changes)", self.name, key, error)
+            self._queue.forget(key)
+            self._count(key, "terminal", started)
+            return
+        except Exception as error:  # noqa: BLE001 - the worker loop is one of the four places
+            self._log_failure(key, error)
+            self._queue.add_rate_limited(key)
+            self._count(key, "error", started)
+            return
+        self._queue.forget(key)
+        if result.requeue_after_s is not None:
+            self._queue.add_after(key, result.requeue_after_s)
+        self._count(key, "requeue_after" if result.requeue_after_s is not None else "success", started)
+
+    def _log_failure(self, key: K, error: Exception) -> None:
+        """The first failure of a key in full, the following ones in a line; conflicts are part of normal work."""
+        if isinstance(error, Conflict):
+            log.debug("%s: %s: %s; trying again", self.name, key, error)
+        elif isinstance(error, TransportError) or self._queue.failures(key):
+            log.warning("%s: %s: %s: %s; trying again", self.name, key, type(error).__name__, error)
+        else:
+            log.error("%s: %s failed; trying again", self.name, key, exc_info=error)
+
+    def _count(self, key: K, result: Literal["success", "requeue_after", "error", "terminal"], started: float) -> None:
+        self._counts[result] += 1
+        if self._observe is not None:
+            self._observe(Outcome(self.name, key, result, self._clock.monotonic() - started, self._queue.failures(key)))

@@ -1,0 +1,163 @@
+"""`WorkQueue`: which keys to look at next.
+
+Before: informer handlers and timers add keys. After: the workers of `controller.Controller` take them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from kcp.aio.clock import Clock
+from kcp.controller.ratelimit import RateLimiter, default_rate_limiter
+
+K = TypeVar("K", bound=Hashable)
+
+
+class ShutDown(Exception):
+    """The queue is shut and empty; a worker may go home."""
+
+
+class _Stop:
+    """Stands in the queue behind its last key."""
+
+
+_STOP = _Stop()
+
+
+class WorkQueue(Generic[K]):
+    """Keys to work on, first come first served, with client-go's four promises:
+
+    1. A key added several times before it is taken is taken once.
+    2. A key is never with two workers at once.
+    3. A key added while it is being worked on is taken again after `done`.
+    4. After `shut_down` nothing new is accepted, and what is queued is still given out.
+
+    Delays (`add_after`, `add_rate_limited`) need `run`, on the given clock; of several delays of one key the earliest counts.
+    Source: k8s.io/client-go/util/workqueue/{queue,delaying_queue,rate_limiting_queue}.go.
+    """
+
+    def __init__(self, *, clock: Clock, rate_limiter: RateLimiter | None = None) -> None:
+        self._clock = clock
+        self._limiter = rate_limiter or default_rate_limiter(clock)
+        self._ready: asyncio.Queue[K | _Stop] = asyncio.Queue()  # bounded by the number of keys: each stands in it once
+        self._dirty: set[K] = set()
+        self._processing: set[K] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._shut = False
+        self._delayed: list[tuple[float, int, K]] = []
+        self._deadlines: dict[K, float] = {}
+        self._sequence = itertools.count()
+        self._changed = asyncio.Event()
+        self._sleeper: asyncio.Task[None] | None = None
+        self._counts = {"adds": 0, "retries": 0}
+
+    def add(self, key: K) -> None:
+        if self._shut or key in self._dirty:
+            return
+        self._counts["adds"] += 1
+        self._dirty.add(key)
+        self._idle.clear()
+        if key not in self._processing:
+            self._ready.put_nowait(key)
+
+    async def get(self) -> K:
+        """Wait for a key; call `done` when finished with it. Raises ShutDown."""
+        while True:
+            key = await self._ready.get()
+            if isinstance(key, _Stop):
+                self._ready.put_nowait(key)
+                if self._ready.qsize() == 1:
+                    raise ShutDown
+                continue
+            self._dirty.discard(key)
+            self._processing.add(key)
+            return key
+
+    def done(self, key: K) -> None:
+        """The worker is finished with `key`, well or not."""
+        self._processing.discard(key)
+        if key in self._dirty:
+            self._ready.put_nowait(key)
+        elif not self._dirty and not self._processing:
+            self._idle.set()
+
+    def add_after(self, key: K, delay_s: float) -> None:
+        """Add later. A delay of a key that already waits longer is shortened, never lengthened."""
+        if self._shut:
+            return
+        if delay_s <= 0:
+            self.add(key)
+            return
+        deadline = self._clock.monotonic() + delay_s
+        if self._deadlines.get(key, deadline + 1) <= deadline:
+            return
+        self._deadlines[key] = deadline
+        heapq.heappush(self._delayed, (deadline, next(self._sequence), key))
+        if self._delayed[0][0] == deadline:
+            self._changed.set()
+            if self._sleeper is not None:
+                self._sleeper.cancel()
+
+    def add_rate_limited(self, key: K) -> None:
+        """Add after the delay that the failures of this key earn."""
+        self._counts["retries"] += 1
+        self.add_after(key, self._limiter.when_s(key))
+
+    def forget(self, key: K) -> None:
+        """The key works: its next failure starts from the shortest delay."""
+        self._limiter.forget(key)
+
+    def failures(self, key: K) -> int:
+        return self._limiter.failures(key)
+
+    async def run(self) -> None:
+        """Move delayed keys into the queue when they are due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                wait_s = self._move_due()
+                if wait_s is None:
+                    await self._changed.wait()
+                    continue
+                self._sleeper = group.create_task(self._clock.sleep(wait_s), name="workqueue delay")
+                await asyncio.wait((self._sleeper,))
+                self._sleeper = None
+
+    def _move_due(self) -> float | None:
+        """Add what is due. Returns seconds until the next, None if nothing waits."""
+        self._changed.clear()
+        now = self._clock.monotonic()
+        while self._delayed:
+            deadline, _, key = self._delayed[0]
+            if self._deadlines.get(key) != deadline:
+                heapq.heappop(self._delayed)  # shortened since: stands further up as well
+                continue
+            if deadline > now:
+                return deadline - now
+            heapq.heappop(self._delayed)
+            del self._deadlines[key]
+            self.add(key)
+        return None
+
+    def shut_down(self) -> None:
+        """Accept nothing more; waiting delays are dropped."""
+        if not self._shut:
+            self._shut = True
+            self._delayed.clear()
+            self._deadlines.clear()
+            self._ready.put_nowait(_STOP)
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing is queued and nothing is worked on (delays do not count); after `shut_down`: until all is drained."""
+        await self._idle.wait()
+
+    def __len__(self) -> int:
+        """Keys ready to be taken."""
+        return self._ready.qsize() - (1 if self._shut else 0)
+
+    def statistics(self) -> dict[str, int]:
+        return {"depth": len(self), "processing": len(self._processing), "delayed": len(self._deadlines), **self._counts}
