@@ -40,6 +40,15 @@ async def commit(resource: ResourceClient, old: JSONObject, new: JSONObject, *, 
     )
 
 
+async def commit_both(resource: ResourceClient, old: JSONObject, new: JSONObject, *, field_manager: str = "") -> JSONObject:
+    """The same for a change of both parts: first spec and metadata, then status, each only on difference."""
+    status = new.get("status")
+    written = await commit(resource, old, {**new, "status": old.get("status")}, field_manager=field_manager)
+    if status is None or status == written.get("status"):
+        return written
+    return await commit(resource, written, {**written, "status": status}, field_manager=field_manager)
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[JSONObject, JSONObject]:
     """Merge patches for the main endpoint and for the status endpoint, each empty if nothing differs there."""
     return _diff(_main(old), _main(new)), _diff(_status(old), _status(new))
