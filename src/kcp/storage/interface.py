@@ -23,6 +23,9 @@ from typing import NewType, Protocol
 Revision = NewType("Revision", int)
 """Greater than every revision given out before. 0 means "none" or "latest", by context; an empty store is at 1, as in etcd."""
 
+LATEST = Revision(0)
+"""Stands for the latest revision in a list."""
+
 
 class StoreError(Exception):
     """Anything a store may answer other than success."""
@@ -143,7 +146,7 @@ class Store(Protocol):
     async def get(self, key: bytes) -> KeyValue | None:
         """The live value, at least as new as every write acknowledged before the call (linearizable)."""
 
-    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = Revision(0)) -> Page:
+    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = LATEST) -> Page:
         """Keys that start with `prefix` and sort after `after`, as they were at `revision` (0: latest, linearizable).
 
         Args: after: a full key, exclusive. limit: 0 for all.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kcp.storage.feed import Feed
 from kcp.storage.interface import (
+    LATEST,
     Compacted,
     Event,
     FutureRevision,
@@ -86,7 +87,7 @@ class MemoryStore:
         self._check_open()
         return self._value(key, self._index.current(key))
 
-    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = Revision(0)) -> Page:
+    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = LATEST) -> Page:
         self._check_open()
         found = self._index.scan(prefix, after, limit, revision)
         items = [kv for key, at in found.keys if (kv := self._value(key, at)) is not None]
