@@ -1,0 +1,48 @@
+"""Defaulting, in place: a missing field gets its schema's default, and nulls that mean "absent" go.
+
+Source: apiextensions-apiserver/pkg/apiserver/schema/defaulting/algorithm.go, defaulting/prunenulls.go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kcp.apimachinery.meta import copy_json
+
+if TYPE_CHECKING:
+    from kcp.apimachinery.schema.node import Schema
+
+
+def default(node: Schema, value: Any) -> None:
+    """Fill in `value`, outer levels first, so that defaults inside a defaulted object apply too."""
+    if type(value) is dict:
+        _default_object(node, value)
+    elif type(value) is list:
+        items = node.items
+        if items is not None and items.defaulting:
+            for item in value:
+                if type(item) is dict or type(item) is list:
+                    default(items, item)
+
+
+def _default_object(node: Schema, value: dict[str, Any]) -> None:
+    for name, content, nullable in node.defaults:
+        if name not in value or (value[name] is None and not nullable):
+            value[name] = copy_json(content)
+    properties, rest = node.properties, node.additional
+    nulls: list[str] | None = None
+    for name, held in value.items():
+        kind = type(held)
+        if kind is str:
+            continue
+        child = properties.get(name, rest)
+        if child is None:
+            continue
+        if kind is dict or kind is list:
+            if child.defaulting:
+                default(child, held)
+        elif held is None and child.drop_null:
+            nulls = [name] if nulls is None else [*nulls, name]
+    if nulls is not None:
+        for name in nulls:
+            del value[name]
