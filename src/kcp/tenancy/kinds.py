@@ -1,0 +1,65 @@
+"""Words of tenancy: the kinds, annotations, labels, phases, conditions and groups that its parts and its users share.
+
+Source: kcp sdk/apis/{core,tenancy}/v1alpha1, pkg/authorization/bootstrap/policy.go.
+"""
+
+from __future__ import annotations
+
+from kcp.apimachinery.gvk import GVR
+
+LOGICAL_CLUSTERS = GVR("core.kcp.io", "v1alpha1", "logicalclusters")
+SHARDS = GVR("core.kcp.io", "v1alpha1", "shards")
+WORKSPACES = GVR("tenancy.kcp.io", "v1alpha1", "workspaces")
+WORKSPACE_TYPES = GVR("tenancy.kcp.io", "v1alpha1", "workspacetypes")
+API_BINDINGS = GVR("apis.kcp.io", "v1alpha2", "apibindings")
+NAMESPACES = GVR("", "v1", "namespaces")
+CLUSTER_ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")
+CLUSTER_ROLE_BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
+
+LOGICAL_CLUSTER_NAME = "cluster"
+"""The only legal name of a LogicalCluster: one per logical cluster."""
+
+# Annotations
+PATH = "kcp.io/path"
+TYPE = "internal.tenancy.kcp.io/type"
+SHARD_OF_WORKSPACE = "internal.tenancy.kcp.io/shard"
+CLUSTER_OF_WORKSPACE = "internal.tenancy.kcp.io/cluster"
+OWNER = "experimental.tenancy.kcp.io/owner"
+REQUIRED_GROUPS = "authorization.kcp.io/required-groups"
+UNSCHEDULABLE = "experimental.core.kcp.io/unschedulable"
+INACTIVE = "core.kcp.io/inactive"
+CREATE_ONLY = "bootstrap.kcp.io/create-only"
+BATTERY = "bootstrap.kcp.io/battery"
+
+# Labels
+PHASE_LABEL = "tenancy.kcp.io/phase"
+INITIALIZER_LABEL_PREFIX = "initializer.internal.kcp.io/"
+
+# Finalizers
+LOGICAL_CLUSTER_FINALIZER = "core.kcp.io/logicalcluster"
+"""On a Workspace: its logical cluster has to go first."""
+DELETION_FINALIZER = "core.kcp.io/logicalcluster-deletion"
+"""On a LogicalCluster: its content has to go first."""
+
+# Phases of LogicalCluster and Workspace
+SCHEDULING, INITIALIZING, READY = "Scheduling", "Initializing", "Ready"
+UNAVAILABLE, DELETING = "Unavailable", "Deleting"
+
+# Conditions
+WORKSPACE_SCHEDULED = "WorkspaceScheduled"
+WORKSPACE_INITIALIZED = "WorkspaceInitialized"
+CONTENT_DELETED = "WorkspaceContentDeleted"
+BINDINGS_INITIALIZED = "APIBindingsInitialized"
+
+# Initializers
+BINDINGS_INITIALIZER = "system:apibindings"
+UNIVERSAL_INITIALIZER = "root:universal"
+
+# Groups
+MASTERS = "system:masters"
+KCP_ADMIN = "system:kcp:admin"
+BOOTSTRAPPER = "system:kcp:tenancy:workspace-bootstrapper"
+LOGICAL_CLUSTER_ADMIN = "system:kcp:logical-cluster-admin"
+EXTERNAL_LOGICAL_CLUSTER_ADMIN = "system:kcp:external-logical-cluster-admin"
+WORKSPACE_ACCESS = "system:kcp:workspace:access"
+AUTHENTICATED = "system:authenticated"

@@ -1,0 +1,77 @@
+"""What may be written to a LogicalCluster: one per cluster, deleted through its Workspace, initializers only ever removed.
+
+Part of the server's admission chain (`registry.backend.Admission`).
+Source: kcp pkg/admission/logicalcluster, pkg/admission/logicalclusterfinalizer.
+"""
+
+from __future__ import annotations
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import Forbidden
+from kcp.apimachinery.meta import JSONObject
+from kcp.registry.backend import Attributes, Scope, UserInfo
+from kcp.tenancy import kinds
+
+_ORDER = {"": 0, kinds.SCHEDULING: 0, kinds.INITIALIZING: 1, kinds.READY: 2}
+
+
+class LogicalClusterAdmission:
+    async def mutate(self, attributes: Attributes) -> JSONObject | None:
+        scope, new = attributes.scope, attributes.new
+        if not _is_logical_cluster(scope) or attributes.verb != "CREATE" or new is None:
+            return new
+        if kinds.DELETION_FINALIZER in meta.finalizers(new):
+            return new
+        protected: JSONObject = meta.copy_json(new)
+        meta.set_finalizers(protected, [*meta.finalizers(new), kinds.DELETION_FINALIZER])
+        return protected
+
+    async def validate(self, attributes: Attributes) -> None:
+        scope = attributes.scope
+        if not _is_logical_cluster(scope):
+            return
+        if attributes.verb == "DELETE":
+            _check_delete(attributes)
+        elif attributes.verb == "CREATE" and attributes.new is not None:
+            if meta.name(attributes.new) != kinds.LOGICAL_CLUSTER_NAME:
+                raise _forbidden(scope, f'LogicalCluster must be named "{kinds.LOGICAL_CLUSTER_NAME}"')
+            if not _may_administer(attributes.user):
+                raise _forbidden(scope, "a LogicalCluster is created through a Workspace in the parent workspace")
+        elif attributes.verb == "UPDATE" and attributes.new is not None and attributes.old is not None:
+            _check_update(attributes, attributes.old, attributes.new)
+
+
+def _is_logical_cluster(scope: Scope) -> bool:
+    return scope.resource.group_resource == kinds.LOGICAL_CLUSTERS.group_resource
+
+
+def _may_administer(user: UserInfo) -> bool:
+    administrators = (kinds.MASTERS, kinds.LOGICAL_CLUSTER_ADMIN, kinds.EXTERNAL_LOGICAL_CLUSTER_ADMIN)
+    return not set(administrators).isdisjoint(user.groups)
+
+
+def _check_delete(attributes: Attributes) -> None:
+    deletable = attributes.old is not None and meta.nested(attributes.old, "spec", "directlyDeletable", default=False)
+    if not deletable and not _may_administer(attributes.user):
+        raise _forbidden(attributes.scope, "LogicalCluster cannot be deleted directly: delete its Workspace in the parent workspace")
+
+
+def _check_update(attributes: Attributes, old: JSONObject, new: JSONObject) -> None:
+    scope = attributes.scope
+    before, after = (meta.nested(obj, "status", "phase", default="") for obj in (old, new))
+    if before in _ORDER and after in _ORDER and _ORDER[after] < _ORDER[before]:
+        raise _forbidden(scope, f"cannot transition from {before} to {after or 'no phase'}")
+    if _may_administer(attributes.user):
+        return
+    for field in ("owner", "initializers"):
+        if meta.nested(old, "spec", field) != meta.nested(new, "spec", field):
+            raise _forbidden(scope, f"spec.{field} is immutable")
+    added = set(meta.nested(new, "status", "initializers", default=())) - set(meta.nested(old, "status", "initializers", default=()))
+    if added:
+        raise _forbidden(scope, f"status.initializers: only removing is allowed, not adding {', '.join(sorted(added))}")
+
+
+def _forbidden(scope: Scope, text: str) -> Forbidden:
+    resource = scope.resource.group_resource
+    name = scope.name or kinds.LOGICAL_CLUSTER_NAME
+    return Forbidden(f'{resource} "{name}" is forbidden: {text}', resource=resource, name=name)

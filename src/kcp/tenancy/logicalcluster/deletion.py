@@ -1,0 +1,200 @@
+"""Empties a LogicalCluster that is being deleted, then lets it go.
+
+Everything the cluster serves is deleted, in stages: ordinary objects first (child workspaces among them), then the APIBindings that
+served them, RBAC last, because controllers that finish objects may need it. What is left, and which finalizers hold it, is said in
+condition WorkspaceContentDeleted.
+Before: informer events of LogicalClusters, Workspaces, APIBindings and Namespaces. After: the API of the cluster itself.
+Source: kcp pkg/reconciler/core/logicalclusterdeletion/deletion/logicalcluster_resource_deletor.go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import MethodNotAllowed, NotFound
+from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client, ResourceClient
+from kcp.controller.commit import commit
+from kcp.controller.controller import Controller, Result
+from kcp.controller.factory import InformerFactory
+from kcp.tenancy import kinds
+
+log = logging.getLogger(__name__)
+
+_RBAC = "rbac.authorization.k8s.io"
+_SHORTEST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 15.0
+
+
+class ServedResource(Protocol):
+    """A resource of a cluster, as the catalog or discovery describes it."""
+
+    @property
+    def gvr(self) -> GVR: ...
+    @property
+    def namespaced(self) -> bool: ...
+    @property
+    def verbs(self) -> Sequence[str]: ...
+
+
+ListResources = Callable[[ClusterName], Awaitable[Iterable[ServedResource]]]
+
+
+@dataclass
+class Remaining:
+    """What could not be deleted yet."""
+
+    objects: Counter[str] = field(default_factory=Counter)
+    finalizers: Counter[str] = field(default_factory=Counter)
+
+    def add(self, resource: GroupResource, objects: Iterable[JSONObject]) -> None:
+        for obj in objects:
+            self.objects[str(resource)] += 1
+            self.finalizers.update(meta.finalizers(obj))
+
+    def __bool__(self) -> bool:
+        return bool(self.objects)
+
+    def message(self) -> str:
+        """One line with counts, largest names first in alphabetical order, so that it is stable.
+
+        >>> Remaining(Counter({"configmaps": 2}), Counter({"example.com/hold": 1})).message()
+        'Some resources are remaining: configmaps has 2 resource instances; held by finalizers: example.com/hold in 1 instances'
+        """
+        text = "Some resources are remaining: " + ", ".join(f"{r} has {n} resource instances" for r, n in sorted(self.objects.items()))
+        if self.finalizers:
+            text += "; held by finalizers: " + ", ".join(f"{f} in {n} instances" for f, n in sorted(self.finalizers.items()))
+        return text
+
+
+def stages(resources: Iterable[ServedResource]) -> list[list[ServedResource]]:
+    """The deletable resources, each once, in the order in which they may go."""
+    chosen: dict[GroupResource, ServedResource] = {}
+    for resource in resources:
+        deletable = "list" in resource.verbs and "delete" in resource.verbs
+        if deletable and resource.gvr.group_resource != kinds.LOGICAL_CLUSTERS.group_resource:
+            chosen.setdefault(resource.gvr.group_resource, resource)
+    ordered: list[list[ServedResource]] = [[], [], []]
+    for name in sorted(chosen):
+        stage = 2 if name.group == _RBAC else 1 if name == kinds.API_BINDINGS.group_resource else 0
+        ordered[stage].append(chosen[name])
+    return [stage for stage in ordered if stage]
+
+
+@dataclass
+class ContentDeleter:
+    """Deletes everything in one logical cluster, as far as it goes in one run."""
+
+    client: Client
+    list_resources: ListResources
+
+    async def delete(self, cluster: ClusterName) -> Remaining:
+        """Delete one stage; the next begins when the one before is empty. Calling it again continues."""
+        for stage in stages(await self.list_resources(cluster)):
+            remaining = Remaining()
+            for resource in stage:
+                remaining.add(resource.gvr.group_resource, await self._delete_all(cluster, resource))
+            if remaining:
+                return remaining
+        return Remaining()
+
+    async def _delete_all(self, cluster: ClusterName, resource: ServedResource) -> list[JSONObject]:
+        """Delete all objects of a resource. Returns those that stay, waiting for their finalizers."""
+        objects = self.client.cluster(cluster).resource(resource.gvr)
+        try:
+            live = [o for o in (await objects.list()).items if not meta.deletion_timestamp(o)]
+            if live:
+                await self._delete_live(objects, resource, live)
+            return (await objects.list()).items
+        except (NotFound, MethodNotAllowed):
+            return []  # no longer served: the binding or definition behind it has gone, and its objects with it
+
+    async def _delete_live(self, objects: ResourceClient, resource: ServedResource, live: Sequence[JSONObject]) -> None:
+        if "deletecollection" in resource.verbs:
+            for namespace in sorted({meta.namespace(o) for o in live}):
+                await objects.delete_collection(namespace=namespace)
+            return
+        for obj in live:
+            try:
+                await objects.delete(meta.name(obj), namespace=meta.namespace(obj), uid=meta.uid(obj))
+            except NotFound:
+                continue
+
+
+@dataclass
+class DeletionReconciler:
+    get: Callable[[ObjectKey], JSONObject | None]
+    delete_content: Callable[[ClusterName], Awaitable[Remaining]]
+    delete_owner: Callable[[JSONObject], Awaitable[None]]
+    commit: Callable[[JSONObject, JSONObject], Awaitable[JSONObject]]
+    clock: Clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        cluster = self.get(key)
+        if cluster is None or not meta.deletion_timestamp(cluster) or kinds.DELETION_FINALIZER not in meta.finalizers(cluster):
+            return Result()
+        await self.delete_owner(cluster)
+        remaining = await self.delete_content(key.cluster)
+        if remaining:
+            await self.commit(cluster, self._reported(cluster, remaining))
+            return Result(requeue_after_s=self._patience_s(cluster))
+        wanted = meta.copy_json(cluster)
+        meta.set_finalizers(wanted, (f for f in meta.finalizers(cluster) if f != kinds.DELETION_FINALIZER))
+        await self.commit(cluster, wanted)
+        log.info("content of logical cluster is deleted", extra={"key": str(key)})
+        return Result()
+
+    def _reported(self, cluster: JSONObject, remaining: Remaining) -> JSONObject:
+        wanted: JSONObject = meta.copy_json(cluster)
+        reason = "SomeFinalizersRemain" if remaining.finalizers else "SomeResourcesRemain"
+        condition = conditions.build(
+            kinds.CONTENT_DELETED, conditions.FALSE, reason=reason, message=remaining.message(), severity="Info",
+            now=rfc3339(self.clock.now()),
+        )  # fmt: skip
+        conditions.set_condition(wanted, condition)
+        return wanted
+
+    def _patience_s(self, cluster: JSONObject) -> float:
+        """Look again after a fifth of the time it has taken so far: most leftovers are gone at once, a stuck one is not hammered."""
+        taken_s = (self.clock.now() - parse_rfc3339(meta.deletion_timestamp(cluster))).total_seconds()
+        return min(max(taken_s / 5, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+
+
+def build_deletion(client: Client, informers: InformerFactory, clock: Clock, *, list_resources: ListResources) -> Controller:
+    """The controller that empties deleted LogicalClusters. `list_resources`: the catalog's, or discovery of the cluster."""
+    clusters = informers.informer(kinds.LOGICAL_CLUSTERS)
+
+    async def write(old: JSONObject, new: JSONObject) -> JSONObject:
+        return await commit(client.cluster(meta.cluster(old)).resource(kinds.LOGICAL_CLUSTERS), old, new)
+
+    async def delete_owner(cluster: JSONObject) -> None:
+        """A cluster that users may delete directly takes its Workspace along; else the Workspace came first."""
+        owner = meta.nested(cluster, "spec", "owner", default={})
+        if not meta.nested(cluster, "spec", "directlyDeletable") or owner.get("resource") != kinds.WORKSPACES.resource:
+            return
+        try:
+            await client.cluster(owner["cluster"]).resource(kinds.WORKSPACES).delete(owner["name"], uid=owner.get("uid", ""))
+        except NotFound:
+            return
+
+    def deleted_content(key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """Something has gone for good: its cluster may be empty now."""
+        owner = ObjectKey(key.cluster, "", kinds.LOGICAL_CLUSTER_NAME)
+        if new is None and (cluster := clusters.get(owner)) is not None and meta.deletion_timestamp(cluster):
+            yield owner
+
+    deleter = ContentDeleter(client, list_resources)
+    reconciler = DeletionReconciler(clusters.get, deleter.delete, delete_owner, write, clock)
+    controller = Controller("logicalcluster-deletion", reconciler.reconcile, clock=clock)
+    controller.watch(clusters)
+    for gvr in (kinds.WORKSPACES, kinds.API_BINDINGS, kinds.NAMESPACES):
+        controller.watch(informers.informer(gvr), deleted_content)
+    return controller

@@ -1,0 +1,236 @@
+"""Turns a Workspace into a logical cluster and back.
+
+Creation: choose a shard → create the LogicalCluster there (its name is derived from the workspace's uid, so that a retry after a crash
+finds the same one) → write annotations, spec.cluster and spec.URL → mirror the cluster's phase until it is Ready.
+Deletion: delete the LogicalCluster → wait until it is gone → remove the finalizer.
+Before: informer events of Workspaces, LogicalClusters and Shards. After: `commit`; the LogicalCluster's own controllers.
+Source: kcp pkg/reconciler/tenancy/workspace.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import AlreadyExists, NotFound
+from kcp.apimachinery.keys import ROOT, ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client, ResourceClient
+from kcp.controller.commit import commit
+from kcp.controller.controller import Controller, Result
+from kcp.controller.factory import InformerFactory
+from kcp.tenancy import kinds
+from kcp.tenancy.logicalcluster.labels import with_phase_labels
+from kcp.tenancy.logicalcluster.lifecycle import pending_initializers
+from kcp.tenancy.workspace import status
+from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, is_owned_by, logical_cluster
+from kcp.tenancy.workspacetype.model import TypeReference
+from kcp.tenancy.workspacetype.resolution import ResolvedType, UnresolvableType
+
+log = logging.getLogger(__name__)
+
+_NAME_ATTEMPTS = 4
+"""Cluster names tried before giving up; one 82-bit collision is already unheard of."""
+
+_DEFAULT_TYPE = TypeReference("root", "universal")
+"""Of workspaces written before admission was there to say."""
+
+Write = Callable[[JSONObject, JSONObject], Awaitable[JSONObject]]
+ClustersOf = Callable[[str, ClusterName], ResourceClient]
+"""(shard name, cluster) → client of the LogicalClusters there."""
+
+
+@dataclass
+class WorkspaceReconciler:
+    """Creation and status of one Workspace."""
+
+    get: Callable[[ObjectKey], JSONObject | None]
+    get_cluster: Callable[[ObjectKey], JSONObject | None]
+    list_shards: Callable[[], Iterable[Shard]]
+    resolve_type: Callable[[TypeReference], ResolvedType]
+    path_of: Callable[[ClusterName], str]
+    logical_clusters: ClustersOf
+    commit: Write
+    clock: Clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        workspace = self.get(key)
+        if workspace is None or meta.nested(workspace, "spec", "mount") is not None:
+            return Result()
+        if meta.deletion_timestamp(workspace):
+            await self._delete(workspace)
+            return Result()
+        created: JSONObject | None = None
+        if not meta.nested(workspace, "spec", "cluster", default=""):
+            scheduled = await self._schedule(workspace)
+            if scheduled is None:
+                return Result()
+            workspace, created = scheduled
+        await self._mirror(workspace, created)
+        return Result()
+
+    async def _schedule(self, workspace: JSONObject) -> tuple[JSONObject, JSONObject] | None:
+        """Give the workspace a logical cluster. Returns both as written, or None after saying in the status why that is impossible."""
+        choice = choose_shard(workspace, self.list_shards())
+        problem = choice.problem
+        type_ = None
+        try:
+            type_ = self.resolve_type(
+                TypeReference.from_object(meta.nested(workspace, "spec", "type")) or TypeReference("root", "universal")
+            )
+        except UnresolvableType as error:
+            problem = str(error)
+        if choice.shard is None or type_ is None:
+            await self.commit(workspace, status.unschedulable(workspace, problem, now=self._now()))
+            return None
+        workspace = await self._protect(workspace)
+        cluster = await self._create_cluster(workspace, choice.shard, type_)
+        return await self._place(workspace, choice.shard, cluster), cluster
+
+    async def _protect(self, workspace: JSONObject) -> JSONObject:
+        """The finalizer comes before the cluster; admission has normally set it."""
+        if kinds.LOGICAL_CLUSTER_FINALIZER in meta.finalizers(workspace):
+            return workspace
+        wanted = meta.copy_json(workspace)
+        meta.set_finalizers(wanted, [*meta.finalizers(workspace), kinds.LOGICAL_CLUSTER_FINALIZER])
+        return await self.commit(workspace, wanted)
+
+    async def _create_cluster(self, workspace: JSONObject, shard: Shard, type_: ResolvedType) -> JSONObject:
+        wanted = logical_cluster(workspace, type_, parent_path=self.path_of(meta.cluster(workspace)))
+        for attempt in range(_NAME_ATTEMPTS):
+            name = candidate_cluster(workspace, attempt)
+            resource = self.logical_clusters(shard.name, name)
+            try:
+                return _in_cluster(await resource.create(wanted), name)
+            except AlreadyExists:
+                held = await resource.get(kinds.LOGICAL_CLUSTER_NAME)
+                if is_owned_by(held, workspace):
+                    return _in_cluster(held, name)
+        raise AlreadyExists(f"no free cluster name for workspace {meta.name(workspace)} after {_NAME_ATTEMPTS} attempts")
+
+    async def _place(self, workspace: JSONObject, shard: Shard, cluster: JSONObject) -> JSONObject:
+        path = meta.annotations(cluster)[kinds.PATH]
+        wanted = meta.copy_json(workspace)
+        spec = meta.ensure(wanted, "spec")
+        spec["cluster"] = str(meta.cluster(cluster))
+        spec["URL"] = f"{shard.url.rstrip('/')}/clusters/{path}"
+        meta.set_annotation(wanted, kinds.SHARD_OF_WORKSPACE, shard.name)
+        meta.set_annotation(wanted, kinds.CLUSTER_OF_WORKSPACE, str(meta.cluster(cluster)))
+        waiting = pending_initializers(cluster)
+        phase = kinds.INITIALIZING if waiting else kinds.READY
+        wanted["metadata"]["labels"] = with_phase_labels(meta.labels(workspace), phase, waiting)
+        return await self.commit(workspace, wanted)
+
+    async def _mirror(self, workspace: JSONObject, created: JSONObject | None) -> None:
+        """Bring status and labels in line with the logical cluster; `created` stands in until the informer has it."""
+        name = ClusterName(meta.nested(workspace, "spec", "cluster"))
+        cluster = self.get_cluster(ObjectKey(name, "", kinds.LOGICAL_CLUSTER_NAME)) or created
+        if cluster is None:
+            cluster = await self._confirm_gone(workspace, name)
+        wanted = status.scheduled(workspace, cluster, now=self._now())
+        if wanted["status"].get("phase") == kinds.READY and wanted.get("status") != workspace.get("status"):
+            log.info("workspace is ready", extra={"key": str(meta.key(workspace)), "logical_cluster": name})
+        workspace = await self.commit(workspace, wanted)
+        labelled = meta.copy_json(workspace)
+        now = workspace.get("status") or {}
+        labelled["metadata"]["labels"] = with_phase_labels(meta.labels(workspace), now.get("phase", ""), now.get("initializers") or ())
+        await self.commit(workspace, labelled)
+
+    async def _confirm_gone(self, workspace: JSONObject, name: ClusterName) -> JSONObject | None:
+        """The informer may lag behind a cluster that exists: only the server knows that it does not."""
+        try:
+            return await self.logical_clusters(_shard_of(workspace), name).get(kinds.LOGICAL_CLUSTER_NAME)
+        except NotFound:
+            return None
+
+    async def _delete(self, workspace: JSONObject) -> None:
+        """Delete what may have been created for the workspace; the finalizer goes when nothing is left."""
+        if kinds.LOGICAL_CLUSTER_FINALIZER not in meta.finalizers(workspace):
+            return
+        assigned = meta.nested(workspace, "spec", "cluster", default="")
+        names = [ClusterName(assigned)] if assigned else [candidate_cluster(workspace, n) for n in range(_NAME_ATTEMPTS)]
+        remaining = [name for name in names if await self._delete_cluster(workspace, name)]
+        if remaining:
+            return  # its disappearance wakes this workspace
+        wanted = meta.copy_json(workspace)
+        meta.set_finalizers(wanted, (f for f in meta.finalizers(workspace) if f != kinds.LOGICAL_CLUSTER_FINALIZER))
+        await self.commit(workspace, wanted)
+        log.info("workspace is deleted", extra={"key": str(meta.key(workspace))})
+
+    async def _delete_cluster(self, workspace: JSONObject, name: ClusterName) -> bool:
+        """Ask for the deletion of the workspace's cluster. Returns whether it still exists."""
+        resource = self.logical_clusters(_shard_of(workspace), name)
+        try:
+            cluster = await resource.get(kinds.LOGICAL_CLUSTER_NAME)
+            if not is_owned_by(cluster, workspace):
+                return False
+            if meta.deletion_timestamp(cluster):
+                return True
+            await resource.delete(kinds.LOGICAL_CLUSTER_NAME, uid=meta.uid(cluster))
+            await resource.get(kinds.LOGICAL_CLUSTER_NAME)
+        except NotFound:
+            return False
+        return True
+
+    def _now(self) -> str:
+        return rfc3339(self.clock.now())
+
+
+def _shard_of(workspace: JSONObject) -> str:
+    return meta.annotations(workspace).get(kinds.SHARD_OF_WORKSPACE, "")
+
+
+def _in_cluster(obj: JSONObject, name: ClusterName) -> JSONObject:
+    """Make sure the object says where it is, whatever the server annotates."""
+    meta.set_annotation(obj, "kcp.io/cluster", str(name))
+    return obj
+
+
+def owner_of(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+    """The Workspace that a LogicalCluster belongs to."""
+    owner = meta.nested(new or old or {}, "spec", "owner", default={})
+    if owner.get("resource") == kinds.WORKSPACES.resource and owner.get("cluster"):
+        yield ObjectKey(ClusterName(owner["cluster"]), owner.get("namespace") or "", owner["name"])
+
+
+def build_workspace_controller(
+    client: Client,
+    informers: InformerFactory,
+    clock: Clock,
+    *,
+    resolve_type: Callable[[TypeReference], ResolvedType],
+    path_of: Callable[[ClusterName], str],
+    shard_client: Callable[[str], Client] | None = None,
+) -> Controller:
+    """The controller of Workspaces. `client` may write in every cluster; `shard_client` reaches other shards (default: this server)."""
+    workspaces = informers.informer(kinds.WORKSPACES)
+    clusters = informers.informer(kinds.LOGICAL_CLUSTERS)
+    shards = informers.informer(kinds.SHARDS)
+
+    def logical_clusters(shard: str, cluster: ClusterName) -> ResourceClient:
+        return (shard_client(shard) if shard_client else client).cluster(cluster).resource(kinds.LOGICAL_CLUSTERS)
+
+    async def write(old: JSONObject, new: JSONObject) -> JSONObject:
+        return await commit(client.cluster(meta.cluster(old)).resource(kinds.WORKSPACES), old, new)
+
+    def unscheduled(_key: ObjectKey, _old: JSONObject | None, _new: JSONObject | None) -> Iterable[ObjectKey]:
+        return [meta.key(w) for w in workspaces.list() if not meta.nested(w, "spec", "cluster", default="")]
+
+    reconciler = WorkspaceReconciler(
+        get=workspaces.get,
+        get_cluster=clusters.get,
+        list_shards=lambda: [Shard.from_object(s) for s in shards.list(cluster=ROOT)],
+        resolve_type=resolve_type,
+        path_of=path_of,
+        logical_clusters=logical_clusters,
+        commit=write,
+        clock=clock,
+    )
+    controller = Controller("workspace", reconciler.reconcile, clock=clock)
+    controller.watch(workspaces)
+    controller.watch(clusters, owner_of)
+    controller.watch(shards, unscheduled)
+    return controller

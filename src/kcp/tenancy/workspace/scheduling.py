@@ -1,0 +1,113 @@
+"""Where a new workspace goes and what is written for it: pure decisions over values.
+
+Called by `workspace.controller`. Deterministic: the same workspace and shards always give the same shard, cluster name and objects.
+Source: kcp pkg/reconciler/tenancy/workspace/workspace_reconcile_scheduling.go (which chooses at random).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.selectors import LabelSelector
+from kcp.tenancy import kinds
+from kcp.tenancy.logicalcluster.labels import phase_labels
+from kcp.tenancy.logicalcluster.names import cluster_name
+from kcp.tenancy.workspacetype.resolution import ResolvedType
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    name: str
+    url: str
+    """Where users reach it: spec.externalURL, or spec.baseURL."""
+    labels: Mapping[str, str]
+    unschedulable: bool
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Shard:
+        spec = meta.nested(obj, "spec", default={})
+        return cls(
+            name=meta.name(obj),
+            url=str(spec.get("externalURL") or spec.get("baseURL") or ""),
+            labels=dict(meta.labels(obj)),
+            unschedulable=bool(meta.annotations(obj).get(kinds.UNSCHEDULABLE)) or bool(meta.deletion_timestamp(obj)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChoice:
+    shard: Shard | None
+    problem: str = ""
+    """Why there is none, for the condition."""
+
+
+def choose_shard(workspace: JSONObject, shards: Iterable[Shard]) -> ShardChoice:
+    """A schedulable shard that matches `spec.location.selector`; an earlier choice stays while it is valid.
+
+    Spread by rendezvous hashing over the workspace's uid, so that adding a shard moves nothing that is placed.
+    """
+    known = sorted(shards, key=lambda s: s.name)
+    if not known:
+        return ShardChoice(None, "no shards are registered in root")
+    chosen = meta.annotations(workspace).get(kinds.SHARD_OF_WORKSPACE)
+    held = next((s for s in known if s.name == chosen), None)
+    if held is not None:
+        return ShardChoice(held)
+    selector = meta.nested(workspace, "spec", "location", "selector")
+    matching = known if selector is None else [s for s in known if LabelSelector.from_object(selector).matches(s.labels)]
+    if not matching:
+        return ShardChoice(None, f"none of the {len(known)} shards matches spec.location.selector")
+    free = [s for s in matching if not s.unschedulable and s.url]
+    if not free:
+        return ShardChoice(None, f"all matching shards are unschedulable: {', '.join(s.name for s in matching)}")
+    uid = meta.uid(workspace)
+    return ShardChoice(min(free, key=lambda s: hashlib.sha224(f"{uid}/{s.name}".encode()).digest()))
+
+
+def candidate_cluster(workspace: JSONObject, attempt: int = 0) -> ClusterName:
+    """The cluster name a workspace gets: the annotated one, else derived from its uid, so that a retry creates nothing twice."""
+    annotated = meta.annotations(workspace).get(kinds.CLUSTER_OF_WORKSPACE)
+    if annotated and not attempt:
+        return ClusterName(annotated)
+    return cluster_name(f"{meta.uid(workspace)}/{attempt}".encode())
+
+
+def logical_cluster(workspace: JSONObject, type_: ResolvedType, *, parent_path: str) -> JSONObject:
+    """The LogicalCluster object of a workspace. `workspace` carries its own cluster in kcp.io/cluster."""
+    initializers = list(type_.initializers)
+    annotations = {kinds.PATH: f"{parent_path}:{meta.name(workspace)}", kinds.TYPE: str(type_.reference)}
+    for copied in (kinds.OWNER, kinds.REQUIRED_GROUPS):
+        value = meta.annotations(workspace).get(copied)
+        if value:
+            annotations[copied] = value
+    return {
+        "apiVersion": kinds.LOGICAL_CLUSTERS.api_version,
+        "kind": "LogicalCluster",
+        "metadata": {
+            "name": kinds.LOGICAL_CLUSTER_NAME,
+            "annotations": annotations,
+            "labels": phase_labels(kinds.INITIALIZING if initializers else kinds.READY, initializers),
+            "finalizers": [kinds.DELETION_FINALIZER],
+        },
+        "spec": {"owner": owner_reference(workspace), **({"initializers": initializers} if initializers else {})},
+    }
+
+
+def owner_reference(workspace: JSONObject) -> JSONObject:
+    return {
+        "apiVersion": kinds.WORKSPACES.api_version,
+        "resource": kinds.WORKSPACES.resource,
+        "name": meta.name(workspace),
+        "cluster": meta.cluster(workspace),
+        "uid": meta.uid(workspace),
+    }
+
+
+def is_owned_by(cluster: JSONObject, workspace: JSONObject) -> bool:
+    return bool(meta.nested(cluster, "spec", "owner", "uid", default="") == meta.uid(workspace))

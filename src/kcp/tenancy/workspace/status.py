@@ -1,0 +1,70 @@
+"""What a Workspace's status says, given its LogicalCluster: a pure function from both to the wanted status.
+
+Source: kcp pkg/reconciler/tenancy/workspace/workspace_reconcile_phase.go.
+"""
+
+from __future__ import annotations
+
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.meta import JSONObject
+from kcp.tenancy import kinds
+from kcp.tenancy.logicalcluster.lifecycle import pending_initializers
+
+
+def unschedulable(workspace: JSONObject, problem: str, *, now: str) -> JSONObject:
+    """A copy that says why the workspace has no shard."""
+    wanted: JSONObject = meta.copy_json(workspace)
+    meta.ensure(wanted, "status")["phase"] = kinds.SCHEDULING
+    condition = conditions.build(
+        kinds.WORKSPACE_SCHEDULED, conditions.FALSE, reason="Unschedulable", message=problem, severity="Error", now=now
+    )
+    conditions.set_condition(wanted, condition)
+    return wanted
+
+
+def scheduled(workspace: JSONObject, cluster: JSONObject | None, *, now: str) -> JSONObject:
+    """A copy that mirrors the phase and initializers of its logical cluster; `cluster` is None if that has disappeared."""
+    wanted: JSONObject = meta.copy_json(workspace)
+    conditions.set_condition(wanted, conditions.build(kinds.WORKSPACE_SCHEDULED, conditions.TRUE, now=now))
+    if cluster is None:
+        _disappeared(wanted, now)
+        return wanted
+    status = meta.ensure(wanted, "status")
+    phase = meta.nested(cluster, "status", "phase", default=kinds.INITIALIZING)
+    initializers = pending_initializers(cluster)
+    status["phase"] = phase
+    if initializers:
+        status["initializers"] = initializers
+    else:
+        status.pop("initializers", None)
+    conditions.set_condition(wanted, _initialized(phase, initializers, now))
+    _copy_condition(cluster, wanted, kinds.BINDINGS_INITIALIZED)
+    return wanted
+
+
+def _initialized(phase: str, initializers: list[str], now: str) -> JSONObject:
+    if phase == kinds.INITIALIZING or initializers:
+        return conditions.build(
+            kinds.WORKSPACE_INITIALIZED, conditions.FALSE, reason="InitializerExists", severity="Info",
+            message=f"Initializers still exist: [{' '.join(initializers)}]", now=now,
+        )  # fmt: skip
+    return conditions.build(kinds.WORKSPACE_INITIALIZED, conditions.TRUE, now=now)
+
+
+def _disappeared(wanted: JSONObject, now: str) -> None:
+    phase = meta.nested(wanted, "status", "phase", default="")
+    meta.ensure(wanted, "status")["phase"] = kinds.UNAVAILABLE if phase == kinds.READY else phase or kinds.INITIALIZING
+    condition = conditions.build(
+        kinds.WORKSPACE_INITIALIZED, conditions.FALSE, reason="WorkspaceDisappeared", severity="Error",
+        message="LogicalCluster disappeared", now=now,
+    )  # fmt: skip
+    conditions.set_condition(wanted, condition)
+
+
+def _copy_condition(source: JSONObject, target: JSONObject, kind: str) -> None:
+    """Show a condition of the logical cluster, where few users look, on the workspace; drop it once it is true."""
+    held = conditions.get(source, kind)
+    if held is None or held.get("status") == conditions.TRUE:
+        conditions.remove(target, kind)
+    else:
+        conditions.set_condition(target, dict(held))
