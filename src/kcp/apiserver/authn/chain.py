@@ -1,0 +1,103 @@
+"""Who asks: client certificate, then bearer token, then anonymous; wrong credentials are always a 401.
+
+Before: the request-info filter. After: `authn.impersonation`, `authz.filter`.
+Source: k8s.io/apiserver/pkg/endpoints/filters/authentication.go, pkg/authentication/request/{x509,bearertoken,anonymous,union}.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from kcp.apimachinery.errors import Unauthorized
+from kcp.apiserver.authn.identity import TokenAuthenticator, TokenIdentity, as_authenticated
+from kcp.apiserver.authn.tokens import StaticTokens, first_of
+from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
+from kcp.registry.backend import UserInfo
+
+log = logging.getLogger(__name__)
+
+_MAX_SUBJECTS = 1_024
+
+
+class Authentication:
+    """The ways to prove an identity, in order."""
+
+    def __init__(
+        self,
+        *,
+        static: StaticTokens | None = None,
+        tokens: Sequence[TokenAuthenticator] = (),
+        allow_anonymous: bool = True,
+        audiences: Sequence[str] = (),
+    ) -> None:
+        """`audiences`: names of this server; a token made for others only is refused. Empty: audiences are not looked at."""
+        self.static = static or StaticTokens()
+        self._tokens = tuple(tokens)
+        self._allow_anonymous = allow_anonymous
+        self.audiences = frozenset(audiences)
+        self._by_subject: dict[tuple[tuple[str, ...], tuple[str, ...]], UserInfo] = {}
+
+    async def authenticate(self, req: Request) -> UserInfo:
+        """The user behind a request. Raises Unauthorized."""
+        if req.peer_subject is not None:
+            user = self.certificate_user(req.peer_subject)
+            if user is not None:
+                return user
+        header = req.headers.get("authorization")
+        if header is not None and (token := bearer_token(header)):
+            return (await self._authenticate_token(token)).user
+        if header or not self._allow_anonymous:
+            raise Unauthorized("Unauthorized")
+        return ANONYMOUS
+
+    async def identify(self, token: str) -> TokenIdentity | None:
+        """The identity of any token this server knows, for whatever audience. Raises Unauthorized."""
+        return self.static.get(token) or await first_of(self._tokens, token)
+
+    async def _authenticate_token(self, token: str) -> TokenIdentity:
+        try:
+            identity = await self.identify(token)
+        except Unauthorized as refusal:
+            log.info("a bearer token was refused: %s", refusal.message)
+            raise Unauthorized("Unauthorized") from refusal
+        if identity is None:
+            raise Unauthorized("Unauthorized")
+        if identity.audiences and self.audiences and self.audiences.isdisjoint(identity.audiences):
+            log.info("a bearer token of %s was refused: it is for %s", identity.user.name, ", ".join(identity.audiences))
+            raise Unauthorized("Unauthorized")
+        return identity
+
+    def certificate_user(self, subject: Mapping[str, tuple[str, ...]]) -> UserInfo | None:
+        """Common name and organizations as user and groups; None without a common name. Source: request/x509/x509.go."""
+        names, organizations = subject.get("CN", ()), subject.get("O", ())
+        user = self._by_subject.get((names, organizations))
+        if user is None and names and names[-1]:
+            user = as_authenticated(UserInfo(names[-1], organizations))
+            if len(self._by_subject) >= _MAX_SUBJECTS:
+                self._by_subject.clear()
+            self._by_subject[names, organizations] = user
+        return user
+
+
+def bearer_token(header: str) -> str:
+    """The token of an `Authorization` header; "" if it is of another scheme or empty.
+
+    >>> bearer_token("Bearer abc"), bearer_token("Basic abc")
+    ('abc', '')
+    """
+    scheme, _, token = header.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def with_authentication(authentication: Authentication) -> Filter:
+    """Sets req.user. Raises Unauthorized."""
+
+    def wrap(handler: Handler) -> Handler:
+        async def authenticated(req: Request) -> Response:
+            req.user = await authentication.authenticate(req)
+            return await handler(req)
+
+        return authenticated
+
+    return wrap
