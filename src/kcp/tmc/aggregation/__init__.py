@@ -1,0 +1,1 @@
+"""Status up: what several clusters report, as one status on the user's object."""

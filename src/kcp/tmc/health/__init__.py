@@ -1,0 +1,1 @@
+"""Is each physical cluster there? Heartbeats, readiness and what Locations count."""

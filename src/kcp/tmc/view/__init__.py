@@ -1,0 +1,1 @@
+"""The virtual workspaces of TMC: what a syncer sees of the control plane."""

@@ -1,0 +1,71 @@
+"""Flags in the form Kubernetes users type them: `--flag`, `--flag=true`, `--flag=false`, `--period=30s`, `--v=2`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Go duration. Raises ValueError.
+
+    >>> parse_duration("1m30s"), parse_duration("250ms"), parse_duration("0")
+    (90.0, 0.25, 0.0)
+    """
+    if text == "0":
+        return 0.0
+    parts = _DURATION.findall(text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 5m or 1h30m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+class Duration(click.ParamType):
+    """A Go duration; the value is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def bool_flag(name: str, *, default: bool, help: str, envvar: str | None = None) -> Callable[[F], F]:  # noqa: A002 - click's word
+    """`--name` alone and `--name=true` mean true, `--name=false` means false; an explicit false stays false."""
+    return click.option(
+        name,
+        type=bool,
+        is_flag=False,
+        flag_value=True,
+        default=default,
+        show_default=True,
+        help=help,
+        envvar=envvar,
+        metavar="[=true|false]",
+    )
+
+
+def setup_logging(verbosity: int) -> None:
+    """Args: verbosity: 0 errors, 1 warnings, 2 progress, 4 and more debug."""
+    level = {0: logging.ERROR, 1: logging.WARNING}.get(verbosity, logging.DEBUG if verbosity >= 4 else logging.INFO)
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True)
+
+
+def fail(message: str) -> NoReturn:
+    """End with `error: …` on standard error, as kubectl does."""
+    click.echo(f"error: {message}", err=True)
+    sys.exit(1)

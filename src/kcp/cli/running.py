@@ -1,0 +1,52 @@
+"""Running a long-lived program: an event loop, signals that stop it once, and errors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kcp.apimachinery.errors import StatusError
+from kcp.cli.flags import fail
+from kcp.client.transport import TransportError
+
+
+def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]], *, expected: tuple[type[Exception], ...] = ()) -> None:
+    """Run `main()` until it returns, or until SIGINT or SIGTERM cancels it.
+
+    Args: expected: errors whose message is for the user; anything else keeps its traceback.
+    """
+    import uvloop
+
+    try:
+        uvloop.run(_stoppable(main))
+    except* (StatusError, TransportError, *expected) as group:
+        fail("; ".join(str(error) for error in _leaves(group)))
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+async def _stoppable(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    task = asyncio.current_task()
+    assert task is not None, "uvloop.run always runs a task"
+    loop = asyncio.get_running_loop()
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        await main()
+    except asyncio.CancelledError:
+        if not stopping:
+            raise

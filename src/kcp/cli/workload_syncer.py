@@ -1,0 +1,101 @@
+"""`workload-syncer`: serves one physical cluster. See `kcp.tmc.syncer`.
+
+Flags and their defaults: tmc reference §5.1; the five required ones stand in the building guide's §4.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from kcp.cli.flags import Duration, setup_logging
+
+log = logging.getLogger(__name__)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Sync workloads between a kcp workspace and one physical cluster (TMC): spec down, status up.",
+)
+@click.option("--sync-target-name", required=True, help="Name of the SyncTarget this syncer serves.")
+@click.option("--sync-target-uid", required=True, help="metadata.uid of that SyncTarget.")
+@click.option("--workspace-cluster", required=True, help="Workspace of the SyncTarget, such as root:default.")
+@click.option("--kcp-kubeconfig", required=True, type=click.Path(path_type=Path), help="Kubeconfig of the kcp server.")
+@click.option("--cluster-kubeconfig", required=True, type=click.Path(path_type=Path), help="Kubeconfig of the physical cluster.")
+@click.option("--kcp-context", default="base", show_default=True, help="Context of --kcp-kubeconfig; without it the current one is used.")
+@click.option("--cluster-context", default="", help="Context of --cluster-kubeconfig. [default: the current one]")
+@click.option("--workers", default=2, show_default=True, help="Workers per resource and direction.")
+@click.option("--heartbeat-period", type=Duration(), default="20s", show_default=True, help="Time between heartbeats.")
+@click.option("--api-import-poll-interval", type=Duration(), default="30s", show_default=True, help="Time between looks for new APIs.")
+@click.option("--downstream-namespace-clean-delay", type=Duration(), default="30s", show_default=True,
+              help="Time between looks at a downstream namespace that should go.")  # fmt: skip
+@click.option("--metrics-bind-address", default="", help="host:port for TMC syncer metrics at /metrics, health at /healthz and /readyz.")
+@click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 1 basic, 2 sync operations, 4 debug.")
+def main(verbosity: int, **flags: object) -> None:
+    setup_logging(verbosity)
+    from kcp.cli.running import run_until_stopped
+    from kcp.client.kubeconfig import KubeConfigError
+    from kcp.tmc.errors import TMCError
+
+    run_until_stopped(lambda: _serve(**flags), expected=(KubeConfigError, TMCError, OSError))  # type: ignore[arg-type]
+
+
+async def _serve(
+    *,
+    sync_target_name: str,
+    sync_target_uid: str,
+    workspace_cluster: str,
+    kcp_kubeconfig: Path,
+    cluster_kubeconfig: Path,
+    kcp_context: str,
+    cluster_context: str,
+    workers: int,
+    heartbeat_period: float,
+    api_import_poll_interval: float,
+    downstream_namespace_clean_delay: float,
+    metrics_bind_address: str,
+) -> None:  # fmt: skip
+    from prometheus_client import CollectorRegistry
+
+    from kcp.aio.clock import SystemClock
+    from kcp.client import kubeconfig
+    from kcp.tmc.syncer.engine import Syncer, SyncerConfig, find_target
+    from kcp.tmc.syncer.metrics import SyncerMetrics
+
+    clock = SystemClock()
+    upstream = kubeconfig.connect(kcp_kubeconfig, _known(kcp_kubeconfig, kcp_context))
+    downstream = kubeconfig.connect(cluster_kubeconfig, cluster_context)
+    async with upstream, downstream:
+        control_plane = upstream.at("")
+        identity = await find_target(control_plane, workspace_cluster, sync_target_name, sync_target_uid)
+        log.info("serving SyncTarget %s of %s, key %s", identity.name, workspace_cluster, identity.key)
+        started = clock.monotonic()
+        metrics = SyncerMetrics(
+            CollectorRegistry(), sync_target=identity.name, workspace=workspace_cluster, uptime_s=lambda: clock.monotonic() - started
+        )
+        config = SyncerConfig(
+            heartbeat_period_s=heartbeat_period,
+            discovery_period_s=api_import_poll_interval,
+            workers=workers,
+            namespace_clean_delay_s=downstream_namespace_clean_delay,
+        )
+        if metrics_bind_address:
+            _serve_metrics(metrics_bind_address, metrics)
+        await Syncer(identity, control_plane, downstream, clock, config, metrics, log.info).run()
+
+
+def _serve_metrics(address: str, metrics: object) -> None:
+    """Prometheus' own server thread: it must answer even while the loop is busy."""
+    from prometheus_client import start_http_server
+
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), addr=host or "127.0.0.1", registry=metrics.registry)  # type: ignore[attr-defined]
+
+
+def _known(path: Path, context: str) -> str:
+    """`context` if the file has it, else "" for the current one: an ordinary kubeconfig works too."""
+    from kcp.client import kubeconfig
+
+    return context if context in kubeconfig.load(path).contexts else ""

@@ -1,0 +1,108 @@
+"""The catalog source of bound resources: which APIs the bindings of a workspace make it serve.
+
+Fed synchronously by the watch cache (`changed`), so a binding that was acknowledged as Bound is served. One `Resource` per schema and
+identity is shared by every workspace that binds it: a further binding costs a dictionary entry.
+Before: `registry.catalog`. After: `registry.crd` (schema → Resource).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.exports.apibinding import BoundResource, bound_resources
+from kcp.registry.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    bound: BoundResource
+    export_cluster: ClusterName
+    binding: str
+    deleting: bool
+
+
+class BoundSource:
+    """Implements the catalog's ResourceSource for APIBindings.
+
+    Args: build: (export cluster, schema name, identity) → one Resource for each served version; called once for each schema uid.
+    """
+
+    def __init__(self, build: Callable[[ClusterName, str, str], Iterable[Resource]]) -> None:
+        self._build = build
+        self._by_cluster: dict[ClusterName, dict[GroupResource, _Served]] = {}
+        self._by_binding: dict[tuple[ClusterName, str], tuple[GroupResource, ...]] = {}
+        self._by_identity: dict[tuple[GroupResource, str], _Served] = {}
+        self._system_identity: dict[GroupResource, str] = {}
+        self._resources: dict[tuple[str, str], dict[str, Resource]] = {}
+        self._versions: dict[ClusterName, int] = {}
+        self._generation = 0
+
+    def changed(self, cluster: ClusterName, name: str, binding: JSONObject | None) -> None:
+        """Take note of one binding as it is now stored; None: it is gone. Idempotent."""
+        served = self._by_cluster.setdefault(cluster, {})
+        for gr in self._by_binding.pop((cluster, name), ()):
+            if gr in served and served[gr].binding == name:
+                del served[gr]
+        if binding is not None:
+            self._add(cluster, name, binding, served)
+        if not served:
+            del self._by_cluster[cluster]
+        self._generation += 1
+        self._versions[cluster] = self._generation
+
+    def _add(self, cluster: ClusterName, name: str, binding: JSONObject, served: dict[GroupResource, _Served]) -> None:
+        export_cluster = ClusterName(meta.nested(binding, "status", "apiExportClusterName", default=""))
+        names: list[GroupResource] = []
+        for bound in bound_resources(binding):
+            entry = _Served(bound, export_cluster, name, bool(meta.deletion_timestamp(binding)))
+            served.setdefault(bound.group_resource, entry)
+            self._by_identity[bound.group_resource, bound.identity] = entry
+            if export_cluster == ROOT and bound.group_resource.group.endswith("kcp.io"):
+                self._system_identity[bound.group_resource] = bound.identity
+            names.append(bound.group_resource)
+        self._by_binding[cluster, name] = tuple(names)
+
+    def lookup(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
+        if cluster == WILDCARD:
+            return self._lookup_wildcard(gvr)
+        entry = self._by_cluster.get(cluster, {}).get(gvr.group_resource)
+        return None if entry is None else self._resource(entry, gvr.version)
+
+    def _lookup_wildcard(self, gvr: GVR) -> Resource | None:
+        """By identity; only kcp's own groups may leave it out, because a single export owns each of them."""
+        name, _, identity = gvr.resource.partition(":")
+        gr = GroupResource(gvr.group, name)
+        entry = self._by_identity.get((gr, identity or self._system_identity.get(gr, "")))
+        return None if entry is None else self._resource(entry, gvr.version)
+
+    def _resource(self, entry: _Served, version: str) -> Resource | None:
+        bound = entry.bound
+        cached = self._resources.get((bound.schema_uid, bound.identity))
+        if cached is None:
+            built = self._build(entry.export_cluster, bound.schema_name, bound.identity)
+            cached = self._resources[bound.schema_uid, bound.identity] = {r.gvr.version: r for r in built}
+        resource = cached.get(version)
+        if resource is not None and entry.deleting:
+            return replace(resource, verbs=tuple(v for v in resource.verbs if v != "create"))
+        return resource
+
+    def resources(self, cluster: ClusterName) -> Iterable[Resource]:
+        for entry in list(self._by_cluster.get(cluster, {}).values()):
+            self._resource(entry, entry.bound.version)
+            for version in self._resources.get((entry.bound.schema_uid, entry.bound.identity), {}):
+                if (resource := self._resource(entry, version)) is not None:
+                    yield resource
+
+    def version(self, cluster: ClusterName) -> str:
+        """Changes whenever a binding of this cluster changed."""
+        return str(self._versions.get(cluster, 0))
+
+    def identity_of(self, cluster: ClusterName, resource: GroupResource) -> str:
+        """Identity under which a workspace holds a resource; "" if it binds none of that name."""
+        entry = self._by_cluster.get(cluster, {}).get(resource)
+        return entry.bound.identity if entry is not None else ""

@@ -1,0 +1,78 @@
+"""What `kcp start` can be told, parsed once; nobody else reads flags or the environment.
+
+Flags win over environment variables, which win over the defaults. `problems` names every fault at once. docs/settings.md lists each field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TMCOptions:
+    """Transparent Multi-Cluster. Source for the names: docs/settings.md, section TMC."""
+
+    enabled: bool = False
+    """--enable-tmc, KCP_TMC_ENABLED. Off: nothing of `kcp.tmc` is loaded."""
+    error_handling: bool = True
+    """--tmc-error-handling, KCP_TMC_ERROR_HANDLING. Typed errors of clusters are shown on the user's objects."""
+    health_monitoring: bool = True
+    """--tmc-health-monitoring, KCP_TMC_HEALTH_MONITORING. A late heartbeat makes a SyncTarget NotReady."""
+    metrics: bool = True
+    """--tmc-metrics, KCP_TMC_METRICS. `tmc_*` metrics at /metrics."""
+    recovery: bool = True
+    """--tmc-recovery, KCP_TMC_RECOVERY. Work of a cluster that stays NotReady is placed elsewhere after `eviction_grace_s`."""
+    eviction_grace_s: float = 300.0
+    """--tmc-eviction-grace: seconds. Kubernetes waits as long before it evicts pods of an unreachable node."""
+    heartbeat_threshold_s: float = 60.0
+    """--sync-target-heartbeat-threshold: seconds without a heartbeat after which a SyncTarget is NotReady."""
+    bind_compute: bool = True
+    """--tmc-bind-compute. New universal workspaces bind `root:compute:kubernetes`, so that Deployments work at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """`kcp start`."""
+
+    root_directory: Path = Path(".kcp")
+    """--root-directory: data, certificates and kubeconfigs; owned by one running server."""
+    bind_address: str = "127.0.0.1"
+    """--bind-address."""
+    secure_port: int = 6443
+    """--secure-port; 0 picks a free one."""
+    external_hostname: str = ""
+    """--external-hostname: name or address under which clients reach the server; default the bind address."""
+    kubeconfig_path: Path | None = None
+    """--kubeconfig-path: default `<root directory>/admin.kubeconfig`."""
+    token_auth_file: Path | None = None
+    """--token-auth-file: CSV of token,user,uid,"group1,group2" as kube-apiserver reads it."""
+    in_memory: bool = False
+    """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
+    verbosity: int = 2
+    """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
+    tmc: TMCOptions = field(default_factory=TMCOptions)
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        return self.kubeconfig_path or self.root_directory / "admin.kubeconfig"
+
+    @property
+    def host(self) -> str:
+        """What clients are told to connect to."""
+        return self.external_hostname or ("127.0.0.1" if self.bind_address in ("0.0.0.0", "::") else self.bind_address)
+
+    def problems(self) -> list[str]:
+        """Every fault of these options, each with what to do."""
+        found: list[str] = []
+        if not 0 <= self.secure_port <= 65535:
+            found.append(f"--secure-port={self.secure_port}: must be between 0 and 65535")
+        if self.root_directory.exists() and not self.root_directory.is_dir():
+            found.append(f"--root-directory={self.root_directory}: exists and is not a directory")
+        if self.token_auth_file is not None and not self.token_auth_file.is_file():
+            found.append(f"--token-auth-file={self.token_auth_file}: no such file")
+        if self.tmc.heartbeat_threshold_s <= 0:
+            found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
+        if self.tmc.eviction_grace_s < 0:
+            found.append("--tmc-eviction-grace: must not be negative")
+        return found

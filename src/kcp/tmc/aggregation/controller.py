@@ -1,0 +1,80 @@
+"""Aggregation controller: per-target statuses on an object → its one status.
+
+Before: annotations that syncers write through the syncer view. After: the user's watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client
+from kcp.controller.commit import commit
+from kcp.controller.controller import Controller, Result
+from kcp.controller.informer import Informer
+from kcp.tmc.aggregation.status import merge, reports_of
+from kcp.tmc.model.kinds import SyncTarget
+from kcp.tmc.model.names import KEY_LABEL, sync_target_key, synced_keys
+
+BY_TARGET = "tmc-target"
+"""Index of an informer of synced objects: K → objects that should run there."""
+BY_KEY = "tmc-key"
+"""Index of the SyncTarget informer: K → SyncTarget."""
+
+
+def index_by_target(obj: JSONObject) -> Iterable[str]:
+    return synced_keys(obj)
+
+
+def index_by_key(target: JSONObject) -> Iterable[str]:
+    return [meta.labels(target).get(KEY_LABEL, "")]
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationReconciler:
+    """For one resource, over all workspaces."""
+
+    gvr: GVR
+    get: Callable[[ObjectKey], JSONObject | None]
+    target: Callable[[str], SyncTarget | None]
+    """K → SyncTarget."""
+    for_cluster: Callable[[ClusterName], Client]
+    clock: Clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        obj = self.get(key)
+        if obj is None or meta.deletion_timestamp(obj):
+            return Result()
+        targets = {k: t for k in synced_keys(obj) if (t := self.target(k)) is not None}
+        names = {k: t.name for k, t in targets.items()}
+        problems = {k: t.not_ready_reason or "not ready" for k, t in targets.items() if not t.ready}
+        reports = reports_of(obj, names, problems)
+        wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()))
+        await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
+        return Result()
+
+
+def build_aggregation_controller(
+    gvr: GVR, objects: Informer, targets: Informer, for_cluster: Callable[[ClusterName], Client], *, clock: Clock
+) -> Controller:
+    """Args: gvr: without identity; a resource with a status. objects: with index BY_TARGET. targets: with index BY_KEY."""
+
+    def target(key: str) -> SyncTarget | None:
+        return next((SyncTarget.of(obj) for obj in targets.by_index(BY_KEY, key)), None)
+
+    def of_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        told = [(t.ready, t.not_ready_reason) if t else None for t in (SyncTarget.of(o) if o else None for o in (old, new))]
+        if told[0] == told[1]:
+            return []  # a heartbeat says nothing about any object
+        return [meta.key(obj) for obj in objects.by_index(BY_TARGET, sync_target_key(key.cluster, key.name))]
+
+    reconciler = AggregationReconciler(gvr, objects.get, target, for_cluster, clock)
+    controller = Controller(f"tmc-aggregation-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
+    controller.watch(objects)
+    controller.watch(targets, of_target)
+    return controller

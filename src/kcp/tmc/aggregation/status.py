@@ -1,0 +1,143 @@
+"""Merging the statuses of several clusters into one. Pure.
+
+The aggregate is true: a cluster that has not reported counts nothing, and condition Synced says which one and why.
+Source for the sums: kcp-dev/contrib-tmc coordination/deployment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.model.kinds import SYNCED
+from kcp.tmc.model.names import STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION, is_leaving, synced_keys
+
+_SUMMED: Mapping[GroupResource, tuple[str, ...]] = {
+    GroupResource("apps", "deployments"): (
+        "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas", "terminatingReplicas",
+    ),
+    GroupResource("apps", "statefulsets"): ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"),
+    GroupResource("apps", "daemonsets"): (
+        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "updatedNumberScheduled",
+        "numberAvailable", "numberUnavailable",
+    ),
+    GroupResource("batch", "jobs"): ("active", "succeeded", "failed", "ready"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one chosen cluster says about an object."""
+
+    key: str
+    cluster: str
+    """The SyncTarget's name."""
+    status: JSONObject | None
+    """None: nothing reported yet."""
+    cluster_problem: str = ""
+    """Why the cluster's word may be stale; "" while its SyncTarget is ready."""
+    error: Mapping[str, Any] | None = None
+    """The TMC error that keeps the object from running there."""
+
+
+def reports_of(obj: JSONObject, names: Mapping[str, str], problems: Mapping[str, str]) -> list[Report]:
+    """One report for each target that should run the object, in order of cluster names.
+
+    Args: names: K → SyncTarget name. problems: K → why that target is not ready.
+    """
+    annotations = meta.annotations(obj)
+    found = [
+        Report(
+            key=key,
+            cluster=names.get(key, key),
+            status=_json(annotations.get(STATUS_ANNOTATION + key)),
+            cluster_problem=problems.get(key, "") if key in names else "its SyncTarget is gone",
+            error=_json(annotations.get(SYNC_ERROR_ANNOTATION + key)),
+        )
+        for key in synced_keys(obj)
+        if not is_leaving(obj, key)
+    ]
+    return sorted(found, key=lambda r: r.cluster)
+
+
+def _json(text: str | None) -> JSONObject | None:
+    value = json.loads(text) if text else None
+    return value if isinstance(value, dict) else None
+
+
+def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *, now: str) -> JSONObject:
+    """`obj` with the aggregate as its status; unchanged where no cluster should run it and none ever did."""
+    wanted: JSONObject = meta.copy_json(obj)
+    if not reports and conditions.get(obj, SYNCED) is None:
+        return wanted
+    held = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("type") == SYNCED]
+    statuses = [r.status for r in reports if r.status is not None]
+    wanted["status"] = _combine(resource, statuses, len(reports))
+    if "conditions" in wanted["status"] or resource in _SUMMED:
+        wanted["status"]["conditions"] = [*wanted["status"].get("conditions", ()), *held]
+        conditions.set_condition(wanted, synced_condition(reports, now))
+    if resource in _SUMMED and "observedGeneration" in wanted["status"]:
+        everyone = len(statuses) == len(reports)
+        observed = min(s.get("observedGeneration", 0) for s in statuses) if everyone else 0
+        wanted["status"]["observedGeneration"] = max(observed, meta.nested(obj, "status", "observedGeneration", default=0))
+    return wanted
+
+
+def _combine(resource: GroupResource, statuses: Sequence[JSONObject], expected: int) -> JSONObject:
+    if not statuses:
+        return {}
+    if len(statuses) == 1 and expected == 1:
+        status: JSONObject = meta.copy_json(statuses[0])
+        return status
+    if resource == GroupResource("", "services") or resource == GroupResource("networking.k8s.io", "ingresses"):
+        ingress = [i for s in statuses for i in meta.nested(s, "loadBalancer", "ingress", default=())]
+        return {"loadBalancer": {"ingress": ingress}} if ingress else {"loadBalancer": {}}
+    combined = {name: value for name, value in statuses[0].items() if all(s.get(name) == value for s in statuses)}
+    for name in _SUMMED.get(resource, ()):
+        if any(name in s for s in statuses):
+            combined[name] = sum(int(s.get(name) or 0) for s in statuses)
+    if any("observedGeneration" in s for s in statuses):
+        combined["observedGeneration"] = min(int(s.get("observedGeneration") or 0) for s in statuses)
+    if merged := _combine_conditions(statuses):
+        combined["conditions"] = merged
+    return combined
+
+
+_RANK = {"False": 0, "Unknown": 1, "True": 2}
+
+
+def _combine_conditions(statuses: Sequence[JSONObject]) -> list[JSONObject]:
+    """For each type the worst status that any cluster reports, with that cluster's reason and message."""
+    worst: dict[str, JSONObject] = {}
+    for status in statuses:
+        for condition in status.get("conditions") or ():
+            kind = condition.get("type", "")
+            if kind not in worst or _RANK.get(condition.get("status"), 1) < _RANK.get(worst[kind].get("status", ""), 1):
+                worst[kind] = condition
+    return [dict(worst[kind]) for kind in sorted(worst)]
+
+
+def synced_condition(reports: Sequence[Report], now: str) -> JSONObject:
+    """Condition Synced: False names every cluster that errs, is not ready, or has not reported."""
+    if not reports:
+        return conditions.build(
+            SYNCED, conditions.FALSE, reason="NotPlaced", message="no placement chooses a cluster for this namespace", now=now
+        )
+    troubles: list[tuple[str, str]] = []
+    for r in reports:
+        if r.error:
+            hint = f" ({r.error['hint']})" if r.error.get("hint") else ""
+            troubles.append((str(r.error.get("type", "SyncFailure")), f"{r.cluster}: {r.error.get('message', '')}{hint}"))
+        elif r.cluster_problem:
+            troubles.append(("ClusterNotReady", f"{r.cluster}: {r.cluster_problem}"))
+        elif r.status is None:
+            troubles.append(("NotReported", f"{r.cluster}: has not reported yet"))
+    if troubles:
+        return conditions.build(SYNCED, conditions.FALSE, reason=troubles[0][0], message="; ".join(t for _, t in troubles), now=now)
+    clusters = ", ".join(r.cluster for r in reports)
+    return conditions.build(SYNCED, conditions.TRUE, reason="AllClustersReported", message=f"runs on {clusters}", now=now)

@@ -1,0 +1,102 @@
+"""SyncTarget controller: key label, virtual workspace URL, and readiness from heartbeat and syncer report.
+
+The syncer writes `lastSyncerHeartbeatTime` and condition SyncerReady; this controller alone writes HeartbeatHealthy and the summary Ready.
+Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client
+from kcp.controller.commit import commit_both
+from kcp.controller.controller import Controller, Result
+from kcp.controller.factory import InformerFactory
+from kcp.tmc.model.kinds import HEARTBEAT_HEALTHY, READY, SYNC_TARGETS, SYNCER_READY, SyncTarget
+from kcp.tmc.model.names import KEY_LABEL, sync_target_key
+
+
+def decide(obj: JSONObject, *, now: datetime, threshold_s: float, server_url: str, monitored: bool) -> tuple[JSONObject, float | None]:
+    """The SyncTarget as it should be, and the seconds until its heartbeat would be late. Pure.
+
+    Args: monitored: whether health monitoring is on; off, readiness follows the syncer's own report alone.
+    """
+    wanted: JSONObject = meta.copy_json(obj)
+    target = SyncTarget.of(obj)
+    meta.set_label(wanted, KEY_LABEL, sync_target_key(target.cluster, target.name))
+    url = f"{server_url}/services/syncer/{target.cluster}/{target.name}/{target.uid}"
+    meta.ensure(wanted, "status")["virtualWorkspaces"] = [{"syncerURL": url}]
+    stamp = rfc3339(now)
+    checks = [SYNCER_READY]
+    due_s: float | None = None
+    if monitored:
+        heartbeat, due_s = _heartbeat(target, now, threshold_s)
+        conditions.set_condition(wanted, heartbeat)
+        checks = [HEARTBEAT_HEALTHY, SYNCER_READY]
+    if conditions.get(obj, SYNCER_READY) is None:
+        message = "no syncer has reported yet: start workload-syncer for this SyncTarget"
+        unknown = conditions.build(READY, conditions.FALSE, reason="SyncerNotConnected", message=message, severity="Info", now=stamp)
+        conditions.set_condition(wanted, unknown)
+    else:
+        conditions.summarize(wanted, checks, now=stamp)
+    return wanted, due_s
+
+
+def _heartbeat(target: SyncTarget, now: datetime, threshold_s: float) -> tuple[JSONObject, float | None]:
+    stamp = rfc3339(now)
+    if target.heartbeat is None:
+        message = "no heartbeat was ever received"
+        return conditions.build(
+            HEARTBEAT_HEALTHY, conditions.FALSE, reason="ErrorHeartbeat", message=message, severity="Info", now=stamp
+        ), None
+    left_s = threshold_s - (now - target.heartbeat).total_seconds()
+    if left_s > 0:
+        return conditions.build(HEARTBEAT_HEALTHY, conditions.TRUE, now=stamp), left_s
+    message = f"no heartbeat for more than {threshold_s:.0f} s (last at {rfc3339(target.heartbeat)}): is the syncer running?"
+    return conditions.build(
+        HEARTBEAT_HEALTHY, conditions.FALSE, reason="ErrorHeartbeat", message=message, severity="Warning", now=stamp
+    ), None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncTargetReconciler:
+    get: Callable[[ObjectKey], JSONObject | None]
+    for_cluster: Callable[[ClusterName], Client]
+    clock: Clock
+    server_url: str
+    threshold_s: float
+    monitored: bool
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        obj = self.get(key)
+        if obj is None or meta.deletion_timestamp(obj):
+            return Result()
+        wanted, due_s = decide(
+            obj, now=self.clock.now(), threshold_s=self.threshold_s, server_url=self.server_url, monitored=self.monitored
+        )
+        client = self.for_cluster(key.cluster).resource(SYNC_TARGETS)
+        await commit_both(client, obj, wanted)
+        return Result(requeue_after_s=due_s + 0.01 if due_s is not None else None)
+
+
+def build_synctarget_controller(
+    informers: InformerFactory,
+    for_cluster: Callable[[ClusterName], Client],
+    *,
+    clock: Clock,
+    server_url: str,
+    threshold_s: float,
+    monitored: bool,
+) -> Controller:
+    """Args: server_url: where syncers reach this server, without a trailing slash."""
+    targets = informers.informer(SYNC_TARGETS)
+    reconciler = SyncTargetReconciler(targets.get, for_cluster, clock, server_url, threshold_s, monitored)
+    controller = Controller("synctarget", reconciler.reconcile, clock=clock, workers=4)
+    controller.watch(targets)
+    return controller

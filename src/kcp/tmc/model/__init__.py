@@ -1,0 +1,1 @@
+"""Names and values that placement, syncer, view and aggregation share. Pure."""

@@ -1,0 +1,142 @@
+"""The resources TMC works with, and frozen views of the kinds it owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kcp.aio.clock import parse_rfc3339
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.selectors import LabelSelector
+
+SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
+LOCATIONS = GVR("scheduling.kcp.io", "v1alpha1", "locations")
+PLACEMENTS = GVR("scheduling.kcp.io", "v1alpha1", "placements")
+NAMESPACES = GVR("", "v1", "namespaces")
+
+CORE_SYNCED = (GVR("", "v1", "configmaps"), GVR("", "v1", "secrets"), GVR("", "v1", "serviceaccounts"))
+"""Built-in resources that always follow their namespace."""
+NOT_SYNCED_DOWN = frozenset(
+    {GroupResource("", "pods"), GroupResource("", "endpoints"), GroupResource("discovery.k8s.io", "endpointslices")}
+)
+"""Bound resources that belong to the physical side. Source: kcp 0.11 pkg/virtual/syncer."""
+DIVIDED = frozenset({GroupResource("apps", "deployments")})
+"""Resources whose `spec.replicas` is divided over the chosen targets; all others are duplicated."""
+
+READY = "Ready"
+SYNCER_READY = "SyncerReady"
+HEARTBEAT_HEALTHY = "HeartbeatHealthy"
+SCHEDULED = "Scheduled"
+NAMESPACE_SCHEDULED = "NamespaceScheduled"
+SYNCED = "Synced"
+"""Condition on the user's object: does every chosen cluster run the present state? Ours."""
+
+DEFAULT_HEARTBEAT_THRESHOLD_S = 60.0
+"""kcp 0.11 --sync-target-heartbeat-threshold."""
+DEFAULT_HEARTBEAT_PERIOD_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncTarget:
+    """A physical cluster as its workspace knows it."""
+
+    cluster: ClusterName
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    unschedulable: bool
+    evict_after: datetime | None
+    taints: tuple[Mapping[str, Any], ...]
+    supported_exports: tuple[tuple[str, str], ...]
+    """(workspace path or "", export name)."""
+    ready: bool
+    not_ready_reason: str
+    ready_since: datetime | None
+    """Last transition of condition Ready."""
+    heartbeat: datetime | None
+    incompatible: frozenset[GroupResource]
+
+    @classmethod
+    def of(cls, obj: JSONObject) -> SyncTarget:
+        spec, status = obj.get("spec") or {}, obj.get("status") or {}
+        ready = conditions.get(obj, READY)
+        exports = tuple((e.get("path") or e.get("workspace") or "", e["export"]) for e in spec.get("supportedAPIExports") or ())
+        return cls(
+            cluster=meta.cluster(obj),
+            name=meta.name(obj),
+            uid=meta.uid(obj),
+            labels=meta.labels(obj),
+            unschedulable=bool(spec.get("unschedulable")),
+            evict_after=_instant(spec.get("evictAfter")),
+            taints=tuple(spec.get("taints") or ()),
+            supported_exports=exports or (("", "kubernetes"),),
+            ready=conditions.is_true(obj, READY),
+            not_ready_reason=_reason(ready),
+            ready_since=_instant((ready or {}).get("lastTransitionTime")),
+            heartbeat=_instant(status.get("lastSyncerHeartbeatTime")),
+            incompatible=frozenset(
+                GroupResource(r.get("group", ""), r["resource"])
+                for r in status.get("syncedResources") or ()
+                if r.get("state") == "Incompatible"
+            ),
+        )
+
+
+def _reason(condition: Mapping[str, Any] | None) -> str:
+    if condition is None:
+        return "its syncer has not reported yet"
+    return ": ".join(part for part in (condition.get("reason"), condition.get("message")) if part)
+
+
+def _instant(text: object) -> datetime | None:
+    """An RFC 3339 time, or None for what is absent or not one (a duration in `evictAfter`, for example)."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """scheduling.kcp.io Placement: which namespaces of its workspace go to which locations."""
+
+    cluster: ClusterName
+    name: str
+    location_selectors: tuple[LabelSelector, ...]
+    number_of_clusters: int
+    location_workspace: str
+    namespaces: LabelSelector
+    namespace_names: frozenset[str]
+    """From `namespaceSelector.matchNames`; empty: any name."""
+    tolerations: tuple[Mapping[str, Any], ...]
+    chosen: tuple[str, ...]
+    """K of the targets chosen last."""
+
+    @classmethod
+    def of(cls, obj: JSONObject, chosen: tuple[str, ...]) -> Placement:
+        spec = obj.get("spec") or {}
+        selector = spec.get("namespaceSelector")
+        return cls(
+            cluster=meta.cluster(obj),
+            name=meta.name(obj),
+            location_selectors=tuple(LabelSelector.from_object(s) for s in spec.get("locationSelectors") or ()),
+            number_of_clusters=int(spec.get("numberOfClusters") or 1),
+            location_workspace=spec.get("locationWorkspace") or "",
+            namespaces=LabelSelector.from_object({k: v for k, v in (selector or {}).items() if k != "matchNames"}),
+            namespace_names=frozenset((selector or {}).get("matchNames") or ()),
+            tolerations=tuple(spec.get("tolerations") or ()),
+            chosen=chosen,
+        )
+
+    def selects(self, namespace: JSONObject) -> bool:
+        """An absent or empty namespaceSelector selects every namespace of the workspace."""
+        if self.namespace_names and meta.name(namespace) not in self.namespace_names:
+            return False
+        return self.namespaces.matches(meta.labels(namespace))

@@ -1,0 +1,126 @@
+"""Labels, annotations, finalizers and derived names of TMC, exactly as kcp 0.11 wrote them.
+
+`K` stands for the key of a SyncTarget (`sync_target_key`).
+Source: kcp release-0.11 pkg/apis/workload/v1alpha1/{types,synctarget_types,helpers}.go, pkg/syncer/shared/namespace.go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.keys import ClusterName, base36_sha224, base62_sha224
+from kcp.apimachinery.meta import JSONObject
+
+STATE_LABEL = "state.workload.kcp.io/"
+"""+K, on namespaces and objects upstream: "" pending, `Sync`, `Upsync`."""
+STATE_SYNC = "Sync"
+STATE_UPSYNC = "Upsync"
+
+DOWNSTREAM_CLUSTER_LABEL = "internal.workload.kcp.io/cluster"
+"""On objects downstream: K."""
+DELETION_ANNOTATION = "deletion.internal.workload.kcp.io/"
+"""+K: RFC 3339; this target should remove its copy."""
+SOFT_FINALIZERS_ANNOTATION = "finalizers.workload.kcp.io/"
+"""+K: comma list that holds the downstream copy."""
+SYNCER_FINALIZER = "workload.kcp.io/syncer-"
+"""+K: real finalizer upstream, set before anything is created downstream."""
+SPEC_DIFF_ANNOTATION = "experimental.spec-diff.workload.kcp.io/"
+"""+K: JSON patch rooted at `spec`, applied when the syncer reads the object."""
+STATUS_ANNOTATION = "experimental.status.workload.kcp.io/"
+"""+K: JSON status as this target last reported it."""
+OBSERVED_ANNOTATION = "observed.tmc.kcp.io/"
+"""+K: RFC 3339 time of the last report from this target. Ours."""
+SYNC_ERROR_ANNOTATION = "error.tmc.kcp.io/"
+"""+K: JSON of the TMC error that keeps this target from running the object; absent when all is well. Ours."""
+KEY_LABEL = "internal.workload.kcp.io/key"
+"""On SyncTargets: K."""
+PLACEMENT_TARGETS_ANNOTATION = "internal.workload.kcp.io/synctarget"
+"""On Placements: the chosen K, several separated by commas in name order."""
+NAMESPACE_PLACEMENT_ANNOTATION = "scheduling.kcp.io/placement"
+"""On namespaces: "" says that a placement applies."""
+NAMESPACE_LOCATOR_ANNOTATION = "kcp.io/namespace-locator"
+TENANT_LABEL = "kcp.io/tenant-id"
+LOCATION_LABELS_ANNOTATION = "scheduling.kcp.io/labels"
+COMPUTE_EXPORT_ANNOTATION = "extra.apis.kcp.io/compute.workload.kcp.io"
+"""On APIExports and, copied, on APIBindings: "true" marks the APIs that TMC syncs."""
+SYNCER_FIELD_MANAGER = "syncer"
+
+UNSYNCED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "kcp-system"})
+
+
+def sync_target_key(cluster: ClusterName, name: str) -> str:
+    """K of the SyncTarget `name` in logical cluster `cluster`.
+
+    >>> sync_target_key(ClusterName("root"), "us-west-1")
+    '7KZT6Wj3gT4HxVS6pMnIbk9MITS04SRrkuUgcu'
+    """
+    return base62_sha224(f"{cluster}:{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceLocator:
+    """Which namespace of which workspace a downstream namespace stands for, on behalf of which SyncTarget."""
+
+    target_cluster: ClusterName
+    target_name: str
+    target_uid: str
+    cluster: ClusterName
+    namespace: str
+
+    def to_json(self) -> str:
+        """Compact JSON with fields in the order that the name depends on."""
+        target = {"cluster": self.target_cluster, "name": self.target_name, "uid": self.target_uid}
+        return json.dumps({"syncTarget": target, "cluster": self.cluster, "namespace": self.namespace}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> NamespaceLocator:
+        """Inverse of `to_json`. Raises ValueError for anything else."""
+        try:
+            value = json.loads(text)
+            target = value["syncTarget"]
+            return cls(ClusterName(target["cluster"]), target["name"], target["uid"], ClusterName(value["cluster"]), value["namespace"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a namespace locator: {text!r}") from error
+
+    @property
+    def downstream_namespace(self) -> str:
+        """Name of the namespace in the physical cluster.
+
+        >>> cluster, uid = ClusterName("2lpvmbh5xyj8ljfs"), "0e5c1c3c-6f1b-4c8a-9a53-0d7a3c0b9a11"
+        >>> NamespaceLocator(cluster, "east", uid, ClusterName("1abcdefghij23456"), "default").downstream_namespace
+        'kcp-2r3jppfx03ol'
+        """
+        return "kcp-" + base36_sha224(self.to_json())[:12]
+
+    @property
+    def tenant_id(self) -> str:
+        """Same for all namespaces of one workspace on one target: base-62 SHA-224 of the locator without its namespace."""
+        target = {"cluster": self.target_cluster, "name": self.target_name, "uid": self.target_uid}
+        return base62_sha224(json.dumps({"syncTarget": target, "cluster": self.cluster, "namespace": ""}, separators=(",", ":")))
+
+
+def syncer_id(target_name: str, target_uid: str) -> str:
+    """`kcp-syncer-<name>-<8 characters>`: namespace and accounts of a deployed syncer."""
+    return f"kcp-syncer-{target_name}-{base36_sha224(target_uid)[:8]}"
+
+
+def keys_with(values: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """K → value of every label or annotation that starts with `prefix`.
+
+    >>> keys_with({"state.workload.kcp.io/A": "Sync", "app": "web"}, STATE_LABEL)
+    {'A': 'Sync'}
+    """
+    return {name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)}
+
+
+def synced_keys(obj: JSONObject) -> list[str]:
+    """K of every target that holds, or should hold, a copy of this object; in order."""
+    return sorted(key for key, state in keys_with(meta.labels(obj), STATE_LABEL).items() if state == STATE_SYNC)
+
+
+def is_leaving(obj: JSONObject, key: str) -> bool:
+    """Whether target K has been told to remove its copy."""
+    return bool(meta.deletion_timestamp(obj)) or DELETION_ANNOTATION + key in meta.annotations(obj)

@@ -1,0 +1,166 @@
+"""The syncer put together: which resources both sides serve, and a pair of controllers for each.
+
+Before: `cli.workload_syncer` and the sandbox. After: `spec`, `status`, `namespaces`, `heartbeat`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kcp.aio.clock import Clock
+from kcp.aio.supervisor import Supervisor
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client
+from kcp.client.transport import TransportError
+from kcp.controller.factory import InformerFactory
+from kcp.controller.informer import Informer
+from kcp.tmc.errors import ErrorType, TMCError, classify
+from kcp.tmc.model.kinds import DEFAULT_HEARTBEAT_PERIOD_S, NAMESPACES, SYNC_TARGETS
+from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
+from kcp.tmc.syncer.heartbeat import Heartbeat
+from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.metrics import SyncerMetrics
+from kcp.tmc.syncer.namespaces import NamespaceKeeper, NamespaceReconciler, build_namespace_controller
+from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
+from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncerConfig:
+    heartbeat_period_s: float = DEFAULT_HEARTBEAT_PERIOD_S
+    """Seconds between heartbeats; kcp 0.11 uses 20."""
+    discovery_period_s: float = 30.0
+    """Seconds between looks for resources that appeared on either side (kcp 0.11 --api-import-poll-interval is 60)."""
+    workers: int = 2
+    """Workers per resource and direction (tmc reference §5.1 --workers)."""
+    namespace_clean_delay_s: float = 30.0
+    """Seconds between looks at a downstream namespace that should go (kcp 0.11 --downstream-namespace-clean-delay)."""
+
+
+async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
+    """The SyncTarget that a syncer is told to serve.
+
+    Args: control_plane: base path "" (the server). workspace: path or cluster name.
+    Raises: TMCError with what to do: no such workspace or target, or another uid.
+    """
+    where = f'SyncTarget "{name}" in workspace "{workspace}"'
+    try:
+        target = await control_plane.cluster(workspace).resource(SYNC_TARGETS).get(name)
+    except NotFound as error:
+        message = f"{where} not found: create it there first, or check --workspace-cluster and --sync-target-name"
+        raise TMCError(ErrorType.CONFIGURATION, message, name, "start") from error
+    if meta.uid(target) != uid:
+        message = f"{where} has uid {meta.uid(target)}, not {uid}: start with --sync-target-uid={meta.uid(target)}"
+        raise TMCError(ErrorType.CONFIGURATION, message, name, "start")
+    return Identity(meta.cluster(target), name, uid)
+
+
+@dataclass(slots=True)
+class Syncer:
+    """One running syncer. Run `run()` until cancelled; killing it at any point loses nothing."""
+
+    identity: Identity
+    control_plane: Client
+    """The kcp server, base path ""."""
+    downstream: Client
+    clock: Clock
+    config: SyncerConfig = field(default_factory=SyncerConfig)
+    metrics: SyncerMetrics | None = None
+    announce: Callable[[str], None] = lambda _: None
+    """Told, in a sentence, what a user watching the syncer wants to know."""
+    _synced: dict[GVR, tuple[Informer, Informer]] = field(default_factory=dict)
+    _incompatible: set[GVR] = field(default_factory=set)
+    _keeper: NamespaceKeeper = field(init=False)
+
+    async def run(self) -> None:
+        async with Supervisor(f"syncer {self.identity.name}") as supervisor:
+            view = self.control_plane.at(self.identity.view_path())
+            upstream = InformerFactory(view, clock=self.clock)
+            downstream = InformerFactory(self.downstream, clock=self.clock)
+            self._start_namespaces(supervisor, view, upstream, downstream)
+            upstream.run_all(supervisor)
+            downstream.run_all(supervisor)
+            supervisor.spawn(self._heartbeat().run(), name="heartbeat")
+            supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream), name="discovery")
+            raise await supervisor.wait_failed()
+
+    def statistics(self) -> dict[str, int]:
+        return {"resources": len(self._synced)}
+
+    def _start_namespaces(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
+        below = downstream.informer(NAMESPACES, label_selector=self._label())
+        self._keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
+        above = upstream.informer(NAMESPACES)
+        reconciler = NamespaceReconciler(
+            self.identity, self._keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
+        )
+        controller = build_namespace_controller(reconciler, above, below, clock=self.clock)
+        supervisor.spawn(controller.run(), name="syncer namespaces")
+
+    async def _follow_discovery(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
+        """Start syncing every resource that both sides serve, now and later."""
+        while True:
+            delay_s = self.config.discovery_period_s
+            try:
+                offered = {r.gvr: r for r in await view.discover() if r.namespaced and "watch" in r.verbs}
+                served = {r.gvr for r in await self.downstream.discover() if "patch" in r.verbs}
+                self._incompatible = set(offered) - served
+                for gvr in sorted(set(offered) & served - set(self._synced)):
+                    self._start_resource(gvr, supervisor, view, upstream, downstream)
+            except (StatusError, TransportError) as error:
+                log.warning("discovery for %s failed: %s", self.identity.name, classify(error, cluster=self.identity.name))
+                delay_s = 1.0
+            await self.clock.sleep(delay_s)
+
+    def _start_resource(
+        self, gvr: GVR, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory
+    ) -> None:
+        above, below = upstream.informer(gvr), downstream.informer(gvr, label_selector=self._label())
+        self._synced[gvr] = above, below
+        spec = SpecReconciler(gvr, self.identity, above.get, below.get, view.cluster, self.downstream, self._keeper, self._observe_error)
+        status = StatusReconciler(gvr, below.get, above.get, view.cluster, self._keeper)
+        workers = self.config.workers
+        supervisor.spawn(build_spec_controller(spec, above, below, clock=self.clock, workers=workers).run(), name=f"spec {gvr}")
+        supervisor.spawn(build_status_controller(status, below, above, clock=self.clock, workers=workers).run(), name=f"status {gvr}")
+        log.info("syncing %s to %s", gvr, self.identity.name)
+        self.announce(f"syncing {gvr.group_resource}")
+
+    def _heartbeat(self) -> Heartbeat:
+        workspace = self.control_plane.cluster(str(self.identity.cluster))
+        observe = self.metrics.observe_connection if self.metrics else lambda _what, _worked: None
+        return Heartbeat(
+            self.identity, workspace, self.downstream, self.clock, self.config.heartbeat_period_s, self._synced_resources, observe
+        )
+
+    def _synced_resources(self) -> list[JSONObject]:
+        """`status.syncedResources`: accepted ones and those that the cluster does not serve."""
+        found = [(gvr, "Accepted") for gvr in self._synced] + [(gvr, "Incompatible") for gvr in self._incompatible]
+        return [
+            {"group": gvr.group, "resource": gvr.resource, "versions": [gvr.version], "state": state}
+            for gvr, state in sorted(found, key=lambda pair: pair[0])
+        ]
+
+    def _is_used(self, where: ObjectKey) -> bool:
+        """Whether this namespace holds an object: above for a key with a cluster, below for one without."""
+        above = bool(where.cluster)
+        namespace = where.namespace if above else where.name
+        cluster = where.cluster if above else ClusterName("")
+        return any(
+            next(iter((pair[0] if above else pair[1]).keys(cluster=cluster, namespace=namespace)), None) is not None
+            for pair in self._synced.values()
+        )
+
+    def _observe_error(self, error: TMCError, resource: str) -> None:
+        if self.metrics is not None:
+            self.metrics.observe_error(resource, str(error.type))
+
+    def _label(self) -> str:
+        return f"{DOWNSTREAM_CLUSTER_LABEL}={self.identity.key}"

@@ -1,0 +1,182 @@
+"""`/services/syncer/<cluster>/<synctarget>/<uid>/clusters/…`: one SyncTarget's view of everything placed on it.
+
+Objects carry this target's spec, this target's status, and a deletionTimestamp once this target should remove its copy. What the syncer
+writes is kept per target in annotations of the object, so that several targets never overwrite each other.
+Before: `virtual.framework`. After: `registry`.
+Source: kcp release-0.11 pkg/virtual/syncer, pkg/virtual/syncer/transformations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
+from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.patch import json_patch
+from kcp.apimachinery.selectors import LabelSelector
+from kcp.apiserver.request import Request
+from kcp.registry.backend import Backend, Scope, UserInfo
+from kcp.registry.resource import Catalog, Resource
+from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SyncTarget
+from kcp.tmc.model.names import (
+    DELETION_ANNOTATION,
+    OBSERVED_ANNOTATION,
+    SOFT_FINALIZERS_ANNOTATION,
+    SPEC_DIFF_ANNOTATION,
+    STATE_LABEL,
+    STATE_SYNC,
+    STATUS_ANNOTATION,
+    SYNC_ERROR_ANNOTATION,
+    SYNCER_FINALIZER,
+    is_leaving,
+    sync_target_key,
+)
+from kcp.virtual.framework import View
+from kcp.virtual.transform import TransformingBackend
+
+_PER_TARGET = (
+    DELETION_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SyncerTransformation:
+    """The view of target K, outward and inward. Pure but for the clock's stamp on a status report."""
+
+    key: str
+    clock: Clock
+
+    def outward(self, scope: Scope, obj: JSONObject) -> JSONObject | None:
+        annotations = dict(meta.annotations(obj))
+        metadata = obj["metadata"]
+        metadata.pop("managedFields", None)
+        if diff := annotations.get(SPEC_DIFF_ANNOTATION + self.key):
+            obj["spec"] = _patched(obj.get("spec") or {}, diff)
+        stamp = annotations.get(DELETION_ANNOTATION + self.key) or meta.deletion_timestamp(obj)
+        metadata.pop("deletionTimestamp", None)
+        if stamp and not annotations.get(SOFT_FINALIZERS_ANNOTATION + self.key):
+            metadata["deletionTimestamp"] = stamp
+        status = annotations.get(STATUS_ANNOTATION + self.key)
+        if scope.resource.gvr.group_resource != NAMESPACES.group_resource:
+            obj.pop("status", None)
+            if status:
+                obj["status"] = json.loads(status)
+        self._hide_others(obj, annotations)
+        return obj
+
+    def _hide_others(self, obj: JSONObject, annotations: dict[str, str]) -> None:
+        """Other targets' state is none of this syncer's business; neither is who else holds the object."""
+        foreign = tuple(p for p in _PER_TARGET)
+        for name in annotations:
+            if name.startswith(foreign) and not name.endswith("/" + self.key):
+                meta.set_annotation(obj, name, None)
+        for name in list(meta.labels(obj)):
+            if name.startswith(STATE_LABEL) and name != STATE_LABEL + self.key:
+                meta.set_label(obj, name, None)
+        own = SYNCER_FINALIZER + self.key
+        meta.set_finalizers(obj, [f for f in meta.finalizers(obj) if f == own])
+
+    def inward(self, scope: Scope, live: JSONObject, view: JSONObject) -> JSONObject:
+        wanted: JSONObject = meta.copy_json(live)
+        if scope.subresource == "status":
+            status = json.dumps(view.get("status") or {}, separators=(",", ":"), sort_keys=True)
+            if meta.annotations(live).get(STATUS_ANNOTATION + self.key) != status:
+                meta.set_annotation(wanted, STATUS_ANNOTATION + self.key, status)
+                meta.set_annotation(wanted, OBSERVED_ANNOTATION + self.key, rfc3339(self.clock.now()))
+            return wanted
+        error = meta.annotations(view).get(SYNC_ERROR_ANNOTATION + self.key)
+        meta.set_annotation(wanted, SYNC_ERROR_ANNOTATION + self.key, error)
+        self._finalizer(wanted, live, view)
+        return wanted
+
+    def _finalizer(self, wanted: JSONObject, live: JSONObject, view: JSONObject) -> None:
+        """Take over the syncer's finalizer; without it (or the label, for namespaces) on a leaving object, forget this target."""
+        own = SYNCER_FINALIZER + self.key
+        held, keeps = own in meta.finalizers(live), own in meta.finalizers(view)
+        if keeps and not held:
+            meta.set_finalizers(wanted, [*meta.finalizers(live), own])
+        if not keeps and held:
+            meta.set_finalizers(wanted, [f for f in meta.finalizers(live) if f != own])
+        released = (held and not keeps) or STATE_LABEL + self.key not in meta.labels(view)
+        if released and is_leaving(live, self.key):
+            meta.set_label(wanted, STATE_LABEL + self.key, None)
+            for prefix in _PER_TARGET:
+                meta.set_annotation(wanted, prefix + self.key, None)
+
+
+def _patched(spec: JSONObject, diff: str) -> JSONObject:
+    try:
+        patched: JSONObject = json_patch.apply(spec, json.loads(diff))
+    except ValueError as error:
+        raise BadRequest(f"the spec diff of this target cannot be applied: {error}") from error
+    return patched
+
+
+class SyncerCatalog:
+    """What a syncer may see: namespaces, the core kinds, and the resources of the exports its SyncTarget supports."""
+
+    def __init__(self, inner: Catalog, exported: Sequence[tuple[GVR, str]]) -> None:
+        self._inner = inner
+        self._identities = {(gvr.group_resource, gvr.version): identity for gvr, identity in exported}
+
+    def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
+        if gvr == NAMESPACES or gvr in CORE_SYNCED:
+            return self._inner.resolve(WILDCARD, gvr)
+        identity = self._identities.get((gvr.group_resource, gvr.version))
+        if identity is None or gvr.group_resource in NOT_SYNCED_DOWN:
+            return None
+        return self._inner.resolve(WILDCARD, GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}"))
+
+    def resources(self, cluster: ClusterName) -> Iterable[Resource]:
+        names = [NAMESPACES, *CORE_SYNCED, *(GVR(gr.group, version, gr.resource) for gr, version in sorted(self._identities))]
+        return [r for r in (self.resolve(cluster, gvr) for gvr in names) if r is not None]
+
+    def version(self, cluster: ClusterName) -> str:
+        return ",".join(f"{gr}/{version}/{identity}" for (gr, version), identity in sorted(self._identities.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class SyncerView:
+    """The virtual workspace `syncer`."""
+
+    catalog: Catalog
+    backend: Backend
+    clock: Clock
+    target: Callable[[ObjectKey], JSONObject | None]
+    exported: Callable[[ClusterName, str, str], Sequence[tuple[GVR, str]]]
+    """(cluster of the SyncTarget, export path, export name) → resources and their identity."""
+    may_sync: Callable[[UserInfo, ClusterName, str], object]
+    """Awaitable answer: has this user verb `sync` on this SyncTarget?"""
+    resolve: Callable[[str], ClusterName | None]
+    name: str = "syncer"
+    parameters: int = 3
+
+    async def view(self, parameters: Sequence[str], request: Request) -> View:
+        workspace, name, uid = parameters
+        cluster = self.resolve(workspace)
+        allowed = cluster is not None and await self.may_sync(request.user, cluster, name)  # type: ignore[misc]
+        if cluster is None or not allowed:
+            raise Forbidden(
+                f'synctargets.workload.kcp.io "{name}" is forbidden: User "{request.user.name}" cannot sync it in workspace "{workspace}"'
+            )
+        obj = self.target(ObjectKey(cluster, "", name))
+        if obj is None:
+            raise NotFound.of(GroupResource("workload.kcp.io", "synctargets"), name)
+        if meta.uid(obj) != uid:
+            raise NotFound(
+                f'SyncTarget "{name}" in workspace "{workspace}" has uid {meta.uid(obj)}, not {uid}: it was made anew; '
+                f"start the syncer with --sync-target-uid={meta.uid(obj)}"
+            )
+        target = SyncTarget.of(obj)
+        exported = [pair for path, export in target.supported_exports for pair in self.exported(cluster, path, export)]
+        key = sync_target_key(cluster, name)
+        backend = TransformingBackend(
+            self.backend, LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}"), SyncerTransformation(key, self.clock)
+        )
+        return View(SyncerCatalog(self.catalog, exported), backend)

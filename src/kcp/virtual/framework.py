@@ -1,0 +1,82 @@
+"""One handler for every virtual workspace: resolve the URL, authorize, and serve through the ordinary handlers.
+
+A virtual workspace is a URL family, a catalog and a backend; discovery, OpenAPI, tables, watches and patches come from `apiserver`.
+Before: the router, for paths under `/services/`. After: `apiserver.resources`, `apiserver.discovery`.
+Source: kcp-dev/virtual-workspace-framework (dynamic.DynamicVirtualWorkspace, framework.RootPathResolver).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kcp.apimachinery.errors import BadRequest, NotFound
+from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.apiserver import requestinfo
+from kcp.apiserver.request import Handler, Request, Response
+from kcp.registry.backend import Backend
+from kcp.registry.resource import Catalog
+
+SERVICES = "/services/"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one URL of a virtual workspace serves."""
+
+    catalog: Catalog
+    backend: Backend
+
+
+class VirtualWorkspace(Protocol):
+    """One family of URLs, `/services/<name>/<parameters…>/clusters/<cluster>/…`."""
+
+    name: str
+    parameters: int
+    """How many path segments after the name say which view is meant."""
+
+    async def view(self, parameters: Sequence[str], request: Request) -> View:
+        """Authorize `request.user` and give the view.
+
+        Raises: NotFound or Forbidden (a StatusError in any case), with a message that says what to check.
+        """
+
+
+class VirtualHandler:
+    """Serves `/services/…` by the virtual workspaces it is given."""
+
+    def __init__(
+        self,
+        workspaces: Sequence[VirtualWorkspace],
+        *,
+        resolve_cluster: Callable[[str], ClusterName | None],
+        serve: Callable[[View], Handler],
+    ) -> None:
+        self._workspaces = {w.name: w for w in workspaces}
+        self._resolve_cluster = resolve_cluster
+        self._serve = serve
+        """Builds the handler for resources and discovery of a view; supplied by the composition root."""
+
+    async def __call__(self, request: Request) -> Response:
+        name, _, rest = request.path.removeprefix(SERVICES).partition("/")
+        workspace = self._workspaces.get(name)
+        if workspace is None:
+            known = ", ".join(sorted(self._workspaces)) or "none"
+            raise NotFound(f"no virtual workspace {name!r} is served here (served: {known})")
+        parts = rest.split("/", workspace.parameters)
+        if len(parts) <= workspace.parameters:
+            raise BadRequest(f"/services/{name}/ takes {workspace.parameters} more path segments and then /clusters/<cluster>/…")
+        parameters, tail = parts[: workspace.parameters], "/" + parts[workspace.parameters]
+        request.info = requestinfo.parse(request.method, tail, request.query)
+        request.info.cluster = self._cluster(request.info.cluster_path)
+        view = await workspace.view(parameters, request)
+        return await self._serve(view)(request)
+
+    def _cluster(self, path: str) -> ClusterName:
+        if path in ("", "*"):
+            return WILDCARD
+        cluster = self._resolve_cluster(path)
+        if cluster is None:
+            raise NotFound(f'workspace "{path}" not found')
+        return cluster

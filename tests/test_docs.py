@@ -1,0 +1,43 @@
+"""The documents are true: paths they name exist, the map is short, every dependency is explained."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_in_a_document_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", document.read_text())
+    missing = [t for t in targets if not (document.parent / t).exists()]
+    assert missing == []
+
+
+def test_the_map_is_at_most_80_lines() -> None:
+    assert len((ROOT / "AGENTS.md").read_text().splitlines()) <= 80
+
+
+def test_every_dependency_is_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    unexplained = [name for spec in wanted if (name := re.split(r"[><=~\[]", spec)[0]) and f"`{name}`" not in text]
+    assert unexplained == []
+
+
+def test_every_console_script_is_documented() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    text = (ROOT / "README.md").read_text()
+    assert [s for s in scripts if f"`{s}`" not in text] == []
+
+
+def test_packages_of_the_house_are_in_the_map() -> None:
+    text = (ROOT / "AGENTS.md").read_text()
+    packages = [p.name for p in (ROOT / "src" / "kcp").iterdir() if (p / "__init__.py").exists()]
+    assert [p for p in packages if f"{p}/" not in text] == []
