@@ -101,7 +101,7 @@ def build_table(
 def complete(columns: Sequence[Column]) -> Sequence[Column]:
     if not columns:
         return (NAME, AGE)
-    return columns if columns[0].name.lower() == "name" or columns[0].format == "name" else (NAME, *columns)
+    return columns if any(column.name.lower() == "name" for column in columns) else (NAME, *columns)
 
 
 def row(obj: JSONObject, columns: Sequence[Column], *, now: datetime, include_object: IncludeObject) -> JSONObject:
