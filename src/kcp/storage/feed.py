@@ -8,7 +8,7 @@ Before: `memory`, `sqlite`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from kcp.storage.interface import Event, Revision, SlowConsumer, StoreError
@@ -91,7 +91,7 @@ class Feed:
 
     async def watch(
         self, prefix: bytes, after: Revision, read_log: ReadLog, prepare: Prepare | None = None
-    ) -> AsyncIterator[Sequence[Event]]:
+    ) -> AsyncGenerator[Sequence[Event], None]:
         """Events after `after`: first from the log, then live. `prepare` completes live events before they are handed out."""
         position = after
         while self._closed is None and position < self.revision:

@@ -16,7 +16,7 @@ only a nudge: an event reaches watchers because its row is in the log, never bec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -153,7 +153,7 @@ class Store(Protocol):
         Raises: Compacted, FutureRevision.
         """
 
-    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncIterator[Sequence[Event]]:
+    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncGenerator[Sequence[Event], None]:
         """Batches of events under `prefix` with revision > `after`: in order, each once, until the iterator is closed.
 
         Args: prev_values: False spares the store reading what each write replaced; see `Event.prev_value`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import orjson
@@ -53,3 +54,44 @@ class WatchEvent:
             assert self.item is not None, "an event without an object carries its frame"
             self._frame = b'{"type":"' + self.type.encode() + b'","object":' + self.item.raw + b"}\n"
         return self._frame
+
+
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+_METADATA = b'"metadata":{'
+_LABELS = b'"labels":{'
+_VERSION = b'"metadata":{"resourceVersion":"%d"'
+_NO_VERSION = b'"metadata":{"resourceVersion":""'
+
+
+def make_item(key: ObjectKey, value: bytes, revision: int) -> Item:
+    """The served form of a stored value, whose metadata begins with an empty resourceVersion.
+
+    >>> make_item(ObjectKey("root", "", "a"), b'{"metadata":{"resourceVersion":"","name":"a"}}', 7).raw
+    b'{"metadata":{"resourceVersion":"7","name":"a"}}'
+    """
+    return Item(key, revision, value.replace(_NO_VERSION, _VERSION % revision, 1), labels_of(value))
+
+
+def at_revision(item: Item, revision: int) -> Item:
+    """The same content at another revision, as a deletion shows it."""
+    raw = item.raw.replace(_VERSION % item.revision, _VERSION % revision, 1)
+    return Item(item.key, revision, raw, item.labels)
+
+
+def labels_of(raw: bytes) -> Mapping[str, str]:
+    """`metadata.labels` of an encoded object, mostly without decoding it.
+
+    The bytes `"labels":{` cannot stand inside a string (its quotes would be escaped), and a map of labels holds no braces. So if no brace
+    stands between the start of the metadata and the first such key, that key is metadata's own; else the object is decoded.
+    """
+    at = raw.find(_LABELS)
+    if at < 0:
+        return _NO_LABELS
+    start = raw.find(_METADATA)
+    before = raw[start + len(_METADATA) : at]
+    labels: Mapping[str, str] | None
+    if 0 <= start < at and b"{" not in before and b"}" not in before:
+        labels = orjson.loads(raw[at + len(_LABELS) - 1 : raw.index(b"}", at) + 1])
+    else:
+        labels = (orjson.loads(raw).get("metadata") or {}).get("labels")
+    return labels or _NO_LABELS

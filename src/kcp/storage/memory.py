@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from kcp.storage.feed import Feed
@@ -93,7 +93,7 @@ class MemoryStore:
         items = [kv for key, at in found.keys if (kv := self._value(key, at)) is not None]
         return Page(items, found.revision, found.remaining)
 
-    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncIterator[Sequence[Event]]:
+    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncGenerator[Sequence[Event], None]:
         async def read_log(position: Revision) -> tuple[Sequence[Event], Revision]:
             if position < self._index.compacted:
                 raise Compacted(Revision(self._index.compacted))

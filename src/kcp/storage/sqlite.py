@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -216,7 +216,7 @@ class SQLiteStore:
                 items = [KeyValue(key, rows[at][1], Revision(rows[at][0]), Revision(at)) for key, at in found.keys]
                 return Page(items, found.revision, found.remaining)
 
-    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncIterator[Sequence[Event]]:
+    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncGenerator[Sequence[Event], None]:
         span = (prefix, prefix_end(prefix) or _MAX_KEY)
 
         async def read_backlog(position: Revision) -> tuple[Sequence[Event], Revision]:

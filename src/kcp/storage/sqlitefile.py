@@ -163,7 +163,7 @@ def read_log(db: sqlite3.Connection, after: int, until: int, span: tuple[bytes, 
 
 
 def drop_rows(db: sqlite3.Connection, revisions: Sequence[int], compacted: int) -> None:
-    """Delete rows and move the compaction mark, atomically; give a few free pages back to the file system."""
+    """Delete rows and move the compaction mark, atomically."""
     db.execute("BEGIN IMMEDIATE")
     try:
         db.execute("DELETE FROM log WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(revisions)),))
@@ -175,10 +175,13 @@ def drop_rows(db: sqlite3.Connection, revisions: Sequence[int], compacted: int) 
 
 
 def vacuum_some(db: sqlite3.Connection, pages: int) -> int:
-    """Return up to `pages` free pages to the file system; how many are left."""
-    db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-    left: int = db.execute("PRAGMA freelist_count").fetchone()[0]
-    return left
+    """Return up to `pages` free pages to the file system; how many more should go. A quarter of the file stays free for new rows."""
+    free: int = db.execute("PRAGMA freelist_count").fetchone()[0]
+    total: int = db.execute("PRAGMA page_count").fetchone()[0]
+    surplus = max(free - total // 4, 0)
+    if surplus:
+        db.execute(f"PRAGMA incremental_vacuum({min(pages, surplus)})").fetchall()
+    return max(surplus - pages, 0)
 
 
 def rollback(db: sqlite3.Connection) -> None:

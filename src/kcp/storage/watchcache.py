@@ -1,0 +1,234 @@
+"""Serves GET, LIST and WATCH from memory: one watch of the whole store feeds a cache per resource, made on first use.
+
+Reads stay linearizable: `fresh` waits until everything acknowledged before the call is in the cache, which on embedded stores is one
+comparison of numbers. All caches stand at the same revision between two awaits.
+Before: `storage.sqlite`, `storage.memory`, `storage.etcd`. After: `registry`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock
+from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError
+from kcp.storage.item import Item
+from kcp.storage.keyspace import ROOT_PREFIX
+from kcp.storage.prefixcache import PrefixCache
+from kcp.storage.subscriptions import CacheEvent as CacheEvent
+from kcp.storage.subscriptions import Subscription as Subscription
+from kcp.storage.subscriptions import translate as translate
+
+_FILL_KEYS = 2_000
+"""Objects listed per step while a cache is filled; other requests run in between."""
+
+_RETRY_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchCacheConfig:
+    """Settings of the watch cache."""
+
+    history_events: int = 10_000
+    """Changes kept per resource; a watch that starts earlier is answered 410 Expired."""
+    history_bytes: int = 16 << 20
+    """The same in bytes of encoded objects."""
+    queue_events: int = 10_000
+    """Undelivered events at which a watcher is ended; it must list again."""
+
+
+class WatchCache:
+    """One per store. `start`, then run `run` as a supervised task."""
+
+    def __init__(self, store: Store, *, clock: Clock, config: WatchCacheConfig | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._config = config or WatchCacheConfig()
+        self._revision = 0
+        self._caches: dict[bytes, PrefixCache] = {}
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._ended: StoreError | None = None
+        self._generation = 0
+        """Counts restarts: a fill that spans one begins again."""
+
+    async def start(self) -> None:
+        """Find out where the store is. Nothing is read until somebody asks for a resource."""
+        self._revision = await self._store.current_revision()
+
+    async def run(self) -> None:
+        """Follow the store until cancelled, or until it is closed."""
+        try:
+            while True:
+                try:
+                    await self._follow()
+                except (SlowConsumer, Compacted):
+                    await self._restart()
+        except StoreClosed:
+            return
+        finally:
+            self._stop(StoreClosed("the watch cache has stopped"))
+
+    async def _follow(self) -> None:
+        async with aclosing(self._store.watch(ROOT_PREFIX, Revision(self._revision), prev_values=False)) as batches:
+            async for batch in batches:
+                self._dispatch(batch)
+
+    def _dispatch(self, batch: Sequence[Event]) -> None:
+        caches = self._caches
+        for event in batch:
+            if (cache := caches.get(_resource_of(event.key))) is not None:
+                cache.apply(event)
+        self._reached(batch[-1].revision)
+
+    def _reached(self, revision: int) -> None:
+        self._revision = revision
+        if self._waiters:
+            waiting = self._waiters
+            self._waiters = [entry for entry in waiting if entry[0] > revision]
+            for wanted, waiter in waiting:
+                if wanted <= revision and not waiter.done():
+                    waiter.set_result(None)
+
+    async def _restart(self) -> None:
+        """The store's watch has a gap: list every resource anew at one revision; watchers list again (410 Expired)."""
+        contents: dict[PrefixCache, dict[bytes, Item]] = {}
+        self._generation += 1
+        while True:
+            revision = await self._store.current_revision()
+            ready = [cache for cache in self._caches.values() if cache.is_ready]
+            try:
+                contents = {cache: (await self._list(cache, revision))[0] for cache in ready}
+            except Compacted:
+                await self._clock.sleep(_RETRY_S)
+                continue
+            if all(cache in contents for cache in self._caches.values() if cache.is_ready):
+                break
+        self._generation += 1
+        for cache, items in contents.items():
+            cache.end_subscriptions(Compacted(revision))
+            cache.load(items, revision)
+        self._reached(revision)
+
+    def _stop(self, error: StoreError) -> None:
+        self._ended = error
+        for cache in self._caches.values():
+            cache.end_subscriptions(error)
+            cache.settled.set()
+        for _, waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._waiters.clear()
+
+    # --- freshness ---
+
+    def revision(self) -> int:
+        """What the cache has reached; every change up to here is in it."""
+        return self._revision
+
+    async def fresh(self) -> int:
+        """Wait until the cache has everything acknowledged before the call; the revision it has reached."""
+        target = self._store.current_revision_nowait()
+        if target is None:
+            target = await self._store.current_revision()
+        if self._revision < target:
+            await self.wait_revision(target)
+        return self._revision
+
+    async def wait_revision(self, revision: int) -> None:
+        """Wait until the cache has reached `revision`.
+
+        Raises: StoreClosed when the cache stops.
+        """
+        if self._revision >= revision:
+            return
+        if self._ended is not None:
+            raise self._ended
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        await waiter
+
+    # --- caches ---
+
+    def prefix_nowait(self, prefix: bytes) -> PrefixCache | None:
+        """The cache of a resource if it is filled already."""
+        cache = self._caches.get(prefix)
+        return cache if cache is not None and cache.is_ready else None
+
+    async def prefix(self, prefix: bytes) -> PrefixCache:
+        """The cache of a resource (see `keyspace.resource_prefix`), filled on first use and shared."""
+        while True:
+            if self._ended is not None:
+                raise self._ended
+            cache = self._caches.get(prefix)
+            if cache is None:
+                return await self._make(prefix)
+            if cache.is_ready:
+                return cache
+            await cache.settled.wait()
+
+    async def _make(self, prefix: bytes) -> PrefixCache:
+        cache = self._caches[prefix] = PrefixCache(
+            prefix,
+            history_events=self._config.history_events,
+            history_bytes=self._config.history_bytes,
+            queue_events=self._config.queue_events,
+            progress=self.revision,
+        )
+        try:
+            while not await self._fill(cache):
+                pass
+            return cache
+        finally:
+            if not cache.is_ready:
+                del self._caches[prefix]  # whoever waits for it tries again
+            cache.settled.set()
+
+    async def _fill(self, cache: PrefixCache) -> bool:
+        """False if the store's history moved on under it."""
+        generation = self._generation
+        try:
+            items, revision = await self._list(cache, LATEST)
+        except Compacted:
+            return False
+        await self.wait_revision(revision)  # else a reader could combine this content with an older revision
+        if generation != self._generation:
+            return False
+        cache.load(items, revision)
+        cache.is_ready = True
+        return True
+
+    async def _list(self, cache: PrefixCache, revision: Revision) -> tuple[dict[bytes, Item], Revision]:
+        items: dict[bytes, Item] = {}
+        last = b""
+        while True:
+            page = await self._store.list(cache.prefix, after=last, limit=_FILL_KEYS, revision=revision)
+            items.update(cache.make_items(page.items))
+            if not page.remaining:
+                return items, page.revision
+            last, revision = page.items[-1].key, page.revision
+            await asyncio.sleep(0)
+
+    def compact(self, revision: int) -> None:
+        """Forget changes at or before `revision` in every history."""
+        for cache in self._caches.values():
+            cache.compact(revision)
+
+    def statistics(self) -> dict[str, int]:
+        per_cache = [cache.statistics() for cache in self._caches.values()]
+        return {
+            "revision": self._revision,
+            "caches": len(self._caches),
+            **{what: sum(s[what] for s in per_cache) for what in ("objects", "history", "subscriptions")},
+        }
+
+
+def _resource_of(key: bytes) -> bytes:
+    """The resource prefix of a key: its first four segments; b"" for a key that has fewer."""
+    end = len(ROOT_PREFIX) - 1
+    for _ in range(3):
+        end = key.find(b"/", end + 1)
+        if end < 0:
+            return b""
+    return key[: end + 1]
