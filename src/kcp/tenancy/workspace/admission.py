@@ -157,9 +157,7 @@ def _check_name(scope: Scope, name: str) -> None:
     if name in RESERVED_NAMES:
         raise forbidden(scope, f'"{name}" is a reserved name')
     if not _NAME.match(name):
-        detail = (
-            "must be lower-case letters, digits and '-', at most 63, beginning and ending with a letter or digit: it becomes part of a path"
-        )
+        detail = "it becomes part of a path: at most 63 lower-case letters, digits and '-', first and last a letter or digit"
         raise Invalid.of(scope.resource.group_resource, scope.resource.kind, name, [Cause.invalid("metadata.name", name, detail)])
 
 

@@ -1,0 +1,107 @@
+"""What stands in `root` from the first start on: data, built from the options. Pure.
+
+Called by `bootstrap.run`. Source: kcp config/root-phase0, config/root, config/rootcompute, pkg/server (Shard registration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
+from kcp.tenancy import kinds
+from kcp.tenancy.bootstrap.policy import root_policy
+from kcp.tenancy.workspacetype.defaults import TypeOptions, default_types
+
+WORKSPACE_TYPES_BATTERY = "workspace-types"
+COMPUTE_BATTERY = "root-compute-workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One object to be there, and the resource it is of."""
+
+    gvr: GVR
+    obj: JSONObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BootstrapOptions:
+    tmc: bool = False
+    compute_binding: bool = True
+    """With TMC: new universal workspaces bind `kubernetes` of root:compute."""
+    batteries: frozenset[str] = frozenset({WORKSPACE_TYPES_BATTERY, COMPUTE_BATTERY})
+    shard_name: str = "root"
+    shard_base_url: str = "https://localhost:6443"
+    shard_external_url: str = ""
+    """Default: the base URL."""
+    shard_virtual_workspace_url: str = ""
+    """Default: the base URL."""
+    root_apis: Sequence[Piece] = field(default_factory=tuple)
+    """APIResourceSchemas, APIExports and APIBindings of `root`, in the order of creation."""
+    compute_apis: Sequence[Piece] = field(default_factory=tuple)
+    """Content of root:compute: its schemas, the APIExport `kubernetes` and the right to bind it."""
+
+    @property
+    def has_compute(self) -> bool:
+        return self.tmc and COMPUTE_BATTERY in self.batteries
+
+
+def root_foundation(options: BootstrapOptions) -> list[Piece]:
+    """What needs no API but those every workspace has."""
+    gvr_of = {"ClusterRole": kinds.CLUSTER_ROLES, "ClusterRoleBinding": kinds.CLUSTER_ROLE_BINDINGS}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "annotations": {kinds.CREATE_ONLY: "true"}}}
+    policy = [Piece(gvr_of[obj["kind"]], obj) for obj in root_policy(tmc=options.tmc)]
+    return [Piece(kinds.NAMESPACES, namespace), *policy]
+
+
+def root_cluster() -> Piece:
+    """The LogicalCluster of `root`, the only one without a Workspace."""
+    metadata = {
+        "name": kinds.LOGICAL_CLUSTER_NAME,
+        "annotations": {kinds.PATH: "root", kinds.TYPE: "root:root", kinds.CREATE_ONLY: "true"},
+        "labels": {kinds.PHASE_LABEL: kinds.READY},
+    }
+    return Piece(
+        kinds.LOGICAL_CLUSTERS,
+        {"apiVersion": kinds.LOGICAL_CLUSTERS.api_version, "kind": "LogicalCluster", "metadata": metadata, "spec": {}},
+    )
+
+
+def root_tenancy(options: BootstrapOptions) -> list[Piece]:
+    """What needs the tenancy and shards APIs to be bound in `root`."""
+    with_types = WORKSPACE_TYPES_BATTERY in options.batteries
+    types = default_types(
+        TypeOptions(
+            tmc=options.tmc,
+            compute_binding=options.compute_binding and options.has_compute,
+            default_child_of_root="organization" if with_types else "universal",
+        )
+    )
+    chosen = [t for t in types if with_types or t["metadata"]["name"] in ("root", "universal", "home")]
+    return [Piece(kinds.SHARDS, shard(options)), *(Piece(kinds.WORKSPACE_TYPES, t) for t in chosen)]
+
+
+def shard(options: BootstrapOptions) -> JSONObject:
+    base = options.shard_base_url
+    return {
+        "apiVersion": kinds.SHARDS.api_version,
+        "kind": "Shard",
+        "metadata": {"name": options.shard_name, "labels": {"name": options.shard_name}},
+        "spec": {
+            "baseURL": base,
+            "externalURL": options.shard_external_url or base,
+            "virtualWorkspaceURL": options.shard_virtual_workspace_url or base,
+        },
+    }
+
+
+def compute_workspace() -> Piece:
+    obj: JSONObject = {
+        "apiVersion": kinds.WORKSPACES.api_version,
+        "kind": "Workspace",
+        "metadata": {"name": "compute", "annotations": {kinds.CREATE_ONLY: "true", kinds.BATTERY: COMPUTE_BATTERY}},
+        "spec": {"type": {"name": "universal", "path": "root"}},
+    }
+    return Piece(kinds.WORKSPACES, obj)

@@ -1,0 +1,71 @@
+"""ClusterRoles and bindings: kcp's own, which hold in every workspace without being stored, and those that stand in `root`.
+
+Before: `server.compose` adds `kcp_policy()` to `apiserver.authz.rbac.StaticPolicy`; `bootstrap.content` stores `root_policy()`.
+Source: kcp pkg/authorization/bootstrap/policy.go, config/root/clusterrole*.yaml.
+"""
+
+from __future__ import annotations
+
+from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.authz.bootstrap import cluster_role, cluster_role_binding, rule, url_rule
+from kcp.tenancy import kinds
+
+_READ = ("get", "list", "watch")
+_EXPORTS = ("tenancy", "topology", "shards")
+_TMC_EXPORTS = ("scheduling", "workload", "apiresource")
+
+
+def kcp_policy() -> list[JSONObject]:
+    """What kcp keeps in `system:admin`."""
+    lca, external = kinds.LOGICAL_CLUSTER_ADMIN, kinds.EXTERNAL_LOGICAL_CLUSTER_ADMIN
+    everything = [rule("*", "*", "*"), url_rule("*", "*")]
+    clusters = "logicalclusters logicalclusters/status"
+    return [
+        cluster_role(
+            "system:kcp:tenancy:reader",
+            [rule("tenancy.kcp.io", "workspaces workspacetypes", _READ), rule("core.kcp.io", "logicalclusters", _READ)],
+        ),
+        cluster_role(kinds.WORKSPACE_ACCESS, [url_rule(("/",), ("access",))]),
+        cluster_role(kinds.BOOTSTRAPPER, everything),
+        cluster_role(lca, [rule("core.kcp.io", clusters, "*"), rule("tenancy.kcp.io", "workspaces", ("delete", "update", "get"))]),
+        cluster_role(
+            external,
+            [
+                rule("core.kcp.io", clusters, ("delete", "update", "get")),
+                rule("tenancy.kcp.io", "workspaces", ("delete", "update", "get")),
+                url_rule(("/",), ("access",)),
+            ],
+        ),
+        cluster_role_binding("system:kcp:admin:cluster-admin", groups=(kinds.KCP_ADMIN,), role="cluster-admin"),
+        cluster_role_binding(kinds.BOOTSTRAPPER, groups=(kinds.BOOTSTRAPPER, f"apis.kcp.io:binding:{kinds.BOOTSTRAPPER}")),
+        cluster_role_binding(lca, groups=(lca,)),
+        cluster_role_binding(external, groups=(external,)),
+    ]
+
+
+def root_policy(*, tmc: bool) -> list[JSONObject]:
+    """What users may do in `root`: enter it, read the tree, use the built-in types, bind the built-in APIs, have a home workspace."""
+    everyone = (kinds.AUTHENTICATED,)
+    exports = [f"{name}.kcp.io" if name != "shards" else "shards.core.kcp.io" for name in (*_EXPORTS, *(_TMC_EXPORTS if tmc else ()))]
+    use_types = {**rule("tenancy.kcp.io", "workspacetypes", ("use",)), "resourceNames": ["universal", "organization", "team"]}
+    home = {**rule("tenancy.kcp.io", "workspaces", ("get", "create")), "resourceNames": ["~"]}
+    bind = {**rule("apis.kcp.io", "apiexports", ("bind",)), "resourceNames": sorted(exports)}
+    return [
+        _stored(obj)
+        for obj in (
+            cluster_role("system:kcp:universal-workspacetype-use", [use_types]),
+            cluster_role_binding("system:kcp:universal-workspacetype-use", groups=everyone),
+            cluster_role("system:kcp:home-workspace-create", [home]),
+            cluster_role_binding("system:kcp:home-workspace-create", groups=everyone),
+            cluster_role("system:kcp:apiexport:bind", [bind]),
+            cluster_role_binding("system:kcp:apiexport:bind", groups=everyone),
+            cluster_role_binding("system:kcp:tenancy:authenticated:access", groups=everyone, role=kinds.WORKSPACE_ACCESS),
+            cluster_role_binding("system:kcp:authenticated:tenancy:reader", groups=everyone, role="system:kcp:tenancy:reader"),
+        )
+    ]
+
+
+def _stored(obj: JSONObject) -> JSONObject:
+    """An administrator may change these; a restart does not undo that."""
+    obj["metadata"] = {"name": obj["metadata"]["name"], "annotations": {kinds.CREATE_ONLY: "true"}}
+    return obj
