@@ -6,6 +6,7 @@ Flags and their defaults: tmc reference §5.1; the five required ones stand in t
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 @click.option("--api-import-poll-interval", type=Duration(), default="30s", show_default=True, help="Time between looks for new APIs.")
 @click.option("--downstream-namespace-clean-delay", type=Duration(), default="30s", show_default=True,
               help="Time between looks at a downstream namespace that should go.")  # fmt: skip
-@click.option("--metrics-bind-address", default="", help="host:port for TMC syncer metrics at /metrics, health at /healthz and /readyz.")
+@click.option("--metrics-bind-address", default="", help="host:port of Prometheus metrics.")
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 1 basic, 2 sync operations, 4 debug.")
 def main(verbosity: int, **flags: object) -> None:
     setup_logging(verbosity)
@@ -39,24 +40,28 @@ def main(verbosity: int, **flags: object) -> None:
     from kcp.client.kubeconfig import KubeConfigError
     from kcp.tmc.errors import TMCError
 
-    run_until_stopped(lambda: _serve(**flags), expected=(KubeConfigError, TMCError, OSError))  # type: ignore[arg-type]
+    run_until_stopped(lambda: _serve(_Flags(**flags)), expected=(KubeConfigError, TMCError, OSError))  # type: ignore[arg-type]
 
 
-async def _serve(
-    *,
-    sync_target_name: str,
-    sync_target_uid: str,
-    workspace_cluster: str,
-    kcp_kubeconfig: Path,
-    cluster_kubeconfig: Path,
-    kcp_context: str,
-    cluster_context: str,
-    workers: int,
-    heartbeat_period: float,
-    api_import_poll_interval: float,
-    downstream_namespace_clean_delay: float,
-    metrics_bind_address: str,
-) -> None:  # fmt: skip
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Flags:
+    """What was typed; names as click makes them of the flags."""
+
+    sync_target_name: str
+    sync_target_uid: str
+    workspace_cluster: str
+    kcp_kubeconfig: Path
+    cluster_kubeconfig: Path
+    kcp_context: str
+    cluster_context: str
+    workers: int
+    heartbeat_period: float
+    api_import_poll_interval: float
+    downstream_namespace_clean_delay: float
+    metrics_bind_address: str
+
+
+async def _serve(flags: _Flags) -> None:
     from prometheus_client import CollectorRegistry
 
     from kcp.aio.clock import SystemClock
@@ -65,24 +70,24 @@ async def _serve(
     from kcp.tmc.syncer.metrics import SyncerMetrics
 
     clock = SystemClock()
-    upstream = kubeconfig.connect(kcp_kubeconfig, _known(kcp_kubeconfig, kcp_context))
-    downstream = kubeconfig.connect(cluster_kubeconfig, cluster_context)
+    upstream = kubeconfig.connect(flags.kcp_kubeconfig, _known(flags.kcp_kubeconfig, flags.kcp_context))
+    downstream = kubeconfig.connect(flags.cluster_kubeconfig, flags.cluster_context)
     async with upstream, downstream:
         control_plane = upstream.at("")
-        identity = await find_target(control_plane, workspace_cluster, sync_target_name, sync_target_uid)
-        log.info("serving SyncTarget %s of %s, key %s", identity.name, workspace_cluster, identity.key)
+        identity = await find_target(control_plane, flags.workspace_cluster, flags.sync_target_name, flags.sync_target_uid)
+        log.info("serving SyncTarget %s of %s, key %s", identity.name, flags.workspace_cluster, identity.key)
         started = clock.monotonic()
         metrics = SyncerMetrics(
-            CollectorRegistry(), sync_target=identity.name, workspace=workspace_cluster, uptime_s=lambda: clock.monotonic() - started
+            CollectorRegistry(), sync_target=identity.name, workspace=flags.workspace_cluster, uptime_s=lambda: clock.monotonic() - started
         )
         config = SyncerConfig(
-            heartbeat_period_s=heartbeat_period,
-            discovery_period_s=api_import_poll_interval,
-            workers=workers,
-            namespace_clean_delay_s=downstream_namespace_clean_delay,
+            heartbeat_period_s=flags.heartbeat_period,
+            discovery_period_s=flags.api_import_poll_interval,
+            workers=flags.workers,
+            namespace_clean_delay_s=flags.downstream_namespace_clean_delay,
         )
-        if metrics_bind_address:
-            _serve_metrics(metrics_bind_address, metrics)
+        if flags.metrics_bind_address:
+            _serve_metrics(flags.metrics_bind_address, metrics)
         await Syncer(identity, control_plane, downstream, clock, config, metrics, log.info).run()
 
 
@@ -98,4 +103,4 @@ def _known(path: Path, context: str) -> str:
     """`context` if the file has it, else "" for the current one: an ordinary kubeconfig works too."""
     from kcp.client import kubeconfig
 
-    return context if context in kubeconfig.load(path).contexts else ""
+    return context if kubeconfig.find(kubeconfig.read(path), "contexts", context) is not None else ""
