@@ -63,7 +63,8 @@ class WatchQuery:
     fields: FieldSelector | None = None
     resource_version: str = ""
     bookmarks: bool = False
-    send_initial_events: bool = False
+    send_initial_events: bool | None = None
+    """True: the state first, ended by a bookmark; False: never the state; None: the state if `resource_version` is "" or "0"."""
     timeout_s: float = 0.0
     """0: the server's choice."""
 
@@ -116,6 +117,8 @@ class WriteOptions:
     resource_version: str = ""
     """Precondition; "" for none. For update the object's own metadata.resourceVersion counts too."""
     create_if_missing: bool = False
+    duplicate_fields: tuple[str, ...] = ()
+    """Field paths that the body names twice, found while decoding; told to the client as `field_validation` says."""
 
 
 @dataclass(frozen=True, slots=True)

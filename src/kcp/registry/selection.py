@@ -1,0 +1,111 @@
+"""Which objects a list or watch is about: scope, label selector and field selector as one cheap test over items.
+
+Before: `reads`, `watches`. Source: k8s.io/apiserver/pkg/storage/selection_predicate.go; field labels as in
+k8s.io/apimachinery/pkg/runtime/conversion.go (DefaultMetaV1FieldSelectorConversion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from kcp.apimachinery.errors import BadRequest
+from kcp.apimachinery.keys import WILDCARD
+from kcp.apimachinery.meta import nested
+from kcp.registry.backend import Scope
+from kcp.registry.resource import Resource
+from kcp.storage.item import Item
+from kcp.storage.keyspace import object_key, scope_prefix
+
+if TYPE_CHECKING:
+    from kcp.apimachinery.selectors import FieldSelector, LabelSelector
+
+Matches: TypeAlias = Callable[[Item], bool]
+
+_KEY_FIELDS = ("metadata.name", "metadata.namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A compiled selection; `matches` None takes everything under `prefix`."""
+
+    prefix: bytes
+    """Storage prefix of the scope: a cluster, a namespace, or everything for the wildcard cluster."""
+    key: bytes | None
+    """Storage key of the only object that can match, where a name pins it in a pinned scope."""
+    name: str
+    label: tuple[str, str] | None
+    """One label that every match has, for indexes."""
+    matches: Matches | None
+
+
+def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | None) -> Selection:
+    """Raises BadRequest for a field that this resource cannot be selected by."""
+    resource = scope.resource
+    if labels is not None and labels.is_everything:
+        labels = None
+    terms = fields.requirements if fields is not None else ()
+    namespace, name = scope.namespace, scope.name
+    tests: list[Matches] = []
+    for field, op, value in terms:
+        _check_known(resource, field)
+        if op == "=" and field == "metadata.name" and not name:
+            name = value
+        elif op == "=" and field == "metadata.namespace" and resource.namespaced and not namespace:
+            namespace = value
+        else:
+            tests.append(_field_test(field, op, value))
+    wildcard = scope.cluster == WILDCARD
+    if namespace and wildcard:
+        tests.append(lambda item: item.key.namespace == namespace)
+    if name:
+        tests.append(lambda item: item.key.name == name)
+    if labels is not None:
+        tests.append(lambda item: labels.matches(item.labels))
+    pinned = name and not wildcard and (namespace or not resource.namespaced)
+    exact = labels.exact_values() if labels is not None else {}
+    return Selection(
+        prefix=scope_prefix(resource.storage_prefix, scope.cluster, "" if wildcard else namespace),
+        key=object_key(resource.storage_prefix, Scope(resource, scope.cluster, namespace, name).key) if pinned else None,
+        name=name,
+        label=next(iter(sorted(exact.items())), None),
+        matches=_all_of(tests),
+    )
+
+
+def _all_of(tests: list[Matches]) -> Matches | None:
+    if len(tests) < 2:
+        return tests[0] if tests else None
+    return lambda item: all(test(item) for test in tests)
+
+
+def _check_known(resource: Resource, field: str) -> None:
+    if field in _KEY_FIELDS or field in resource.selectable_fields:
+        return
+    if resource.selectable_fields:
+        raise BadRequest(f"field label not supported: {field}")
+    raise BadRequest(f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+
+
+def _field_test(field: str, op: str, value: str) -> Matches:
+    wanted = op == "="
+    if field == "metadata.name":
+        return lambda item: (item.key.name == value) is wanted
+    if field == "metadata.namespace":
+        return lambda item: (item.key.namespace == value) is wanted
+    path = tuple(field.lstrip(".").split("."))
+
+    def test(item: Item) -> bool:
+        return (_as_text(nested(item.decode(), *path)) == value) is wanted
+
+    return test
+
+
+def _as_text(value: object) -> str:
+    """A field's value as selectors write it: booleans and numbers as JSON, absent as ""."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,179 @@
+"""WATCH: the state if asked for, then every change, with bookmarks and an end.
+
+One event object, and so one encoded frame, is shared by all watchers that see it; only a resource served under another version than it
+is stored in makes its own.
+Before: `generic`. After: `storage.watchcache`. Source: k8s.io/apiserver/pkg/storage/cacher, KEP-956 (bookmarks), KEP-3157 (watch-list).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.errors import Expired
+from kcp.registry.alarms import Alarms
+from kcp.registry.backend import Scope, WatchQuery
+from kcp.registry.encoding import is_converted, serve
+from kcp.registry.reads import parse_revision
+from kcp.registry.selection import Selection, select
+from kcp.registry.translate import as_status, too_large_revision
+from kcp.storage.interface import Compacted, StoreError
+from kcp.storage.item import Item, WatchEvent
+
+if TYPE_CHECKING:
+    from kcp.storage.prefixcache import PrefixCache
+    from kcp.storage.subscriptions import CacheEvent, Subscription
+    from kcp.storage.watchcache import WatchCache
+
+BOOKMARK_INTERVAL_S = 60.0
+"""Source: k8s.io/apiserver/pkg/storage/cacher/cacher.go, defaultBookmarkFrequency."""
+_SHORTEST_WATCH_S = 1800
+_WATCH_SPREAD_S = 1800
+"""A watch without a timeout ends after 30 to 60 minutes. Source: --min-request-timeout of kube-apiserver."""
+_INITIAL_BATCH = 500
+"""Objects of the state handed over at once, so that a large one does not block everybody else."""
+
+
+class Watches:
+    """The watching part of `Registry`."""
+
+    def __init__(self, cache: WatchCache, clock: Clock) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._alarms = Alarms(clock)
+        self._started = 0
+
+    def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
+        """Raises BadRequest at once for a malformed query; iterating may raise Expired, Timeout and ServiceUnavailable."""
+        selection = select(scope, query.labels, query.fields)
+        revision = parse_revision(query.resource_version)
+        return self._stream(scope, query, selection, revision)
+
+    async def _stream(self, scope: Scope, query: WatchQuery, selection: Selection, revision: int) -> AsyncIterator[Sequence[WatchEvent]]:
+        resource = scope.resource
+        try:
+            items = await self._cache.prefix(resource.storage_prefix)
+            initial, revision = await self._initial(query, selection, items, revision)
+            with items.subscribe(
+                selection.prefix, after=revision, matches=selection.matches, name=selection.name, label=selection.label
+            ) as subscription:
+                for start in range(0, len(initial), _INITIAL_BATCH):
+                    yield [WatchEvent("ADDED", serve(item, resource), item.revision) for item in initial[start : start + _INITIAL_BATCH]]
+                initial = ()
+                if query.send_initial_events and query.bookmarks:
+                    yield [bookmark(scope, revision, ends_initial_events=True)]
+                async with aclosing(self._live(scope, query, subscription)) as live:
+                    async for batch in live:
+                        yield batch
+        except Compacted as error:
+            raise Expired(f"too old resource version: {revision} ({error.oldest})") from error
+        except StoreError as error:
+            raise as_status(error, resource.group_resource) from error
+
+    async def _initial(self, query: WatchQuery, selection: Selection, items: PrefixCache, revision: int) -> tuple[Sequence[Item], int]:
+        """The objects to begin with, and the revision from which changes follow."""
+        wants_state = query.send_initial_events if query.send_initial_events is not None else revision == 0
+        if not wants_state and revision:
+            return (), revision
+        if query.resource_version != "0":
+            current = await self._cache.fresh()
+            if revision > current:
+                raise too_large_revision(revision, current)
+        found: Sequence[Item] = ()
+        if wants_state:
+            found = items.scan(selection.prefix)
+            if selection.matches is not None:
+                found = [item for item in found if selection.matches(item)]
+        return found, self._cache.revision()
+
+    async def _live(self, scope: Scope, query: WatchQuery, subscription: Subscription) -> AsyncGenerator[Sequence[WatchEvent], None]:
+        """Changes as they come, and a bookmark each minute and at the end; ends at the timeout."""
+        deadlines = _Deadlines(self._clock, self._alarms, self._timeout_s(query), wants_bookmarks=query.bookmarks)
+        converts = is_converted(scope.resource)
+        try:
+            while True:
+                changes = await deadlines.next_of(subscription)
+                if changes is not None:
+                    events = [event for change in changes if (event := subscription.translate(change)) is not None]
+                    if converts:
+                        events = [_converted(event, scope) for event in events]
+                    if events:
+                        yield events
+                    continue
+                if query.bookmarks and (revision := subscription.progress()):
+                    yield [bookmark(scope, revision)]
+                if deadlines.is_over():
+                    return
+        finally:
+            deadlines.close()
+
+    def _timeout_s(self, query: WatchQuery) -> float:
+        """The client's wish, or 30 to 60 minutes, spread so that watches opened together do not end together."""
+        self._started += 1
+        return query.timeout_s or _SHORTEST_WATCH_S + self._started * 61 % _WATCH_SPREAD_S
+
+    def statistics(self) -> dict[str, int]:
+        return {"watches_started": self._started, **self._alarms.statistics()}
+
+
+class _Deadlines:
+    """Waits for changes, but not past the next bookmark or the end of the watch."""
+
+    def __init__(self, clock: Clock, alarms: Alarms, timeout_s: float, *, wants_bookmarks: bool) -> None:
+        self._clock = clock
+        self._alarms = alarms
+        self._end = clock.monotonic() + timeout_s
+        self._wants_bookmarks = wants_bookmarks
+        self._waiting: asyncio.Timeout | None = None
+        self._is_due = False
+        self._arm()
+
+    def _arm(self) -> None:
+        next_bookmark = self._clock.monotonic() + BOOKMARK_INTERVAL_S if self._wants_bookmarks else self._end
+        self._alarm = self._alarms.set(min(next_bookmark, self._end), self._ring)
+
+    def _ring(self) -> None:
+        self._is_due = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)  # in the past: ends the wait in this turn of the loop
+
+    async def next_of(self, subscription: Subscription) -> Sequence[CacheEvent] | None:
+        """The next changes, or None when a deadline has come first."""
+        if not self._is_due:
+            try:
+                async with asyncio.timeout(None) as self._waiting:
+                    return await anext(subscription)
+            except TimeoutError:
+                pass  # the alarm rang: what comes next is decided below
+            finally:
+                self._waiting = None
+        self._is_due = False
+        if not self.is_over():
+            self._arm()
+        return None
+
+    def is_over(self) -> bool:
+        return self._clock.monotonic() >= self._end
+
+    def close(self) -> None:
+        self._alarm.cancel()
+        self._alarms.tidy()
+
+
+def _converted(event: WatchEvent, scope: Scope) -> WatchEvent:
+    assert event.item is not None, "changes carry an object"
+    return WatchEvent(event.type, serve(event.item, scope.resource), event.revision)
+
+
+def bookmark(scope: Scope, revision: int, *, ends_initial_events: bool = False) -> WatchEvent:
+    """`revision` has been reached: a watch may start again from there."""
+    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if ends_initial_events:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    obj = {"kind": scope.resource.kind, "apiVersion": scope.resource.gvr.api_version, "metadata": metadata}
+    return WatchEvent("BOOKMARK", None, revision, frame=orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n")

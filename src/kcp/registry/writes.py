@@ -1,0 +1,327 @@
+"""Create and update: from what a client wants to what is stored, with every rule in between, again when the object moved.
+
+    mutate → identity and preconditions → unknown fields, pruning, defaults → schema → admission (mutate) → strategy → faults
+    → managedFields → admission (validate) → store
+
+Before: `generic`. After: `storage`. Source: k8s.io/apiserver/pkg/registry/generic/registry/store.go (Create, Update),
+pkg/endpoints/handlers/{create,update,patch}.go.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery.apply.manager import track_update
+from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Invalid, NotFound
+from kcp.apimachinery.meta import JSONObject, copy_json
+from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
+from kcp.registry.encoding import encode, listed_item, serve, stored_api_version, stored_item
+from kcp.registry.objectmeta import (
+    annotate_cluster,
+    checked_metadata,
+    faults,
+    fill_new,
+    generated_name,
+    immutable_faults,
+    keep_system_fields,
+    new_uid,
+)
+from kcp.registry.scale import apply_scale, scale_item, to_scale
+from kcp.registry.separation import confine, is_spec_changed
+from kcp.registry.strategy import tracks_generation
+from kcp.registry.translate import as_status, conflict
+from kcp.registry.unknown import drop_unknown
+from kcp.storage.interface import KeyExists, Revision, RevisionMismatch, Store, StoreError
+from kcp.storage.item import Item
+from kcp.storage.keyspace import object_key
+
+if TYPE_CHECKING:
+    from kcp.storage.watchcache import WatchCache
+
+_MOST_GENERATED = 8
+"""Names tried for one generateName. Source: k8s.io/apiserver/pkg/registry/rest/create.go (RetryGenerateName, KEP-4420)."""
+_MOST_RETRIES = 200
+"""Rounds of one update against other writers; each round that fails is a round in which another one succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What the write path works with; shared by `Writes` and `Deletions`."""
+
+    store: Store
+    cache: WatchCache
+    clock: Clock
+    admission: Admission
+    random: random.Random
+    annotate_cluster: bool
+
+    async def current(self, scope: Scope) -> Item | None:
+        """The object as of now, in its storage version."""
+        resource = scope.resource
+        items = await self.cache.prefix(resource.storage_prefix)
+        await self.cache.fresh()
+        return items.get(object_key(resource.storage_prefix, scope.key))
+
+    def now(self) -> str:
+        return rfc3339(self.clock.now())
+
+
+def moved(scope: Scope, error: RevisionMismatch) -> Item | None:
+    """What stands in the place of an object that moved under a write."""
+    return listed_item(scope.resource.storage_prefix, error.current) if error.current is not None else None
+
+
+def check_preconditions(scope: Scope, item: Item, held_uid: str, *, uid: str, resource_version: str) -> None:
+    """Raises Conflict. Source: k8s.io/apiserver/pkg/storage/interfaces.go, Preconditions.Check."""
+    if uid and uid != held_uid:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {held_uid}"
+        raise conflict(scope.resource.group_resource, scope.name, why)
+    if resource_version and resource_version != str(item.revision):
+        why = f"Precondition failed: ResourceVersion in precondition: {resource_version}, ResourceVersion in object meta: {item.revision}"
+        raise conflict(scope.resource.group_resource, scope.name, why)
+
+
+class Writes:
+    """The creating and updating part of `Registry`."""
+
+    def __init__(self, writing: Writing) -> None:
+        self._w = writing
+
+    async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
+        metadata = checked_metadata(obj)
+        base = "" if metadata.get("name") else metadata.get("generateName", "")
+        try:
+            if not base:
+                return await self._create(_named(scope, metadata.get("name", "")), obj, options)
+            return await self._create_generated(scope, obj, options, base)
+        except KeyExists as error:
+            raise AlreadyExists.of(scope.resource.group_resource, metadata["name"]) from error
+        except StoreError as error:
+            raise as_status(error, scope.resource.group_resource, metadata.get("name", "")) from error
+
+    async def _create_generated(self, scope: Scope, obj: JSONObject, options: WriteOptions, base: str) -> Written:
+        for _ in range(_MOST_GENERATED):
+            attempt = copy_json(obj)
+            attempt["metadata"]["name"] = name = generated_name(base, self._w.random)
+            try:
+                return await self._create(_named(scope, name), attempt, options)
+            except KeyExists:
+                continue
+        resource = scope.resource.group_resource
+        raise AlreadyExists(
+            f'{resource} "{name}" already exists, the server was not able to generate a unique name for the object',
+            resource=resource, name=name, retry_after_s=1,
+        )  # fmt: skip
+
+    async def _create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
+        """Raises KeyExists and other store errors, and StatusErrors."""
+        resource, now = scope.resource, self._w.now()
+        fill_new(obj, scope, now=now, uid=new_uid(self._w.random))
+        _stamp_kind(obj, scope)
+        confine(obj, None, scope)
+        warnings, causes = _fit_schema(obj, None, scope, options)
+        admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run))
+        obj = obj if admitted is None else admitted
+        if tracks_generation(resource):
+            obj["metadata"]["generation"] = 1
+        resource.strategy.prepare_create(obj, now)
+        if self._w.annotate_cluster:
+            annotate_cluster(obj, scope.cluster)
+        _refuse_faults(obj, None, scope, had=causes)
+        if options.operation == "Update":
+            track_update(None, obj, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
+        await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run))
+        warnings += resource.strategy.warnings(obj)
+        value = encode(obj, stored_api_version(resource))
+        revision = 0
+        if options.dry_run:
+            await self._refuse_existing(scope)
+        else:
+            revision = await self._w.store.create(object_key(resource.storage_prefix, scope.key), value)
+            await self._w.cache.wait_revision(revision)
+        return Written(serve(stored_item(scope.key, value, revision), resource), created=True, warnings=tuple(warnings))
+
+    async def _refuse_existing(self, scope: Scope) -> None:
+        found = await self._w.current(scope)
+        if found is not None:
+            raise KeyExists(object_key(scope.resource.storage_prefix, scope.key), Revision(found.revision))
+
+    async def update(self, scope: Scope, mutate: Mutate, options: WriteOptions) -> Written:
+        try:
+            return await self._update_until_done(scope, mutate, options)
+        except StoreError as error:
+            raise as_status(error, scope.resource.group_resource, scope.name) from error
+
+    async def _update_until_done(self, scope: Scope, mutate: Mutate, options: WriteOptions) -> Written:
+        current = await self._w.current(scope)
+        for _ in range(_MOST_RETRIES):
+            try:
+                if current is None:
+                    return await self._create_by_update(scope, mutate, options)
+                return await self._update(scope, current, mutate, options)
+            except RevisionMismatch as error:
+                current = moved(scope, error)
+            except KeyExists:
+                current = await self._w.current(scope)
+        raise conflict(scope.resource.group_resource, scope.name)
+
+    async def _create_by_update(self, scope: Scope, mutate: Mutate, options: WriteOptions) -> Written:
+        resource = scope.resource
+        if scope.subresource or not (options.create_if_missing or resource.strategy.allow_create_on_update):
+            raise NotFound.of(resource.group_resource, scope.name)
+        if options.uid or options.resource_version:
+            why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: "
+            raise conflict(resource.group_resource, scope.name, why)
+        obj = await _call(mutate, None)
+        metadata = checked_metadata(obj)
+        if uid := metadata.pop("uid", ""):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(resource.group_resource, scope.name, why)
+        metadata.pop("resourceVersion", None)
+        metadata["name"] = scope.name
+        return await self._create(scope, obj, options)
+
+    async def _update(self, scope: Scope, current: Item, mutate: Mutate, options: WriteOptions) -> Written:
+        """One round. Raises RevisionMismatch where the object has moved since `current`."""
+        resource, now = scope.resource, self._w.now()
+        shown = serve(current, resource)
+        old = shown.decode()
+        check_preconditions(scope, current, old["metadata"]["uid"], uid=options.uid, resource_version=options.resource_version)
+        new = await self._mutated(scope, shown, mutate)
+        _check_sent_metadata(new, old, scope, current)
+        keep_system_fields(new, old)
+        _stamp_kind(new, scope)
+        new = confine(new, shown.decode(), scope)
+        warnings, causes = _fit_schema(new, old, scope, options)
+        admitted = await self._w.admission.mutate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run))
+        new = new if admitted is None else admitted
+        if not scope.subresource:
+            resource.strategy.prepare_update(new, old)
+        if self._w.annotate_cluster:
+            annotate_cluster(new, scope.cluster)
+        if tracks_generation(resource) and is_spec_changed(new, old, resource):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        _refuse_faults(new, old, scope, had=causes)
+        if options.operation == "Update":
+            track_update(old, new, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
+        await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run))
+        if not scope.subresource:
+            warnings += resource.strategy.warnings(new)
+        item = await self._write(scope, current, old, new, options)
+        return Written(self._answered(item, scope), created=False, warnings=tuple(warnings))
+
+    async def _mutated(self, scope: Scope, shown: Item, mutate: Mutate) -> JSONObject:
+        obj = shown.decode()
+        if scope.subresource != "scale":
+            return await _call(mutate, obj)
+        apply_scale(obj, await _call(mutate, to_scale(obj, scope.resource)), scope.resource)
+        return obj
+
+    def _answered(self, item: Item, scope: Scope) -> Item:
+        return scale_item(item, scope.resource) if scope.subresource == "scale" else serve(item, scope.resource)
+
+    async def _write(self, scope: Scope, current: Item, old: JSONObject, new: JSONObject, options: WriteOptions) -> Item:
+        """Store `new`; remove it instead where it waited for nothing but this update; write nothing where nothing changed."""
+        resource = scope.resource
+        key, expected = object_key(resource.storage_prefix, scope.key), Revision(current.revision)
+        value = encode(new, stored_api_version(resource))
+        if _may_go(new, scope):
+            gone = stored_item(scope.key, value, current.revision)
+            if not options.dry_run:
+                await self._w.cache.wait_revision(await self._w.store.delete(key, expected))
+            return gone
+        if new == old:
+            return current
+        if options.dry_run:
+            return stored_item(scope.key, value, current.revision)
+        revision = await self._w.store.update(key, value, expected)
+        await self._w.cache.wait_revision(revision)
+        return stored_item(scope.key, value, revision)
+
+
+def _may_go(obj: JSONObject, scope: Scope) -> bool:
+    """Whether a deleted object has nothing left that it waits for. Source: store.go, ShouldDeleteDuringUpdate."""
+    metadata = obj["metadata"]
+    if "deletionTimestamp" not in metadata or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not scope.resource.strategy.held_by_spec(obj)
+
+
+def _named(scope: Scope, name: str) -> Scope:
+    return scope if scope.name == name else Scope(scope.resource, scope.cluster, scope.namespace, name, scope.subresource)
+
+
+async def _call(mutate: Mutate, current: JSONObject | None) -> JSONObject:
+    result = mutate(current)
+    if inspect.isawaitable(result):
+        result = await result
+    return result
+
+
+def _stamp_kind(obj: JSONObject, scope: Scope) -> None:
+    """apiVersion and kind are the resource's; handlers have refused a body of another kind already."""
+    obj["apiVersion"] = scope.resource.gvr.api_version
+    obj["kind"] = scope.resource.kind
+
+
+def _check_sent_metadata(new: JSONObject, old: JSONObject, scope: Scope, current: Item) -> None:
+    """What the client sent as metadata, before the server's own is put back.
+
+    Raises: Conflict for another resourceVersion or uid, Invalid for a missing one where it is needed, BadRequest for another name.
+    """
+    resource = scope.resource
+    metadata = checked_metadata(new)
+    sent = metadata.get("resourceVersion", "")
+    if sent in ("", "0"):
+        if not resource.strategy.allow_unconditional_update and not scope.subresource:
+            cause = Cause("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update")
+            raise Invalid.of(resource.group_resource, resource.gvr.resource, scope.name, [cause])
+    elif sent != str(current.revision):
+        raise conflict(resource.group_resource, scope.name)
+    check_preconditions(scope, current, old["metadata"]["uid"], uid=metadata.get("uid", ""), resource_version="")
+    if metadata.get("name", scope.name) != scope.name:
+        raise BadRequest(f"the name of the object ({metadata['name']}) does not match the name on the URL ({scope.name})")
+    if metadata.get("namespace", scope.namespace) not in ("", scope.namespace):
+        raise BadRequest(
+            f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the request ({scope.namespace})"
+        )
+    causes = list(immutable_faults(metadata, old["metadata"]))
+    if causes:
+        raise Invalid.of(resource.group_resource, resource.kind, scope.name, causes)
+
+
+def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: WriteOptions) -> tuple[list[str], list[Cause]]:
+    """Drop unknown fields, fill in defaults and check types. Returns warnings, and faults that admission may still mend.
+
+    Raises: BadRequest under strict field validation; Invalid for values of the wrong type, on which nothing below should stumble.
+    """
+    schema = scope.resource.schema
+    warnings = drop_unknown(obj, schema, scope, options)
+    if schema is None:
+        return warnings, []
+    schema.default(obj)
+    causes = schema.validate(obj)
+    if any(cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType") for cause in causes):
+        raise Invalid.of(scope.resource.group_resource, scope.resource.kind, scope.name, causes)
+    return warnings, causes
+
+
+def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, had: Sequence[Cause]) -> None:
+    """Raises Invalid with every fault at once.
+
+    A fault that the stored object has too, word for word, does not stop an update. Source: KEP-4008 (ratcheting).
+    """
+    resource = scope.resource
+    causes = [*faults(new, scope)]
+    if had and (schema := resource.schema) is not None:
+        held = set(schema.validate(old)) if old is not None else set()
+        causes += [cause for cause in schema.validate(new) if cause not in held]
+    if not scope.subresource:
+        causes += resource.strategy.validate(new, old)
+    if causes:
+        raise Invalid.of(resource.group_resource, resource.kind, scope.name or new["metadata"].get("name", ""), causes)
