@@ -1,0 +1,149 @@
+"""ReplicaSets and ReplicationControllers: as many pods as asked for, and a status that counts them.
+
+Before: `sim.cluster`, which starts it; `podbook` events wake it. After: pods, made and deleted.
+Source: pkg/controller/replicaset/{replica_set,replica_set_utils}.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import AlreadyExists, StatusError
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client
+from kcp.controller.controller import Controller, Result
+from kcp.controller.informer import Informer
+from kcp.sim.workloads.podbook import PodBook
+from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template
+from kcp.sim.workloads.podview import PodView, least_wanted_first
+from kcp.sim.workloads.rollout import replicas_of
+from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner
+from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
+
+REPLICASET = OwnerKind(GVR("apps", "v1", "replicasets"), "ReplicaSet")
+REPLICATION_CONTROLLER = OwnerKind(GVR("", "v1", "replicationcontrollers"), "ReplicationController")
+
+_BURST = 500
+"""Pods made or deleted per reconcile. Source: BurstReplicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    create: tuple[JSONObject, ...]
+    delete: tuple[PodView, ...]
+    status: JSONObject
+    requeue_after_s: float | None
+    """Until the next pod has been ready for minReadySeconds."""
+
+
+def decide(owner: Mapping[str, Any], kind: OwnerKind, pods: Sequence[PodView], now: datetime) -> Plan:
+    """What a ReplicaSet needs now.
+
+    Args: pods: all that it controls, finished and terminating ones included (their names are taken).
+    """
+    spec = owner.get("spec") or {}
+    active = [p for p in pods if p.is_active]
+    create: list[JSONObject] = []
+    delete: list[PodView] = []
+    missing = replicas_of(spec) - len(active)
+    if not meta.deletion_timestamp(owner):
+        if missing > 0:
+            create = _new_pods(owner, kind, {p.key.name for p in pods}, min(missing, _BURST))
+        elif missing < 0:
+            delete = least_wanted_first(active)[: min(-missing, _BURST)]
+    status, requeue_after_s = _status(owner, active, now)
+    return Plan(tuple(create), tuple(delete), status, requeue_after_s)
+
+
+def _new_pods(owner: Mapping[str, Any], kind: OwnerKind, taken: set[str], count: int) -> list[JSONObject]:
+    template = meta.nested(owner, "spec", "template", default={})
+    reference = owner_reference(owner, api_version=kind.gvr.api_version, kind=kind.kind)
+    names = islice(ordinal_names(meta.name(owner), meta.uid(owner), taken), count)
+    return [pod_from_template(template, name=name, namespace=meta.namespace(owner), owner=reference) for name in names]
+
+
+def _status(owner: Mapping[str, Any], active: Sequence[PodView], now: datetime) -> tuple[JSONObject, float | None]:
+    """Source: calculateStatus; zero counts are left out but for `replicas`, as Go's omitempty has it."""
+    min_ready_s = meta.nested(owner, "spec", "minReadySeconds", default=0)
+    wanted_labels = meta.nested(owner, "spec", "template", "metadata", "labels", default={}).items()
+    counts = {
+        "fullyLabeledReplicas": sum(1 for p in active if wanted_labels <= p.labels.items()),
+        "readyReplicas": sum(1 for p in active if p.is_ready),
+        "availableReplicas": sum(1 for p in active if p.is_available(min_ready_s, now)),
+    }
+    status: JSONObject = {"replicas": len(active), **{k: v for k, v in counts.items() if v}, "observedGeneration": meta.generation(owner)}
+    kept = [c for c in meta.nested(owner, "status", "conditions", default=()) if c.get("type") != "ReplicaFailure"]
+    if kept:
+        status["conditions"] = kept
+    waiting = [parse_rfc3339(p.ready_since) + timedelta(seconds=min_ready_s) for p in active if p.is_ready] if min_ready_s else []
+    upcoming = [(due - now).total_seconds() for due in waiting if due > now]
+    return status, min(upcoming, default=None)
+
+
+@dataclass
+class ReplicaSetReconciler:
+    """Makes and deletes pods, then writes the counts."""
+
+    kind: OwnerKind
+    owners: Informer
+    pods: PodBook
+    client: Client
+    clock: Clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        owner = self.owners.get(key)
+        if owner is None:
+            return Result()  # the garbage collector takes its pods
+        plan = decide(owner, self.kind, self.pods.owned_by(meta.uid(owner)), self.clock.now())
+        failure = await self._create(plan.create)
+        for pod in plan.delete:
+            await delete_if_there(self.client.resource(PODS), pod.key.name, pod.key.namespace, pod.uid)
+            self.pods.doom(pod)
+        status = plan.status
+        if failure is not None:
+            _report(status, owner, failure, self.clock)
+        elif plan.create or plan.delete:
+            status, _ = _status(owner, [p for p in self.pods.owned_by(meta.uid(owner)) if p.is_active], self.clock.now())
+        await patch_status(self.client.resource(self.kind.gvr), owner, status)
+        if failure is not None:
+            raise failure
+        return Result(requeue_after_s=plan.requeue_after_s)
+
+    async def _create(self, pods: Sequence[JSONObject]) -> StatusError | None:
+        """Create pods until one is refused; returns the refusal."""
+        resource = self.client.resource(PODS)
+        for pod in pods:
+            try:
+                self.pods.assume(await resource.create(pod, field_manager=CONTROLLER_MANAGER))
+            except AlreadyExists:
+                continue  # made by an earlier attempt; the watch will bring it
+            except StatusError as refusal:
+                return refusal
+        return None
+
+
+def _report(status: JSONObject, owner: Mapping[str, Any], failure: StatusError, clock: Clock) -> None:
+    """Condition ReplicaFailure, its transition time kept while it stands."""
+    held = conditions.get(owner, "ReplicaFailure")
+    condition = conditions.build("ReplicaFailure", "True", reason="FailedCreate", message=failure.message, now=rfc3339(clock.now()))
+    if held is not None:
+        condition["lastTransitionTime"] = held.get("lastTransitionTime")
+    status.setdefault("conditions", []).append(condition)
+
+
+def controller(wiring: Wiring, kind: OwnerKind = REPLICASET) -> Controller:
+    """The controller of ReplicaSets, or of ReplicationControllers."""
+    owners = wiring.informers.informer(kind.gvr)
+    reconciler = ReplicaSetReconciler(kind, owners, wiring.pods, wiring.client, wiring.clock)
+    made = Controller(kind.kind.lower(), reconciler.reconcile, clock=wiring.clock, workers=4)
+    made.watch(owners)
+    wake_owner(wiring.pods, made, kind.kind)
+    return made

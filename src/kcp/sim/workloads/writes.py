@@ -1,0 +1,47 @@
+"""Writes that the workload controllers share: a status only where it differs, a deletion that may have happened already.
+
+Each status has one writer here, so a patch is guarded by uid alone: a stale copy costs nothing, the next event corrects it.
+"""
+
+from __future__ import annotations
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import Conflict, NotFound
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.patch import merge_patch
+from kcp.client.rest import ResourceClient
+
+CONTROLLER_MANAGER = "kube-controller-manager"
+KUBELET = "kubelet"
+SCHEDULER = "kube-scheduler"
+
+SETTLE_S = 0.01
+"""How long a controller waits after a child's change before it looks: siblings that change together cost one status, not one each."""
+
+
+async def patch_status(resource: ResourceClient, old: JSONObject, status: JSONObject, *, field_manager: str = CONTROLLER_MANAGER) -> bool:
+    """Bring the status of `old` to `status`. Returns whether there was anything to write.
+
+    Raises: StatusError; an object that is gone meanwhile is none.
+    """
+    before = old.get("status") or {}
+    if before == status:
+        return False
+    patch = {"metadata": {"uid": meta.uid(old)}, "status": merge_patch.diff(before, status)}
+    try:
+        await resource.patch(meta.name(old), patch, namespace=meta.namespace(old), subresource="status", field_manager=field_manager)
+    except NotFound:
+        return False  # deleted meanwhile: its status matters to nobody
+    return True
+
+
+async def delete_if_there(
+    resource: ResourceClient, name: str, namespace: str, uid: str, *, propagation: str = "", grace_period_s: int | None = None
+) -> None:
+    """Delete exactly the object with this uid, if it is still there."""
+    try:
+        await resource.delete(name, namespace=namespace, uid=uid, propagation=propagation, grace_period_s=grace_period_s)
+    except NotFound:
+        return  # somebody was quicker
+    except Conflict:
+        return  # the name belongs to another object by now
