@@ -93,6 +93,7 @@ class PrefixCache:
         self._keys = SortedKeys()
         self._history = History(history_events, history_bytes)
         self._subscriptions = SubscriptionIndex(prefix)
+        self._listeners: list[Callable[[CacheEvent], None]] = []
 
     def __len__(self) -> int:
         return len(self._items)
@@ -140,6 +141,15 @@ class PrefixCache:
         self._subscriptions.add(subscription)
         return subscription
 
+    def listen(self, listener: Callable[[CacheEvent], None]) -> None:
+        """Call `listener` for every object there is, and then within each change: before anybody can have been told of its revision.
+
+        For indexes that must be as true as the cache itself (what is served where). The listener must be quick and must not raise.
+        """
+        self._listeners.append(listener)
+        for item in self._items.values():
+            listener(CacheEvent("ADDED", item, None, item.revision))
+
     def statistics(self) -> dict[str, int]:
         return {"objects": len(self._items), "history": len(self._history), "subscriptions": len(self._subscriptions)}
 
@@ -151,13 +161,22 @@ class PrefixCache:
 
     def load(self, items: dict[bytes, Item], revision: int) -> None:
         """Replace the content by a list taken at `revision`, then take in the events that came before it was there."""
-        self._items = items
+        before, self._items = self._items, items
+        self._tell_of_load(before, revision)
         self._keys = SortedKeys(items)
         self._history.restart(revision)
         self._loaded_at = self.last_change = revision
         early, self._early = self._early or [], None
         for event in early:
             self.apply(event)
+
+    def _tell_of_load(self, before: dict[bytes, Item], revision: int) -> None:
+        for listener in self._listeners:
+            for key, old in before.items():
+                if key not in self._items:
+                    listener(CacheEvent("DELETED", at_revision(old, revision), old, revision))
+            for key, item in self._items.items():
+                listener(CacheEvent("MODIFIED" if key in before else "ADDED", item, before.get(key), item.revision))
 
     def apply(self, event: Event) -> None:
         """Take in one write, the next of this resource."""
@@ -166,6 +185,8 @@ class PrefixCache:
         elif event.revision > self._loaded_at and (change := self._change(event)) is not None:
             self.last_change = event.revision
             self._history.add(change)
+            for listener in self._listeners:
+                listener(change)
             self._subscriptions.dispatch(event.key, change)
 
     def _change(self, event: Event) -> CacheEvent | None:
