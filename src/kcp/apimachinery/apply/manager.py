@@ -1,0 +1,225 @@
+"""Field management: server-side apply, and tracking who changed what on every other write.
+
+Before: registry (every write). After: `walk` (which fields), `merge` (the new object), `managers` (who owns them).
+Source: apimachinery/pkg/util/managedfields/internal/{fieldmanager.go,structuredmerge.go,managedfieldsupdater.go,skipnonapplied.go,
+stripmeta.go,conflict.go}; structured-merge-diff merge/update.go; KEP-555.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from kcp.apimachinery.apply.fields import FieldSet, path_text
+from kcp.apimachinery.apply.managers import Managed, Managers, Operation, Owner
+from kcp.apimachinery.apply.merge import merge, prune
+from kcp.apimachinery.apply.typed import problems, without_nulls
+from kcp.apimachinery.apply.walk import Comparison, compare, field_set
+from kcp.apimachinery.errors import BadRequest, Cause, Conflict
+from kcp.apimachinery.keys import CLUSTER_ANNOTATION
+from kcp.apimachinery.meta import JSONObject, copy_json, gvk, metadata, name, namespace
+from kcp.apimachinery.schema.structural import Schema
+
+BEFORE_FIRST_APPLY = "before-first-apply"
+"""Owns what an object without managed fields held when it was first applied to."""
+
+_UNTRACKED_METADATA = frozenset(
+    ("name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion")
+)
+_IDENTITY = FieldSet.of(("f:apiVersion",), ("f:kind",), ("f:metadata", "f:name"))
+_GO_STRUCTS = ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate")
+_METADATA = FieldSet.of(("f:metadata",))
+_NOBODY = FieldSet()
+
+
+def server_side_apply(
+    live: JSONObject | None,
+    config: JSONObject,
+    *,
+    manager: str,
+    force: bool,
+    schema: Schema | None,
+    subresource: str = "",
+    now: str,
+    ignored: FieldSet = _NOBODY,
+) -> JSONObject:
+    """The object after `manager` applied `config`; a new object, neither argument is changed.
+
+    Applying the same again gives back `live` unchanged, times included.
+    Args: ignored fields that this endpoint resets (`status` on the main one): nobody comes to own them here.
+    Raises: Conflict naming the managers and fields in the way (never with `force`); BadRequest for a configuration that breaks the schema.
+    """
+    _check(config, schema)
+    owner = Owner.of(manager, Operation.APPLY, "", subresource)
+    managers = _managers_before_apply(live, schema, now)
+    config_view = without_nulls(schema, _tracked(config))
+    applied = (field_set(schema, config_view) - _METADATA).without(ignored)
+    last = managers.get(owner)
+    entry = Managed(owner, config.get("apiVersion") or "", now, applied)
+    managers.put(entry)
+    live_view = {} if live is None else _tracked(live)
+    view = merge(schema, live_view, config_view)
+    if last is not None:
+        view = prune(schema, view, last.fields.tree, (managers.fields() | _IDENTITY).tree)
+    change = compare(schema, live_view, view).without(ignored)
+    if not force:
+        _refuse_conflicts(managers.others(owner), change)
+    managers.take_away(change.written | change.removed, but_from=owner)
+    if last is not None and last.fields == applied and last.api_version == entry.api_version and (change.is_same or not applied):
+        managers.put(replace(entry, time=last.time))
+    merged = _merge_untracked(live, config, view)
+    _set_entries(merged, managers.encode())
+    return copy_json(live) if live is not None and merged == live else merged
+
+
+def track_update(
+    old: JSONObject | None,
+    new: JSONObject,
+    *,
+    manager: str,
+    schema: Schema | None,
+    subresource: str = "",
+    now: str,
+    ignored: FieldSet = _NOBODY,
+) -> None:
+    """Record in `new.metadata.managedFields` what `manager` changed from `old`; an update that changes nothing leaves every time alone.
+
+    A client may rewrite managedFields with its update (kubectl does, to adopt an object), and reset them with `[{}]`; a missing or empty
+    list means a client that does not know of them. An object that has none is not tracked until it is first applied to.
+    """
+    held: Sequence[JSONObject] = metadata(old).get("managedFields") or () if old is not None else ()
+    given: Sequence[JSONObject] = held if subresource else metadata(new).get("managedFields") or ()
+    change = _changes(old, new, schema, ignored)
+    if not given and held:
+        given = held
+    if given == held and change.is_same:
+        _set_entries(new, held)
+        return
+    managers = _decoded(given, held)
+    if not managers and old is not None:
+        _set_entries(new, ())
+        return
+    owner = Owner.of(manager, Operation.UPDATE, new.get("apiVersion") or "", subresource)
+    before = managers.get(owner)
+    managers.take_away(change.written, but_from=owner)
+    managers.take_away(change.removed)
+    if change.written:
+        kept = before.fields - change.removed if before is not None else _NOBODY
+        managers.put(Managed(owner, owner.api_version, now, kept | change.written))
+    managers.cap()
+    _set_entries(new, managers.encode())
+
+
+def _check(config: JSONObject, schema: Schema | None) -> None:
+    if metadata(config).get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+    found = problems(schema, config)
+    if found:
+        text = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {problem}" for problem in found)
+        kind = gvk(config)
+        raise BadRequest(f"failed to create typed patch object ({namespace(config)}/{name(config)}; {kind}): {text}")
+
+
+def _decoded(given: Sequence[JSONObject], held: Sequence[JSONObject]) -> Managers:
+    """The managers a client sent, unless they cannot be read; those of the old object are known to be well-formed."""
+    if len(given) == 1 and not given[0]:
+        return Managers()
+    if given == held:
+        return Managers.decode(held, trusted=True)
+    try:
+        sent = Managers.decode(given, trusted=False)
+    except ValueError:
+        sent = Managers()
+    return sent or Managers.decode(held, trusted=True)
+
+
+def _managers_before_apply(live: JSONObject | None, schema: Schema | None, now: str) -> Managers:
+    if live is None:
+        return Managers()
+    managers = Managers.decode(metadata(live).get("managedFields") or (), trusted=True)
+    if not managers:
+        written = _changes(None, live, schema, _NOBODY).written
+        owner = Owner(BEFORE_FIRST_APPLY, Operation.UPDATE, live.get("apiVersion") or "")
+        managers.put(Managed(owner, owner.api_version, now, written))
+    return managers
+
+
+def _changes(old: JSONObject | None, new: JSONObject, schema: Schema | None, ignored: FieldSet) -> Comparison:
+    view = _tracked(new)
+    return compare(schema, _zero(schema, view) if old is None else _tracked(old), view).without(ignored)
+
+
+def _zero(schema: Schema | None, value: Mapping[str, Any]) -> JSONObject:
+    """What a new object is compared with: in Go, a struct that is no pointer, and a required list, are there from the start, but empty."""
+    zero: JSONObject = {"metadata": {}} if "metadata" in value else {}
+    if schema is None or not schema.native:
+        return zero
+    for part in _GO_STRUCTS:
+        node, held = schema.properties.get(part), value.get(part)
+        if node is not None and node.properties and isinstance(held, dict):
+            zero[part] = _zero(node, held)
+    for part in schema.required:
+        if schema.properties[part].type == "array":
+            zero[part] = None
+    return zero
+
+
+def _tracked(obj: Mapping[str, Any]) -> JSONObject:
+    """The object without what is not tracked: its identity, and what only the server sets. Shares its parts with `obj`."""
+    view = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+    held = {key: value for key, value in metadata(obj).items() if key not in _UNTRACKED_METADATA}
+    annotations = held.get("annotations")
+    if annotations and CLUSTER_ANNOTATION in annotations:
+        held["annotations"] = {key: value for key, value in annotations.items() if key != CLUSTER_ANNOTATION}
+        if not held["annotations"]:
+            del held["annotations"]
+    view["metadata"] = held
+    return view
+
+
+def _merge_untracked(live: JSONObject | None, config: JSONObject, view: JSONObject) -> JSONObject:
+    """Put the identity and the server's own fields back around a merged view: the live ones, and what the configuration says of them."""
+    own = {key: value for key, value in metadata(live or {}).items() if key in _UNTRACKED_METADATA}
+    said = {key: value for key, value in metadata(config).items() if key in _UNTRACKED_METADATA and value is not None}
+    meta: JSONObject = {**own, **said, **(view.get("metadata") or {})}
+    meta.pop("managedFields", None)
+    cluster = (metadata(live or {}).get("annotations") or {}).get(CLUSTER_ANNOTATION)
+    if cluster is not None:
+        meta["annotations"] = {CLUSTER_ANNOTATION: cluster, **(meta.get("annotations") or {})}
+    head = {key: config[key] for key in ("apiVersion", "kind") if key in config}
+    rest = {key: value for key, value in view.items() if key != "metadata"}
+    merged: JSONObject = copy_json({**head, "metadata": meta, **rest})
+    return merged
+
+
+def _set_entries(obj: JSONObject, entries: Sequence[JSONObject]) -> None:
+    if entries:
+        obj.setdefault("metadata", {})["managedFields"] = list(entries)
+    elif "managedFields" in metadata(obj):
+        del obj["metadata"]["managedFields"]
+
+
+def _refuse_conflicts(others: Sequence[Managed], change: Comparison) -> None:
+    """Raise for fields that this apply would set and somebody else owns with another value."""
+    written = change.written
+    found = [(entry, path_text(path)) for entry in others for path in entry.fields & written]
+    if not found:
+        return
+    causes = [Cause(path, "FieldManagerConflict", f"conflict with {_shown(entry)}") for entry, path in found]
+    if len(found) == 1:
+        entry, path = found[0]
+        raise Conflict(f"Apply failed with 1 conflict: conflict with {_shown(entry)}: {path}", causes=causes)
+    by_manager: dict[str, list[str]] = {}
+    for entry, path in found:
+        by_manager.setdefault(_shown(entry), []).append(path)
+    texts = [
+        f"conflicts with {shown}:\n" + "\n".join(f"- {path}" for path in sorted(set(paths))) for shown, paths in sorted(by_manager.items())
+    ]
+    raise Conflict(f"Apply failed with {len(found)} conflicts: " + "\n".join(texts), causes=causes)
+
+
+def _shown(entry: Managed) -> str:
+    owner = entry.owner
+    text = f'"{owner.manager}"' + (f' with subresource "{owner.subresource}"' if owner.subresource else "")
+    return f"{text} using {entry.api_version}" if owner.operation is Operation.UPDATE else text

@@ -1,0 +1,121 @@
+"""How a schema divides a value into fields: what is one field as a whole, and which step leads to each part.
+
+Before: `walk`, `merge`. Without a schema, types are deduced: every map is granular, every list atomic.
+Source: structured-merge-diff typed/helpers.go, schema/elements.go; kube-openapi pkg/schemaconv (deduced and atomic untyped values).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcp.apimachinery.apply.fields import item_key, item_value, step_text
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.schema.structural import Schema
+
+
+class NotKeyed(ValueError):
+    """A list item that the list's type gives no step to."""
+
+
+def child(node: Schema | None, name: str) -> Schema | None:
+    """The schema of one entry of a map; None means deduced."""
+    return None if node is None else node.properties.get(name, node.additional)
+
+
+def is_named(node: Schema | None, name: str) -> bool:
+    """Whether `name` is a field of a struct, not a key of a map: only keys, like list items, can be owned apart from what they hold."""
+    return node is not None and name in node.properties
+
+
+def splits_map(node: Schema | None) -> bool:
+    """Whether a map's entries are owned one by one."""
+    return node is None or node.map_type != "atomic"
+
+
+def splits_list(node: Schema | None) -> bool:
+    """Whether a list's items are owned one by one."""
+    return node is not None and node.list_type in ("map", "set")
+
+
+def step_of(node: Schema, item: Any) -> str:
+    """The step of an item of a granular list. Raises: NotKeyed."""
+    if node.list_type == "map":
+        return _keyed_step(node, item)
+    if isinstance(item, dict):
+        raise NotKeyed("associative list without keys has an element that's a map type")
+    if isinstance(item, list):
+        raise NotKeyed("not supported: associative list with lists as elements")
+    if item is None:
+        raise NotKeyed("associative list without keys has an element that's an explicit null")
+    return item_value(item)
+
+
+def _keyed_step(node: Schema, item: Any) -> str:
+    """Keys that an item leaves out take their default; without one they are left out of the step too."""
+    if item is None:
+        raise NotKeyed("associative list with keys may not have a null element")
+    if not isinstance(item, dict):
+        raise NotKeyed("associative list with keys may not have non-map elements")
+    names = node.list_keys
+    if len(names) == 1 and type(item.get(names[0])) is str:
+        return item_key({names[0]: item[names[0]]})
+    keys: JSONObject = {name: item[name] for name in names if item.get(name) is not None}
+    if len(keys) < len(names) and node.items is not None:
+        keys |= {name: value for name, value, _ in node.items.defaults if name in names and name not in keys}
+    if not keys:
+        listed = ", ".join(f'"{name}"' for name in names)
+        raise NotKeyed(f"associative list with keys has an element that omits key field {listed} (and doesn't have default value)")
+    return item_key(keys)
+
+
+def steps(node: Schema | None, items: list[Any]) -> list[str] | None:
+    """The step of every item, or None for a list that counts as one field: by its type, or because some item has no step."""
+    if node is None or node.list_type not in ("map", "set"):
+        return None
+    try:
+        return [step_of(node, item) for item in items]
+    except NotKeyed:
+        return None
+
+
+def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
+    """Why `value` cannot be applied: undeclared fields, list items without their keys, two items with the same keys."""
+    found: list[str] = []
+    if isinstance(value, dict) and node is not None:
+        for name, held in value.items():
+            inner = child(node, name)
+            if inner is None and not node.preserve:
+                found.append(f"{path}.{name}: field not declared in schema")
+            elif isinstance(held, (dict, list)):
+                found += problems(inner, held, f"{path}.{name}")
+    elif isinstance(value, list) and node is not None:
+        seen: set[str] = set()
+        for index, item in enumerate(value):
+            where = f"{path}[{index}]"
+            if splits_list(node):
+                try:
+                    step = step_of(node, item)
+                except NotKeyed as e:
+                    found.append(f"{path}: element {index}: {e}")
+                    continue
+                where = path + step_text(step)
+                if step in seen:
+                    found.append(f"{path}: duplicate entries for key {step_text(step)}")
+                seen.add(step)
+            if isinstance(item, (dict, list)):
+                found += problems(node.items, item, where)
+    return found
+
+
+def without_nulls(node: Schema | None, value: Any) -> Any:
+    """`value` without the nulls that mean "absent" in a built-in type: applying one must not claim a field that is never stored."""
+    if isinstance(value, dict):
+        return {name: without_nulls(child(node, name), held) for name, held in value.items() if held is not None or not _drops(node, name)}
+    if isinstance(value, list) and node is not None:
+        return [without_nulls(node.items, item) for item in value]
+    return value
+
+
+def _drops(node: Schema | None, name: str) -> bool:
+    inner = child(node, name)
+    return inner is not None and inner.drop_null
