@@ -1,0 +1,69 @@
+"""`kubectl ws tree`: the workspaces below the current one, drawn. Drawing is pure, reading is one list a workspace.
+
+Source: kcp staging cli/pkg/workspace/plugin/tree.go; the look is that of github.com/xlab/treeprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import Forbidden, NotFound
+from kcp.apimachinery.meta import JSONObject
+from kcp.cli.plugin_lookup import WORKSPACES
+from kcp.cli.plugin_session import Session
+
+
+@dataclass
+class Branch:
+    label: str
+    children: list[Branch] = field(default_factory=list)
+
+
+async def show_tree(session: Session, *, full: bool = False) -> None:
+    path = session.url.path or "root"
+    if not session.url.path:
+        session.note(f"Warning: the current context points to no workspace ({session.url.base}). Showing the tree from root.")
+    root = Branch(path if full else path.rpartition(":")[2])
+    await _grow(session, root, path, full=full)
+    session.say("\n".join([".", *draw([root])]))
+    session.say("")
+
+
+async def _grow(session: Session, branch: Branch, path: str, *, full: bool) -> None:
+    for workspace in await _children(session, path):
+        name = meta.name(workspace)
+        label = f"{branch.label}:{name}" if full else name
+        if meta.nested(workspace, "spec", "mount") is not None:
+            branch.children.append(Branch(f"{label} [mount]"))
+            continue
+        child = Branch(label)
+        branch.children.append(child)
+        await _grow(session, child, f"{path}:{name}", full=full)
+
+
+async def _children(session: Session, path: str) -> list[JSONObject]:
+    """Child workspaces that are not being deleted; none where the user may not look."""
+    try:
+        listed = await session.client.cluster(path).resource(WORKSPACES).list()
+    except (NotFound, Forbidden):
+        if path == (session.url.path or "root"):
+            raise
+        return []
+    return [w for w in listed.items if not meta.deletion_timestamp(w)]
+
+
+def draw(branches: list[Branch], indent: str = "") -> Iterator[str]:
+    """Lines of a tree.
+
+    >>> print("\\n".join(draw([Branch("root", [Branch("a", [Branch("b")]), Branch("c")])])))
+    └── root
+        ├── a
+        │   └── b
+        └── c
+    """
+    for number, branch in enumerate(branches):
+        last = number == len(branches) - 1
+        yield f"{indent}{'└── ' if last else '├── '}{branch.label}"
+        yield from draw(branch.children, indent + ("    " if last else "│   "))

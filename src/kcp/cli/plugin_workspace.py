@@ -1,0 +1,216 @@
+"""The commands of `kubectl ws`, apart from `tree`. Each takes a Session and what the user typed.
+
+Before: `kubectl_ws`. After: `plugin_lookup`, `plugin_contexts`, the API.
+Source: kcp staging cli/pkg/workspace/plugin/{use,create,context}.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import AlreadyExists, Expired, NotFound
+from kcp.apimachinery.meta import JSONObject
+from kcp.cli import plugin_contexts
+from kcp.cli.plugin_lookup import WORKSPACES, Found, canonical_path, conditions_text, look_up, type_of
+from kcp.cli.plugin_paths import WorkspaceURL, target_path
+from kcp.cli.plugin_session import PluginError, Session
+from kcp.client.rest import ResourceClient
+
+_SERVER_SLACK_S = 1
+_CD_NOTE = (
+    "Note: 'kubectl ws' now matches 'cd' semantics: go to home workspace."
+    " 'kubectl ws -' to go back. 'kubectl ws .' to print current workspace."
+)
+
+
+async def use(session: Session, argument: str, *, short: bool = False) -> None:
+    """Enter the workspace that `argument` means: a path, `.`, `..`, `-` (previous), `~` or nothing (home), `:` (root)."""
+    if argument == ".":
+        show_current(session, short=short)
+        return
+    if argument == "-":
+        document = session.editable()
+        server = plugin_contexts.swap(session.merged, document, session.context)
+        session.save(document)
+        _print_current(session, Found(WorkspaceURL.parse(server).path, ""), server, short=short)
+        return
+    path = await _destination(session, argument)
+    found = await look_up(session, path)
+    _enter(session, found, short=short)
+    if not argument and not short:
+        session.note(_CD_NOTE)
+
+
+async def _destination(session: Session, argument: str) -> str:
+    if argument in ("", "~") or argument.startswith(("~:", "~/")):
+        home = await session.client.cluster("root").resource(WORKSPACES).get("~")
+        return target_path(argument[1:].lstrip(":/") or ".", WorkspaceURL.parse(meta.nested(home, "spec", "URL", default="")).path)
+    current = await canonical_path(session) if ".." in argument else session.url.path
+    return target_path(argument, current)
+
+
+def _enter(session: Session, found: Found, *, short: bool = False) -> None:
+    server = session.url.at(found.path)
+    document = session.editable()
+    plugin_contexts.enter(session.merged, document, session.context, server)
+    session.save(document)
+    _print_current(session, found, server, short=short)
+
+
+def show_current(session: Session, *, short: bool = False) -> None:
+    server = plugin_contexts.server_of(session.merged, session.context)
+    _print_current(session, Found(session.url.path, ""), server, short=short)
+
+
+def _print_current(session: Session, found: Found, server: str, *, short: bool) -> None:
+    if not found.path:
+        if not short:
+            session.say(f'Current workspace is the URL "{server}".')
+    elif short:
+        session.say(found.path)
+    else:
+        session.say(f'Current workspace is "{found.path}"{f" (type {found.type})" if found.type else ""}.')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreateOptions:
+    name: str
+    type: str = ""
+    """`name` or `path:name`; "": the default of where the workspace is made."""
+    enter: bool = False
+    ignore_existing: bool = False
+    location_selector: Mapping[str, str] = field(default_factory=dict)
+    create_context: str = ""
+    timeout_s: float = 60.0
+
+
+async def create(session: Session, options: CreateOptions, clock: Clock) -> None:
+    """Make a workspace, wait until it is ready, and enter it if asked to."""
+    if options.ignore_existing and options.type and not options.type.startswith("root:"):
+        raise PluginError("--ignore-existing must not be used with non-absolute type path; write --type root:<name>")
+    parent = session.path
+    workspaces = session.client.cluster(parent).resource(WORKSPACES)
+    workspace, verb = await _create_or_get(workspaces, parent, options)
+    reference = f'Workspace "{options.name}" (type {type_of(workspace)})'
+    if meta.nested(workspace, "status", "phase") != "Ready":
+        session.say(f"{reference} {verb}. Waiting for it to be ready...")
+        workspace = await _wait_ready(workspaces, workspace, clock, options.timeout_s)
+    elif verb == "already exists":
+        session.say(f"{reference} already exists.")
+    session.say(f"{reference} is ready to use.")
+    found = Found(f"{parent}:{options.name}", type_of(workspace))
+    if options.create_context:
+        _create_context(session, options.create_context, session.url.at(found.path), overwrite=False)
+    if options.enter:
+        _enter(session, found)
+
+
+async def _create_or_get(workspaces: ResourceClient, parent: str, options: CreateOptions) -> tuple[JSONObject, str]:
+    """The workspace, and what to say about it."""
+    try:
+        return await workspaces.create(_workspace(options)), "created"
+    except AlreadyExists:
+        if not options.ignore_existing:
+            raise PluginError(
+                f'workspace "{options.name}" already exists in {parent}; enter it with `kubectl ws {options.name}`, or add --ignore-existing'
+            ) from None
+    except NotFound as error:
+        raise PluginError(f'workspace "{parent}" does not take workspaces: {error}; `kubectl ws tree` shows what is there') from error
+    held = await workspaces.get(options.name)
+    if options.type and type_of(held) != options.type.lower():
+        wanted = options.type.lower()
+        raise PluginError(
+            f'workspace "{options.name}" cannot be created with type {wanted}, it already exists with different type {type_of(held)}'
+        )
+    return held, "already exists"
+
+
+def _workspace(options: CreateOptions) -> JSONObject:
+    spec: JSONObject = {}
+    if options.type:
+        path, _, name = options.type.rpartition(":")
+        spec["type"] = {"name": name.lower(), **({"path": path} if path else {})}
+    if options.location_selector:
+        spec["location"] = {"selector": {"matchLabels": dict(options.location_selector)}}
+    return {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": options.name}, "spec": spec}
+
+
+async def _wait_ready(workspaces: ResourceClient, workspace: JSONObject, clock: Clock, timeout_s: float) -> JSONObject:
+    """Watch until the workspace is Ready. Raises PluginError with its conditions when that takes too long."""
+    name = meta.name(workspace)
+    deadline_s = clock.monotonic() + timeout_s
+    version = meta.resource_version(workspace)
+    while (left_s := deadline_s - clock.monotonic()) > 0:
+        watch = workspaces.watch(
+            field_selector=f"metadata.name={name}", resource_version=version, timeout_s=max(int(left_s), 1) + _SERVER_SLACK_S
+        )
+        try:
+            async with aclosing(watch) as events:
+                async for event in events:
+                    version = meta.resource_version(event.object) or version
+                    if event.type == "DELETED":
+                        raise PluginError(f'workspace "{name}" was deleted while it was being made')
+                    if event.type != "BOOKMARK":
+                        workspace = event.object
+                    if meta.nested(workspace, "status", "phase") == "Ready":
+                        return workspace
+        except Expired:
+            workspace = await workspaces.get(name)
+            version = meta.resource_version(workspace)
+    phase = meta.nested(workspace, "status", "phase", default="") or "unknown"
+    raise PluginError(
+        f'workspace "{name}" is not ready after {timeout_s:g} s, its phase is {phase}{conditions_text(workspace)}\n'
+        f"See `kubectl get workspace {name} -o yaml`; it may still become ready."
+    )
+
+
+def create_context(session: Session, name: str, *, overwrite: bool) -> None:
+    """Keep the current workspace under a context of its own; without a name, under its path."""
+    _create_context(session, name or session.path, "", overwrite=overwrite)
+
+
+def _create_context(session: Session, name: str, server: str, *, overwrite: bool) -> None:
+    document = session.editable()
+    told = plugin_contexts.create(session.merged, document, session.context, name, server=server, overwrite=overwrite)
+    session.save(document)
+    session.say(told)
+
+
+async def delete(session: Session, name: str, clock: Clock, *, wait: bool = True, timeout_s: float = 60.0) -> None:
+    """Delete a child workspace with everything in it, and wait until it is gone."""
+    workspaces = session.client.cluster(session.path).resource(WORKSPACES)
+    try:
+        held = await workspaces.get(name)
+        await workspaces.delete(name, uid=meta.uid(held))
+    except NotFound:
+        raise PluginError(f'workspace "{name}" not found in {session.path}; `kubectl ws tree` shows what is there') from None
+    if not wait:
+        session.say(f'Workspace "{name}" is being deleted.')
+        return
+    await _wait_gone(workspaces, held, clock, timeout_s)
+    session.say(f'Workspace "{name}" deleted.')
+
+
+async def _wait_gone(workspaces: ResourceClient, held: JSONObject, clock: Clock, timeout_s: float) -> None:
+    name, deadline_s = meta.name(held), clock.monotonic() + timeout_s
+    while (left_s := deadline_s - clock.monotonic()) > 0:
+        present = await workspaces.list(field_selector=f"metadata.name={name}")
+        if not present.items or meta.uid(present.items[0]) != meta.uid(held):
+            return
+        held = present.items[0]
+        watch = workspaces.watch(
+            field_selector=f"metadata.name={name}",
+            resource_version=present.resource_version,
+            timeout_s=max(int(left_s), 1) + _SERVER_SLACK_S,
+        )
+        async with aclosing(watch) as events:
+            async for event in events:
+                if event.type == "DELETED":
+                    return
+                if event.type != "BOOKMARK":
+                    held = event.object
+    raise PluginError(f'workspace "{name}" is still there after {timeout_s:g} s{conditions_text(held)}')
