@@ -1,0 +1,183 @@
+"""Discovery: what is served here, in the old form (`/api`, `/apis`, one document per group version) and aggregated (v2, v2beta1).
+
+Built from the catalog when somebody asks, kept by the catalog's version token.
+Before: the router. After: `registry.resource.Catalog`.
+Source: k8s.io/apiserver/pkg/endpoints/discovery; KEP-3352 aggregated discovery.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from kcp.apimachinery.errors import NotFound
+from kcp.apimachinery.gvk import GVK
+from kcp.apiserver.documents import Document, DocumentCache, respond
+from kcp.apiserver.request import Request, Response
+from kcp.registry.resource import Catalog, Resource
+
+_AGGREGATED = re.compile(
+    r"application/json;.*\bg=apidiscovery\.k8s\.io.*\bv=(v2beta1|v2)\b|application/json;.*\bv=(v2beta1|v2)\b.*g=apidiscovery"
+)
+_VERSION = re.compile(r"^v(\d+)(?:(alpha|beta)(\d+))?$")
+_SCALE = GVK("autoscaling", "v1", "Scale")
+_SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
+    ("serviceaccounts", "token"): (GVK("authentication.k8s.io", "v1", "TokenRequest"), ("create",)),
+    ("pods", "binding"): (GVK("", "v1", "Binding"), ("create",)),
+    ("pods", "eviction"): (GVK("policy", "v1", "Eviction"), ("create",)),
+    ("namespaces", "finalize"): (GVK("", "v1", "Namespace"), ("update",)),
+}
+
+
+def version_rank(version: str) -> tuple[int, int, int, str]:
+    """Sort key that puts the preferred version first: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name.
+
+    Source: k8s.io/apimachinery/pkg/version/helpers.go CompareKubeAwareVersionStrings.
+
+    >>> sorted(["v1alpha1", "v1", "v2beta1", "v10", "foo"], key=version_rank)
+    ['v10', 'v1', 'v2beta1', 'v1alpha1', 'foo']
+    """
+    found = _VERSION.match(version)
+    if found is None:
+        return (3, 0, 0, version)
+    stability = {None: 0, "beta": 1, "alpha": 2}[found.group(2)]
+    return (stability, -int(found.group(1)), -int(found.group(3) or 0), "")
+
+
+class Discovery:
+    """Handler for `/api`, `/apis` and everything below them that is not a resource."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._documents = DocumentCache()
+
+    async def __call__(self, request: Request) -> Response:
+        info = request.info
+        aggregated = _AGGREGATED.search(request.headers.get("accept", "")) if info.path.strip("/") in ("api", "apis") else None
+        form = (aggregated.group(1) or aggregated.group(2)) if aggregated else ""
+        key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
+        return respond(request, self._documents.get(key, lambda: self._make(request, form)), cache_control="public" if form else "")
+
+    def _make(self, request: Request, form: str) -> Document:
+        info = request.info
+        groups = grouped(self._catalog.resources(info.cluster))
+        parts = info.path.strip("/").split("/")
+        legacy = parts[0] == "api"
+        if form:
+            chosen = {g: v for g, v in groups.items() if (g == "") == legacy}
+            content_type = f"application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList"
+            return Document.of(orjson.dumps(_aggregated_list(chosen, form)), content_type)
+        return Document.of(orjson.dumps(_legacy_document(parts, groups)))
+
+
+def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]]]:
+    """Group → version (preferred first) → resources in order of their names."""
+    groups: dict[str, dict[str, list[Resource]]] = {}
+    for resource in resources:
+        groups.setdefault(resource.gvr.group, {}).setdefault(resource.gvr.version, []).append(resource)
+    return {
+        group: {v: sorted(groups[group][v], key=lambda r: r.gvr.resource) for v in sorted(groups[group], key=version_rank)}
+        for group in sorted(groups)
+    }
+
+
+def _legacy_document(parts: list[str], groups: dict[str, dict[str, list[Resource]]]) -> dict[str, Any]:
+    match parts:
+        case ["api"]:
+            return {"kind": "APIVersions", "versions": list(groups.get("", {})), "serverAddressByClientCIDRs": []}
+        case ["apis"]:
+            found = [_group(group, versions) for group, versions in groups.items() if group]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+        case ["apis", group] if group in groups:
+            return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, groups[group])}
+        case ["api", version] if version in groups.get("", {}):
+            return _resource_list(version, groups[""][version])
+        case ["apis", group, version] if version in groups.get(group, {}):
+            return _resource_list(f"{group}/{version}", groups[group][version])
+    raise NotFound("the server could not find the requested resource")
+
+
+def _group(group: str, versions: Iterable[str]) -> dict[str, Any]:
+    listed = [{"groupVersion": f"{group}/{v}", "version": v} for v in versions]
+    return {"name": group, "versions": listed, "preferredVersion": listed[0]}
+
+
+def _resource_list(group_version: str, resources: Iterable[Resource]) -> dict[str, Any]:
+    entries = [entry for resource in resources for entry in _legacy_entries(resource)]
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
+
+
+def _legacy_entries(resource: Resource) -> Iterable[dict[str, Any]]:
+    entry: dict[str, Any] = {
+        "name": resource.gvr.resource,
+        "singularName": resource.singular or resource.kind.lower(),
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": list(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    if resource.storage_hash:
+        entry["storageVersionHash"] = resource.storage_hash
+    yield entry
+    for name, gvk, verbs in _subresources(resource):
+        sub: dict[str, Any] = {
+            "name": f"{resource.gvr.resource}/{name}", "singularName": "", "namespaced": resource.namespaced, "kind": gvk.kind, "verbs": list(verbs),
+        }  # fmt: skip
+        if (gvk.group, gvk.version) != (resource.gvr.group, resource.gvr.version):
+            sub |= {"group": gvk.group, "version": gvk.version}
+        yield sub
+
+
+def _subresources(resource: Resource) -> Iterable[tuple[str, GVK, tuple[str, ...]]]:
+    """Name, kind and verbs of each subresource."""
+    found: dict[str, tuple[GVK, tuple[str, ...]]] = {}
+    if resource.has_status:
+        found["status"] = (resource.gvk, ("get", "patch", "update"))
+    if resource.scale is not None:
+        found["scale"] = (_SCALE, ("get", "patch", "update"))
+    for name in resource.subresources - {"status", "scale"}:
+        found[name] = _SUBRESOURCES.get((resource.gvr.resource, name), (resource.gvk, ("get", "patch", "update")))
+    for name in sorted(found):
+        yield name, *found[name]
+
+
+def _aggregated_list(groups: dict[str, dict[str, list[Resource]]], form: str) -> dict[str, Any]:
+    items = [
+        {
+            "metadata": {"name": group} if group else {},
+            "versions": [
+                {"version": version, "resources": [_aggregated(r) for r in resources], "freshness": "Current"}
+                for version, resources in versions.items()
+            ],
+        }
+        for group, versions in groups.items()
+    ]
+    return {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{form}", "metadata": {}, "items": items}
+
+
+def _aggregated(resource: Resource) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "resource": resource.gvr.resource,
+        "responseKind": _kind(resource.gvk),
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular or resource.kind.lower(),
+        "verbs": list(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    subresources = [{"subresource": name, "responseKind": _kind(gvk), "verbs": list(verbs)} for name, gvk, verbs in _subresources(resource)]
+    if subresources:
+        entry["subresources"] = subresources
+    return entry
+
+
+def _kind(gvk: GVK) -> dict[str, str]:
+    return {"group": gvk.group, "version": gvk.version, "kind": gvk.kind}
