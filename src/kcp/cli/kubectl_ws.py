@@ -67,7 +67,7 @@ def run(arguments: Sequence[str], *, prog: str = "kubectl ws") -> int:
 
 def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     """A first word that is no command is a workspace to enter."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     shared.add_argument("--kubeconfig", default="", metavar="FILE", help="kubeconfig to use and to change")
     shared.add_argument("--context", default="", metavar="NAME", help="context to start from")
     head, rest = shared.parse_known_args(arguments)

@@ -18,7 +18,7 @@ from kcp.aio.clock import SystemClock
 from kcp.client.credentials import Credentials
 from kcp.client.endpoint import Endpoint, Timeouts
 from kcp.client.tls import make_context
-from kcp.client.transport import RawRequest, RawResponse
+from kcp.client.transport import RawRequest, RawResponse, TransportError
 
 _CHUNK_BYTES = 1 << 16
 _FAILURES = (OSError, http.client.HTTPException)
@@ -125,12 +125,8 @@ class BlockingTransport:
             await transport.close()
         if harmless is request:
             return response
-        from kcp.client.transport import TransportError
-
         server = self._endpoint.root_url
-        raise TransportError(
-            f"{server}: the connection broke during the request; see whether it was carried out and repeat it", where=server
-        )
+        raise TransportError(f"{server}: the connection broke during the request; see whether it was carried out", where=server)
 
 
 def _headers(response: http.client.HTTPResponse) -> dict[str, str]:

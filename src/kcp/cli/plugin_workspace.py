@@ -6,7 +6,7 @@ Source: kcp staging cli/pkg/workspace/plugin/{use,create,context}.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ from kcp.cli import plugin_contexts
 from kcp.cli.plugin_lookup import WORKSPACES, Found, canonical_path, conditions_text, look_up, type_of
 from kcp.cli.plugin_paths import WorkspaceURL, target_path
 from kcp.cli.plugin_session import PluginError, Session
-from kcp.client.rest import ResourceClient
+from kcp.client.rest import ResourceClient, WatchEvent
 
 _SERVER_SLACK_S = 1
 _CD_NOTE = (
@@ -116,7 +116,7 @@ async def _create_or_get(workspaces: ResourceClient, parent: str, options: Creat
     except AlreadyExists:
         if not options.ignore_existing:
             raise PluginError(
-                f'workspace "{options.name}" already exists in {parent}; enter it with `kubectl ws {options.name}`, or add --ignore-existing'
+                f'workspace "{options.name}" already exists in {parent}; enter it: `kubectl ws {options.name}`, or add --ignore-existing'
             ) from None
     except NotFound as error:
         raise PluginError(f'workspace "{parent}" does not take workspaces: {error}; `kubectl ws tree` shows what is there') from error
@@ -145,9 +145,7 @@ async def _wait_ready(workspaces: ResourceClient, workspace: JSONObject, clock: 
     deadline_s = clock.monotonic() + timeout_s
     version = meta.resource_version(workspace)
     while (left_s := deadline_s - clock.monotonic()) > 0:
-        watch = workspaces.watch(
-            field_selector=f"metadata.name={name}", resource_version=version, timeout_s=max(int(left_s), 1) + _SERVER_SLACK_S
-        )
+        watch = _watch(workspaces, name, version, left_s)
         try:
             async with aclosing(watch) as events:
                 async for event in events:
@@ -165,6 +163,12 @@ async def _wait_ready(workspaces: ResourceClient, workspace: JSONObject, clock: 
     raise PluginError(
         f'workspace "{name}" is not ready after {timeout_s:g} s, its phase is {phase}{conditions_text(workspace)}\n'
         f"See `kubectl get workspace {name} -o yaml`; it may still become ready."
+    )
+
+
+def _watch(workspaces: ResourceClient, name: str, version: str, left_s: float) -> AsyncGenerator[WatchEvent, None]:
+    return workspaces.watch(
+        field_selector=f"metadata.name={name}", resource_version=version, timeout_s=max(int(left_s), 1) + _SERVER_SLACK_S
     )
 
 
@@ -202,11 +206,7 @@ async def _wait_gone(workspaces: ResourceClient, held: JSONObject, clock: Clock,
         if not present.items or meta.uid(present.items[0]) != meta.uid(held):
             return
         held = present.items[0]
-        watch = workspaces.watch(
-            field_selector=f"metadata.name={name}",
-            resource_version=present.resource_version,
-            timeout_s=max(int(left_s), 1) + _SERVER_SLACK_S,
-        )
+        watch = _watch(workspaces, name, present.resource_version, left_s)
         async with aclosing(watch) as events:
             async for event in events:
                 if event.type == "DELETED":
