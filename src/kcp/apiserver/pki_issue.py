@@ -1,0 +1,121 @@
+"""Making keys and certificates (ECDSA P-256). The only importer of `cryptography.x509`; imported only when something must be made.
+
+Before: `pki`. Source of the shapes: kubeadm's phases/certs, k8s.io/client-go/util/cert.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Authority: TypeAlias = tuple[bytes, bytes]
+"""PEM of a CA certificate and of its key."""
+
+_BACKDATE = timedelta(minutes=5)
+"""So that machines whose clocks differ a little accept a new certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """PEM texts."""
+
+    certificate: bytes
+    """Of a key pair: the public key."""
+    key: bytes
+
+
+def authority(name: str, *, now: datetime, lifetime: timedelta) -> Issued:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(f"{name}@{int(now.timestamp())}", ())
+    builder = _builder(subject, subject, key.public_key(), now, lifetime)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(is_ca=True), critical=True)
+    return Issued(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM), _pem(key))
+
+
+def serving(signer: Authority, hosts: Sequence[str], *, now: datetime, lifetime: timedelta) -> Issued:
+    names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+    return _leaf(signer, _name("kcp-apiserver", ()), ExtendedKeyUsageOID.SERVER_AUTH, names, now=now, lifetime=lifetime)
+
+
+def client(signer: Authority, name: str, groups: Sequence[str], *, now: datetime, lifetime: timedelta) -> Issued:
+    return _leaf(signer, _name(name, groups), ExtendedKeyUsageOID.CLIENT_AUTH, None, now=now, lifetime=lifetime)
+
+
+def key_pair() -> Issued:
+    """A bare key pair, for signing tokens."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return Issued(_public_pem(key), _pem(key))
+
+
+def public_key(private_pem: bytes) -> bytes:
+    key = load_pem_private_key(private_pem, None)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _leaf(
+    signer: Authority, subject: x509.Name, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None, *,
+    now: datetime, lifetime: timedelta,
+) -> Issued:  # fmt: skip
+    issuer = x509.load_pem_x509_certificate(signer[0])
+    signing_key = load_pem_private_key(signer[1], None)
+    if not isinstance(signing_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise ValueError("the key of the certificate authority is neither an EC nor an RSA key")
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(subject, issuer.subject, key.public_key(), now, lifetime)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(is_ca=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    return Issued(builder.sign(signing_key, hashes.SHA256()).public_bytes(Encoding.PEM), _pem(key))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
+) -> x509.CertificateBuilder:
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - _BACKDATE).not_valid_after(now + lifetime)
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+
+
+def _usage(*, is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=not is_ca, data_encipherment=False, key_agreement=False,
+        key_cert_sign=is_ca, crl_sign=is_ca, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _name(common_name: str, organizations: Sequence[str]) -> x509.Name:
+    """The lengths X.509 sets for names do not hold for Kubernetes' users and groups."""
+    parts = [_attribute(NameOID.ORGANIZATION_NAME, group) for group in organizations]
+    return x509.Name([*parts, _attribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(oid, value, _validate=len(value) <= 64)
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

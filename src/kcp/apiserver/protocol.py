@@ -1,0 +1,299 @@
+"""One HTTP/1.1 connection: uvicorn's httptools protocol, with what a Kubernetes API server needs beside.
+
+- the verified client certificate's subject in `scope["extensions"]["tls"]["peer_subject"]`, read once per connection;
+- head and first body of an answer in one write, so that a small answer is one TLS record;
+- a limit on the size of a request's head, and on the time it may take to arrive;
+- one idle timer per connection instead of one per request;
+- an orderly end of streaming answers at shutdown: clients see a watch that ended, not a broken one.
+
+Before: `serving`. After: the ASGI application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from kcp.apiserver.pki_handshake import subject_of
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.protocols.http.flow_control import FlowControl
+    from uvicorn.server import ServerState
+
+log = logging.getLogger(__name__)
+
+_NO_BODY_STATUS = frozenset((204, 304))
+_DISCONNECT = {"type": "http.disconnect"}
+
+
+class DateHeader(Protocol):
+    def __call__(self) -> bytes:
+        """The `date: …` line of an answer sent now, with its line end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    keep_alive_s: float
+    head_bytes: int
+    head_s: float
+
+
+class Connection(HttpToolsProtocol):
+    """Parses requests, runs the application for one at a time, and keeps the connection for the next."""
+
+    def __init__(self, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop, limits: Limits, date: DateHeader) -> None:
+        super().__init__(config, state, {}, loop)
+        self._limits = limits
+        self.date = date
+        self.cycle: Any = None
+        self.scope: Any = None
+        self._extensions: dict[str, Any] = {}
+        self._head_bytes = 0
+        self._is_in_head = False
+        self._idle_since = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            self._extensions = {"tls": {"peer_subject": subject_of(certificate)}}
+        self._idle_since = self.loop.time()
+        self._idle_timer = self.loop.call_later(self._limits.keep_alive_s, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._idle_timer, self._head_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._is_in_head:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > self._limits.head_bytes:
+            self._refuse_head(431, "Request Header Fields Too Large")
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._limits.head_s, self._refuse_head, 408, "Request Timeout")
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._is_in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        url = httptools.parse_url(self.url)
+        raw_path = url.path
+        path = raw_path.decode("ascii")
+        version = self.parser.get_http_version()
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": self.parser.get_method().decode("ascii"),
+            "root_path": "",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+            "extensions": self._extensions,
+        }
+        previous = self.cycle
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        self.cycle = Cycle(self, self.scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_response_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self._idle_since = self.loop.time()
+
+    def end_stream(self) -> None:
+        """Close an answer that arrives over time as if it had ended: for the server's shutdown."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.end_stream()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._is_in_head and (self.cycle is None or self.cycle.response_complete)
+
+    def _close_if_idle(self) -> None:
+        """Close after `keep_alive_s` without a request, else look again when that could next be so."""
+        idle_s = self.loop.time() - self._idle_since if self.is_idle else 0.0
+        left_s = self._limits.keep_alive_s - idle_s
+        if left_s <= 0.01:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
+
+    def _refuse_head(self, status: int, text: str) -> None:
+        """Answer a head that is too large or too slow, and close."""
+        self._is_in_head = False
+        body = text.encode()
+        head = STATUS_LINE[status] + b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(head + body)
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The application answers such a request like any other; there is nothing to warn an operator of."""
+
+
+class Cycle:
+    """One request and its answer: the `receive` and `send` of the application."""
+
+    __slots__ = (
+        "_awaits_continue", "_chunked", "_connection", "_head", "_left_bytes", "body", "disconnected", "flow", "keep_alive",
+        "message_event", "more_body", "response_complete", "response_started", "scope", "transport",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, scope: dict[str, Any], *, keep_alive: bool, expects_continue: bool) -> None:
+        self._connection = connection
+        self.scope = scope
+        self.transport: asyncio.Transport = connection.transport
+        self.flow: FlowControl = connection.flow
+        self.message_event = asyncio.Event()
+        self.keep_alive = keep_alive
+        self._awaits_continue = expects_continue
+        self.disconnected = False
+        self.body = bytearray()
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self._head: bytes = b""
+        """Written with the first part of the body."""
+        self._chunked = False
+        self._left_bytes = 0
+
+    async def run_asgi(self, app: Any) -> None:
+        """Run the application. What it raises is a fault in this server: a request's errors are answers (see `filters`)."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self.transport.close()
+            raise
+        except BaseException:
+            log.exception("the application failed on %s %s", self.scope["method"], self.scope["path"])
+            if self.response_started or self.disconnected:
+                self.transport.close()
+            else:
+                await self._send_500()
+        else:
+            if not self.response_complete and not self.disconnected:
+                log.error("the application ended without an answer to %s %s", self.scope["method"], self.scope["path"])
+                self.transport.close()
+
+    async def receive(self) -> dict[str, Any]:
+        if self._awaits_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._awaits_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return _DISCONNECT
+        message = {"type": "http.request", "body": bytes(self.body), "more_body": self.more_body}
+        self.body = bytearray()
+        return message
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if not self.response_started:
+            self._start(message["status"], message.get("headers", ()))
+            return
+        if self.response_complete:
+            raise RuntimeError("the answer is complete already")
+        self._write(message.get("body", b""), is_last=not message.get("more_body", False))
+
+    def end_stream(self) -> None:
+        """The last chunk now, and a disconnect for the application. An answer of known length is simply cut."""
+        if self.response_started and self._chunked and not self.disconnected:
+            self.transport.write(self._head + b"0\r\n\r\n")
+        self.disconnected = True
+        self.response_complete = True
+        self.message_event.set()
+        self.flow.resume_writing()
+        self.transport.close()
+
+    def _start(self, status: int, headers: Any) -> None:
+        self.response_started = True
+        self._awaits_continue = False
+        parts = [STATUS_LINE[status], self._connection.date()]
+        has_length = has_close = False
+        for name, value in headers:
+            if b"\n" in value or b"\r" in value:
+                raise RuntimeError(f"a line end in the value of header {name!r}")
+            if name == b"content-length":
+                has_length = True
+                self._left_bytes = int(value)
+            elif name == b"connection" and value == b"close":
+                self.keep_alive, has_close = False, True
+            parts += (name, b": ", value, b"\r\n")
+        if not self.keep_alive and not has_close:
+            parts.append(b"connection: close\r\n")
+        if self.scope["method"] == "HEAD" or status in _NO_BODY_STATUS:
+            self._left_bytes = 0
+        elif not has_length:
+            self._chunked = True
+            parts.append(b"transfer-encoding: chunked\r\n")
+        parts.append(b"\r\n")
+        self._head = b"".join(parts)
+
+    def _write(self, body: bytes, *, is_last: bool) -> None:
+        head, self._head = self._head, b""
+        if self.scope["method"] == "HEAD":
+            self.transport.write(head)
+        elif self._chunked:
+            chunk = b"%b%x\r\n%b\r\n" % (head, len(body), body) if body else head
+            self.transport.write(chunk + b"0\r\n\r\n" if is_last else chunk)
+        else:
+            self._left_bytes -= len(body)
+            if self._left_bytes < 0:
+                raise RuntimeError("the answer is longer than its content-length")
+            self.transport.write(head + body)
+        if is_last:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._left_bytes and self.scope["method"] != "HEAD":
+            raise RuntimeError("the answer is shorter than its content-length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self._connection.on_response_complete()
+
+    async def _send_500(self) -> None:
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"21"), (b"connection", b"close")]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
