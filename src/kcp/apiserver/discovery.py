@@ -126,9 +126,8 @@ def _legacy_entries(resource: Resource) -> Iterable[dict[str, Any]]:
         entry["storageVersionHash"] = resource.storage_hash
     yield entry
     for name, gvk, verbs in _subresources(resource):
-        sub: dict[str, Any] = {
-            "name": f"{resource.gvr.resource}/{name}", "singularName": "", "namespaced": resource.namespaced, "kind": gvk.kind, "verbs": list(verbs),
-        }  # fmt: skip
+        sub: dict[str, Any] = {"name": f"{resource.gvr.resource}/{name}", "singularName": "", "namespaced": resource.namespaced}
+        sub |= {"kind": gvk.kind, "verbs": list(verbs)}
         if (gvk.group, gvk.version) != (resource.gvr.group, resource.gvr.version):
             sub |= {"group": gvk.group, "version": gvk.version}
         yield sub
