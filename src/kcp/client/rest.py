@@ -103,12 +103,13 @@ class Client:
         Raises: StatusError for 400 and above, TransportError.  Source: k8s.io/client-go/rest/with_retry.go.
         """
         request = self.request(method, path, query=query, headers=headers, body=body)
-        for _ in range(_MAX_RETRIES):
-            response = await self.transport.request(request)
-            wait_s = _retry_after_s(response) if method in _IDEMPOTENT else None
+        response = await self.transport.request(request)
+        for _ in range(_MAX_RETRIES if method in _IDEMPOTENT else 0):
+            wait_s = _retry_after_s(response)
             if wait_s is None:
                 break
             await self._clock.sleep(wait_s)
+            response = await self.transport.request(request)
         if response.status >= 400:
             raise self.error_of(response)
         return response
@@ -208,8 +209,8 @@ class ResourceClient:
             yield page
             if not page.continue_token:
                 return
+            query = {**query, "continue": page.continue_token}
             query.pop("resourceVersion", None)
-            query["continue"] = page.continue_token
 
     async def create(
         self,
