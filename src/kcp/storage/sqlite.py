@@ -138,7 +138,8 @@ class SQLiteStore:
             write.row = (revision, key, created if head else revision, head, write.value)
             self._in_flight[key] = (0, 0, revision) if write.value is None else (revision, write.row[2], revision)
         elif in_flight is None:
-            write.done.set_result(0)
+            if not write.done.done():
+                write.done.set_result(0)
             return
         else:
             write.row = None
@@ -147,11 +148,20 @@ class SQLiteStore:
         self._gathering.append(write)
 
     def _hand_over(self) -> None:
-        """Give the writes of this round of the event loop to the writer, as one batch."""
-        if self._gathering:
-            self._queued.extend(self._gathering)
-            self._writer.submit(Batch(self._epoch, self._gathering))
-            self._gathering = []
+        """Give the writes of this round of the event loop to the writer, as one batch but for those that go alone."""
+        writes, self._gathering = self._gathering, []
+        self._queued.extend(writes)
+        together: list[Write] = []
+        for write in writes:
+            if not write.is_alone:
+                together.append(write)
+                continue
+            if together:
+                self._writer.submit(Batch(self._epoch, together))
+                together = []
+            self._writer.submit(Batch(self._epoch, [write]))
+        if together:
+            self._writer.submit(Batch(self._epoch, together))
 
     def _on_committed(self, writes: Sequence[Write]) -> None:
         events: list[Event] = []
@@ -172,7 +182,11 @@ class SQLiteStore:
                 write.done.set_result(0 if write.row is None else write.row[0])
 
     def _on_failed(self, writes: Sequence[Write], error: sqlite3.Error) -> None:
-        """Refuse the writes of the batch that failed, and decide again on those that were queued behind it."""
+        """Refuse the writes of the batch that failed, and decide again on those that were queued behind it.
+
+        A batch without room is tried again write by write, so that one large value does not refuse the small ones beside it; once one of
+        them has failed alone, those at least as large that wait for their try fail with it.
+        """
         for _ in writes:
             self._queued.popleft()
         again = [*self._queued, *self._gathering]
@@ -181,17 +195,28 @@ class SQLiteStore:
         self._in_flight.clear()
         self._next = self._index.revision + 1
         self._epoch += 1
+        refused = list(writes)
+        if _is_full(error) and len(writes) > 1:
+            for write in writes:
+                write.is_alone = True
+            refused, again = [], [*writes, *again]
+        elif _is_full(error):
+            refused += [write for write in again if write.is_alone and write.size >= writes[0].size]
+            again = [write for write in again if not (write.is_alone and write.size >= writes[0].size)]
+        self._refuse(refused, self._write_error(error))
+        if self._closed is not None:
+            self._refuse(again, self._closed)
+            return
+        for write in again:
+            self._decide(write)
+
+    def _refuse(self, writes: Sequence[Write], error: StoreError) -> None:
         for write in writes:
             if not write.done.done():
-                write.done.set_exception(self._write_error(error))
-        for write in again:
-            if self._closed is None:
-                self._decide(write)
-            elif not write.done.done():
-                write.done.set_exception(self._closed)
+                write.done.set_exception(error)
 
     def _write_error(self, error: sqlite3.Error) -> StoreError:
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        if _is_full(error):
             return StoreFull(f"no room in {self._path} or on its disk: nothing was written")
         return StoreError(f"cannot write to {self._path}: {error}")
 
@@ -314,6 +339,10 @@ class SQLiteStore:
         self._check_open()
         if position < self._index.compacted:
             raise Compacted(Revision(self._index.compacted))
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
 
 
 def _open_file(path: Path, config: SQLiteConfig) -> tuple[FileLock, sqlite3.Connection, KeyIndex]:

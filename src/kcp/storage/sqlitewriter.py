@@ -31,7 +31,7 @@ _WAL_LIMIT_FACTOR = 4
 class Write:
     """One write on its way: first what is asked, then what was decided."""
 
-    __slots__ = ("done", "expected", "key", "row", "value")
+    __slots__ = ("done", "expected", "is_alone", "key", "row", "value")
 
     def __init__(self, key: bytes, value: bytes | None, expected: int | None, done: asyncio.Future[int]) -> None:
         self.key = key
@@ -43,16 +43,23 @@ class Write:
         """The revision once durable; 0 if `expected` was not met."""
         self.row: LogRow | None = None
         """The row to append; None for a refusal that only waits for the writes it was decided on."""
+        self.is_alone = False
+        """Committed in a batch of its own, after the batch it was in found no room."""
+
+    @property
+    def size(self) -> int:
+        return len(self.value) if self.value is not None else 0
 
 
 class Batch:
     """Writes handed over together, decided in the same epoch."""
 
-    __slots__ = ("epoch", "writes")
+    __slots__ = ("epoch", "is_alone", "writes")
 
     def __init__(self, epoch: int, writes: list[Write]) -> None:
         self.epoch = epoch
         self.writes = writes
+        self.is_alone = len(writes) == 1 and writes[0].is_alone
 
 
 class _Job:
@@ -138,12 +145,12 @@ class LogWriter:
             epoch = following.epoch
             if epoch > self._dead_epoch:
                 writes += following.writes
-                size += sum(len(write.value) for write in following.writes if write.value is not None)
-            if len(writes) >= _BATCH_ROWS or size >= _BATCH_BYTES or self._queue.empty():
+                size += sum(write.size for write in following.writes)
+            if following.is_alone or len(writes) >= _BATCH_ROWS or size >= _BATCH_BYTES or self._queue.empty():
                 self._commit(epoch, writes)
                 return self._queue.get()
             queued = self._queue.get()
-            if not isinstance(queued, Batch):
+            if not isinstance(queued, Batch) or queued.is_alone:
                 self._commit(epoch, writes)
                 return queued
             following = queued
@@ -178,7 +185,7 @@ class LogWriter:
         self._db.execute(_insert_statement(len(rows)), values)
 
     def _count_pages(self, rows: Sequence[LogRow]) -> None:
-        written = sum(len(row[4] or b"") + len(row[1]) for row in rows)
+        written = sum(len(row[1]) + len(row[4] or b"") for row in rows)
         self._pages += 1 + written // self._config.page_bytes
         if self._pages >= self._config.checkpoint_pages:
             self._pages = 0
