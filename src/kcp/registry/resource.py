@@ -72,6 +72,9 @@ class Resource:
     columns: tuple[Column, ...] = ()
     """Printer columns; empty: NAME and AGE."""
     storage_hash: str = ""
+    """`storageVersionHash` of discovery: the same for two resources whose objects are stored alike."""
+    schema_id: str = ""
+    """Changes when what the schema says changes: part of the hashes that OpenAPI documents are fetched by."""
     deprecation_warning: str = ""
     selectable_fields: tuple[str, ...] = ()
     """Field paths usable in field selectors beside metadata.name and metadata.namespace, such as `spec.nodeName`."""

@@ -12,7 +12,6 @@ from kcp.apimachinery.gvk import GVK, GVR, GroupResource
 
 ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 CREATE_ONLY = ("create",)
-SPEC_REPLICAS = (".spec.replicas", ".status.replicas", ".status.selector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,10 @@ _AUTHN = "authentication.k8s.io/v1"
 _AUTHZ = "authorization.k8s.io/v1"
 _EVENT_FIELDS = (
     "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
+    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "type",
 )  # fmt: skip
 _EVENT_V1_FIELDS = tuple(
-    {"involvedObject": "regarding", "source": "reportingController"}.get(field.partition(".")[0], field.partition(".")[0])
-    + (f".{rest}" if (rest := field.partition(".")[2]) else "")
-    for field in _EVENT_FIELDS
-    if field not in ("reportingComponent",)
+    field.replace("involvedObject.", "regarding.").replace("reportingComponent", "reportingController") for field in _EVENT_FIELDS
 )
 
 WORKSPACE: tuple[KindInfo, ...] = (
@@ -114,7 +110,7 @@ WORKSPACE: tuple[KindInfo, ...] = (
 
 _SCALE = ScalePaths()
 _POD_FIELDS = (
-    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
     "status.phase", "status.podIP", "status.nominatedNodeName",
 )  # fmt: skip
 
@@ -135,7 +131,7 @@ _CLUSTER_ONLY: tuple[KindInfo, ...] = (
     _k("apps/v1", "statefulsets", "StatefulSet", short=("sts",), categories=("all",), has_status=True, scale=_SCALE),
     _k("apps/v1", "daemonsets", "DaemonSet", short=("ds",), categories=("all",), has_status=True),
     _k("apps/v1", "controllerrevisions", "ControllerRevision"),
-    _k("batch/v1", "jobs", "Job", categories=("all",), has_status=True, fields=("status.successful",)),
+    _k("batch/v1", "jobs", "Job", categories=("all",), has_status=True),
     _k("batch/v1", "cronjobs", "CronJob", short=("cj",), categories=("all",), has_status=True),
     _k("discovery.k8s.io/v1", "endpointslices", "EndpointSlice"),
     _k("networking.k8s.io/v1", "ingresses", "Ingress", singular="ingress", short=("ing",), has_status=True),

@@ -243,7 +243,7 @@ _DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.b
 
 
 def _class_name(obj: JSONObject, _now: datetime) -> str:
-    default = any(annotations(obj).get(key) == "true" for key in _DEFAULT_CLASS)
+    default = any(meta.annotations(obj).get(key) == "true" for key in _DEFAULT_CLASS)
     return f"{name(obj)} (default)" if default else name(obj)
 
 

@@ -1,0 +1,84 @@
+"""Defaults and validation of Kubernetes' kinds by GVK, for whoever serves them: built in, or bound from an APIExport.
+
+Before: `registry.builtin`. After: `defaults`, `validation`, `crds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kcp.apimachinery import names
+from kcp.apimachinery.errors import Cause
+from kcp.apimachinery.gvk import GVK
+from kcp.apimachinery.meta import JSONObject
+from kcp.apis.kubernetes import crds, defaults, validation
+
+
+def _nothing(obj: JSONObject) -> None:
+    """No defaults."""
+
+
+def _no_faults(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KindRules:
+    """What the API server fills in and insists on, beyond the schema. Functions over one decoded object."""
+
+    default: Callable[[JSONObject], None] = _nothing
+    """Changes the object; idempotent."""
+    validate: Callable[[JSONObject, JSONObject | None], Sequence[Cause]] = _no_faults
+    """(new, old or None for a creation): all faults at once."""
+    name_faults: Callable[[str], list[str]] = names.dns1123_subdomain
+
+
+def _gvk(group_version: str, kind: str) -> GVK:
+    return GVK.of(group_version, kind)
+
+
+BUILTIN: Mapping[GVK, KindRules] = {
+    _gvk("v1", "Namespace"): KindRules(default=defaults.namespace, name_faults=names.dns1123_label),
+    _gvk("v1", "ConfigMap"): KindRules(validate=validation.config_map),
+    _gvk("v1", "Secret"): KindRules(default=defaults.secret, validate=validation.secret),
+    _gvk("v1", "ResourceQuota"): KindRules(default=defaults.resource_quota, validate=validation.resource_quota),
+    _gvk("v1", "LimitRange"): KindRules(default=defaults.limit_range),
+    _gvk("v1", "Pod"): KindRules(default=defaults.pod, validate=validation.pod),
+    _gvk("v1", "PodTemplate"): KindRules(default=defaults.pod_template_kind),
+    _gvk("v1", "Service"): KindRules(default=defaults.service, validate=validation.service, name_faults=names.dns1035_label),
+    _gvk("v1", "Endpoints"): KindRules(default=defaults.endpoints),
+    _gvk("v1", "Node"): KindRules(default=defaults.node),
+    _gvk("v1", "PersistentVolume"): KindRules(default=defaults.persistent_volume),
+    _gvk("v1", "PersistentVolumeClaim"): KindRules(default=defaults.persistent_volume_claim, validate=validation.persistent_volume_claim),
+    _gvk("v1", "ReplicationController"): KindRules(default=defaults.replication_controller, validate=validation.replication_controller),
+    _gvk("apps/v1", "Deployment"): KindRules(default=defaults.deployment, validate=validation.deployment),
+    _gvk("apps/v1", "ReplicaSet"): KindRules(default=defaults.replica_set, validate=validation.replica_set),
+    _gvk("apps/v1", "StatefulSet"): KindRules(default=defaults.stateful_set, validate=validation.stateful_set),
+    _gvk("apps/v1", "DaemonSet"): KindRules(default=defaults.daemon_set, validate=validation.daemon_set),
+    _gvk("batch/v1", "Job"): KindRules(default=defaults.job, validate=validation.job),
+    _gvk("batch/v1", "CronJob"): KindRules(default=defaults.cron_job, validate=validation.cron_job),
+    _gvk("networking.k8s.io/v1", "Ingress"): KindRules(validate=validation.ingress),
+    _gvk("networking.k8s.io/v1", "NetworkPolicy"): KindRules(default=defaults.network_policy),
+    _gvk("policy/v1", "PodDisruptionBudget"): KindRules(validate=validation.pod_disruption_budget),
+    _gvk("autoscaling/v2", "HorizontalPodAutoscaler"): KindRules(
+        default=defaults.horizontal_pod_autoscaler, validate=validation.horizontal_pod_autoscaler
+    ),
+    _gvk("storage.k8s.io/v1", "StorageClass"): KindRules(default=defaults.storage_class),
+    _gvk("scheduling.k8s.io/v1", "PriorityClass"): KindRules(default=defaults.priority_class),
+    _gvk("discovery.k8s.io/v1", "EndpointSlice"): KindRules(default=defaults.endpoint_slice),
+    _gvk("rbac.authorization.k8s.io/v1", "RoleBinding"): KindRules(default=defaults.binding, validate=validation.binding),
+    _gvk("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): KindRules(default=defaults.binding, validate=validation.binding),
+    _gvk("rbac.authorization.k8s.io/v1", "Role"): KindRules(validate=validation.role),
+    _gvk("rbac.authorization.k8s.io/v1", "ClusterRole"): KindRules(validate=validation.role),
+    _gvk("apiextensions.k8s.io/v1", "CustomResourceDefinition"): KindRules(default=crds.default, validate=crds.validate),
+    _gvk("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"): KindRules(default=defaults.mutating_webhooks),
+    _gvk("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"): KindRules(default=defaults.validating_webhooks),
+}
+"""Every GVK that has rules."""
+
+NONE = KindRules()
+
+
+def rules_of(gvk: GVK) -> KindRules:
+    return BUILTIN.get(gvk, NONE)
