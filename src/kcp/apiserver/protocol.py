@@ -268,6 +268,14 @@ class Cycle:
             parts.append(b"transfer-encoding: chunked\r\n")
         parts.append(b"\r\n")
         self._head = b"".join(parts)
+        if self._chunked:
+            self._connection.loop.call_soon(self._write_head)
+
+    def _write_head(self) -> None:
+        """A stream's client must hear that it was accepted, even if the first event comes much later."""
+        if self._head and not self.disconnected:
+            self.transport.write(self._head)
+            self._head = b""
 
     def _write(self, body: bytes, *, is_last: bool) -> None:
         head, self._head = self._head, b""

@@ -52,8 +52,8 @@ class Binding:
     namespace: str
     role_kind: str
     role_name: str
-    subjects: tuple[str, ...]
-    """`User "u"` or `Group "g"`: as the reason of a decision names them, and as the index does."""
+    subjects: tuple[tuple[str, str], ...]
+    """Each as the index names it, `User "u"` or `Group "g"`, and as the reason of a decision does (service accounts differ)."""
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> Binding:
@@ -63,6 +63,7 @@ class Binding:
         return cls(meta.name(obj), namespace, ref.get("kind") or "", ref.get("name") or "", subjects)
 
     def reason(self, subject: str) -> str:
+        """Why the bound role's rules hold for someone. Source: rule.go (clusterRoleBindingDescriber, roleBindingDescriber)."""
         where = f'RoleBinding "{self.name}/{self.namespace}"' if self.namespace else f'ClusterRoleBinding "{self.name}"'
         return f'RBAC: allowed by {where} of {self.role_kind} "{self.role_name}" to {subject}'
 
@@ -79,11 +80,12 @@ def _selectors(aggregation: Mapping[str, Any]) -> tuple[LabelSelector, ...]:
         return ()
 
 
-def _subject(subject: Mapping[str, Any], binding_namespace: str) -> str:
+def _subject(subject: Mapping[str, Any], binding_namespace: str) -> tuple[str, str]:
     kind, name = subject.get("kind"), subject.get("name") or ""
     if kind == "ServiceAccount":
-        return f'User "system:serviceaccount:{subject.get("namespace") or binding_namespace}:{name}"'
-    return f'{kind} "{name}"'
+        namespace = subject.get("namespace") or binding_namespace
+        return f'User "system:serviceaccount:{namespace}:{name}"', f'ServiceAccount "{name}/{namespace}"'
+    return f'{kind} "{name}"', f'{kind} "{name}"'
 
 
 def parse(obj: Mapping[str, Any]) -> Parsed:
@@ -104,8 +106,8 @@ class Policy:
         self._bindings: dict[str, list[tuple[Binding, str]]] = {}
         for parsed in objects:
             if isinstance(parsed, Binding):
-                for subject in parsed.subjects:
-                    self._bindings.setdefault(subject, []).append((parsed, subject))
+                for indexed, shown in parsed.subjects:
+                    self._bindings.setdefault(indexed, []).append((parsed, shown))
             elif parsed.namespace:
                 self.roles[parsed.namespace, parsed.name] = parsed
             else:
@@ -133,7 +135,10 @@ class Scopes:
         if binding.role_kind == "Role":
             role = self.own.roles.get((binding.namespace, binding.role_name))
             return role.rules if role else None
-        found = self.own.cluster_roles.get(binding.role_name) or self.static.cluster_roles.get(binding.role_name)
+        return self.cluster_role_rules(binding.role_name) if binding.role_kind == "ClusterRole" else None
+
+    def cluster_role_rules(self, name: str) -> tuple[Rule, ...] | None:
+        found = self.own.cluster_roles.get(name) or self.static.cluster_roles.get(name)
         return self.effective(found) if found else None
 
     def effective(self, role: Role, seen: frozenset[str] = frozenset()) -> tuple[Rule, ...]:

@@ -174,8 +174,7 @@ class RBACAuthorizer:
         if kind == "Role":
             role = scopes.own.roles.get((namespace, name))
             return role.rules if role else None
-        found = scopes.own.cluster_roles.get(name) or scopes.static.cluster_roles.get(name)
-        return scopes.effective(found) if found else None
+        return scopes.cluster_role_rules(name)
 
     def statistics(self) -> dict[str, int]:
         return {"clusters": len(self._clusters), "subjects": len(self._subjects), "epoch": self._epoch}
