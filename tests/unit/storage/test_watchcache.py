@@ -1,0 +1,348 @@
+"""The watch cache over a memory store.
+
+Aspects: filling on first use, also while writes go on; freshness; scans; history; subscriptions by scope, name and label; selectors
+(entering and leaving); slow consumers; restarts; stopping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import orjson
+import pytest
+
+from kcp.aio.clock import VirtualClock
+from kcp.aio.supervisor import Supervisor
+from kcp.storage.interface import Compacted, Event, Revision, SlowConsumer, StoreClosed
+from kcp.storage.item import Item
+from kcp.storage.memory import MemoryStore
+from kcp.storage.watchcache import CacheEvent, Subscription, WatchCache, WatchCacheConfig
+
+P = b"/registry/core/configmaps/-/"
+CONFIG = WatchCacheConfig(history_events=20, queue_events=50)
+
+
+def value(**labels: str) -> bytes:
+    return orjson.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"resourceVersion": "", "labels": labels}})
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def cache(store: MemoryStore) -> AsyncGenerator[WatchCache, None]:
+    cache = WatchCache(store, clock=VirtualClock(), config=CONFIG)
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        yield cache
+
+
+async def take(subscription: Subscription, count: int) -> list[CacheEvent]:
+    events: list[CacheEvent] = []
+    async with asyncio.timeout(5):
+        while len(events) < count:
+            events += await anext(subscription)
+    assert len(events) == count
+    return events
+
+
+def seen(subscription: Subscription, events: list[CacheEvent]) -> list[tuple[str, str, int]]:
+    views = [view for event in events if (view := subscription.translate(event)) is not None]
+    return [(view.type, view.item.key.name if view.item else "", view.revision) for view in views]
+
+
+async def test_a_resource_is_listed_on_first_use_and_then_kept_up_to_date(store: MemoryStore, cache: WatchCache) -> None:
+    await store.create(P + b"root/default/a", value())
+    objects = await cache.prefix(P)
+    item = objects.get(P + b"root/default/a")
+    assert item is not None
+    assert item.decode()["metadata"]["resourceVersion"] == "2"
+    revision = await store.create(P + b"root/default/b", value(app="web"))
+    assert await cache.fresh() == revision
+    assert [(i.key.name, i.revision, dict(i.labels)) for i in objects.scan(P)] == [("a", 2, {}), ("b", 3, {"app": "web"})]
+    await cache.wait_revision(await store.delete(P + b"root/default/a"))
+    assert objects.get(P + b"root/default/a") is None
+    assert (len(objects), objects.last_change, cache.revision()) == (1, 4, 4)
+    assert await cache.prefix(P) is objects is cache.prefix_nowait(P)
+
+
+async def test_scans_are_ordered_limited_and_scoped(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    for name in (b"b/ns/y", b"a/ns/x", b"a/ns/z", b"a/other/x", b"a/nsx/x"):
+        await store.create(P + name, value())
+    await cache.fresh()
+    paths = ["a/ns/x", "a/ns/z", "a/nsx/x", "a/other/x", "b/ns/y"]
+
+    def names(items: object) -> list[str]:
+        assert isinstance(items, list)
+        return [f"{i.key.cluster}/{i.key.namespace}/{i.key.name}" for i in items]
+
+    assert names(objects.scan(P)) == paths
+    assert names(objects.scan(P + b"a/")) == paths[:4]
+    assert names(objects.scan(P + b"a/ns/")) == paths[:2]
+    assert names(objects.scan(P, after=P + b"a/ns/x", limit=2)) == paths[1:3]
+    assert objects.count(P, P + b"a/ns/x") == 4
+
+
+async def test_a_fill_while_writers_write_misses_nothing(store: MemoryStore, cache: WatchCache) -> None:
+    async def write(writer: int) -> None:
+        for i in range(1_500):
+            await store.create(P + b"root/%d-%d" % (writer, i), value())
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write(0))
+        group.create_task(write(1))
+        await asyncio.sleep(0)
+        caches = [group.create_task(cache.prefix(P)) for _ in range(3)]
+    assert len({id(task.result()) for task in caches}) == 1
+    await cache.fresh()
+    assert [(i.key.name, i.revision) for i in (await cache.prefix(P)).scan(P)] == [
+        (kv.key.rpartition(b"/")[2].decode(), kv.mod_revision) for kv in (await store.list(P)).items
+    ]
+
+
+async def test_a_cancelled_first_user_leaves_the_fill_to_the_next(store: MemoryStore, cache: WatchCache) -> None:
+    for i in range(5_000):
+        await store.create(P + b"root/%d" % i, value())
+        if i % 100 == 0:
+            await asyncio.sleep(0)
+    first = asyncio.ensure_future(cache.prefix(P))
+    second = asyncio.ensure_future(cache.prefix(P))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert len(await second) == 5_000
+    assert first.cancelled()
+
+
+async def test_subscriptions_start_in_the_history_and_go_on_live(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    for i in range(5):
+        await store.create(P + b"root/ns/%d" % i, value())
+    await cache.fresh()
+    with objects.subscribe(P, after=3) as subscription:
+        live = await store.delete(P + b"root/ns/0")
+        events = await take(subscription, 4)
+        assert [(e.type, e.revision) for e in events] == [("ADDED", 4), ("ADDED", 5), ("ADDED", 6), ("DELETED", live)]
+        assert events[-1].item.decode()["metadata"]["resourceVersion"] == str(live)
+        assert events[-1].prev_item is not None
+        assert events[-1].prev_item.revision == 2
+
+
+async def test_a_subscription_from_before_the_history_is_refused(store: MemoryStore, cache: WatchCache) -> None:
+    await store.create(P + b"root/ns/early", value())
+    objects = await cache.prefix(P)
+    with pytest.raises(Compacted):
+        objects.subscribe(P, after=1)
+    for i in range(CONFIG.history_events + 5):
+        await store.create(P + b"root/ns/%d" % i, value())
+    await cache.fresh()
+    with pytest.raises(Compacted) as refused:
+        objects.subscribe(P, after=6)
+    assert refused.value.oldest == 7
+    objects.subscribe(P, after=7).close()
+    cache.compact(20)
+    with pytest.raises(Compacted):
+        objects.subscribe(P, after=19)
+    objects.subscribe(P, after=20).close()
+    assert objects.statistics() == {"objects": 26, "history": 7, "subscriptions": 0}
+
+
+async def test_history_is_bounded_in_bytes_too(store: MemoryStore) -> None:
+    cache = WatchCache(store, clock=VirtualClock(), config=WatchCacheConfig(history_bytes=1_000))
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        objects = await cache.prefix(P)
+        for i in range(10):
+            await store.create(P + b"root/%d" % i, value(x="y" * 300))
+        await cache.fresh()
+        assert objects.statistics()["history"] == 2
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name", "label", "expected"),
+    [
+        (P, "", None, ["a/ns/x", "a/ns/y", "a/other/x", "b/ns/x"]),
+        (P + b"a/", "", None, ["a/ns/x", "a/ns/y", "a/other/x"]),
+        (P + b"a/ns/", "", None, ["a/ns/x", "a/ns/y"]),
+        (P + b"a/ns/", "x", None, ["a/ns/x"]),
+        (P, "x", None, ["a/ns/x", "a/other/x", "b/ns/x"]),
+        (P, "", ("app", "y"), ["a/ns/y"]),
+        (P + b"a/", "x", ("app", "x"), ["a/ns/x", "a/other/x"]),
+        (P + b"a/", "x", ("app", "y"), []),
+        (P + b"c/", "", None, []),
+    ],
+)
+async def test_subscriptions_hear_of_what_they_asked_for_live_and_from_history(
+    store: MemoryStore, cache: WatchCache, prefix: bytes, name: str, label: tuple[str, str] | None, expected: list[str]
+) -> None:
+    objects = await cache.prefix(P)
+    live = objects.subscribe(prefix, after=1, name=name, label=label)
+    for path in ("a/ns/x", "a/ns/y", "a/other/x", "b/ns/x"):
+        await store.create(P + path.encode(), value(app=path[-1]))
+    await cache.fresh()
+    replayed = objects.subscribe(prefix, after=1, name=name, label=label)
+    for subscription in (live, replayed):
+        events = await take(subscription, len(expected))
+        assert [f"{e.item.key.cluster}/{e.item.key.namespace}/{e.item.key.name}" for e in events] == expected
+        subscription.close()
+        subscription.close()
+    await store.delete(P + b"a/ns/x")
+    await cache.fresh()
+    assert objects.statistics()["subscriptions"] == 0
+    assert objects._subscriptions._places == {}
+
+
+@pytest.mark.parametrize("by", ["label", "matches"])
+async def test_entering_a_selector_is_added_and_leaving_it_is_deleted(store: MemoryStore, cache: WatchCache, by: str) -> None:
+    objects = await cache.prefix(P)
+
+    def matches(item: Item) -> bool:
+        return item.labels.get("app") == "web"
+
+    subscription = objects.subscribe(P, after=1, label=("app", "web")) if by == "label" else objects.subscribe(P, after=1, matches=matches)
+    key = P + b"root/ns/a"
+    revision = await store.create(key, value(app="db"))
+    entered = await store.update(key, value(app="web"), revision)
+    changed = await store.update(key, value(app="web", x="1"), entered)
+    left = await store.update(key, value(app="db", x="2"), changed)
+    again = await store.update(key, value(app="web", x="3"), left)
+    deleted = await store.delete(key)
+    await store.create(key, value(app="db"))
+    events = await take(subscription, 5)
+    assert seen(subscription, events) == [
+        ("ADDED", "a", entered),
+        ("MODIFIED", "a", changed),
+        ("DELETED", "a", left),
+        ("ADDED", "a", again),
+        ("DELETED", "a", deleted),
+    ]
+    view = subscription.translate(events[2])
+    assert view is not None
+    assert view.item is not None
+    assert view.item.decode()["metadata"] == {"resourceVersion": str(left), "labels": {"app": "web", "x": "1"}}
+    assert view is subscription.translate(events[2]), "views, and so frames, are shared"
+
+
+async def test_a_slow_subscriber_is_ended_and_the_others_go_on(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    slow, quick = objects.subscribe(P, after=1), objects.subscribe(P, after=1)
+    for i in range(CONFIG.queue_events + 1):
+        await store.create(P + b"root/ns/%d" % i, value())
+        await cache.fresh()
+        await take(quick, 1)
+    with pytest.raises(SlowConsumer):
+        await anext(slow)
+    await store.create(P + b"root/ns/more", value())
+    await take(quick, 1)
+
+
+async def test_progress_is_told_only_when_nothing_waits(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    subscription = objects.subscribe(P + b"a/", after=1)
+    await store.create(P + b"b/ns/x", value())
+    await cache.fresh()
+    assert subscription.progress() == 2
+    await store.create(P + b"a/ns/x", value())
+    await cache.fresh()
+    assert subscription.progress() == 0
+    await take(subscription, 1)
+    assert subscription.progress() == 3
+
+
+async def test_a_cancelled_wait_on_a_subscription_loses_nothing(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    subscription = objects.subscribe(P, after=1)
+    revisions: list[int] = []
+    for i in range(30):
+        waiting = asyncio.ensure_future(anext(subscription))
+        await asyncio.sleep(0)
+        await store.create(P + b"root/ns/%d" % i, value())
+        for _ in range(i % 4):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        revisions += [] if waiting.cancelled() else [e.revision for e in waiting.result()]
+    await cache.fresh()
+    if len(revisions) < 30:
+        revisions += [e.revision for e in await anext(subscription)]
+    assert revisions == list(range(2, 32))
+
+
+async def test_a_gap_in_the_stores_watch_restarts_the_cache_and_its_watchers(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    await store.create(P + b"root/ns/old", value())
+    await cache.fresh()
+    subscription = objects.subscribe(P, after=cache.revision())
+    for i in range(10_002):  # without letting the cache run: more than the store keeps for a watcher
+        await store.create(P + b"root/ns/%d" % i, value())
+    await store.delete(P + b"root/ns/old")
+    assert await cache.fresh() == await store.current_revision()
+    assert len(objects) == 10_002
+    assert objects.get(P + b"root/ns/old") is None
+    with pytest.raises(Compacted):
+        await anext(subscription)
+    with objects.subscribe(P, after=cache.revision()) as following:
+        await store.create(P + b"root/ns/new", value())
+        assert [e.item.key.name for e in await take(following, 1)] == ["new"]
+
+
+async def test_keys_that_no_object_can_have_are_left_out(store: MemoryStore, cache: WatchCache, caplog: pytest.LogCaptureFixture) -> None:
+    await store.create(P + b"just-one-part", value())
+    objects = await cache.prefix(P)
+    await store.create(P + b"a/b/c/d", value())
+    await store.create(b"/registry/masterleases", b"x")
+    await cache.fresh()
+    assert len(objects) == 0
+    assert "just-one-part" in caplog.text
+    assert "a/b/c/d" in caplog.text
+
+
+async def test_stopping_ends_subscriptions_and_waiters(store: MemoryStore) -> None:
+    cache = WatchCache(store, clock=VirtualClock())
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        subscription = (await cache.prefix(P)).subscribe(P, after=1)
+        waiting = asyncio.ensure_future(cache.wait_revision(100))
+        await asyncio.sleep(0)
+    for ended in (waiting, anext(subscription), cache.prefix(P), cache.wait_revision(100)):
+        with pytest.raises(StoreClosed):
+            await ended
+
+
+async def test_a_closed_store_ends_the_cache_without_an_error(store: MemoryStore, cache: WatchCache) -> None:
+    waiting = asyncio.ensure_future(cache.wait_revision(100))
+    await asyncio.sleep(0)
+    await store.close()
+    with pytest.raises(StoreClosed):
+        await waiting
+
+
+async def test_many_watchers_that_do_not_match_cost_nothing(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    offered = 0
+
+    def count(item: Item) -> bool:
+        nonlocal offered
+        offered += 1
+        return True
+
+    for i in range(300):
+        objects.subscribe(P + b"other/", after=1, matches=count, name=f"n{i}")
+        objects.subscribe(P + b"cluster%d/" % i, after=1, matches=count)
+        objects.subscribe(P, after=1, matches=count, label=("app", f"{i}"))
+    await store.create(P + b"mine/ns/x", value(app="none"))
+    await cache.fresh()
+    assert offered == 0
+
+
+async def test_revisions_without_events_are_reached_through_progress(cache: WatchCache) -> None:
+    assert Event.progress(Revision(9)).is_progress
+    cache._dispatch([Event.progress(Revision(9))])
+    assert cache.revision() == 9
