@@ -13,7 +13,6 @@ from collections.abc import Callable
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
 
-
 _MOST_CANCELLED = 1_000
 
 

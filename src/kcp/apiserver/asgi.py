@@ -1,0 +1,199 @@
+"""The ASGI application: from scope and messages to Request, from Response to messages, and streams that end when their client does.
+
+Before: the HTTP server (`serving`), in-process transports. After: the filters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from kcp.apimachinery.errors import BadRequest, RequestEntityTooLarge, ServiceUnavailable
+from kcp.apiserver.filters import status_response
+from kcp.apiserver.request import Handler, Request, Response
+
+log = logging.getLogger(__name__)
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+MAX_BODY_BYTES = 3 * 1024 * 1024
+"""Source: k8s.io/apiserver/pkg/server/config.go, MaxRequestBodyBytes."""
+
+PEER_EXTENSION = "tls"
+USER_EXTENSION = "kcp.user"
+"""In `scope["extensions"]`: who asks, set by in-process transports only; no server that takes requests from sockets ever sets it."""
+
+
+class App:
+    """ASGI 3. `shutdown` ends the open watches and refuses what comes later."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._streams: set[asyncio.Timeout] = set()
+        self._is_stopping = False
+        self._requests = 0
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _lifespan(scope, receive, send)
+            return
+        self._requests += 1
+        if self._is_stopping:
+            await _send(send, status_response(ServiceUnavailable("the server is shutting down, please retry", retry_after_s=1)))
+            return
+        request = _request(scope, receive)
+        response = await self._handler(request)
+        if response.stream is None:
+            await _send(send, response)
+        else:
+            await self._send_stream(request, response, receive, send)
+
+    async def _send_stream(self, req: Request, response: Response, receive: Receive, send: Send) -> None:
+        """Pass the stream on until it ends, its client goes away or the server stops; the iterator is closed in every case."""
+        assert response.stream is not None
+        is_whole = False
+        async with asyncio.TaskGroup() as group:
+            try:
+                async with asyncio.timeout(None) as interruption:
+                    self._streams.add(interruption)
+                    listener = group.create_task(_until_gone(receive, interruption))
+                    await _pump(response, response.stream, send)
+                is_whole = True
+            except TimeoutError:
+                is_whole = not listener.done()  # interrupted: by the server's stop, unless the listener saw the client go
+            except Exception:  # noqa: BLE001 - the outermost place of a request
+                log.exception("the stream of %s %s broke off", req.method, req.path)
+            finally:
+                self._streams.discard(interruption)
+                listener.cancel()
+        if is_whole:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def shutdown(self) -> None:
+        """End open streams with a proper last chunk; answer new requests 503. Returns when the streams have been told."""
+        self._is_stopping = True
+        for interruption in list(self._streams):
+            _interrupt(interruption)
+        await asyncio.sleep(0)
+
+    def statistics(self) -> dict[str, int]:
+        return {"requests": self._requests, "open_streams": len(self._streams)}
+
+
+async def _pump(response: Response, stream: AsyncIterator[bytes], send: Send) -> None:
+    try:
+        await send(_start(response))
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+async def _until_gone(receive: Receive, interruption: asyncio.Timeout) -> None:
+    """Wait for the client to go away, then interrupt its stream."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    _interrupt(interruption)
+
+
+def _interrupt(interruption: asyncio.Timeout) -> None:
+    """End the block under `interruption` with TimeoutError, in this turn of the loop; nothing if it has ended already."""
+    try:
+        interruption.reschedule(0.0)
+    except RuntimeError:
+        return  # it is ending by itself
+
+
+async def _lifespan(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] != "lifespan":
+        raise ValueError(f"this server speaks HTTP only, not {scope['type']}")
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+    async def read_body() -> bytes:
+        return await _read_body(headers, receive)
+
+    request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, read_body)
+    extensions = scope.get("extensions")
+    if extensions:
+        if (user := extensions.get(USER_EXTENSION)) is not None:
+            request.user = user
+        elif (tls := extensions.get(PEER_EXTENSION)) is not None:
+            request.peer_subject = tls.get("peer_subject")
+    return request
+
+
+async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
+    """The whole body, decompressed. Raises RequestEntityTooLarge, and BadRequest where the client breaks off."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("the client broke off before the end of the body")
+        if chunk := message.get("body"):
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise _too_large()
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            break
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding in ("identity", ""):
+        return body
+    if encoding != "gzip":
+        raise BadRequest(f"unknown Content-Encoding {encoding}: only gzip is read")
+    return _gunzip(body)
+
+
+def _gunzip(body: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        data = unpacker.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not valid gzip: {error}") from error
+    if len(data) > MAX_BODY_BYTES:
+        raise _too_large()
+    if not unpacker.eof:
+        raise BadRequest("the body is not valid gzip: it ends early")
+    return data
+
+
+def _too_large() -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"the request body is too large: the limit is {MAX_BODY_BYTES} bytes")
+
+
+_JSON_HEADER = (b"content-type", b"application/json")
+
+
+def _head(response: Response) -> list[tuple[bytes, bytes]]:
+    head = [_JSON_HEADER if response.content_type == "application/json" else (b"content-type", response.content_type.encode("latin-1"))]
+    head += [(name.encode("latin-1"), value.encode("utf-8")) for name, value in response.headers]
+    return head
+
+
+def _start(response: Response) -> Message:
+    return {"type": "http.response.start", "status": response.status, "headers": _head(response)}
+
+
+async def _send(send: Send, response: Response) -> None:
+    head = _head(response)
+    head.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": head})
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,0 +1,168 @@
+"""Request bodies: JSON first, YAML where it is said or needed, and the check that they are of the kind the URL names.
+
+Before: `handlers`. Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update,rest}.go (transformDecodeError, checkName),
+k8s.io/apiserver/pkg/endpoints/handlers/negotiation (body media types).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from kcp.apimachinery.errors import BadRequest, UnsupportedMediaType
+from kcp.apimachinery.gvk import GVK
+from kcp.apimachinery.meta import JSONObject, metadata
+from kcp.apiserver.request import Request
+from kcp.registry.backend import Scope
+
+JSON_TYPES = ("", "application/json", "text/json")
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+_OFFERED = "application/json, application/yaml"
+
+
+def media_type(req: Request) -> str:
+    """The Content-Type without its parameters, in lower case; "" if there is none."""
+    return req.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unsupported(offered: str) -> UnsupportedMediaType:
+    return UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {offered}")
+
+
+class Body:
+    """One decoded object body, given out afresh as often as it is asked for: the registry changes what it gets."""
+
+    __slots__ = ("_first", "_raw", "duplicates")
+
+    def __init__(self, raw: bytes, first: JSONObject, duplicates: tuple[str, ...] = ()) -> None:
+        self._raw = raw
+        self._first: JSONObject | None = first
+        self.duplicates = duplicates
+        """Field paths that occur twice."""
+
+    def fresh(self) -> JSONObject:
+        first, self._first = self._first, None
+        return first if first is not None else orjson.loads(self._raw)
+
+
+async def read_object(req: Request, kind: str) -> Body:
+    """The body as an object of whatever kind. Raises: UnsupportedMediaType, BadRequest, RequestEntityTooLarge."""
+    media = media_type(req)
+    if media not in JSON_TYPES and media not in YAML_TYPES:
+        raise unsupported(_OFFERED)
+    raw = await req.read_body()
+    finds_duplicates = req.query.get("fieldValidation", "Warn") != "Ignore"
+    if media in YAML_TYPES:
+        obj, duplicates = decode_yaml(raw, kind)
+        raw = orjson.dumps(obj)
+    else:
+        obj = decode_json(raw, kind)
+        duplicates = tuple(duplicate_fields(raw)) if finds_duplicates and "fieldValidation" in req.query else ()
+    return Body(raw, obj, duplicates if finds_duplicates else ())
+
+
+def decode_json(raw: bytes, kind: str) -> JSONObject:
+    try:
+        obj = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise _unrecognized(kind, f"json parse error: {error}", raw) from error
+    if not isinstance(obj, dict):
+        raise _unrecognized(kind, "json parse error: the body is not an object", raw)
+    return obj
+
+
+def decode_yaml(raw: bytes, kind: str) -> tuple[JSONObject, tuple[str, ...]]:
+    """One YAML document as JSON values, and the keys that it has twice."""
+    import yaml
+
+    from kcp.apiserver.yamlbody import load
+
+    try:
+        obj, duplicates = load(raw)
+    except yaml.YAMLError as error:
+        raise _unrecognized(kind, f"yaml parse error: {error}", raw) from error
+    if not isinstance(obj, dict):
+        raise _unrecognized(kind, "yaml parse error: the body is not an object", raw)
+    return obj, duplicates
+
+
+def _unrecognized(kind: str, why: str, raw: bytes) -> BadRequest:
+    shown = raw[:30].hex() + (" ..." if len(raw) > 30 else "")
+    return BadRequest(f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {why} ({shown})")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as its pairs, so that repeated keys stay visible."""
+
+
+def duplicate_fields(raw: bytes) -> Iterator[str]:
+    """Paths of fields that stand twice in one JSON object; only asked for under field validation, because it decodes slowly.
+
+    >>> list(duplicate_fields(b'{"a": 1, "spec": {"b": [{"c": 1, "c": 2}]}, "a": 2}'))
+    ['a', 'spec.b[0].c']
+    """
+    yield from _repeated(json.loads(raw, object_pairs_hook=_Pairs), "")
+
+
+def _repeated(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        prefix = f"{path}." if path else ""
+        yield from (f"{prefix}{key}" for key in repeated_keys(key for key, _ in value))
+        for key, inner in value:
+            yield from _repeated(inner, f"{prefix}{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _repeated(inner, f"{path}[{index}]")
+
+
+def repeated_keys(keys: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    repeated: dict[str, None] = {}
+    for key in keys:
+        if key in seen:
+            repeated[key] = None
+        seen.add(key)
+    return list(repeated)
+
+
+def check_kind(obj: JSONObject, scope: Scope, *, expected: GVK | None = None) -> None:
+    """apiVersion and kind of a body; absent ones are those of the URL. Raises BadRequest for others."""
+    gvk = expected or scope.resource.gvk
+    api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
+    if api_version != gvk.api_version:
+        raise BadRequest(f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})")
+    if kind != gvk.kind:
+        raise BadRequest(
+            f'{kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: '
+            f"the kind in the data ({kind}) does not match the expected kind ({gvk.kind})"
+        )
+    obj["apiVersion"], obj["kind"] = api_version, kind
+
+
+def check_name(obj: JSONObject, scope: Scope) -> None:
+    """A PUT's body must have the name of its URL. Raises BadRequest."""
+    name = _metadata(obj).get("name")
+    if not name:
+        raise BadRequest("the name of the object (based on URL) was undeterminable: name must be provided")
+    if name != scope.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({scope.name})")
+    namespace = _metadata(obj).get("namespace")
+    if namespace and scope.namespace and namespace != scope.namespace:
+        raise BadRequest(f"the namespace of the object ({namespace}) does not match the namespace on the request ({scope.namespace})")
+
+
+def check_namespace(obj: JSONObject, scope: Scope) -> None:
+    """A POST's body may leave its namespace out. Raises BadRequest for another one."""
+    namespace = _metadata(obj).get("namespace")
+    if namespace and scope.namespace and namespace != scope.namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+
+
+def _metadata(obj: JSONObject) -> Any:
+    held = metadata(obj)
+    if not isinstance(held, dict) and held:
+        raise BadRequest("metadata must be an object")
+    return held

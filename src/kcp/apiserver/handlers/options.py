@@ -1,0 +1,200 @@
+"""Query parameters and DeleteOptions bodies as the registry's option objects; all faults of one request at once.
+
+Before: the handlers. Source: k8s.io/apimachinery/pkg/apis/meta/v1/validation/validation.go,
+k8s.io/apimachinery/pkg/apis/meta/internalversion/validation/validation.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import orjson
+
+from kcp.apimachinery.errors import BadRequest, Cause, Invalid
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.selectors import FieldSelector, LabelSelector
+from kcp.apiserver.body import JSON_TYPES, YAML_TYPES, decode_yaml, media_type, unsupported
+from kcp.apiserver.request import Request
+from kcp.apiserver.requestinfo import is_true
+from kcp.registry.backend import DeleteOptions, ListQuery, WatchQuery, WriteOptions
+
+_LONGEST_MANAGER = 128
+_PROPAGATIONS = ("Foreground", "Background", "Orphan")
+_VALIDATIONS = ("Ignore", "Warn", "Strict")
+_MATCHES = ("Exact", "NotOlderThan")
+
+
+def _refuse(kind: str, causes: Sequence[Cause]) -> None:
+    if causes:
+        raise Invalid.of(GroupResource("meta.k8s.io", kind), kind, "", causes)
+
+
+def _number(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name) or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax (query parameter {name})') from None
+
+
+def list_query(req: Request) -> ListQuery:
+    """Raises BadRequest for unreadable parameters, Invalid for combinations that make no sense."""
+    query = req.query if req.query_string else {}
+    if not query:
+        return ListQuery()
+    labels, fields = _selectors(query)
+    asked = ListQuery(
+        labels, fields, max(_number(query, "limit"), 0), query.get("continue", ""), query.get("resourceVersion", ""),
+        query.get("resourceVersionMatch", ""),
+    )  # fmt: skip
+    if asked.resource_version_match or "sendInitialEvents" in query:
+        _refuse("ListOptions", list(_list_faults(asked, query)))
+    return asked
+
+
+def _selectors(query: Mapping[str, str]) -> tuple[LabelSelector | None, FieldSelector | None]:
+    labels, fields = query.get("labelSelector"), query.get("fieldSelector")
+    return LabelSelector.parse(labels) if labels else None, FieldSelector.parse(fields) if fields else None
+
+
+def _list_faults(asked: ListQuery, query: Mapping[str, str]) -> list[Cause]:
+    causes = []
+    match = asked.resource_version_match
+    if "sendInitialEvents" in query:
+        causes.append(Cause.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if match:
+        if not asked.resource_version:
+            causes.append(Cause.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        if asked.continue_token:
+            causes.append(Cause.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
+        if match not in _MATCHES:
+            causes.append(Cause.not_supported("resourceVersionMatch", match, _MATCHES))
+        if match == "Exact" and asked.resource_version == "0":
+            detail = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            causes.append(Cause.forbidden("resourceVersionMatch", detail))
+    return causes
+
+
+def watch_query(req: Request) -> WatchQuery:
+    """Raises BadRequest for unreadable parameters, Invalid for combinations that make no sense."""
+    query = req.query
+    labels, fields = _selectors(query)
+    initial = is_true(query["sendInitialEvents"]) if "sendInitialEvents" in query else None
+    causes = []
+    match = query.get("resourceVersionMatch", "")
+    if initial is not None and match != "NotOlderThan":
+        detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(Cause.forbidden("resourceVersionMatch", detail))
+    if match and initial is None:
+        detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        causes.append(Cause.forbidden("resourceVersionMatch", detail))
+    if match not in ("", "NotOlderThan"):
+        causes.append(Cause.not_supported("resourceVersionMatch", match, ["NotOlderThan"]))
+    _refuse("ListOptions", causes)
+    return WatchQuery(
+        labels,
+        fields,
+        query.get("resourceVersion", ""),
+        bookmarks=is_true(query.get("allowWatchBookmarks")),
+        send_initial_events=initial,
+        timeout_s=float(max(_number(query, "timeoutSeconds"), 0)),
+    )
+
+
+def write_options(req: Request, kind: str, *, duplicates: tuple[str, ...] = ()) -> WriteOptions:
+    """Options of a create, update or (non-apply) patch; `kind` is CreateOptions, UpdateOptions or PatchOptions."""
+    query = req.query if req.query_string else {}
+    causes = [*_manager_faults(query), *_dry_run_faults(query), *_validation_faults(query)]
+    _refuse(kind, causes)
+    return WriteOptions(
+        user=req.user,
+        field_manager=query.get("fieldManager") or manager_of(req),
+        dry_run=bool(query.get("dryRun")),
+        field_validation=cast("Literal['Ignore', 'Warn', 'Strict']", query.get("fieldValidation") or "Warn"),
+        duplicate_fields=duplicates,
+    )
+
+
+def manager_of(req: Request) -> str:
+    """The field manager of a client that names none: the first part of its User-Agent.
+
+    Source: k8s.io/apiserver/pkg/endpoints/handlers/create.go, managerOrUserAgent.
+    """
+    agent = req.headers.get("user-agent", "").partition("/")[0].strip()
+    printable = "".join(c for c in agent if c.isprintable())
+    return printable[:_LONGEST_MANAGER] or "unknown"
+
+
+def _manager_faults(query: Mapping[str, str]) -> list[Cause]:
+    manager = query.get("fieldManager", "")
+    causes = []
+    if len(manager) > _LONGEST_MANAGER:
+        causes.append(Cause.too_long("fieldManager", _LONGEST_MANAGER))
+    if manager and not manager.isprintable():
+        causes.append(Cause.invalid("fieldManager", manager, "should only contain printable characters"))
+    return causes
+
+
+def _dry_run_faults(query: Mapping[str, str]) -> list[Cause]:
+    value = query.get("dryRun", "")
+    return [Cause.not_supported("dryRun", value, ["All"])] if value not in ("", "All") else []
+
+
+def _validation_faults(query: Mapping[str, str]) -> list[Cause]:
+    value = query.get("fieldValidation", "")
+    return [Cause.not_supported("fieldValidation", value, ["", *_VALIDATIONS])] if value and value not in _VALIDATIONS else []
+
+
+async def delete_options(req: Request) -> DeleteOptions:
+    """From the body where there is one, else from the query. Raises BadRequest, UnsupportedMediaType, Invalid."""
+    given: dict[str, Any] = {}
+    if req.headers.get("content-length", "0") != "0" or "transfer-encoding" in req.headers:
+        given = await _delete_body(req)
+    query = req.query if req.query_string else {}
+    propagation = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
+    grace = given.get("gracePeriodSeconds", _number(query, "gracePeriodSeconds") if "gracePeriodSeconds" in query else None)
+    orphan = given.get("orphanDependents", is_true(query["orphanDependents"]) if "orphanDependents" in query else None)
+    dry_run = given.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
+    preconditions = given.get("preconditions") or {}
+    causes = []
+    if propagation and orphan is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(Cause.invalid("propagationPolicy", propagation, detail))
+    if propagation not in ("", *_PROPAGATIONS):
+        causes.append(Cause.not_supported("propagationPolicy", propagation, (*_PROPAGATIONS, "nil")))
+    if dry_run not in ([], ["All"]):
+        causes.append(Cause.not_supported("dryRun", dry_run, ["All"]))
+    if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
+        causes.append(Cause.invalid("gracePeriodSeconds", grace, "must be an integer"))
+    if not isinstance(preconditions, dict):
+        causes.append(Cause.invalid("preconditions", preconditions, "must be an object"))
+    _refuse("DeleteOptions", causes)
+    if orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    return DeleteOptions(
+        user=req.user,
+        propagation=cast("Literal['', 'Background', 'Foreground', 'Orphan']", propagation),
+        grace_period_s=None if grace is None else 1 if grace < 0 else grace,
+        uid=preconditions.get("uid") or "",
+        resource_version=preconditions.get("resourceVersion") or "",
+        dry_run=bool(dry_run),
+    )
+
+
+async def _delete_body(req: Request) -> dict[str, Any]:
+    raw = await req.read_body()
+    if not raw:
+        return {}
+    media = media_type(req)
+    if media in YAML_TYPES:
+        return decode_yaml(raw, "DeleteOptions")[0]
+    if media not in JSON_TYPES:
+        raise unsupported("application/json, application/yaml")
+    try:
+        given = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
+    if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise BadRequest("the body of a delete must be a DeleteOptions")
+    return given

@@ -1,0 +1,219 @@
+"""PATCH: JSON patch, merge patch, strategic merge patch and server-side apply, each as a function from current to wanted.
+
+Before: `resources`. After: `registry.update`, `apimachinery.patch`, `apimachinery.apply`.
+Source: k8s.io/apiserver/pkg/endpoints/handlers/patch.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import orjson
+
+from kcp.aio.clock import rfc3339
+from kcp.apimachinery.apply.fields import FieldSet
+from kcp.apimachinery.apply.manager import server_side_apply
+from kcp.apimachinery.errors import BadRequest, Cause, Invalid, NotFound, RequestEntityTooLarge
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.meta import JSONObject, metadata
+from kcp.apimachinery.patch import json_patch, merge_patch, strategic
+from kcp.apimachinery.patch.errors import PatchError
+from kcp.apimachinery.schema.structural import Schema
+from kcp.apiserver.body import check_kind, check_name, decode_yaml, duplicate_fields, media_type, unsupported
+from kcp.apiserver.handlers.call import Call
+from kcp.apiserver.handlers.forms import show_one
+from kcp.apiserver.handlers.options import write_options
+from kcp.apiserver.handlers.update import SCALE
+from kcp.apiserver.negotiate import answer, wanted
+from kcp.apiserver.request import Response
+from kcp.apiserver.requestinfo import is_true
+from kcp.registry.backend import Scope, WriteOptions
+from kcp.registry.resource import Origin, Resource
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+_MOST_OPERATIONS = 10_000
+_STATUS = FieldSet.of(("f:status",))
+_NOTHING = FieldSet()
+
+Transform: TypeAlias = Callable[[JSONObject], JSONObject]
+
+
+async def patch(call: Call) -> Response:
+    """Raises: UnsupportedMediaType, BadRequest, NotFound, Conflict, Invalid, Forbidden."""
+    req, media = call.req, media_type(call.req)
+    supported = supported_patches(call.scope.resource)
+    if media not in supported:
+        raise unsupported(", ".join(supported))
+    form = wanted(req)
+    if media == APPLY_PATCH:
+        options, mutate = await _apply(call)
+    else:
+        options, mutate = await _patch(call, media)
+    written = await call.backend.update(call.scope, mutate, options)
+    req.warnings += written.warnings
+    return await answer(req, show_one(call, written.item, form), form, status=201 if written.created else 200)
+
+
+def supported_patches(resource: Resource) -> tuple[str, ...]:
+    """Custom resources have no strategic merge patch, unless they are built-in kinds that an export serves with their merge keys."""
+    if resource.origin is Origin.BUILTIN or (resource.schema is not None and has_merge_keys(resource.schema)):
+        return (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+    return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+
+
+@lru_cache(maxsize=512)
+def has_merge_keys(schema: Schema) -> bool:
+    """Whether strategic merge patches mean anything here: a list below `spec` with a merge key, or a built-in schema."""
+    return schema.native or _any_merge_key(schema, depth=6)
+
+
+def _any_merge_key(schema: Schema, depth: int) -> bool:
+    if schema.merge_key or schema.patch_strategy:
+        return True
+    if not depth:
+        return False
+    inner = [*schema.properties.values(), *(s for s in (schema.items, schema.additional) if s is not None)]
+    return any(_any_merge_key(node, depth - 1) for node in inner)
+
+
+# --- json, merge and strategic patches ---
+
+
+async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
+    req, scope = call.req, call.scope
+    raw = await req.read_body()
+    if "force" in req.query:
+        cause = Cause.forbidden("force", "may not be specified for non-apply patch")
+        raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
+    duplicates = tuple(duplicate_fields(raw)) if req.query.get("fieldValidation") in ("Warn", "Strict") and _is_json(raw) else ()
+    options = write_options(req, "PatchOptions", duplicates=duplicates)
+    transform = _transform(media, _decode(raw), scope)
+
+    def mutate(current: JSONObject | None) -> JSONObject:
+        if current is None:
+            raise NotFound.of(scope.resource.group_resource, scope.name)
+        try:
+            patched = transform(current)
+        except PatchError as error:
+            raise _unfit(error) from error
+        if not isinstance(patched, dict):
+            raise BadRequest("the patch must leave an object")
+        check_kind(patched, scope, expected=SCALE if scope.subresource == "scale" else None)
+        return patched
+
+    return options, mutate
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"error decoding patch: {error}") from error
+
+
+def _transform(media: str, given: Any, scope: Scope) -> Transform:
+    """Raises: BadRequest for a patch of the wrong shape, RequestEntityTooLarge for too many operations."""
+    if media == JSON_PATCH:
+        if not isinstance(given, list):
+            raise BadRequest("error decoding patch: a JSON patch is an array of operations")
+        if len(given) > _MOST_OPERATIONS:
+            raise RequestEntityTooLarge(f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(given)}")
+        return lambda current: json_patch.apply(current, given)
+    if not isinstance(given, dict):
+        raise BadRequest("error decoding patch: a merge patch is an object")
+    if media == MERGE_PATCH:
+        return lambda current: merge_patch.apply(current, given)
+    schema = scope.resource.schema
+    if scope.subresource == "scale" or schema is None:
+        return lambda current: merge_patch.apply(current, given)
+    return lambda current: strategic.apply(current, given, schema)
+
+
+def _unfit(error: PatchError) -> Invalid:
+    """Source: patch.go, applyJSPatch: 422 with the generic text; the cause says what did not fit."""
+    text = f"the server rejected our request due to an error in our request: {error}"
+    return Invalid(text, causes=[Cause("", "UnexpectedServerResponse", str(error))])
+
+
+# --- server-side apply ---
+
+
+async def _apply(call: Call) -> tuple[WriteOptions, Any]:
+    req, scope = call.req, call.scope
+    raw = await req.read_body()
+    force = is_true(req.query.get("force"))
+    manager = req.query.get("fieldManager", "")
+    if not manager:
+        cause = Cause.required("fieldManager", "is required for apply patch")
+        raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
+    config, duplicates = _decode_config(raw, scope)
+    options = replace(
+        write_options(req, "PatchOptions", duplicates=duplicates),
+        operation="Apply",
+        create_if_missing=not scope.subresource,
+        resource_version=_precondition(config, "resourceVersion"),
+    )
+    if scope.subresource == "scale":
+        return replace(options, operation="Update"), lambda current: merge_patch.apply(current, config)
+
+    async def mutate(current: JSONObject | None) -> JSONObject:
+        if current is None:
+            await call.authorize("create")
+        return server_side_apply(
+            current,
+            config,
+            manager=manager,
+            force=force,
+            schema=scope.resource.schema,
+            subresource=scope.subresource,
+            now=rfc3339(call.clock.now()),
+            ignored=_STATUS if scope.resource.has_status and not scope.subresource else _NOTHING,
+        )
+
+    return options, mutate
+
+
+def _precondition(config: JSONObject, part: str) -> str:
+    value = metadata(config).get(part)
+    return value if isinstance(value, str) else ""
+
+
+def _decode_config(raw: bytes, scope: Scope) -> tuple[JSONObject, tuple[str, ...]]:
+    """The applied configuration: JSON or YAML, of the kind and name of the URL, without what this endpoint does not take."""
+    duplicates: tuple[str, ...]
+    if _is_json(raw):
+        config, duplicates = orjson.loads(raw), tuple(duplicate_fields(raw))
+    else:
+        config, duplicates = decode_yaml(raw, scope.resource.kind)
+    if not isinstance(config, dict):
+        raise BadRequest("error decoding YAML: the configuration must be an object")
+    for part in ("apiVersion", "kind"):
+        if not config.get(part):
+            raise BadRequest(f"the configuration has no {part}: an applied object must say what it is")
+    check_kind(config, scope, expected=SCALE if scope.subresource == "scale" else None)
+    if not isinstance(config.get("metadata", {}), dict):
+        raise BadRequest("metadata must be an object")
+    config.setdefault("metadata", {}).setdefault("name", scope.name)
+    check_name(config, scope)
+    if metadata(config).get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+    parts = scope.resource.strategy.subresource_parts.get(scope.subresource)
+    if parts is not None:
+        kept = {path[0] for path in parts}
+        own = {k: v for k, v in metadata(config).items() if k in ("name", "namespace", "uid", "resourceVersion")}
+        config = {"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": own} | {k: config[k] for k in kept if k in config}
+    return config, duplicates

@@ -1,0 +1,132 @@
+"""Which form a client wants its answer in, and bringing it there: JSON or YAML; whole objects, metadata only, or a Table; gzip.
+
+Before: `handlers`. After: `apimachinery.table`. The ordinary case, JSON of whole objects, decodes nothing.
+Source: k8s.io/apiserver/pkg/endpoints/handlers/negotiation/negotiate.go, responsewriters/writers.go (KEP-156 for Tables).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import orjson
+
+from kcp.apimachinery.errors import BadRequest, NotAcceptable
+from kcp.apiserver.request import Request, Response
+
+JSON, YAML = "application/json", "application/yaml"
+_TEXT_TYPES = {JSON: JSON, YAML: YAML, "application/x-yaml": YAML, "*/*": JSON, "application/*": JSON, "text/json": JSON, "text/yaml": YAML}
+_META_VERSIONS = ("v1", "v1beta1")
+_GZIP_FROM_BYTES = 128 * 1024
+_GZIP_STEP_BYTES = 256 * 1024
+_BROWSERS = ("curl/", "Wget/", "Mozilla/")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an Accept header comes to."""
+
+    media: str = JSON
+    transform: str = ""
+    """"" for whole objects, "Table", "PartialObjectMetadata" or "PartialObjectMetadataList"."""
+    meta_version: str = "v1"
+    """Version of meta.k8s.io the transformed answer is in."""
+
+    @property
+    def is_plain(self) -> bool:
+        return self is PLAIN
+
+
+PLAIN = Wanted()
+
+
+def wanted(req: Request, *, is_stream: bool = False) -> Wanted:
+    """Raises NotAcceptable where the server offers nothing of what the client accepts."""
+    accept = req.headers.get("accept")
+    if accept is None or accept == JSON or accept == "*/*":
+        return PLAIN
+    return _parse(accept, is_stream=is_stream)
+
+
+@lru_cache(maxsize=512)
+def _parse(accept: str, *, is_stream: bool) -> Wanted:
+    for clause in _by_preference(accept):
+        media, params = clause
+        form = _TEXT_TYPES.get(media)
+        if form is None or (is_stream and form == YAML):
+            continue
+        transform = params.get("as", "")
+        if not transform:
+            return PLAIN if form == JSON else Wanted(form)
+        if params.get("g", "meta.k8s.io") != "meta.k8s.io" or params.get("v", "v1") not in _META_VERSIONS:
+            continue
+        if transform in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+            return Wanted(form, transform, params.get("v", "v1"))
+    if not accept.strip():
+        return PLAIN
+    offered = JSON if is_stream else f"{JSON}, {YAML}"
+    raise NotAcceptable(f"only the following media types are accepted: {offered}")
+
+
+def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """Media types with their parameters, best first; equal weights keep their order."""
+    weighed: list[tuple[float, str, dict[str, str]]] = []
+    for clause in accept.split(","):
+        media, *rest = (part.strip() for part in clause.split(";"))
+        params = {name.strip(): value.strip().strip('"') for name, _, value in (part.partition("=") for part in rest)}
+        try:
+            weight = float(params.get("q", "1"))
+        except ValueError:
+            weight = 1.0
+        if weight > 0:
+            weighed.append((-weight, media.lower(), params))
+    weighed.sort(key=lambda entry: entry[0])
+    return [(media, params) for _, media, params in weighed]
+
+
+async def answer(req: Request, body: bytes, form: Wanted, *, status: int = 200) -> Response:
+    """A response with JSON `body`, in the form and encoding the client asked for."""
+    if form.media == YAML:
+        body = _as_yaml(body)
+    elif _is_for_eyes(req):
+        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    headers: tuple[tuple[str, str], ...] = ()
+    if len(body) >= _GZIP_FROM_BYTES and "gzip" in req.headers.get("accept-encoding", ""):
+        body = await _gzip(body)
+        headers = (("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
+    return Response(status, body, form.media, headers)
+
+
+def _is_for_eyes(req: Request) -> bool:
+    """A person looks at it: `?pretty`, or a browser or curl that did not say `pretty=false`."""
+    if req.query_string and (pretty := req.query.get("pretty")) is not None:
+        return pretty not in ("false", "0")
+    return req.headers.get("user-agent", "").startswith(_BROWSERS)
+
+
+def _as_yaml(body: bytes) -> bytes:
+    import yaml
+
+    text = yaml.dump(orjson.loads(body), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), default_flow_style=False, allow_unicode=True)
+    return str(text).encode()
+
+
+async def _gzip(body: bytes) -> bytes:
+    """Level 1, in steps between which others run. Source: KEP-2338 (gzip of large lists)."""
+    packer = zlib.compressobj(level=1, wbits=31)
+    parts = []
+    for start in range(0, len(body), _GZIP_STEP_BYTES):
+        parts.append(packer.compress(body[start : start + _GZIP_STEP_BYTES]))
+        await asyncio.sleep(0)
+    parts.append(packer.flush())
+    return b"".join(parts)
+
+
+def include_object(req: Request) -> str:
+    """The `includeObject` of a Table. Raises BadRequest."""
+    asked = req.query.get("includeObject", "Metadata") or "Metadata"
+    if asked not in ("None", "Metadata", "Object"):
+        raise BadRequest(f"unrecognized includeObject value: {asked}")
+    return asked
