@@ -1,0 +1,76 @@
+"""The control endpoint of a simulated cluster: reads and sets its fault.
+
+It listens on a port of its own, so that it answers while the cluster is killed or paused, with the cluster's certificates, for members
+of `system:masters` only.
+
+    GET /sim/faults                          {"cluster":"east","fault":"none","latencySeconds":0}
+    PUT /sim/faults {"fault":"slow","latencySeconds":0.5}
+
+Before: `kcp sim kill|pause|partition|slow|fill|restore`. After: `cluster.SimCluster.set_fault`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+
+from kcp.apimachinery.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound
+from kcp.apiserver.request import Handler, Request, Response
+from kcp.client.endpoint import Endpoint
+from kcp.client.http import HttpTransport
+from kcp.client.rest import Client
+from kcp.sim.faults import Fault, FaultState
+
+PATH = "/sim/faults"
+
+ADMINISTRATORS = "system:masters"
+MAX_LATENCY_S = 3600.0
+
+
+def handler(name: str, get: Callable[[], FaultState], set_fault: Callable[[FaultState], Awaitable[None]]) -> Handler:
+    """Answers the requests of authenticated users."""
+
+    async def answer(req: Request) -> Response:
+        if ADMINISTRATORS not in req.user.groups:
+            raise Forbidden(f'user "{req.user.name}" may not change the faults of simulated cluster "{name}": only its administrator may')
+        if req.path != PATH:
+            raise NotFound(f"this is the control endpoint of simulated cluster {name}: it serves {PATH} only")
+        if req.method in ("PUT", "POST"):
+            await set_fault(parse(await req.read_body()))
+        elif req.method != "GET":
+            raise MethodNotAllowed(f"{PATH} takes GET and PUT")
+        state = get()
+        return Response(body=orjson.dumps({"cluster": name, "fault": state.fault.value, "latencySeconds": state.latency_s}))
+
+    return answer
+
+
+def parse(body: bytes) -> FaultState:
+    """The wanted state. Raises: BadRequest."""
+    try:
+        wanted = orjson.loads(body)
+        fault = Fault(wanted["fault"])
+        latency_s = float(wanted.get("latencySeconds") or 0.0)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        choices = ", ".join(f.value for f in Fault)
+        raise BadRequest(f'the body must be {{"fault": one of {choices}, "latencySeconds": a number}}: {error}') from error
+    if fault is Fault.SLOW and not 0 < latency_s <= MAX_LATENCY_S:
+        raise BadRequest(f"latencySeconds must be greater than 0 and at most {MAX_LATENCY_S:g}")
+    return FaultState(fault, latency_s if fault is Fault.SLOW else 0.0)
+
+
+async def change(endpoint: Endpoint, wanted: FaultState | None) -> FaultState:
+    """Set the fault of a running cluster, or only read it with None. Returns the state then.
+
+    Args: endpoint: of the control URL, with the credentials of the cluster's administrator.
+    Raises: StatusError, TransportError.
+    """
+    async with Client(HttpTransport(endpoint), origin=endpoint.origin) as client:
+        if wanted is None:
+            response = await client.raw("GET", PATH)
+        else:
+            body = orjson.dumps({"fault": wanted.fault.value, "latencySeconds": wanted.latency_s})
+            response = await client.raw("PUT", PATH, headers={"content-type": "application/json"}, body=body)
+    told = orjson.loads(response.body)
+    return FaultState(Fault(told["fault"]), float(told["latencySeconds"]))

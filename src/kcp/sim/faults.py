@@ -1,0 +1,233 @@
+"""Fault switches of a simulated cluster: what a client meets when the cluster's API is killed, paused, cut off, slow or out of space.
+
+    kill       connections are refused; the cluster's own controllers cannot reach it either
+    pause      connections are accepted, nothing is answered, inside neither; everything goes on where it was at restore
+    partition  like pause for clients outside, while the cluster goes on working inside
+    slow       clients outside get every answer and every event late, in order
+    fill       writes fail for want of space, reads go on
+
+`FaultSwitch` is the state; `FaultyApp` stands in front of the server, `FaultyTransport` in front of clients in the same process,
+`FillableStore` in front of the store. Before: `cluster`, `control`. After: the real thing, untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from kcp.aio.clock import Clock
+from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
+from kcp.storage.interface import Event, KeyValue, Page, Revision, Store, StoreFull
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Fault(StrEnum):
+    NONE = "none"
+    KILL = "kill"
+    PAUSE = "pause"
+    PARTITION = "partition"
+    SLOW = "slow"
+    FILL = "fill"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultState:
+    fault: Fault = Fault.NONE
+    latency_s: float = 0.0
+    """Of `slow`, for each answer."""
+
+
+class FaultSwitch:
+    """One fault at a time; setting another replaces it."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.state = FaultState()
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._cuts: set[asyncio.Timeout] = set()
+
+    def set(self, fault: Fault, *, latency_s: float = 0.0) -> None:
+        self.state = FaultState(fault, latency_s if fault is Fault.SLOW else 0.0)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if fault is Fault.KILL:
+            now = asyncio.get_running_loop().time()
+            for cut in list(self._cuts):
+                cut.reschedule(now)
+
+    @property
+    def is_killed(self) -> bool:
+        return self.state.fault is Fault.KILL
+
+    def restore(self) -> None:
+        self.set(Fault.NONE)
+
+    def latency_s(self, *, inside: bool) -> float:
+        return 0.0 if inside else self.state.latency_s
+
+    async def wait_open(self, *, inside: bool) -> None:
+        """Wait while nothing is answered. Args: inside: for the cluster's own controllers, whom a partition does not touch."""
+        silent = (Fault.PAUSE,) if inside else (Fault.PAUSE, Fault.PARTITION)
+        while self.state.fault in silent:
+            await self._changed.wait()
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Turn the end of the body by a kill into what a client would see."""
+        if self.is_killed:
+            raise self.refused()
+        try:
+            yield
+        except TimeoutError as cut:
+            if self.is_killed:
+                raise TransportError(f"simulated cluster {self.name}: the connection broke", where=self.name) from cut
+            raise
+
+    @asynccontextmanager
+    async def cuttable(self) -> AsyncIterator[None]:
+        """End the body when the cluster is killed. Raises: TransportError."""
+        with self.refusing():
+            async with asyncio.timeout(None) as cut:
+                self._cuts.add(cut)
+                try:
+                    yield
+                finally:
+                    self._cuts.discard(cut)
+
+    def refused(self) -> TransportError:
+        return TransportError(
+            f"simulated cluster {self.name}: connection refused: it was killed; bring it back with: kcp sim restore {self.name}",
+            where=self.name,
+        )
+
+
+class FaultyTransport:
+    """A transport to a simulated cluster in the same process, through its faults."""
+
+    def __init__(self, inner: Transport, switch: FaultSwitch, clock: Clock, *, inside: bool = False) -> None:
+        self._inner = inner
+        self._switch = switch
+        self._clock = clock
+        self._inside = inside
+
+    async def request(self, request: RawRequest) -> RawResponse:
+        async with self._switch.cuttable():
+            await self._wait()
+            response = await self._inner.request(request)
+            await self._switch.wait_open(inside=self._inside)
+            return response
+
+    @asynccontextmanager
+    async def stream(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, AsyncIterator[bytes]]]:
+        async with self._switch.cuttable():
+            await self._wait()
+        async with self._inner.stream(request) as (response, chunks):
+            async with aclosing(self._chunks(chunks)) as passed:  # type: ignore[type-var]
+                yield response, passed
+
+    async def _chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Each chunk as late as the fault makes it; broken off by a kill."""
+        while True:
+            try:
+                async with self._switch.cuttable():
+                    chunk = await anext(chunks)
+                    await self._wait()
+            except StopAsyncIteration:
+                return
+            yield chunk
+
+    async def _wait(self) -> None:
+        await self._switch.wait_open(inside=self._inside)
+        latency_s = self._switch.latency_s(inside=self._inside)
+        if latency_s:
+            await self._clock.sleep(latency_s)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class FaultyApp:
+    """An ASGI application behind pause, partition and slow. Kill is the listener's: see `cluster`."""
+
+    def __init__(self, app: ASGIApp, switch: FaultSwitch, clock: Clock) -> None:
+        self._app = app
+        self._switch = switch
+        self._clock = clock
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await self._wait()
+
+        async def send_late(message: Message) -> None:
+            await self._switch.wait_open(inside=False)
+            await send(message)
+
+        async def send_event_late(message: Message) -> None:
+            await self._wait()
+            await send(message)
+
+        await self._app(scope, receive, send_event_late if "watch=" in scope.get("query_string", b"").decode("latin-1") else send_late)
+
+    async def _wait(self) -> None:
+        await self._switch.wait_open(inside=False)
+        latency_s = self._switch.latency_s(inside=False)
+        if latency_s:
+            await self._clock.sleep(latency_s)
+
+
+class FillableStore:
+    """A store that can be out of space: creations and updates fail, deletions and reads go on, as etcd under its NOSPACE alarm."""
+
+    def __init__(self, inner: Store, switch: FaultSwitch) -> None:
+        self._inner = inner
+        self._switch = switch
+
+    def _check_space(self) -> None:
+        if self._switch.state.fault is Fault.FILL:
+            raise StoreFull(f"simulated cluster {self._switch.name}: no space left; make room with: kcp sim restore {self._switch.name}")
+
+    async def create(self, key: bytes, value: bytes) -> Revision:
+        self._check_space()
+        return await self._inner.create(key, value)
+
+    async def update(self, key: bytes, value: bytes, expected: Revision) -> Revision:
+        self._check_space()
+        return await self._inner.update(key, value, expected)
+
+    async def delete(self, key: bytes, expected: Revision | None = None) -> Revision:
+        return await self._inner.delete(key, expected)
+
+    async def get(self, key: bytes) -> KeyValue | None:
+        return await self._inner.get(key)
+
+    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = Revision(0)) -> Page:  # noqa: B008
+        return await self._inner.list(prefix, after=after, limit=limit, revision=revision)
+
+    def watch(self, prefix: bytes, after: Revision) -> AsyncIterator[Sequence[Event]]:
+        return self._inner.watch(prefix, after)
+
+    async def current_revision(self) -> Revision:
+        return await self._inner.current_revision()
+
+    def current_revision_nowait(self) -> Revision | None:
+        return self._inner.current_revision_nowait()
+
+    async def compact(self, revision: Revision) -> None:
+        await self._inner.compact(revision)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def statistics(self) -> dict[str, int]:
+        return self._inner.statistics()
