@@ -92,11 +92,15 @@ _BUILTIN_WITH_GENERATION = frozenset(
         "batch": ("cronjobs", "jobs"),
         "flowcontrol.apiserver.k8s.io": ("flowschemas", "prioritylevelconfigurations"),
         "networking.k8s.io": ("ingresses", "ingressclasses", "networkpolicies"),
-        "node.k8s.io": (),
         "policy": ("poddisruptionbudgets",),
     }.items()
     for resource in resources
 )  # fmt: skip
+
+
+def counts_generation(kind: GroupResource) -> bool:
+    """Whether upstream counts spec changes of this built-in kind."""
+    return kind in _BUILTIN_WITH_GENERATION
 
 
 def tracks_generation(resource: Resource) -> bool:
@@ -104,7 +108,7 @@ def tracks_generation(resource: Resource) -> bool:
     wanted = resource.strategy.generation
     if wanted is not None:
         return wanted
-    return resource.origin is not Origin.BUILTIN or resource.group_resource in _BUILTIN_WITH_GENERATION
+    return resource.origin is not Origin.BUILTIN or counts_generation(resource.group_resource)
 
 
 BUILTIN = Strategy()
