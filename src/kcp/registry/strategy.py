@@ -9,7 +9,7 @@ k8s.io/kubernetes/pkg/registry.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -74,7 +74,7 @@ class Strategy:
     """Changes an object that stays for now when deleted, beside its deletionTimestamp."""
     held_by_spec: Callable[[JSONObject], bool] = _not_held
     """Whether something beside metadata.finalizers keeps a deleted object, such as spec.finalizers of a namespace."""
-    subresource_parts: Mapping[str, tuple[FieldPath, ...]] = STATUS_ONLY
+    subresource_parts: Mapping[str, tuple[FieldPath, ...]] = field(default_factory=lambda: STATUS_ONLY)
     """What an update through a subresource may change, as field paths; all else is kept from the stored object."""
 
 
