@@ -180,7 +180,7 @@ def vacuum_some(db: sqlite3.Connection, pages: int) -> int:
     total: int = db.execute("PRAGMA page_count").fetchone()[0]
     surplus = max(free - total // 4, 0)
     if surplus:
-        db.execute(f"PRAGMA incremental_vacuum({min(pages, surplus)})").fetchall()
+        db.executescript(f"PRAGMA incremental_vacuum({min(pages, surplus)})")  # `execute` would stop after one page
     return max(surplus - pages, 0)
 
 
