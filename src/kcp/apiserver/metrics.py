@@ -1,0 +1,204 @@
+"""Request metrics under upstream's names, and `/metrics`.
+
+Counting is plain numbers in a dictionary (about a microsecond per request). `prometheus_client` is imported at the first scrape, or when
+a part of the server wants metrics of its own in `Metrics.registry`.
+
+Labels are bounded: no object, namespace, user or workspace names; verbs from a fixed list; resources only once a request for them has
+succeeded, so that a client cannot make series by asking for things that do not exist or are not for it.
+
+Before: the outermost filter, the router. After: nothing.
+Source: k8s.io/apiserver/pkg/endpoints/metrics/metrics.go.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.errors import NotImplementedStatus
+from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+
+BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0)
+"""Upper bounds of the duration histogram; fewer than upstream's, because every series has them all."""
+
+_MAX_SERIES = 5_000
+"""Further kinds of requests are counted together, without resource."""
+
+_VERBS = {
+    "get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE",
+    "deletecollection": "DELETECOLLECTION", "post": "POST", "put": "PUT", "head": "GET", "connect": "CONNECT",
+}  # fmt: skip
+_READ_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+_LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
+
+RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
+"""Verb, group, version, resource, subresource, scope."""
+
+Statistics: TypeAlias = Callable[[], Mapping[str, float]]
+
+
+@dataclass(slots=True, eq=False)
+class _Durations:
+    """One histogram, not yet cumulated."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    sum_s: float = 0.0
+
+
+class RequestMetrics:
+    """Numbers about requests."""
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[RequestKind, int], int] = {}
+        self._durations: dict[RequestKind, _Durations] = {}
+        self.in_flight = {"readOnly": 0, "mutating": 0}
+        self._long_running: dict[RequestKind, int] = {}
+        self._watch_events: dict[tuple[str, str, str], int] = {}
+
+    def count(self, info: RequestInfo, code: int, seconds: float) -> None:
+        """One request has been answered."""
+        kind = _kind(info)
+        durations = self._durations.get(kind)
+        if durations is None:
+            if code >= 400 or len(self._durations) >= _MAX_SERIES:
+                kind = (kind[0], "", "", "", "", "")
+            durations = self._durations.setdefault(kind, _Durations())
+        key = (kind, code)
+        self._totals[key] = self._totals.get(key, 0) + 1
+        durations.buckets[bisect_left(BUCKETS_S, seconds)] += 1
+        durations.sum_s += seconds
+
+    async def follow(self, info: RequestInfo, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass a watch through, counting its events (one line each) and itself as long as it lasts."""
+        kind, resource = _kind(info), (info.group, info.version, info.resource)
+        self._long_running[kind] = self._long_running.get(kind, 0) + 1
+        events = self._watch_events
+        try:
+            async with aclosing(stream) as chunks:  # type: ignore[type-var]  # every stream here is a generator
+                async for chunk in chunks:
+                    events[resource] = events.get(resource, 0) + chunk.count(b"\n")
+                    yield chunk
+        finally:
+            self._long_running[kind] -= 1
+
+    def collect(self) -> Iterator[Metric]:
+        """As metric families, for one scrape."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        total = CounterMetricFamily("apiserver_request", "Counter of apiserver requests.", labels=(*_LABELS, "code"))
+        for (kind, code), count in self._totals.items():
+            total.add_metric((*kind, str(code)), count)
+        yield total
+        seconds = HistogramMetricFamily("apiserver_request_duration_seconds", "Response latency in seconds.", labels=_LABELS)
+        for kind, durations in self._durations.items():
+            seconds.add_metric(kind, list(_cumulated(durations.buckets)), durations.sum_s)
+        yield seconds
+        running = GaugeMetricFamily("apiserver_current_inflight_requests", "Requests being answered.", labels=("request_kind",))
+        for request_kind, in_flight in self.in_flight.items():
+            running.add_metric((request_kind,), in_flight)
+        yield running
+        long_running = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=_LABELS)
+        for kind, count in self._long_running.items():
+            long_running.add_metric(kind, count)
+        yield long_running
+        events = CounterMetricFamily("apiserver_watch_events", "Events sent to watchers.", labels=("group", "version", "resource"))
+        for resource, count in self._watch_events.items():
+            events.add_metric(resource, count)
+        yield events
+
+
+def _cumulated(buckets: Iterable[int]) -> Iterator[tuple[str, float]]:
+    total = 0
+    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), buckets, strict=True):
+        total += count
+        yield bound, float(total)
+
+
+def _kind(info: RequestInfo) -> RequestKind:
+    verb = _VERBS.get(info.verb, "other")
+    if not info.is_resource:
+        return verb, "", "", "", "", ""
+    scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+    return verb, info.group, info.version, info.resource.partition(":")[0], info.subresource, scope
+
+
+def with_metrics(metrics: RequestMetrics, clock: Clock) -> Filter:
+    """Counts requests and how long they take; outermost, so that it sees the answers to errors too."""
+
+    def wrap(handler: Handler) -> Handler:
+        monotonic, in_flight = clock.monotonic, metrics.in_flight
+
+        async def counted(req: Request) -> Response:
+            kind = "readOnly" if req.method in _READ_METHODS else "mutating"
+            in_flight[kind] += 1
+            started = monotonic()
+            try:
+                response = await handler(req)
+            finally:
+                in_flight[kind] -= 1
+            metrics.count(req.info, response.status, monotonic() - started)
+            if response.stream is not None:
+                response.stream = metrics.follow(req.info, response.stream)
+            return response
+
+        return counted
+
+    return wrap
+
+
+class Metrics:
+    """Everything one server shows under /metrics."""
+
+    def __init__(self) -> None:
+        self.requests = RequestMetrics()
+        self._statistics: dict[str, Statistics] = {}
+        self._registry: CollectorRegistry | None = None
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """For parts that keep metrics of their own; made, and the library loaded, when first asked for."""
+        if self._registry is None:
+            from prometheus_client import CollectorRegistry, ProcessCollector
+
+            self._registry = CollectorRegistry(auto_describe=False)
+            ProcessCollector(registry=self._registry)
+            self._registry.register(_Collector(self))
+        return self._registry
+
+    def add_statistics(self, part: str, read: Statistics) -> None:
+        """Show what `statistics()` of a long-lived object answers as gauges `kcp_<part>_<key>`."""
+        self._statistics[part] = read
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        yield from self.requests.collect()
+        for part, read in self._statistics.items():
+            for key, value in read().items():
+                yield GaugeMetricFamily(f"kcp_{part}_{key}", f"{key} of {part}", value=value)
+
+    async def handle(self, req: Request) -> Response:
+        """GET /metrics. Only for the whole server: a workspace has none (kcp answers 501 there)."""
+        if req.info.cluster_path:
+            raise NotImplementedStatus("metrics are those of the whole server: ask for /metrics without /clusters/…")
+        from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+        return Response(200, generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Collector:
+    """What prometheus_client calls for a scrape."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.collect()
