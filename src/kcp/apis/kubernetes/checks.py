@@ -17,7 +17,10 @@ from kcp.apimachinery.selectors import LabelSelector
 
 IMMUTABLE = "field is immutable"
 _PERCENT = re.compile(r"[0-9]+%\Z")
-_PERCENT_FAULT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+_PERCENT_FAULT = (
+    "a valid percent string must be a numeric string followed by an ending '%' "
+    "(e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+)
 
 
 def obj_at(obj: Any, *path: str) -> Mapping[str, Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kcp.apimachinery import conditions, jsonpath, names
+from kcp.apimachinery import conditions, jsonpath, meta, names
 from kcp.apimachinery.errors import Cause
-from kcp.apimachinery.meta import JSONObject, annotations, ensure, name
+from kcp.apimachinery.meta import JSONObject, ensure, name
 from kcp.apimachinery.schema.structural import structural_violations
 from kcp.apis.kubernetes import checks
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
@@ -46,7 +46,7 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     causes += _conversion(obj_at(spec, "conversion"))
     if spec.get("preserveUnknownFields"):
         detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
-        causes.append(Cause.invalid("spec.preserveUnknownFields", True, detail))
+        causes.append(Cause.invalid("spec.preserveUnknownFields", spec["preserveUnknownFields"], detail))
     causes += _approval(new, group)
     causes += _stored_versions(new)
     return [*causes, *(_update(spec, old) if old is not None else ())]
@@ -113,9 +113,10 @@ def subresource_faults(version: Mapping[str, Any], at: str) -> Iterator[Cause]:
         yield from checks.required(column, path, "name", "type", "jsonPath")
         yield from checks.one_of(column, path, "type", _COLUMN_TYPES)
         yield from _json_path(column.get("jsonPath"), f"{path}.jsonPath")
-    for path, field in numbered(version, "selectableFields", f"{at}.selectableFields"):
-        if jsonpath.simple_fields(str(field.get("jsonPath") or "")) in (None, ()):
-            yield Cause.invalid(f"{path}.jsonPath", field.get("jsonPath"), "is an invalid path: must be a simple path to a field")
+    for path, selectable in numbered(version, "selectableFields", f"{at}.selectableFields"):
+        where = str(selectable.get("jsonPath") or "")
+        if not where or not jsonpath.simple_fields(where):
+            yield Cause.invalid(f"{path}.jsonPath", where, "is an invalid path: must be a simple path to a field")
 
 
 def _scale_path(text: Any, root: str, at: str) -> Iterator[Cause]:
@@ -160,7 +161,7 @@ def _approval(crd: JSONObject, group: str) -> Iterator[Cause]:
     """Groups under k8s.io and kubernetes.io belong to Kubernetes. Source: KEP-1111."""
     if not (group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io")):
         return
-    value, at = annotations(crd).get(APPROVED, ""), f"metadata.annotations[{APPROVED}]"
+    value, at = meta.annotations(crd).get(APPROVED, ""), f"metadata.annotations[{APPROVED}]"
     see = "see https://github.com/kubernetes/enhancements/pull/1111"
     if not value:
         yield Cause.required(at, f'protected groups must have approval annotation "{APPROVED}", {see}')

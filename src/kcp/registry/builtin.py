@@ -1,0 +1,135 @@
+"""Kubernetes' own kinds as resources, and their behaviour for whoever else serves them.
+
+Before: `server/compose` (workspaces), `sim` (physical clusters), `crd` (bound Kubernetes kinds). After: `apis.kubernetes`, `strategy`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache, partial
+
+from kcp.apimachinery.gvk import GVK, GroupResource
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.schema.structural import Schema, compile_schema
+from kcp.apis.kubernetes import definitions
+from kcp.apis.kubernetes.columns import builtin_columns as builtin_columns
+from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
+from kcp.apis.kubernetes.rules import BUILTIN as RULES
+from kcp.apis.kubernetes.rules import KindRules, rules_of
+from kcp.registry import strategy
+from kcp.registry.resource import Origin, Resource, Scale
+from kcp.registry.strategy import Strategy
+from kcp.storage.keyspace import resource_prefix
+
+__all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resources", "builtin_schema", "strategy_for"]
+
+_RBAC = "rbac.authorization.k8s.io"
+_SPECIAL: Mapping[tuple[str, str], Strategy] = {
+    ("", "Namespace"): strategy.NAMESPACE,
+    ("", "Pod"): strategy.POD,
+    (_RBAC, "Role"): strategy.RBAC,
+    (_RBAC, "RoleBinding"): strategy.RBAC,
+    (_RBAC, "ClusterRole"): strategy.RBAC,
+    (_RBAC, "ClusterRoleBinding"): strategy.RBAC,
+}
+
+
+def builtin_resources(which: Iterable[GroupResource]) -> list[Resource]:
+    """Resources of these kinds; schemas are compiled when first used and shared by all callers."""
+    return [_resource(kind) for kind in select(which)]
+
+
+@cache
+def _resource(kind: KindInfo) -> Resource:
+    return Resource(
+        gvr=kind.gvr,
+        kind=kind.kind,
+        list_kind=f"{kind.kind}List",
+        singular=kind.singular or kind.kind.lower(),
+        namespaced=kind.namespaced,
+        short_names=kind.short,
+        categories=kind.categories,
+        verbs=kind.verbs,
+        origin=Origin.BUILTIN,
+        storage_prefix=resource_prefix(kind.group_resource),
+        storage_version=kind.storage_version,
+        schema_source=partial(builtin_schema, kind.gvk),
+        openapi_source=partial(_openapi, kind.gvk),
+        strategy=strategy_for(kind.gvk) or strategy.BUILTIN,
+        has_status=kind.has_status,
+        scale=_scale(kind.scale),
+        columns=builtin_columns(kind.gvk),
+        storage_hash=storage_hash(kind.gvk),
+        schema_id=f"kubernetes-1.{definitions.MINOR}",
+        selectable_fields=kind.fields,
+        subresources=frozenset(kind.subresources),
+    )
+
+
+def _scale(paths: ScalePaths | None) -> Scale | None:
+    return None if paths is None else Scale(paths.spec_replicas, paths.status_replicas, paths.selector)
+
+
+def builtin_scale(gvk: GVK) -> Scale | None:
+    """Where the scale subresource of a Kubernetes kind reads and writes."""
+    kind = by_gvk(gvk)
+    return _scale(kind.scale) if kind is not None else None
+
+
+@cache
+def builtin_schema(gvk: GVK) -> Schema | None:
+    """The compiled schema of a Kubernetes kind, with its merge keys; None for a kind that this server does not know."""
+    held = definitions.load()
+    name = held.of_kind(gvk)
+    return None if name is None else compile_schema(held.raw(name), resolve=held.raw)
+
+
+def _openapi(gvk: GVK) -> JSONObject:
+    held = definitions.load()
+    name = held.of_kind(gvk)
+    return {"$ref": f"{definitions.COMPONENT_PREFIX}{name}"} if name else {}
+
+
+@cache
+def strategy_for(gvk: GVK) -> Strategy | None:
+    """The behaviour of a Kubernetes kind, defaults and validation included; None for any other kind."""
+    special = _SPECIAL.get((gvk.group, gvk.kind))
+    if gvk not in RULES and special is None and by_gvk(gvk) is None:
+        return None
+    rules, base = rules_of(gvk), special or strategy.BUILTIN
+    return replace(
+        base,
+        prepare_create=_before_create(rules, base.prepare_create),
+        prepare_update=_before_update(rules, base.prepare_update),
+        validate=rules.validate if gvk in RULES else base.validate,
+        name_faults=base.name_faults if special is not None else rules.name_faults,
+    )
+
+
+def _before_create(rules: KindRules, then: Callable[[JSONObject, str], None]) -> Callable[[JSONObject, str], None]:
+    def prepare(new: JSONObject, now: str) -> None:
+        then(new, now)
+        rules.default(new)
+
+    return prepare
+
+
+def _before_update(rules: KindRules, then: Callable[[JSONObject, JSONObject], None]) -> Callable[[JSONObject, JSONObject], None]:
+    def prepare(new: JSONObject, old: JSONObject) -> None:
+        then(new, old)
+        rules.default(new)
+
+    return prepare
+
+
+def storage_hash(gvk: GVK) -> str:
+    """`storageVersionHash` of discovery. Source: k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go.
+
+    >>> storage_hash(GVK("apps", "v1", "Deployment"))
+    '8aSe+NMegvE='
+    """
+    digest = hashlib.sha256(f"{gvk.group}/{gvk.version}/{gvk.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()

@@ -1,0 +1,125 @@
+"""What a CRD's status says: whether its names are free, whether it is served, and how it goes away. Pure functions.
+
+Before: the CRD controller, which runs `reconcile_crd` for every changed CRD and for those whose names it may have freed.
+Source: k8s.io/apiextensions-apiserver/pkg/controller/{status,establish,finalizer}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
+
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_NAMES = ("plural", "singular", "kind", "listKind")
+_REASONS = {"plural": "PluralConflict", "singular": "SingularConflict", "shortNames": "ShortNamesConflict", "kind": "KindConflict",
+            "listKind": "ListKindConflict"}  # fmt: skip
+
+
+def reconcile_crd(crd: JSONObject, others: Iterable[JSONObject], now: str) -> JSONObject:
+    """The CRD as it ought to be: accepted names, NamesAccepted, Established, stored versions, and the finalizer that guards its objects.
+
+    Args: others the other CRDs of the same logical cluster. now RFC 3339. Returns a new object; equal to `crd` if nothing is to be done.
+    """
+    wanted: JSONObject = meta.copy_json(crd)
+    spec, status = wanted["spec"], meta.ensure(wanted, "status")
+    _store_versions(spec, status)
+    conflict = _accept_names(spec, status, others)
+    _report(wanted, conflict, now)
+    if not meta.deletion_timestamp(wanted) and CLEANUP_FINALIZER not in meta.finalizers(wanted):
+        meta.set_finalizers(wanted, [*meta.finalizers(wanted), CLEANUP_FINALIZER])
+    return wanted
+
+
+def _store_versions(spec: JSONObject, status: JSONObject) -> None:
+    stored = status.setdefault("storedVersions", [])
+    for version in spec.get("versions") or ():
+        if version.get("storage") and version["name"] not in stored:
+            stored.append(version["name"])
+
+
+def _accept_names(spec: JSONObject, status: JSONObject, others: Iterable[JSONObject]) -> tuple[str, str] | None:
+    """Fill status.acceptedNames with whatever is free; (reason, message) of the last conflict found, as upstream reports it."""
+    resources, kinds = _taken(spec.get("group", ""), others)
+    wanted, accepted = spec["names"], status.setdefault("acceptedNames", {"plural": "", "kind": ""})
+    conflict: tuple[str, str] | None = None
+    for field in _NAMES:
+        value = wanted.get(field) or ""
+        taken = kinds if field in ("kind", "listKind") else resources
+        if value and value in taken:
+            conflict = (_REASONS[field], f'"{value}" is already in use')
+        elif value:
+            accepted[field] = value
+        else:
+            accepted.pop(field, None)
+    clashing = [short for short in wanted.get("shortNames") or () if short in resources]
+    if clashing:
+        conflict = (_REASONS["shortNames"], ", ".join(f'"{short}" is already in use' for short in clashing))
+    elif wanted.get("shortNames"):
+        accepted["shortNames"] = list(wanted["shortNames"])
+    else:
+        accepted.pop("shortNames", None)
+    if wanted.get("categories"):
+        accepted["categories"] = list(wanted["categories"])
+    else:
+        accepted.pop("categories", None)
+    return conflict
+
+
+def _taken(group: str, others: Iterable[JSONObject]) -> tuple[set[str], set[str]]:
+    """Resource names and kinds that the other CRDs of a group hold."""
+    resources: set[str] = set()
+    kinds: set[str] = set()
+    for other in others:
+        if meta.nested(other, "spec", "group") != group:
+            continue
+        held: Mapping[str, Any] = meta.nested(other, "status", "acceptedNames", default={})
+        resources.update(name for name in (held.get("plural"), held.get("singular"), *(held.get("shortNames") or ())) if name)
+        kinds.update(name for name in (held.get("kind"), held.get("listKind")) if name)
+    return resources, kinds
+
+
+def _report(crd: JSONObject, conflict: tuple[str, str] | None, now: str) -> None:
+    def say(kind: str, status: str, reason: str, message: str) -> None:
+        conditions.set_condition(crd, conditions.build(kind, status, reason=reason, message=message, now=now))
+
+    if conflict is None:
+        say("NamesAccepted", conditions.TRUE, "NoConflicts", "no conflicts found")
+        if not conditions.is_true(crd, "Established"):
+            say("Established", conditions.TRUE, "InitialNamesAccepted", "the initial names have been accepted")
+    else:
+        say("NamesAccepted", conditions.FALSE, *conflict)
+        if not conditions.is_true(crd, "Established"):
+            say("Established", conditions.FALSE, "NotAccepted", "not all names are accepted")
+
+
+def is_terminating(crd: JSONObject) -> bool:
+    """Deleted, but its objects may still be there: the controller has to remove them, then call `cleaned`."""
+    return bool(meta.deletion_timestamp(crd)) and CLEANUP_FINALIZER in meta.finalizers(crd)
+
+
+def terminating(crd: JSONObject, now: str, *, left: int) -> JSONObject:
+    """The CRD while its objects are being deleted, `left` of them still there."""
+    wanted: JSONObject = meta.copy_json(crd)
+    message = "CustomResource deletion is in progress" if left else "removed all instances"
+    reason = "InstanceDeletionInProgress" if left else "InstanceDeletionCompleted"
+    status = conditions.TRUE if left else conditions.FALSE
+    conditions.set_condition(wanted, conditions.build("Terminating", status, reason=reason, message=message, now=now))
+    return wanted
+
+
+def cleaned(crd: JSONObject) -> JSONObject:
+    """The CRD with nothing left to guard: it may go."""
+    wanted: JSONObject = meta.copy_json(crd)
+    meta.set_finalizers(wanted, [f for f in meta.finalizers(wanted) if f != CLEANUP_FINALIZER])
+    return wanted
+
+
+def instances(crd: JSONObject) -> Iterator[GVR]:
+    """Where the objects of a CRD can be listed and deleted: any served version reaches all of them."""
+    for version in meta.nested(crd, "spec", "versions", default=()):
+        if version.get("served"):
+            yield GVR(crd["spec"]["group"], version["name"], crd["spec"]["names"]["plural"])
