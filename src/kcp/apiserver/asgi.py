@@ -6,7 +6,6 @@ Before: the HTTP server (`serving`), in-process transports. After: the filters.
 from __future__ import annotations
 
 import asyncio
-import logging
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -14,8 +13,6 @@ from typing import Any, TypeAlias
 from kcp.apimachinery.errors import BadRequest, RequestEntityTooLarge, ServiceUnavailable
 from kcp.apiserver.filters import status_response
 from kcp.apiserver.request import Handler, Request, Response
-
-log = logging.getLogger(__name__)
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -51,10 +48,13 @@ class App:
         if response.stream is None:
             await _send(send, response)
         else:
-            await self._send_stream(request, response, receive, send)
+            await self._send_stream(response, receive, send)
 
-    async def _send_stream(self, req: Request, response: Response, receive: Receive, send: Send) -> None:
-        """Pass the stream on until it ends, its client goes away or the server stops; the iterator is closed in every case."""
+    async def _send_stream(self, response: Response, receive: Receive, send: Send) -> None:
+        """Pass the stream on until it ends, its client goes away or the server stops; the iterator is closed in every case.
+
+        A stream that fails gets no last chunk, so that its client sees a broken answer; the HTTP server logs the error.
+        """
         assert response.stream is not None
         is_whole = False
         async with asyncio.TaskGroup() as group:
@@ -66,8 +66,6 @@ class App:
                 is_whole = True
             except TimeoutError:
                 is_whole = not listener.done()  # interrupted: by the server's stop, unless the listener saw the client go
-            except Exception:  # noqa: BLE001 - the outermost place of a request
-                log.exception("the stream of %s %s broke off", req.method, req.path)
             finally:
                 self._streams.discard(interruption)
                 listener.cancel()
@@ -75,11 +73,10 @@ class App:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def shutdown(self) -> None:
-        """End open streams with a proper last chunk; answer new requests 503. Returns when the streams have been told."""
+        """End open streams with a proper last chunk; answer new requests 503. The streams have been told when this returns."""
         self._is_stopping = True
         for interruption in list(self._streams):
             _interrupt(interruption)
-        await asyncio.sleep(0)
 
     def statistics(self) -> dict[str, int]:
         return {"requests": self._requests, "open_streams": len(self._streams)}
@@ -124,6 +121,8 @@ async def _lifespan(scope: MutableMapping[str, Any], receive: Receive, send: Sen
 
 def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    if len(headers) != len(scope["headers"]):
+        _join_repeated(headers, scope["headers"])
 
     async def read_body() -> bytes:
         return await _read_body(headers, receive)
@@ -136,6 +135,15 @@ def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
         elif (tls := extensions.get(PEER_EXTENSION)) is not None:
             request.peer_subject = tls.get("peer_subject")
     return request
+
+
+def _join_repeated(headers: dict[str, str], raw: Iterable[tuple[bytes, bytes]]) -> None:
+    """`Impersonate-Group` and `Impersonate-Extra-*` may come several times and all count: joined by line ends, which no value has."""
+    values: dict[str, list[str]] = {}
+    for name, value in raw:
+        if name.startswith(b"impersonate-"):
+            values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    headers.update((name, "\n".join(found)) for name, found in values.items())
 
 
 async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:

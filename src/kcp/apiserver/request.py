@@ -50,7 +50,7 @@ class Request:
     """Decoded path as received."""
     query_string: str
     headers: Mapping[str, str]
-    """Lower-case names; a repeated header keeps its last value."""
+    """Lower-case names; a repeated header keeps its last value, but repeated `impersonate-*` headers are joined by line ends."""
     read_body: Callable[[], Awaitable[bytes]]
     """The whole body, decompressed; raises RequestEntityTooLarge above the limit. May be awaited once."""
     peer_subject: Mapping[str, tuple[str, ...]] | None = None
