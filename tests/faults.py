@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal
 
 from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
@@ -40,3 +41,59 @@ class FailingTransport:
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+class BreakableTransport:
+    """Passes everything on until it is cut; a cut breaks the streams that are open and refuses everything until it is mended."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+        self._cut = asyncio.Event()
+        self.streams = 0
+        """Streams opened so far."""
+        self.requests: list[RawRequest] = []
+
+    def cut(self) -> None:
+        self._cut.set()
+
+    def mend(self) -> None:
+        self._cut = asyncio.Event()
+
+    async def request(self, request: RawRequest) -> RawResponse:
+        if self._cut.is_set():
+            raise TransportError("the connection is cut")
+        self.requests.append(request)
+        return await self._inner.request(request)
+
+    @asynccontextmanager
+    async def stream(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, AsyncIterator[bytes]]]:
+        cut = self._cut
+        if cut.is_set():
+            raise TransportError("the connection is cut")
+        self.streams += 1
+        self.requests.append(request)
+        async with self._inner.stream(request) as (response, chunks):
+            yield response, _until(cut, chunks)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def _until(cut: asyncio.Event, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def take() -> bytes | None:
+        return await anext(chunks, None)
+
+    while True:
+        reading, cutting = asyncio.ensure_future(take()), asyncio.ensure_future(cut.wait())
+        try:
+            await asyncio.wait((reading, cutting), return_when=asyncio.FIRST_COMPLETED)
+            if cut.is_set():
+                raise TransportError("the connection was cut")
+            chunk = reading.result()
+        finally:
+            for task in (reading, cutting):
+                task.cancel()
+            await asyncio.wait((reading, cutting))
+        if chunk is None:
+            return
+        yield chunk

@@ -44,6 +44,16 @@ _WATCH_TIMEOUT_S = 300
 _SHORT_WATCH_S = 1.0
 
 
+def _may_resume(error: TransportError | StatusError) -> bool:
+    """Whether the watch may go on where it ended; else the state has to be listed again.
+
+    A resourceVersion of the future means that the server has lost its history: it was restored, or started anew.
+    """
+    if isinstance(error, StatusError) and any(cause.reason == "ResourceVersionTooLarge" for cause in error.causes):
+        return False
+    return isinstance(error, (TransportError, *_TRANSIENT))
+
+
 class _Scope(TypedDict):
     """What to mirror, as keyword arguments of `pages` and `watch`."""
 
@@ -199,7 +209,7 @@ class Informer:
                     continue
             except (TransportError, StatusError) as error:
                 log.warning("%s%s: %s", self._where, self.gvr, error)
-                if not isinstance(error, (TransportError, *_TRANSIENT)):
+                if not _may_resume(error):
                     self._resource_version = ""
             self._counts["breaks"] += 1
             await self._clock.sleep(backoff.next_s())
