@@ -6,13 +6,13 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/negotiation/negotiate.go, respon
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
 import orjson
 
+from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import BadRequest, NotAcceptable
 from kcp.apiserver.request import Request, Response
 
@@ -86,7 +86,7 @@ def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
     return [(media, params) for _, media, params in weighed]
 
 
-async def answer(req: Request, body: bytes, form: Wanted, *, status: int = 200) -> Response:
+async def answer(req: Request, body: bytes, form: Wanted, clock: Clock, *, status: int = 200) -> Response:
     """A response with JSON `body`, in the form and encoding the client asked for."""
     if form.media == YAML:
         body = _as_yaml(body)
@@ -94,7 +94,7 @@ async def answer(req: Request, body: bytes, form: Wanted, *, status: int = 200) 
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     headers: tuple[tuple[str, str], ...] = ()
     if len(body) >= _GZIP_FROM_BYTES and "gzip" in req.headers.get("accept-encoding", ""):
-        body = await _gzip(body)
+        body = await _gzip(body, clock)
         headers = (("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
     return Response(status, body, form.media, headers)
 
@@ -113,13 +113,13 @@ def _as_yaml(body: bytes) -> bytes:
     return str(text).encode()
 
 
-async def _gzip(body: bytes) -> bytes:
+async def _gzip(body: bytes, clock: Clock) -> bytes:
     """Level 1, in steps between which others run. Source: KEP-2338 (gzip of large lists)."""
     packer = zlib.compressobj(level=1, wbits=31)
     parts = []
     for start in range(0, len(body), _GZIP_STEP_BYTES):
         parts.append(packer.compress(body[start : start + _GZIP_STEP_BYTES]))
-        await asyncio.sleep(0)
+        await clock.sleep(0)
     parts.append(packer.flush())
     return b"".join(parts)
 

@@ -21,4 +21,4 @@ async def create(call: Call) -> Response:
     check_namespace(obj, scope)
     written = await call.backend.create(scope, obj, options)
     req.warnings += written.warnings
-    return await answer(req, show_one(call, written.item, form), form, status=201)
+    return await answer(req, show_one(call, written.item, form), form, call.clock, status=201)

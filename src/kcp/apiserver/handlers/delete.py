@@ -21,7 +21,7 @@ async def delete(call: Call) -> Response:
     form = wanted(req)
     deleted = await call.backend.delete(scope, await delete_options(req))
     if not deleted.gone:
-        return await answer(req, show_one(call, deleted.item, form), form)
+        return await answer(req, show_one(call, deleted.item, form), form, call.clock)
     details = {
         "name": scope.name,
         "group": scope.resource.gvr.group,
@@ -32,4 +32,4 @@ async def delete(call: Call) -> Response:
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": {part: value for part, value in details.items() if value},
     }  # fmt: skip
-    return await answer(req, orjson.dumps(status), form)
+    return await answer(req, orjson.dumps(status), form, call.clock)

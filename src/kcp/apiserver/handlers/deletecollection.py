@@ -14,4 +14,4 @@ async def delete_collection(call: Call) -> Response:
     form = wanted(call.req)
     options = await delete_options(call.req)
     found = await call.backend.delete_collection(call.scope, list_query(call.req), options)
-    return await answer(call.req, show_list(call, found, form), form)
+    return await answer(call.req, show_list(call, found, form), form, call.clock)

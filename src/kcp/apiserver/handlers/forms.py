@@ -53,8 +53,12 @@ def show_list(call: Call, found: ListResult, form: Wanted) -> bytes:
     if form.transform:
         kind, api_version = "PartialObjectMetadataList", f"meta.k8s.io/{form.meta_version}"
         bodies = [partial(raw, form.meta_version) for raw in bodies]
-    start = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": head})
-    return b"".join((start[:-1], b',"items":[', b",".join(bodies), b"]}"))
+    start = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": head})[:-1] + b',"items":['
+    if not bodies:
+        return start + b"]}"
+    bodies[0] = start + bodies[0]
+    bodies[-1] += b"]}"
+    return b",".join(bodies)
 
 
 def table(

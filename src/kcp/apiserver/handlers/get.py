@@ -14,4 +14,4 @@ async def get(call: Call) -> Response:
     form = wanted(req)
     version = req.query.get("resourceVersion", "") if req.query_string else ""
     item = await call.backend.get(call.scope, resource_version=version)
-    return await answer(req, show_one(call, item, form), form)
+    return await answer(req, show_one(call, item, form), form, call.clock)

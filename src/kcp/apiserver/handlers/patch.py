@@ -57,7 +57,7 @@ async def patch(call: Call) -> Response:
         options, mutate = await _patch(call, media)
     written = await call.backend.update(call.scope, mutate, options)
     req.warnings += written.warnings
-    return await answer(req, show_one(call, written.item, form), form, status=201 if written.created else 200)
+    return await answer(req, show_one(call, written.item, form), form, call.clock, status=201 if written.created else 200)
 
 
 def supported_patches(resource: Resource) -> tuple[str, ...]:

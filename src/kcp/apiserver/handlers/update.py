@@ -31,4 +31,4 @@ async def update(call: Call) -> Response:
 
     written = await call.backend.update(scope, mutate, options)
     req.warnings += written.warnings
-    return await answer(req, show_one(call, written.item, form), form, status=201 if written.created else 200)
+    return await answer(req, show_one(call, written.item, form), form, call.clock, status=201 if written.created else 200)
