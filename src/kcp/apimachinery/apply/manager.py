@@ -60,17 +60,19 @@ def server_side_apply(
     managers.put(entry)
     live_view = {} if live is None else _tracked(live)
     view = merge(schema, live_view, config_view)
-    if last is not None:
+    if last is not None and last.fields != applied:
         view = prune(schema, view, last.fields.tree, (managers.fields() | _IDENTITY).tree)
-    change = compare(schema, live_view, view).without(ignored)
-    if not force:
-        _refuse_conflicts(managers.others(owner), change)
-    managers.take_away(change.written | change.removed, but_from=owner)
-    if last is not None and last.fields == applied and last.api_version == entry.api_version and (change.is_same or not applied):
+    if others := managers.others(owner):
+        change = compare(schema, live_view, view).without(ignored)
+        if not force:
+            _refuse_conflicts(others, change)
+        managers.take_away(change.written | change.removed, but_from=owner)
+    if last is not None and last.fields == applied and last.api_version == entry.api_version and view == live_view:
         managers.put(replace(entry, time=last.time))
     merged = _merge_untracked(live, config, view)
     _set_entries(merged, managers.encode())
-    return copy_json(live) if live is not None and merged == live else merged
+    result: JSONObject = copy_json(merged)
+    return result
 
 
 def track_update(
@@ -160,7 +162,8 @@ def _zero(schema: Schema | None, value: Mapping[str, Any]) -> JSONObject:
         if node is not None and node.properties and isinstance(held, dict):
             zero[part] = _zero(node, held)
     for part in schema.required:
-        if schema.properties[part].type == "array":
+        node = schema.properties.get(part)
+        if node is not None and node.type == "array":
             zero[part] = None
     return zero
 
@@ -183,14 +186,18 @@ def _merge_untracked(live: JSONObject | None, config: JSONObject, view: JSONObje
     own = {key: value for key, value in metadata(live or {}).items() if key in _UNTRACKED_METADATA}
     said = {key: value for key, value in metadata(config).items() if key in _UNTRACKED_METADATA and value is not None}
     meta: JSONObject = {**own, **said, **(view.get("metadata") or {})}
-    meta.pop("managedFields", None)
-    cluster = (metadata(live or {}).get("annotations") or {}).get(CLUSTER_ANNOTATION)
-    if cluster is not None:
-        meta["annotations"] = {CLUSTER_ANNOTATION: cluster, **(meta.get("annotations") or {})}
-    head = {key: config[key] for key in ("apiVersion", "kind") if key in config}
-    rest = {key: value for key, value in view.items() if key != "metadata"}
-    merged: JSONObject = copy_json({**head, "metadata": meta, **rest})
-    return merged
+    live_annotations = metadata(live or {}).get("annotations") or {}
+    if CLUSTER_ANNOTATION in live_annotations:
+        cluster = {CLUSTER_ANNOTATION: live_annotations[CLUSTER_ANNOTATION]}
+        meta["annotations"] = _in_order_of(live_annotations, {**cluster, **(meta.get("annotations") or {})})
+    head: JSONObject = {key: config[key] for key in ("apiVersion", "kind") if key in config}
+    merged = {**head, **view, "metadata": _in_order_of(metadata(live or {}), meta)}
+    return _in_order_of(live or dict.fromkeys(("apiVersion", "kind", "metadata")), merged)
+
+
+def _in_order_of(model: Mapping[str, Any], obj: JSONObject) -> JSONObject:
+    """`obj` with its keys as they stand in `model`, then the others: an apply that changes nothing encodes to the same bytes."""
+    return {**{key: obj[key] for key in model if key in obj}, **obj}
 
 
 def _set_entries(obj: JSONObject, entries: Sequence[JSONObject]) -> None:

@@ -6,6 +6,8 @@ Source: structured-merge-diff typed/helpers.go, schema/elements.go; kube-openapi
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import is_
 from typing import Any
 
 from kcp.apimachinery.apply.fields import item_key, item_value, step_text
@@ -58,7 +60,7 @@ def _keyed_step(node: Schema, item: Any) -> str:
         raise NotKeyed("associative list with keys may not have non-map elements")
     names = node.list_keys
     if len(names) == 1 and type(item.get(names[0])) is str:
-        return item_key({names[0]: item[names[0]]})
+        return _single_key_step(names[0], item[names[0]])
     keys: JSONObject = {name: item[name] for name in names if item.get(name) is not None}
     if len(keys) < len(names) and node.items is not None:
         keys |= {name: value for name, value, _ in node.items.defaults if name in names and name not in keys}
@@ -66,6 +68,12 @@ def _keyed_step(node: Schema, item: Any) -> str:
         listed = ", ".join(f'"{name}"' for name in names)
         raise NotKeyed(f"associative list with keys has an element that omits key field {listed} (and doesn't have default value)")
     return item_key(keys)
+
+
+@lru_cache(maxsize=4096)
+def _single_key_step(name: str, value: str) -> str:
+    """By far the most common step: containers, volumes, environment variables, conditions. The same few names come again and again."""
+    return item_key({name: value})
 
 
 def steps(node: Schema | None, items: list[Any]) -> list[str] | None:
@@ -108,14 +116,30 @@ def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
 
 
 def without_nulls(node: Schema | None, value: Any) -> Any:
-    """`value` without the nulls that mean "absent" in a built-in type: applying one must not claim a field that is never stored."""
-    if isinstance(value, dict):
-        return {name: without_nulls(child(node, name), held) for name, held in value.items() if held is not None or not _drops(node, name)}
-    if isinstance(value, list) and node is not None:
-        return [without_nulls(node.items, item) for item in value]
+    """`value` without the nulls that mean "absent" in a built-in type: applying one must not claim a field that is never stored.
+
+    Returns `value` itself, or what of it needs no change, wherever there is nothing to remove.
+    """
+    if type(value) is dict:
+        changed: dict[str, Any] = {}
+        nulls: list[str] = []
+        for name, held in value.items():
+            if held is None:
+                inner = child(node, name)
+                if inner is not None and inner.drop_null:
+                    nulls.append(name)
+            elif type(held) is dict or type(held) is list:
+                clean = without_nulls(child(node, name), held)
+                if clean is not held:
+                    changed[name] = clean
+        if not changed and not nulls:
+            return value
+        return {name: changed.get(name, held) for name, held in value.items() if name not in nulls}
+    if type(value) is list and node is not None and not _is_plain(node.items):
+        items = [without_nulls(node.items, item) for item in value]
+        return value if all(map(is_, items, value)) else items
     return value
 
 
-def _drops(node: Schema | None, name: str) -> bool:
-    inner = child(node, name)
-    return inner is not None and inner.drop_null
+def _is_plain(node: Schema | None) -> bool:
+    return node is None or not (node.properties or node.additional or node.items)

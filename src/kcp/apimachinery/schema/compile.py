@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from kcp.apimachinery.meta import JSONObject, copy_json
+from kcp.apimachinery.schema.formats import INTEGER_RANGES
 from kcp.apimachinery.schema.node import CONTENT, NOTHING, Never, Schema
 from kcp.apimachinery.schema.patterns import compile_pattern
 from kcp.apimachinery.schema.wellknown import DEFAULTS, OBJECT_META, QUANTITY, WELL_KNOWN
@@ -188,6 +189,8 @@ def _value_limits(openapi: Mapping[str, Any]) -> dict[str, Any]:
 def _derived(content: dict[str, Any]) -> dict[str, Any]:
     """Facts that the walks would otherwise work out for every value."""
     limited = any(content[slot] != empty for slot, empty in _LIMITS)
+    only_format = content["type"] == "integer" and not limited
+    content["int_range"] = INTEGER_RANGES.get(content["format"]) if only_format else None
     checked_format = content["format"] not in _CHECKED_FORMATS_PLAIN
     enforced_list = not content["native"] and content["list_type"] in ("set", "map")
     content["constrained"] = limited or checked_format or enforced_list or content["embedded"]

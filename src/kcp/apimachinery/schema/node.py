@@ -44,6 +44,7 @@ class Schema:
         "format",
         "has_default",
         "int_or_string",
+        "int_range",
         "items",
         "list_keys",
         "list_type",
@@ -132,6 +133,8 @@ class Schema:
     """Whether a value must pass more than its type and its children's checks."""
     plain: Any
     """A Python type: a value of exactly this type needs no further check."""
+    int_range: tuple[int, int] | None
+    """The only limit of an integer is its format: checked without the walk that words faults."""
     validations: tuple[JSONObject, ...]
     """x-kubernetes-validations, untouched."""
 

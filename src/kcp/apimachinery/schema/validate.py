@@ -26,17 +26,14 @@ def conforms(node: Schema, value: Any) -> bool:
     kind = type(value)
     if kind is node.plain:
         return True
+    if kind is int and node.int_range is not None:
+        low, high = node.int_range
+        return bool(low <= value <= high)
     if not _type_fits(node, value):
         return False
     if kind is dict:
-        for name in node.required:
-            if name not in value:
-                return False
-        properties, rest = node.properties, node.additional
-        for name, held in value.items():
-            child = properties.get(name, rest)
-            if child is not None and type(held) is not child.plain and not conforms(child, held):
-                return False
+        if not _fields_conform(node, value):
+            return False
     elif kind is list:
         items = node.items
         if items is not None:
@@ -45,6 +42,18 @@ def conforms(node: Schema, value: Any) -> bool:
                 if type(item) is not plain and not conforms(items, item):
                     return False
     return not node.constrained or value is None or next(_own_faults(node, value, ""), None) is None
+
+
+def _fields_conform(node: Schema, value: dict[str, Any]) -> bool:
+    for name in node.required:
+        if name not in value:
+            return False
+    properties, rest = node.properties, node.additional
+    for name, held in value.items():
+        child = properties.get(name, rest)
+        if child is not None and type(held) is not child.plain and not conforms(child, held):
+            return False
+    return True
 
 
 def faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
