@@ -12,17 +12,23 @@ Before: `kcp sim kill|pause|partition|slow|fill|restore`. After: `cluster.SimClu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 
 import orjson
 
 from kcp.apimachinery.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound
 from kcp.apiserver.request import Handler, Request, Response
+from kcp.client import kubeconfig
 from kcp.client.endpoint import Endpoint
 from kcp.client.http import HttpTransport
 from kcp.client.rest import Client
 from kcp.sim.faults import Fault, FaultState
+from kcp.sim.runstate import ClusterRecord
 
 PATH = "/sim/faults"
+KUBECONFIG_EXTENSION = "sim.kcp.io"
+"""In the cluster entry of a kubeconfig that a simulated cluster writes; holds `controlURL`."""
 
 ADMINISTRATORS = "system:masters"
 MAX_LATENCY_S = 3600.0
@@ -58,6 +64,22 @@ def parse(body: bytes) -> FaultState:
     if fault is Fault.SLOW and not 0 < latency_s <= MAX_LATENCY_S:
         raise BadRequest(f"latencySeconds must be greater than 0 and at most {MAX_LATENCY_S:g}")
     return FaultState(fault, latency_s if fault is Fault.SLOW else 0.0)
+
+
+def endpoint(record: ClusterRecord) -> Endpoint:
+    """Where the switches of a running cluster are, with its administrator's credentials. Raises: KubeConfigError."""
+    return replace(kubeconfig.load(record.kubeconfig).endpoint, server=record.control_url)
+
+
+def endpoint_of_file(path: Path) -> Endpoint:
+    """The same from a kubeconfig that the cluster wrote: it names the control URL in an extension. Raises: KubeConfigError."""
+    document = kubeconfig.read(path)
+    entry = kubeconfig.resolve(document, source=path)
+    cluster = kubeconfig.find(document, "clusters", entry.cluster) or {}
+    url = next((e["extension"]["controlURL"] for e in cluster.get("extensions") or () if e.get("name") == KUBECONFIG_EXTENSION), "")
+    if not url:
+        raise kubeconfig.KubeConfigError(f"kubeconfig {path} is not that of a simulated cluster: it names no control URL")
+    return replace(entry.endpoint, server=url)
 
 
 async def change(endpoint: Endpoint, wanted: FaultState | None) -> FaultState:

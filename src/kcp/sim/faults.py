@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from kcp.aio.clock import Clock
 from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
-from kcp.storage.interface import Event, KeyValue, Page, Revision, Store, StoreFull
+from kcp.storage.interface import LATEST, Event, KeyValue, Page, Revision, Store, StoreFull
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -48,10 +48,9 @@ class FaultState:
 class FaultSwitch:
     """One fault at a time; setting another replaces it."""
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.state = FaultState()
-        self._clock = clock
         self._changed = asyncio.Event()
         self._cuts: set[asyncio.Timeout] = set()
 
@@ -211,11 +210,11 @@ class FillableStore:
     async def get(self, key: bytes) -> KeyValue | None:
         return await self._inner.get(key)
 
-    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = Revision(0)) -> Page:  # noqa: B008
+    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = LATEST) -> Page:
         return await self._inner.list(prefix, after=after, limit=limit, revision=revision)
 
-    def watch(self, prefix: bytes, after: Revision) -> AsyncIterator[Sequence[Event]]:
-        return self._inner.watch(prefix, after)
+    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncGenerator[Sequence[Event], None]:
+        return self._inner.watch(prefix, after, prev_values=prev_values)
 
     async def current_revision(self) -> Revision:
         return await self._inner.current_revision()

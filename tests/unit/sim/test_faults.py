@@ -47,7 +47,7 @@ class Echo:
 class Bench:
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.switch = FaultSwitch("east", self.clock)
+        self.switch = FaultSwitch("east")
         self.echo = Echo()
         self.outside = FaultyTransport(self.echo, self.switch, self.clock)
         self.inside = FaultyTransport(self.echo, self.switch, self.clock, inside=True)
@@ -125,7 +125,7 @@ async def test_a_slow_cluster_answers_and_tells_late_in_order() -> None:
 
 
 async def test_a_full_store_refuses_writes_and_goes_on_reading_and_deleting() -> None:
-    switch = FaultSwitch("east", VirtualClock())
+    switch = FaultSwitch("east")
     store = FillableStore(MemoryStore(), switch)
     revision = await store.create(b"/registry/a/b/-/c/d", b"1")
     switch.set(Fault.FILL)

@@ -139,8 +139,15 @@ def _report(status: JSONObject, owner: Mapping[str, Any], failure: StatusError, 
     status.setdefault("conditions", []).append(condition)
 
 
-def controller(wiring: Wiring, kind: OwnerKind = REPLICASET) -> Controller:
-    """The controller of ReplicaSets, or of ReplicationControllers."""
+def controller(wiring: Wiring) -> Controller:
+    return _controller(wiring, REPLICASET)
+
+
+def replication_controller(wiring: Wiring) -> Controller:
+    return _controller(wiring, REPLICATION_CONTROLLER)
+
+
+def _controller(wiring: Wiring, kind: OwnerKind) -> Controller:
     owners = wiring.informers.informer(kind.gvr)
     reconciler = ReplicaSetReconciler(kind, owners, wiring.pods, wiring.client, wiring.clock)
     made = Controller(kind.kind.lower(), reconciler.reconcile, clock=wiring.clock, workers=4)

@@ -1,0 +1,63 @@
+"""What a physical cluster holds from its first moment: namespaces, the service `kubernetes`, the default roles.
+
+Before: `cluster`, at start. After: the cluster's own API. Everything is created only where it is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import AlreadyExists
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.authz.bootstrap import bootstrap_policy
+from kcp.client.rest import Client
+from kcp.sim.addresses import KUBERNETES_IP
+from kcp.sim.workloads.endpoints import ENDPOINTS, SERVICES
+
+NAMESPACES = GVR("", "v1", "namespaces")
+_RBAC = {
+    "ClusterRole": GVR("rbac.authorization.k8s.io", "v1", "clusterroles"),
+    "ClusterRoleBinding": GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
+}
+_SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_MANAGER = "kube-apiserver"
+
+
+async def ensure_namespaces(client: Client) -> None:
+    for name in _SYSTEM_NAMESPACES:
+        await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+async def ensure_kubernetes_service(client: Client, host: str, port: int) -> None:
+    """The service under which pods reach the API. Source: pkg/controlplane/controller/kubernetesservice."""
+    ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {"clusterIP": KUBERNETES_IP, "type": "ClusterIP", "ports": ports, "sessionAffinity": "None"},
+    }
+    subsets = [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]
+    held = {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}
+    await _ensure(client, SERVICES, service)
+    await _ensure(client, ENDPOINTS, {"apiVersion": "v1", "kind": "Endpoints", "metadata": held, "subsets": subsets})
+
+
+async def ensure_policy(client: Client) -> None:
+    """The default roles as objects, for `kubectl get clusterroles`; they hold without that."""
+    await _ensure_all(client, bootstrap_policy())
+
+
+async def _ensure_all(client: Client, objects: Iterable[JSONObject]) -> None:
+    for obj in objects:
+        await _ensure(client, _RBAC[obj["kind"]], obj)
+
+
+async def _ensure(client: Client, gvr: GVR, obj: JSONObject) -> None:
+    try:
+        await client.resource(gvr).create(obj, namespace=meta.namespace(obj), field_manager=_MANAGER)
+    except AlreadyExists:
+        return  # from an earlier start

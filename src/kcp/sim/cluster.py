@@ -1,0 +1,360 @@
+"""`SimCluster`: one simulated physical cluster, from store to controllers, with a kubeconfig and fault switches.
+
+Before: `kcp sim cluster`, `kcp sandbox`, tests, benchmarks. After: `server` (the API), `workloads` (what happens in it), `faults`.
+
+    async with SimCluster("east", nodes=3, port=7443) as east:
+        east.write_kubeconfig(Path("east.kubeconfig"))
+        await east.set_fault(Fault.KILL)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kcp.aio.clock import Clock, SystemClock, rfc3339
+from kcp.aio.supervisor import Supervisor, retry_forever
+from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.asgi import App
+from kcp.apiserver.authn.chain import with_authentication
+from kcp.apiserver.filters import chain, with_errors, with_request_info
+from kcp.apiserver.pki import PKI
+from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
+from kcp.client import kubeconfig
+from kcp.client.inprocess import AsgiTransport
+from kcp.client.rest import Client
+from kcp.controller.builtin.garbagecollector import build_garbage_collector
+from kcp.controller.builtin.namespace import build_namespace_controller
+from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
+from kcp.controller.controller import Controller
+from kcp.controller.factory import InformerFactory
+from kcp.registry.backend import UserInfo
+from kcp.sim import bootstrap, control, server
+from kcp.sim.addresses import Allocator
+from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
+from kcp.sim.runstate import ClusterRecord
+from kcp.sim.workloads import (
+    daemonset,
+    deployment,
+    endpoints,
+    job,
+    kubelet,
+    loadbalancer,
+    replicaset,
+    scheduler,
+    statefulset,
+)
+from kcp.sim.workloads.nodes import Nodes, NodeShape
+from kcp.sim.workloads.podbook import PodBook
+from kcp.sim.workloads.wiring import PODS, Wiring
+from kcp.storage.compaction import Compactor
+from kcp.storage.interface import Store, StoreError
+from kcp.storage.memory import MemoryStore
+from kcp.storage.watchcache import WatchCache
+
+ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))
+"""Whose certificate the kubeconfig holds."""
+_MANAGER = UserInfo("system:kube-controller-manager", ("system:masters", "system:authenticated"))
+"""As whom the cluster's own controllers act."""
+
+_WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
+    deployment.controller,
+    replicaset.controller,
+    replicaset.replication_controller,
+    scheduler.controller,
+    kubelet.controller,
+    endpoints.controller,
+    loadbalancer.controller,
+    job.controller,
+    daemonset.controller,
+    statefulset.controller,
+)
+"""What makes a cluster of an API server; started in this order."""
+
+
+class SimError(Exception):
+    """The cluster cannot start, or broke; the message says why."""
+
+
+class SimCluster:
+    """Start and stop it as an async context manager. Once started, it serves until stopped, whatever fault it has."""
+
+    def __init__(  # noqa: PLR0913 - the shape of a cluster, spelled out; all but the name are keywords with defaults
+        self,
+        name: str,
+        *,
+        nodes: int = 3,
+        labels: Mapping[str, str] | None = None,
+        cpu_per_node: str = "8",
+        memory_per_node: str = "32Gi",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock | None = None,
+        data_dir: Path | None = None,
+        start_delay_s: float = 0.05,
+        listen: bool = True,
+        seed: int = 0,
+    ) -> None:
+        """Args:
+        labels: of every node.
+        port: of the API; 0 takes a free one.
+        data_dir: keeps objects and certificates; None: in memory only, forgotten at the end.
+        start_delay_s: how long a pod takes to start, and to stop.
+        listen: False: no sockets, no TLS; reached by `client` only.
+        seed: of uids and generated names; 0: different each time.
+        """
+        self.name = name
+        self.labels = dict(labels or {})
+        self.clock = clock or SystemClock()
+        self.faults = FaultSwitch(name)
+        self._shape = NodeShape(cpu=cpu_per_node, memory=memory_per_node, labels=self.labels)
+        self._node_count = nodes
+        self._host, self._port = host, port
+        self._data_dir = data_dir
+        self._start_delay_s = start_delay_s
+        self._listens = listen
+        self._seed = seed
+        self._started = ""
+        self._changing = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._tasks = Supervisor(f"simulated cluster {name}")
+        self._pki: PKI | None = None
+        self._server: server.ClusterServer
+        self._api: ServerHandle | None = None
+        self._control: ServerHandle | None = None
+        self.controllers: dict[str, Controller[Any]] = {}
+
+    @classmethod
+    def in_process(
+        cls,
+        name: str,
+        *,
+        nodes: int = 3,
+        labels: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        start_delay_s: float = 0.05,
+        seed: int = 1,
+    ) -> Self:
+        """A cluster without sockets, repeatable from its seed: for virtual time, tests and fleets in one process."""
+        return cls(name, nodes=nodes, labels=labels, clock=clock, start_delay_s=start_delay_s, listen=False, seed=seed)
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Everything up: the API answers, nodes are Ready, controllers work.
+
+        Raises: SimError, ListenError (port in use), PKIError.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        store = FillableStore(await self._open_store(), self.faults)
+        self._stack.push_async_callback(store.close)
+        await self._stack.enter_async_context(self._tasks)
+        if self._listens:
+            self._pki = PKI.ensure(self._directory(), hosts=[self._host], clock=self.clock)
+        cache = WatchCache(store, clock=self.clock)
+        await cache.start()
+        self._tasks.spawn(cache.run(), name="watch cache")
+        self._tasks.spawn(Compactor(store, clock=self.clock, cache=cache).run(), name="compactor")
+        allocator = Allocator(self.clock)
+        self._server = await server.build(store, cache, allocator, clock=self.clock, pki=self._pki, seed=self._seed)
+        if self._listens:
+            await self._serve()
+        self._started = rfc3339(self.clock.now())
+        await self._populate(allocator)
+
+    async def _open_store(self) -> Store:
+        if self._data_dir is None:
+            return MemoryStore()
+        from kcp.storage.sqlite import SQLiteStore
+
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            return await SQLiteStore.open(self._data_dir / "cluster.db")
+        except StoreError as error:
+            raise SimError(f"simulated cluster {self.name} cannot use its data in {self._data_dir}: {error}") from error
+
+    def _directory(self) -> Path:
+        """Where the certificates are: with the data, or in a directory that goes with the cluster."""
+        if self._data_dir is not None:
+            return self._data_dir
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=f"kcp-sim-{self.name}-")))
+
+    async def _populate(self, allocator: Allocator) -> None:
+        """Nodes and first objects in, controllers on."""
+        client = self._own_client()
+        informers = InformerFactory(client, clock=self.clock, seed=self._seed)
+        pods = PodBook(self.clock)
+        informers.informer(PODS).add_handler(pods.on_event)
+        informers.informer(endpoints.SERVICES).add_handler(allocator.on_event)
+        wiring = Wiring(client=client, informers=informers, pods=pods, clock=self.clock, start_delay_s=self._start_delay_s)
+        nodes = Nodes(self.name, self._node_count, self._shape, client, self.clock)
+        made: list[Controller[Any]] = [*(build(wiring) for build in _WORKLOADS), *self._common_controllers(client, informers)]
+        informers.run_all(self._tasks)
+        await bootstrap.ensure_namespaces(client)
+        await nodes.ensure()
+        await informers.wait_all_synced()
+        if self._api is not None:
+            await bootstrap.ensure_kubernetes_service(client, self._api.host, self._api.port)
+        for controller in made:
+            self.controllers[controller.name] = controller
+            self._tasks.spawn(controller.run(), name=controller.name)
+        self._tasks.spawn(retry_forever(nodes.run, sleep=self.clock.sleep, what="node heartbeats"), name="node heartbeats")
+        self._tasks.spawn(self._store_policy(client), name="default roles")
+
+    def _common_controllers(self, client: Client, informers: InformerFactory) -> list[Controller[Any]]:
+        """Those that every Kubernetes API needs."""
+
+        def for_cluster(_cluster: ClusterName) -> Client:
+            return client
+
+        found: list[Controller[Any]] = [
+            build_namespace_controller(
+                informers, for_cluster=for_cluster, list_resources=lambda _: client.discover(), clock=self.clock, workers=2
+            ),
+            build_service_account_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),
+        ]
+        if self._pki is not None:
+            found.append(
+                build_root_ca_publisher(informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=self._pki.ca_pem, workers=1)
+            )
+        return found
+
+    async def _store_policy(self, client: Client) -> None:
+        await retry_forever(lambda: bootstrap.ensure_policy(client), sleep=self.clock.sleep, what="storing the default roles")
+
+    async def stop(self) -> None:
+        """Everything down, in reverse order. Idempotent."""
+        self.faults.restore()  # whoever waits for an answer gets its end instead
+        for handle in (self._api, self._control):
+            if handle is not None:
+                await handle.stop()
+        self._api = self._control = None
+        await self._stack.aclose()
+
+    async def wait_failed(self) -> None:
+        """Wait until some part breaks for good. Raises: SimError."""
+        error = await self._tasks.wait_failed()
+        raise SimError(f"simulated cluster {self.name} broke: {type(error).__name__}: {error}") from error
+
+    # Serving
+
+    async def _serve(self) -> None:
+        self._api = await self._listen(FaultyApp(self._server.app, self.faults, self.clock), self._port)
+        self._port = self._api.port  # kept over kill and restore
+        authenticated = chain(
+            control.handler(self.name, lambda: self.faults.state, self._set_fault),
+            with_errors(),
+            with_request_info(),
+            with_authentication(self._server.authentication),
+        )
+        self._control = await self._listen(App(authenticated), 0)
+
+    async def _listen(self, app: FaultyApp | App, port: int) -> ServerHandle:
+        assert self._pki is not None, "only a cluster with certificates listens"
+        files = TLSFiles(certificate=self._pki.serving.certificate, key=self._pki.serving.key, client_ca=self._pki.client_ca.certificate)
+        return await serve(app, ServingConfig(host=self._host, port=port, tls=files, port_flag="--port"), clock=self.clock)
+
+    # Reaching it
+
+    @property
+    def url(self) -> str:
+        return f"https://{self._host}:{self._port}" if self._listens else f"in-process://{self.name}"
+
+    def client(self, user: UserInfo = ADMIN) -> Client:
+        """A client in this process, which meets the faults as one outside would."""
+        inner = AsgiTransport(self._server.app, user, where=f"simulated cluster {self.name}")
+        return Client(FaultyTransport(inner, self.faults, self.clock), clock=self.clock)
+
+    def _own_client(self) -> Client:
+        inner = AsgiTransport(self._server.app, _MANAGER, where=f"simulated cluster {self.name}")
+        return Client(FaultyTransport(inner, self.faults, self.clock, inside=True), clock=self.clock, user_agent="kube-controller-manager")
+
+    def kubeconfig(self) -> JSONObject:
+        """One context, named like the cluster, with the administrator's certificate. Raises: SimError for a cluster without sockets."""
+        if self._pki is None or self._control is None:
+            raise SimError(f"simulated cluster {self.name} does not listen: use client()")
+        credentials = self._pki.ensure_client("admin", ADMIN.name, ["system:masters"])
+        cluster = {
+            "server": self.url,
+            "certificate-authority-data": _base64(self._pki.ca.certificate),
+            "extensions": [{"name": control.KUBECONFIG_EXTENSION, "extension": {"controlURL": self._control.url}}],
+        }
+        user = {
+            "client-certificate-data": _base64(credentials.certificate),
+            "client-key-data": _base64(credentials.key),
+        }
+        document = kubeconfig.empty()
+        kubeconfig.put(document, "clusters", self.name, cluster)
+        kubeconfig.put(document, "users", f"{self.name}-admin", user)
+        kubeconfig.put(document, "contexts", self.name, {"cluster": self.name, "user": f"{self.name}-admin"})
+        document["current-context"] = self.name
+        return document
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Readable by the owner only."""
+        kubeconfig.save(path, self.kubeconfig())
+
+    def record(self, kubeconfig_path: Path) -> ClusterRecord:
+        """For `runstate.announce`, so that other processes find the cluster."""
+        if self._control is None:
+            raise SimError(f"simulated cluster {self.name} does not listen: other processes cannot reach it")
+        return ClusterRecord(
+            name=self.name,
+            pid=os.getpid(),
+            url=self.url,
+            control_url=self._control.url,
+            kubeconfig=str(kubeconfig_path.absolute()),
+            nodes=self._node_count,
+            started=self._started,
+            labels=self.labels,
+            data_dir=str(self._data_dir.absolute()) if self._data_dir else "",
+        )
+
+    # Breaking it
+
+    async def set_fault(self, fault: Fault, *, latency_s: float = 0.0) -> None:
+        """Give the cluster a fault in place of the one it has; `Fault.NONE` mends it."""
+        await self._set_fault(FaultState(fault, latency_s))
+
+    async def restore(self) -> None:
+        await self.set_fault(Fault.NONE)
+
+    async def _set_fault(self, wanted: FaultState) -> None:
+        async with self._changing:
+            self.faults.set(wanted.fault, latency_s=wanted.latency_s)
+            if wanted.fault is Fault.KILL:
+                if self._api is not None:
+                    api, self._api = self._api, None
+                    await api.stop()
+            elif self._api is None and self._listens:
+                self._api = await self._listen(FaultyApp(self._server.app, self.faults, self.clock), self._port)
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Counters of each controller."""
+        return {name: controller.statistics() for name, controller in self.controllers.items()}
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()

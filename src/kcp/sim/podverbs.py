@@ -1,0 +1,137 @@
+"""Subresources of pods that only a physical cluster has: `binding`, `eviction` and `log`.
+
+Before: `apiserver.resources`, as connectors. After: the registry.
+Source: pkg/registry/core/pod/storage/{storage,eviction}.go, pkg/registry/core/pod/rest/log.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import BadRequest, Conflict, MethodNotAllowed, NotFound
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.request import Handler, Request, Response
+from kcp.apiserver.reviews import read_review
+from kcp.registry.backend import Backend, DeleteOptions, Scope, WriteOptions
+from kcp.registry.resource import Catalog, Resource
+
+_PODS = GVR("", "v1", "pods")
+
+
+def with_binding(pods: Resource) -> Resource:
+    """The resource of pods, its binding allowed to set the node and the condition PodScheduled in one write."""
+    parts = {**pods.strategy.subresource_parts, "binding": (("spec", "nodeName"), ("metadata", "annotations"), ("status",))}
+    return replace(pods, strategy=replace(pods.strategy, subresource_parts=MappingProxyType(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class PodVerbs:
+    catalog: Catalog
+    backend: Backend
+    clock: Clock
+
+    def connectors(self) -> Mapping[tuple[str, str, str], Handler]:
+        return {("", "pods", "binding"): self.bind, ("", "pods", "eviction"): self.evict, ("", "pods", "log"): self.log}
+
+    def _scope(self, req: Request, subresource: str = "") -> Scope:
+        resource = self.catalog.resolve(req.info.cluster, _PODS)
+        if resource is None:
+            raise NotFound("the server could not find the requested resource")
+        return Scope(resource, req.info.cluster, req.info.namespace, req.info.name, subresource)
+
+    async def bind(self, req: Request) -> Response:
+        """Assign a pod to a node. Raises: Conflict if it has one, or is on its way out."""
+        _only(req, "POST")
+        binding = await read_review(req, "Binding")
+        node = meta.nested(binding, "target", "name", default="")
+        if not node:
+            raise BadRequest("target.name: Required value")
+        scope, now = self._scope(req, "binding"), rfc3339(self.clock.now())
+
+        def assign(pod: JSONObject | None) -> JSONObject:
+            if pod is None:
+                raise NotFound.of(_PODS.group_resource, scope.name)
+            return _assigned(pod, node, scope.name, meta.annotations(binding), now)
+
+        # nobody's field: as upstream, a binding leaves no trace in managedFields, which `Apply` says is already taken care of
+        options = WriteOptions(user=req.user, operation="Apply", uid=meta.uid(binding), dry_run=req.query.get("dryRun") == "All")
+        await self.backend.update(scope, assign, options)
+        return _success()
+
+    async def evict(self, req: Request) -> Response:
+        """Delete a pod, as `kubectl drain` asks for it. Disruption budgets are not looked at."""
+        _only(req, "POST")
+        eviction = await read_review(req, "Eviction")
+        options = eviction.get("deleteOptions") or {}
+        preconditions = options.get("preconditions") or {}
+        await self.backend.delete(
+            self._scope(req),
+            DeleteOptions(
+                user=req.user,
+                grace_period_s=options.get("gracePeriodSeconds"),
+                uid=preconditions.get("uid") or "",
+                dry_run="All" in (options.get("dryRun") or ()) or req.query.get("dryRun") == "All",
+            ),
+        )
+        return _success()
+
+    async def log(self, req: Request) -> Response:
+        """What a simulated container has to say."""
+        _only(req, "GET")
+        pod = (await self.backend.get(self._scope(req))).decode()
+        names = [c["name"] for c in meta.nested(pod, "spec", "containers", default=())]
+        wanted = req.query.get("container") or names[0]
+        if wanted not in names:
+            raise BadRequest(f"container {wanted} is not valid for pod {meta.name(pod)}")
+        held = {c["name"]: c for c in meta.nested(pod, "status", "containerStatuses", default=())}
+        lines = _lines(pod, wanted, held.get(wanted, {}).get("state") or {})
+        tail = req.query.get("tailLines", "")
+        if tail.isdigit():
+            lines = lines[len(lines) - min(int(tail), len(lines)) :]
+        return Response(body="".join(f"{line}\n" for line in lines).encode(), content_type="text/plain")
+
+
+def _only(req: Request, method: str) -> None:
+    if req.method != method:
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
+def _success() -> Response:
+    return Response(201, orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+
+
+def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, str], now: str) -> JSONObject:
+    """Source: storage.go setPodNodeAndMetadata."""
+    if meta.deletion_timestamp(pod):
+        raise Conflict(f"pod {name} is being deleted, cannot be assigned to a host", resource=_PODS.group_resource, name=name)
+    held = meta.nested(pod, "spec", "nodeName", default="")
+    if held:
+        raise Conflict(
+            f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node "{held}"',
+            resource=_PODS.group_resource, name=name,
+        )  # fmt: skip
+    meta.ensure(pod, "spec")["nodeName"] = node
+    for annotation, value in annotations.items():
+        meta.set_annotation(pod, annotation, value)
+    conditions.set_condition(pod, conditions.build("PodScheduled", "True", now=now))
+    return pod
+
+
+def _lines(pod: Mapping[str, Any], container: str, state: Mapping[str, Any]) -> list[str]:
+    """Raises: BadRequest while the container waits."""
+    if not state or "waiting" in state:
+        reason = meta.nested(state, "waiting", "reason", default="ContainerCreating")
+        raise BadRequest(f'container "{container}" in pod "{meta.name(pod)}" is waiting to start: {reason}')
+    held = state.get("running") or state.get("terminated") or {}
+    lines = [f"{held.get('startedAt', '')} container {container} of pod {meta.name(pod)} started (simulated)"]
+    if "terminated" in state:
+        lines.append(f"{held.get('finishedAt', '')} container {container} ended with exit code {held.get('exitCode', 0)}")
+    return lines

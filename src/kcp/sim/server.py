@@ -1,0 +1,154 @@
+"""The API server of a simulated cluster: the same parts as kcp's, put together for one cluster without workspaces.
+
+`build` is the list of parts; nothing here has behaviour of its own. Before: `cluster`. After: `apiserver`, `registry`, `storage`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import LOCAL, ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.apis.kubernetes import definitions
+from kcp.apiserver.admission.chain import AdmissionChain
+from kcp.apiserver.admission.namespaces import NAMESPACES, NamespaceLifecycle
+from kcp.apiserver.admission.serviceaccount import PodServiceAccounts
+from kcp.apiserver.asgi import App
+from kcp.apiserver.authn.chain import Authentication, with_authentication
+from kcp.apiserver.authn.impersonation import with_impersonation
+from kcp.apiserver.authn.reviews import token_reviews
+from kcp.apiserver.authn.serviceaccounts import ServiceAccountTokens, SigningKeys
+from kcp.apiserver.authz.attributes import Authorizer
+from kcp.apiserver.authz.bootstrap import bootstrap_policy
+from kcp.apiserver.authz.filter import with_authorization
+from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
+from kcp.apiserver.authz.reviews import access_reviews
+from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
+from kcp.apiserver.authz.watched import WatchedRBAC
+from kcp.apiserver.discovery import Discovery
+from kcp.apiserver.filters import (
+    chain,
+    for_strangers,
+    in_single_cluster,
+    with_errors,
+    with_request_info,
+    with_timeouts,
+    with_warnings,
+)
+from kcp.apiserver.health import PROBES, Health
+from kcp.apiserver.metrics import Metrics, with_metrics
+from kcp.apiserver.openapi import OpenAPI
+from kcp.apiserver.pki import PKI
+from kcp.apiserver.request import Filter, Handler
+from kcp.apiserver.resources import ResourceHandler
+from kcp.apiserver.router import Router
+from kcp.apiserver.version import version
+from kcp.registry.builtin import CLUSTER_KINDS, builtin_resources
+from kcp.registry.catalog import DynamicCatalog, StaticCatalog
+from kcp.registry.crd import LocalCRDSource
+from kcp.registry.generic import Registry
+from kcp.registry.resource import Resource
+from kcp.sim.addresses import Allocator, ClusterAdmission
+from kcp.sim.podverbs import PodVerbs, with_binding
+from kcp.storage.interface import Store
+from kcp.storage.keyspace import object_key, resource_prefix
+from kcp.storage.subscriptions import CacheEvent
+from kcp.storage.watchcache import WatchCache
+
+_CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Objects as they are now, from the watch cache."""
+
+    cache: WatchCache
+
+    async def __call__(self, resource: GroupResource, cluster: ClusterName, namespace: str, name: str) -> JSONObject | None:
+        prefix = resource_prefix(resource)
+        item = (await self.cache.prefix(prefix)).get(object_key(prefix, ObjectKey(cluster, namespace, name)))
+        return item.decode() if item is not None else None
+
+    async def namespace(self, cluster: ClusterName, name: str) -> JSONObject | None:
+        return await self(NAMESPACES, cluster, "", name)
+
+
+def cluster_resources() -> list[Resource]:
+    """What a physical cluster serves, its pods bindable."""
+    return [with_binding(r) if r.gvr.resource == "pods" else r for r in builtin_resources(CLUSTER_KINDS)]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterServer:
+    """The parts that `cluster` goes on working with."""
+
+    app: App
+    authentication: Authentication
+    catalog: DynamicCatalog
+    metrics: Metrics
+
+
+async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock: Clock, pki: PKI | None, seed: int) -> ClusterServer:
+    """Args: cache: started and running. pki: None for a server that is reached in the same process only."""
+    lookup = Lookup(cache)
+    catalog = DynamicCatalog([StaticCatalog(cluster_resources()), await _local_crds(cache)])
+    lifecycle, accounts = NamespaceLifecycle(lookup.namespace), PodServiceAccounts()
+    admission = ClusterAdmission(AdmissionChain([*lifecycle.plugins(), accounts.plugin()]), allocator)
+    registry = Registry(store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None))
+
+    keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())
+    tokens = ServiceAccountTokens(keys, lookup, clock=clock, issuer="https://kubernetes.default.svc.cluster.local", cluster_claim=False)
+    authentication = Authentication(tokens=[tokens], audiences=tokens.audiences)
+    rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
+    authorizer = Union([PrivilegedGroups(), AllowedPaths(), rbac])
+    connectors = {
+        **access_reviews(authorizer, rbac),
+        **token_reviews(authentication, tokens, lookup),
+        **PodVerbs(catalog, registry, clock).connectors(),
+    }
+    metrics = Metrics()
+    handler = chain(
+        Router(ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer), _routes(catalog, metrics)),
+        *_filters(authentication, authorizer, metrics, clock),
+    )
+    return ClusterServer(App(handler), authentication, catalog, metrics)
+
+
+async def _local_crds(cache: WatchCache) -> LocalCRDSource:
+    source = LocalCRDSource()
+
+    def changed(event: CacheEvent) -> None:
+        crd = None if event.type == "DELETED" else event.item.decode()
+        source.changed(event.item.key.cluster, event.item.key.name, crd)
+
+    (await cache.prefix(resource_prefix(_CRDS))).listen(changed)
+    return source
+
+
+def _routes(catalog: DynamicCatalog, metrics: Metrics) -> dict[str, Handler]:
+    discovery, health = Discovery(catalog), Health()
+    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name))  # the definitions are loaded when somebody asks
+    routes: dict[str, Handler] = {f"/{probe}{end}": health.handle for probe in PROBES for end in ("", "/")}
+    return routes | {
+        "/api": discovery, "/api/": discovery, "/apis": discovery, "/apis/": discovery, "/openapi/": openapi,
+        "/version": version, "/metrics": metrics.handle,
+    }  # fmt: skip
+
+
+def _filters(authentication: Authentication, authorizer: Authorizer, metrics: Metrics, clock: Clock) -> Iterable[Filter]:
+    """From the outside in."""
+    return (
+        with_metrics(metrics.requests, clock),
+        with_warnings(),
+        with_errors(),
+        with_timeouts(),
+        with_request_info(),
+        for_strangers(with_authentication(authentication)),
+        in_single_cluster(LOCAL),
+        with_impersonation(authorizer),
+        with_authorization(authorizer),
+    )
