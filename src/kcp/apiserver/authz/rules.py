@@ -59,12 +59,12 @@ class Rule:
         return {key: sorted(values) for key, values in fields if values}
 
     def __str__(self) -> str:
-        """As upstream prints it in an escalation error: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`."""
-        fields = (
-            ("APIGroups", self.groups), ("NonResourceURLs", self.urls), ("ResourceNames", self.names),
-            ("Resources", self.resources), ("Verbs", self.verbs),
+        """As upstream prints it: `{APIGroups:[""], Resources:["pods"], Verbs:["get" "list"]}`. Source: rbac/v1 CompactString."""
+        fields: tuple[tuple[str, Iterable[str]], ...] = (
+            ("APIGroups", self.groups), ("Resources", self.resources), ("NonResourceURLs", self.urls),
+            ("ResourceNames", self.names), ("Verbs", self.verbs),
         )  # fmt: skip
-        listed = (f"{key}:[{', '.join(_quoted(values))}]" for key, values in fields if values)
+        listed = (f"{key}:[{' '.join(_quoted(values))}]" for key, values in fields if values)
         return "{" + ", ".join(listed) + "}"
 
 
