@@ -15,8 +15,13 @@ from kcp.apimachinery.apply.manager import server_side_apply, track_update
 from kcp.apimachinery.errors import BadRequest, Conflict
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.patch import json_patch
-from kcp.apimachinery.schema.builtin import builtin_schema
 from kcp.apimachinery.schema.structural import Schema, compile_schema
+from kcp.apis.kubernetes.definitions import load
+
+
+def builtin_schema(name: str) -> Schema:
+    return compile_schema(load().raw(name), resolve=load().raw)
+
 
 T1, T2, T3 = "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z"
 DEPLOYMENT = builtin_schema("io.k8s.api.apps.v1.Deployment")

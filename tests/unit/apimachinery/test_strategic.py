@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.patch import strategic
-from kcp.apimachinery.schema.builtin import builtin_schema
+from kcp.apimachinery.schema.structural import Schema, compile_schema
+from kcp.apis.kubernetes.definitions import load
+
+
+def builtin_schema(name: str) -> Schema:
+    return compile_schema(load().raw(name), resolve=load().raw)
+
 
 DEPLOYMENT = builtin_schema("io.k8s.api.apps.v1.Deployment")
 POD = builtin_schema("io.k8s.api.core.v1.Pod")
