@@ -1,4 +1,4 @@
-"""OpenAPI: v3 with one document per group version, built when asked for and shared by all workspaces that serve the same; v2 for old clients.
+"""OpenAPI: v3 with one document per group version, built when asked for and shared by workspaces that serve the same; v2 for old clients.
 
 A document holds what clients use: schemas of the kinds with everything they refer to, and the paths with verbs, group-version-kind and the
 parameters that `kubectl` looks for (`fieldValidation` on PATCH decides whether it leaves validation to the server).

@@ -48,8 +48,8 @@ class ExportsAdmission:
         if cluster is None or not await self.may_bind(user, cluster, reference.name):
             # Whether the workspace or the export exists is nobody's business who may not bind it.
             raise Forbidden(
-                f'apibindings.{APIS_GROUP} "{meta.name(binding)}" is forbidden: unable to create APIBinding: no permission to bind to export '
-                f"{reference.path or scope.cluster}:{reference.name}",
+                f'apibindings.{APIS_GROUP} "{meta.name(binding)}" is forbidden: unable to create APIBinding: no permission to bind '
+                f"to export {reference.path or scope.cluster}:{reference.name}",
                 resource=scope.resource.group_resource,
                 name=meta.name(binding),
             )

@@ -98,6 +98,12 @@ class BoundSource:
                 if (resource := self._resource(entry, version)) is not None:
                     yield resource
 
+    def everywhere(self) -> Iterable[Resource]:
+        """One resource for each identity under which anything is bound, in the version it is stored in."""
+        for entry in list(self._by_identity.values()):
+            if (resource := self._resource(entry, entry.bound.version)) is not None:
+                yield resource
+
     def version(self, cluster: ClusterName) -> str:
         """Changes whenever a binding of this cluster changed."""
         return str(self._versions.get(cluster, 0))

@@ -32,9 +32,12 @@ class View:
 class VirtualWorkspace(Protocol):
     """One family of URLs, `/services/<name>/<parameters…>/clusters/<cluster>/…`."""
 
-    name: str
-    parameters: int
-    """How many path segments after the name say which view is meant."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parameters(self) -> int:
+        """How many path segments after the name say which view is meant."""
 
     async def view(self, parameters: Sequence[str], request: Request) -> View:
         """Authorize `request.user` and give the view.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import AlreadyExists, NotFound
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 30.0
 
 
-async def bootstrap(client: Client, options: BootstrapOptions) -> None:
+async def bootstrap(client: Client, options: BootstrapOptions, *, on_root_apis: Callable[[], Awaitable[None]] | None = None) -> None:
     """Make sure that `root` has what every installation has. `client`: of the whole server, as system:masters.
 
+    Args: on_root_apis: called when `root` serves its own APIs, so that controllers which watch them start when they can.
     Idempotent: objects that exist are left alone if annotated bootstrap.kcp.io/create-only, else brought back to what they should say.
     Raises: Timeout if the APIs of `root` do not get bound.
     """
@@ -36,6 +37,8 @@ async def bootstrap(client: Client, options: BootstrapOptions) -> None:
     await ensure_all(root, content.root_foundation(options))
     await ensure_in_order(root, options.root_apis)
     await wait_bound(root, (p.obj for p in options.root_apis if p.gvr.group_resource == kinds.API_BINDINGS.group_resource))
+    if on_root_apis is not None:
+        await on_root_apis()
     await ensure_all(root, content.root_tenancy(options))
     if options.has_compute:
         await _ensure_compute(client, options)

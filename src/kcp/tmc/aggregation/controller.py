@@ -5,8 +5,9 @@ Before: annotations that syncers write through the syncer view. After: the user'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
@@ -27,11 +28,11 @@ BY_KEY = "tmc-key"
 """Index of the SyncTarget informer: K → SyncTarget."""
 
 
-def index_by_target(obj: JSONObject) -> Iterable[str]:
+def index_by_target(obj: Mapping[str, Any]) -> Iterable[str]:
     return synced_keys(obj)
 
 
-def index_by_key(target: JSONObject) -> Iterable[str]:
+def index_by_key(target: Mapping[str, Any]) -> Iterable[str]:
     return [meta.labels(target).get(KEY_LABEL, "")]
 
 
@@ -45,6 +46,8 @@ class AggregationReconciler:
     """K → SyncTarget."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
+    shows_errors: bool
+    """Whether typed errors of clusters are put into condition Synced."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         obj = self.get(key)
@@ -54,13 +57,15 @@ class AggregationReconciler:
         names = {k: t.name for k, t in targets.items()}
         problems = {k: t.not_ready_reason or "not ready" for k, t in targets.items() if not t.ready}
         reports = reports_of(obj, names, problems)
+        if not self.shows_errors:
+            reports = [replace(r, error=None) for r in reports]
         wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()))
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
         return Result()
 
 
 def build_aggregation_controller(
-    gvr: GVR, objects: Informer, targets: Informer, for_cluster: Callable[[ClusterName], Client], *, clock: Clock
+    gvr: GVR, objects: Informer, targets: Informer, for_cluster: Callable[[ClusterName], Client], *, clock: Clock, shows_errors: bool
 ) -> Controller:
     """Args: gvr: without identity; a resource with a status. objects: with index BY_TARGET. targets: with index BY_KEY."""
 
@@ -73,7 +78,7 @@ def build_aggregation_controller(
             return []  # a heartbeat says nothing about any object
         return [meta.key(obj) for obj in objects.by_index(BY_TARGET, sync_target_key(key.cluster, key.name))]
 
-    reconciler = AggregationReconciler(gvr, objects.get, target, for_cluster, clock)
+    reconciler = AggregationReconciler(gvr, objects.get, target, for_cluster, clock, shows_errors)
     controller = Controller(f"tmc-aggregation-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(targets, of_target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ClusterName, base36_sha224, base62_sha224
@@ -116,7 +117,7 @@ def keys_with(values: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)}
 
 
-def synced_keys(obj: JSONObject) -> list[str]:
+def synced_keys(obj: Mapping[str, Any]) -> list[str]:
     """K of every target that holds, or should hold, a copy of this object; in order."""
     return sorted(key for key, state in keys_with(meta.labels(obj), STATE_LABEL).items() if state == STATE_SYNC)
 

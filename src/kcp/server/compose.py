@@ -1,0 +1,230 @@
+"""A kcp server put together: what it is made of, in which order the parts start, and how they stop.
+
+    store → watch cache → catalog and index → security → request path → socket → first controllers → bootstrap → the other controllers → TMC
+
+Before: `cli.kcp`, `cli.sandbox`, tests. After: every room below.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kcp.aio.clock import Clock
+from kcp.aio.supervisor import Supervisor
+from kcp.apimachinery.keys import WILDCARD, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.apis.schemas import load_crds
+from kcp.apiserver.asgi import App
+from kcp.apiserver.authn.tokens import StaticTokens
+from kcp.apiserver.health import Health, HealthCheck
+from kcp.apiserver.metrics import Metrics
+from kcp.apiserver.pki import PKI
+from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
+from kcp.client.inprocess import AsgiTransport
+from kcp.client.rest import Client
+from kcp.controller.controller import Controller
+from kcp.controller.factory import InformerFactory
+from kcp.exports.system import compute_apis, root_apis
+from kcp.registry.backend import UserInfo
+from kcp.registry.generic import Registry
+from kcp.server.controllers import ControllerParts, build_first, build_rest
+from kcp.server.foundation import Foundation, open_store
+from kcp.server.http import Entry, HttpParts, build_handler
+from kcp.server.options import Options
+from kcp.server.security import Security, SecurityParts, build_security
+from kcp.storage.compaction import Compactor
+from kcp.storage.watchcache import WatchCache
+from kcp.tenancy import kinds
+from kcp.tenancy.bootstrap.content import BootstrapOptions, Piece
+from kcp.tenancy.bootstrap.run import bootstrap
+from kcp.tenancy.home import HomeWorkspaces, with_home_workspaces
+from kcp.tenancy.kubeconfig import AdminAccess, write_admin_kubeconfig
+from kcp.tenancy.workspacetype.lister import TypeLister
+
+log = logging.getLogger(__name__)
+
+SYSTEM = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
+"""As whom the controllers in this process act. Source: k8s.io/apiserver/pkg/authentication/user APIServerUser."""
+
+
+@dataclass(slots=True)
+class KcpServer:
+    """A running server; make it with `run_server`."""
+
+    options: Options
+    clock: Clock
+    foundation: Foundation
+    client: Client
+    """Of the whole server, in this process, as system:masters."""
+    app: App
+    health: Health
+    handle: ServerHandle | None
+    admin: AdminAccess
+    is_bootstrapped: bool = field(default=False)
+
+    @property
+    def url(self) -> str:
+        assert self.handle is not None, "this server runs without a socket"
+        return self.handle.url
+
+    def statistics(self) -> dict[str, int]:
+        return {**self.foundation.cache.statistics(), **self.foundation.index.statistics()}
+
+
+@asynccontextmanager
+async def run_server(options: Options, *, clock: Clock, with_socket: bool = True) -> AsyncIterator[KcpServer]:
+    """A server that is ready, until the block is left. Raises what keeps it from starting, with what to do."""
+    async with AsyncExitStack() as stack:
+        supervisor = await stack.enter_async_context(Supervisor("kcp"))
+        store = await open_store(options)
+        stack.push_async_callback(store.close)
+        cache = WatchCache(store, clock=clock)
+        await cache.start()
+        feed = await stack.enter_async_context(Supervisor("watch cache"))
+        feed.spawn(cache.run(), name="watch cache")
+        feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
+        foundation = await Foundation.lay(store, cache)
+        pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
+        assembly = _Assembly(options, clock, foundation, pki)
+        await assembly.connect()
+        handle = None
+        if with_socket:
+            tls = TLSFiles(certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate)
+            config = ServingConfig(
+                host=options.bind_address, port=options.secure_port, tls=tls, external_host=options.host, port_flag="--secure-port"
+            )
+            handle = await serve(assembly.app, config, clock=clock)
+            stack.push_async_callback(handle.stop)
+        stack.push_async_callback(assembly.app.shutdown)
+        server = assembly.server(handle)
+        controllers = await stack.enter_async_context(Supervisor("controllers"))
+        await assembly.start(controllers, server)
+        supervisor.spawn(_watch_over(controllers), name="controllers")
+        yield server
+
+
+async def _watch_over(controllers: Supervisor) -> None:
+    """A controller that ends is a failure of the server, not a silence."""
+    raise await controllers.wait_failed()
+
+
+class _Assembly:
+    """The parts on their way to a server."""
+
+    def __init__(self, options: Options, clock: Clock, foundation: Foundation, pki: PKI) -> None:
+        self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
+        self._entry = Entry()
+        self.app = App(self._entry)
+        self._client = Client(AsgiTransport(self.app, SYSTEM), clock=clock, user_agent="kcp")
+        self._informers = InformerFactory(self._client.cluster(WILDCARD), clock=clock)
+        self._tokens = StaticTokens()
+        self._metrics = Metrics()
+        self._health = Health()
+        self._admin_tokens = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        self._url = f"https://{options.host}:{options.secure_port}"
+        index = foundation.index
+        self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
+        self._parts = ControllerParts(foundation, self._client, self._informers, self._types, clock, self._url_of, lambda: pki.ca_pem())
+        self._tmc = self._build_tmc()
+
+    def _build_tmc(self) -> Any:
+        """None without `--enable-tmc`: then nothing of it is even imported."""
+        if not self._options.tmc.enabled:
+            return None
+        from kcp.server.tmc import TMC
+        from kcp.tmc.metrics import TMCMetrics
+
+        metrics = TMCMetrics(self._metrics.registry) if self._options.tmc.metrics else None
+        return TMC(self._parts, self._options.tmc, lambda: self._url, metrics)
+
+    async def connect(self) -> None:
+        """Security, registry and request path."""
+        foundation, clock = self._foundation, self._clock
+        self._add_tokens()
+        parts = SecurityParts(self._pki, foundation.cache, foundation.index, self._types, clock, self._tokens)
+        security: Security = await build_security(parts)
+        registry = Registry(foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True)
+        homes = HomeWorkspaces(self._client, self._types, self._url_of, foundation.index.expect)
+        self._metrics.add_statistics("storage", foundation.cache.statistics)
+        http = HttpParts(
+            foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
+            virtual_workspaces=self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else (),
+            inner_filters=[with_home_workspaces(homes)],
+        )  # fmt: skip
+        self._entry.handler = build_handler(http)
+
+    def _add_tokens(self) -> None:
+        kcp_admin, shard_admin = self._admin_tokens
+        self._tokens.add(kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))
+        self._tokens.add(shard_admin, UserInfo("shard-admin", (kinds.MASTERS,)))
+        if self._options.token_auth_file is not None:
+            self._tokens.load_csv(self._options.token_auth_file)
+
+    def server(self, handle: ServerHandle | None) -> KcpServer:
+        """The server as others see it, its kubeconfig written."""
+        if handle is not None:
+            self._url = handle.url
+        kcp_admin, shard_admin = self._admin_tokens
+        admin = AdminAccess(server=self._url, ca_pem=self._pki.ca_pem().encode(), kcp_admin_token=kcp_admin, shard_admin_token=shard_admin)
+        if handle is not None:
+            write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
+        server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin)
+        ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
+        self._health.add(ready)
+        return server
+
+    async def start(self, supervisor: Supervisor, server: KcpServer) -> None:
+        """Controllers and the content of `root`, each as soon as what it needs is there."""
+        self._run(supervisor, build_first(self._parts))
+        self._informers.run_all(supervisor)
+        async def start_rest() -> None:
+            await self._follow_workspaces()
+            self._run(supervisor, build_rest(self._parts))
+
+        await bootstrap(self._client, self._bootstrap_options(), on_root_apis=start_rest)
+        if self._tmc is not None:
+            self._tmc.run(supervisor)
+        server.is_bootstrapped = True
+
+    @staticmethod
+    def _run(supervisor: Supervisor, controllers: Iterable[Controller[Any]]) -> None:
+        for controller in controllers:
+            supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+
+    async def _follow_workspaces(self) -> None:
+        """The index hears of Workspaces from the cache itself, so that a path works as soon as its workspace was answered."""
+        resource = self._foundation.catalog.resolve(WILDCARD, kinds.WORKSPACES)
+        assert resource is not None, "root binds tenancy.kcp.io before anything else"
+        index = self._foundation.index
+        await self._foundation.follow(resource.storage_prefix, lambda key, obj: index.on_workspace(key, None, obj))
+
+    def _bootstrap_options(self) -> BootstrapOptions:
+        tmc = self._options.tmc
+        apis = [Piece(gvr, obj) for gvr, obj in root_apis(load_crds(), tmc=tmc.enabled)]
+        compute = []
+        if tmc.enabled:
+            from kcp.registry.compute import compute_schemas
+
+            compute = [Piece(gvr, obj) for gvr, obj in compute_apis(compute_schemas())]
+        return BootstrapOptions(
+            tmc=tmc.enabled, compute_binding=tmc.bind_compute, shard_base_url=self._url, root_apis=apis, compute_apis=compute
+        )
+
+    def _workspace_type(self, key: ObjectKey) -> JSONObject | None:
+        return self._informers.informer(kinds.WORKSPACE_TYPES).get(key)
+
+    async def _fetch_type(self, key: ObjectKey) -> JSONObject | None:
+        from kcp.apimachinery.errors import NotFound
+
+        try:
+            return await self._client.cluster(key.cluster).resource(kinds.WORKSPACE_TYPES).get(key.name)
+        except NotFound:
+            return None
+
+    def _url_of(self, path: str) -> str:
+        return f"{self._url}/clusters/{path}"

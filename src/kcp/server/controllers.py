@@ -1,0 +1,102 @@
+"""The controllers of a kcp server, as one list in the order they start.
+
+Before: `server.compose`. After: `tenancy`, `exports`, `controller.builtin`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.client.discovery import APIResource
+from kcp.client.rest import Client
+from kcp.controller.builtin.garbagecollector import build_garbage_collector
+from kcp.controller.builtin.namespace import build_namespace_controller
+from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
+from kcp.controller.controller import Controller
+from kcp.controller.factory import InformerFactory
+from kcp.exports.apibinding import build_binding_controller
+from kcp.exports.apiexport import build_export_controller
+from kcp.registry.resource import Resource
+from kcp.server.crds import build_crd_controller
+from kcp.server.foundation import Foundation
+from kcp.tenancy.logicalcluster.deletion import build_deletion
+from kcp.tenancy.logicalcluster.lifecycle import build_lifecycle
+from kcp.tenancy.workspace.controller import build_workspace_controller
+from kcp.tenancy.workspacetype.initialization import build_initialization
+from kcp.tenancy.workspacetype.lister import TypeLister
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerParts:
+    """What controllers are built from."""
+
+    foundation: Foundation
+    client: Client
+    """Of the whole server, as system:masters."""
+    informers: InformerFactory
+    """Over all workspaces."""
+    types: TypeLister
+    clock: Clock
+    url_of: Callable[[str], str]
+    """Workspace path → URL."""
+    ca_bundle: Callable[[], str]
+
+    def for_cluster(self, cluster: ClusterName) -> Client:
+        return self.client.cluster(cluster)
+
+    async def list_resources(self, cluster: ClusterName) -> Sequence[APIResource]:
+        """What a workspace serves, each resource once."""
+        found: dict[GroupResource, APIResource] = {}
+        for resource in self.foundation.catalog.resources(cluster):
+            found.setdefault(resource.group_resource, _described(resource, resource.gvr.resource))
+        return list(found.values())
+
+    async def list_everything(self) -> Sequence[APIResource]:
+        """Every resource of any workspace, bound ones by identity: for wildcard watches."""
+        catalog, bound = self.foundation.catalog, self.foundation.bound
+        everywhere = {r.group_resource: _described(r, r.gvr.resource) for r in catalog.resources(WILDCARD)}
+        with_identity = [_described(r, f"{r.gvr.resource}:{r.identity}") for r in bound.everywhere()]
+        return [*everywhere.values(), *with_identity]
+
+
+def _described(resource: Resource, name: str) -> APIResource:
+    gvr = type(resource.gvr)(resource.gvr.group, resource.gvr.version, name)
+    return APIResource(gvr, resource.kind, resource.namespaced, resource.verbs)
+
+
+def build_first(parts: ControllerParts) -> list[Controller]:
+    """What the bootstrap of `root` waits for: exports get identities, bindings get bound, clusters get ready."""
+
+    def local_crds(cluster: ClusterName) -> Iterable[tuple[GroupResource, str]]:
+        for resource in parts.foundation.crds.resources(cluster):
+            yield resource.group_resource, str(resource.group_resource)
+
+    return [
+        build_export_controller(parts.informers, parts.for_cluster, new_key=lambda: secrets.token_hex(32), clock=parts.clock),
+        build_binding_controller(
+            parts.informers, parts.for_cluster, resolve=parts.foundation.index.resolve, local_crds=local_crds, clock=parts.clock
+        ),
+        build_lifecycle(parts.client, parts.informers, parts.clock, url_of=parts.url_of),
+    ]
+
+
+def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
+    """What needs the tenancy API to be bound in `root`, and what can come later."""
+    informers, clock, for_cluster = parts.informers, parts.clock, parts.for_cluster
+    index, types = parts.foundation.index, parts.types
+    return [
+        build_workspace_controller(parts.client, informers, clock, resolve_type=types.resolve, path_of=index.path_of),
+        build_initialization(parts.client, informers, clock, resolve_type=types.resolve),
+        build_deletion(parts.client, informers, clock, list_resources=parts.list_resources),
+        build_crd_controller(informers, for_cluster, clock=clock),
+        build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
+        build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),
+        build_root_ca_publisher(informers, for_cluster=for_cluster, clock=clock, ca_bundle=parts.ca_bundle),
+        build_garbage_collector(parts.client.cluster(WILDCARD), for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
+    ]

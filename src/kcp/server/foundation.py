@@ -1,0 +1,100 @@
+"""What a kcp server stands on: certificates, store, watch cache, and the catalog that follows them.
+
+Before: `server.compose`. After: `storage`, `registry.catalog`, `exports.source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.apis.schemas import load_crds
+from kcp.exports.names import BINDINGS, SCHEMAS
+from kcp.exports.source import BoundSource
+from kcp.exports.system import SYSTEM_CRDS
+from kcp.registry.builtin import WORKSPACE_KINDS, builtin_resources
+from kcp.registry.catalog import DynamicCatalog, StaticCatalog
+from kcp.registry.crd import LocalCRDSource, resource_from_crd, resources_from_schema
+from kcp.registry.resource import Origin, Resource
+from kcp.server.options import Options
+from kcp.storage.interface import Store
+from kcp.storage.keyspace import object_key, resource_prefix
+from kcp.storage.memory import MemoryStore
+from kcp.storage.prefixcache import PrefixCache
+from kcp.storage.sqlite import SQLiteStore
+from kcp.storage.watchcache import CacheEvent, WatchCache
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS
+from kcp.tenancy.logicalcluster.index import WorkspaceIndex
+
+_CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
+
+Change = Callable[[ObjectKey, JSONObject | None], None]
+
+
+async def open_store(options: Options) -> Store:
+    """Raises StoreError if another server owns the root directory."""
+    if options.in_memory:
+        return MemoryStore()
+    options.root_directory.mkdir(parents=True, exist_ok=True)
+    return await SQLiteStore.open(options.root_directory / "kcp.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """Made once per server; `lay` it when the watch cache runs."""
+
+    store: Store
+    cache: WatchCache
+    index: WorkspaceIndex
+    bound: BoundSource
+    crds: LocalCRDSource
+    catalog: DynamicCatalog
+
+    @classmethod
+    async def lay(cls, store: Store, cache: WatchCache) -> Foundation:
+        """Build the catalog and keep it, and the index of workspaces, in step with the cache."""
+        schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
+        bound = BoundSource(_schema_reader(schemas))
+        crds = LocalCRDSource()
+        catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(_system_resources()), bound, crds])
+        index = WorkspaceIndex()
+        foundation = cls(store, cache, index, bound, crds, catalog)
+        await foundation.follow(resource_prefix(BINDINGS.group_resource), lambda key, obj: bound.changed(key.cluster, key.name, obj))
+        await foundation.follow(resource_prefix(_CRDS), lambda key, obj: crds.changed(key.cluster, key.name, obj))
+        await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
+        return foundation
+
+    async def follow(self, prefix: bytes, changed: Change) -> None:
+        """Call `changed` with every object there is and, within each change, with its new state (None: gone)."""
+        (await self.cache.prefix(prefix)).listen(_listener(changed))
+
+
+def _listener(changed: Change) -> Callable[[CacheEvent], None]:
+    def listen(event: CacheEvent) -> None:
+        changed(event.item.key, None if event.type == "DELETED" else event.item.decode())
+
+    return listen
+
+
+def _schema_reader(schemas: PrefixCache) -> Callable[[ClusterName, str, str], Iterable[Resource]]:
+    """Resources of an APIResourceSchema, read from its cache."""
+
+    def read(cluster: ClusterName, name: str, identity: str) -> Iterable[Resource]:
+        item = schemas.get(object_key(schemas.prefix, ObjectKey(cluster, "", name)))
+        return resources_from_schema(item.decode(), identity) if item is not None else ()
+
+    return read
+
+
+def _system_resources() -> list[Resource]:
+    """The kinds of our own that every workspace has, at each served version."""
+    crds = load_crds()
+    return [
+        resource_from_crd(crds[name], version["name"], origin=Origin.SYSTEM, source="")
+        for name in SYSTEM_CRDS
+        for version in crds[name]["spec"]["versions"]
+        if version["served"]
+    ]

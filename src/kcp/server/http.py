@@ -1,0 +1,130 @@
+"""The request path as one visible list: filters from the outermost in, and what each path leads to.
+
+Before: `server.compose`. After: `apiserver`, `virtual.framework`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kcp.aio.clock import Clock
+from kcp.apis.kubernetes import definitions
+from kcp.apiserver.authn.chain import with_authentication
+from kcp.apiserver.authn.impersonation import with_impersonation
+from kcp.apiserver.authz.filter import with_authorization
+from kcp.apiserver.discovery import Discovery
+from kcp.apiserver.filters import (
+    chain,
+    for_strangers,
+    with_errors,
+    with_request_info,
+    with_timeouts,
+    with_warnings,
+)
+from kcp.apiserver.health import Health
+from kcp.apiserver.metrics import Metrics, with_metrics
+from kcp.apiserver.openapi import OpenAPI
+from kcp.apiserver.request import Filter, Handler, Request, Response
+from kcp.apiserver.resources import ConnectorKey, ResourceHandler
+from kcp.apiserver.router import Router
+from kcp.apiserver.version import version
+from kcp.registry.backend import Backend
+from kcp.registry.resource import Catalog
+from kcp.server.security import Security
+from kcp.tenancy.logicalcluster.index import WorkspaceIndex
+from kcp.virtual.framework import SERVICES, View, VirtualHandler, VirtualWorkspace
+
+
+@dataclass(slots=True)
+class Entry:
+    """A handler that is filled in once the parts that need the application itself are built."""
+
+    handler: Handler | None = None
+
+    async def __call__(self, request: Request) -> Response:
+        assert self.handler is not None, "the server is not composed yet"
+        return await self.handler(request)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpParts:
+    """What the request path is built from."""
+
+    catalog: Catalog
+    backend: Backend
+    security: Security
+    index: WorkspaceIndex
+    health: Health
+    metrics: Metrics
+    clock: Clock
+    virtual_workspaces: Sequence[VirtualWorkspace] = ()
+    inner_filters: Sequence[Filter] = ()
+    """After authorization."""
+    routes: Mapping[str, Handler] = field(default_factory=dict)
+
+
+def build_handler(parts: HttpParts) -> Handler:
+    """The whole request path."""
+    api = serve_api(parts.catalog, parts.backend, parts.clock, parts.security.connectors, parts.security)
+    probes = {f"/{probe}{end}": parts.health.handle for probe in ("healthz", "livez", "readyz") for end in ("", "/")}
+    routes: dict[str, Handler] = {**api.routes, **probes, "/version": version, "/metrics": parts.metrics.handle, **parts.routes}
+    router = Router(api.resources, routes)
+    security = parts.security
+    authenticated = (
+        for_strangers(with_authentication(security.authentication)),
+        with_impersonation(security.authorizer),
+    )
+    ordinary = chain(
+        router,
+        with_request_info(parts.index),
+        *authenticated,
+        with_authorization(security.authorizer),
+        *parts.inner_filters,
+    )
+    virtual = chain(_virtual(parts), *authenticated)
+    return chain(
+        _split(virtual, ordinary),
+        with_metrics(parts.metrics.requests, parts.clock),
+        with_errors(),
+        with_warnings(),
+        with_timeouts(),
+    )
+
+
+def _virtual(parts: HttpParts) -> Handler:
+    def serve(view: View) -> Handler:
+        api = serve_api(view.catalog, view.backend, parts.clock, {}, None)
+        return Router(api.resources, api.routes)
+
+    return VirtualHandler(parts.virtual_workspaces, resolve_cluster=parts.index.resolve, serve=serve)
+
+
+def _split(virtual: Handler, ordinary: Handler) -> Handler:
+    """Virtual workspaces authorize for themselves: their URLs mean something else than the resource they seem to name."""
+
+    async def split(request: Request) -> Response:
+        return await (virtual if request.path.startswith(SERVICES) else ordinary)(request)
+
+    return split
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Resources and the documents that describe them."""
+
+    resources: Handler
+    routes: Mapping[str, Handler]
+
+
+def serve_api(
+    catalog: Catalog, backend: Backend, clock: Clock, connectors: Mapping[ConnectorKey, Handler], security: Security | None
+) -> Api:
+    """A Kubernetes API over any catalog and backend."""
+    authorizer = security.authorizer if security is not None else None
+    resources = ResourceHandler(catalog, backend, clock, connectors=connectors, authorizer=authorizer)
+    discovery = Discovery(catalog)
+    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name))
+    routes: dict[str, Handler] = {path: discovery for path in ("/api", "/apis", "/api/", "/apis/")}
+    routes |= {path: openapi for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/")}
+    return Api(resources, routes)

@@ -1,0 +1,117 @@
+"""Who may do what: the authenticators, the authorizers in their order, and the admission plugins, as one list each.
+
+Before: `server.compose`. After: `apiserver.{authn,authz,admission}`, `tenancy`, `exports`.
+Source: kcp pkg/server/config.go, pkg/authorization (the order of the chain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.keys import ClusterName
+from kcp.apiserver.admission.chain import AdmissionChain, Plugin
+from kcp.apiserver.admission.escalation import EscalationCheck
+from kcp.apiserver.admission.namespaces import NamespaceLifecycle
+from kcp.apiserver.authn.chain import Authentication
+from kcp.apiserver.authn.reviews import token_reviews
+from kcp.apiserver.authn.serviceaccounts import ServiceAccountTokens, SigningKeys
+from kcp.apiserver.authn.tokens import CachedTokens, StaticTokens
+from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes
+from kcp.apiserver.authz.bootstrap import bootstrap_policy
+from kcp.apiserver.authz.content import WorkspaceContent
+from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
+from kcp.apiserver.authz.reviews import access_reviews
+from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
+from kcp.apiserver.authz.watched import WatchedRBAC
+from kcp.apiserver.pki import PKI
+from kcp.apiserver.request import Handler
+from kcp.apiserver.resources import ConnectorKey
+from kcp.exports.admission import ExportsAdmission
+from kcp.registry.backend import UserInfo
+from kcp.server.objects import BuiltinObjects
+from kcp.storage.watchcache import WatchCache
+from kcp.tenancy.authz.content import TenancyContentRules
+from kcp.tenancy.authz.requiredgroups import RequiredGroups
+from kcp.tenancy.bootstrap.policy import kcp_policy
+from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
+from kcp.tenancy.logicalcluster.index import WorkspaceIndex
+from kcp.tenancy.workspace.admission import WorkspaceAdmission
+from kcp.tenancy.workspacetype.admission import WorkspaceTypeAdmission
+from kcp.tenancy.workspacetype.lister import TypeLister
+
+PRIVILEGED = ("system:masters",)
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Everything that says who may do what."""
+
+    authentication: Authentication
+    authorizer: Authorizer
+    admission: AdmissionChain
+    connectors: Mapping[ConnectorKey, Handler]
+    """Reviews and token requests."""
+
+    async def allows(self, user: UserInfo, cluster: ClusterName, verb: str, group: str, resource: str, name: str) -> bool:
+        """Whether a user has a verb on one cluster-scoped object."""
+        question = AuthzAttributes(user, verb, cluster, group, resource, name=name)
+        return (await self.authorizer.authorize(question)).is_allowed
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityParts:
+    """What security is built from."""
+
+    pki: PKI
+    cache: WatchCache
+    index: WorkspaceIndex
+    types: TypeLister
+    clock: Clock
+    tokens: StaticTokens
+
+
+async def build_security(parts: SecurityParts) -> Security:
+    objects = BuiltinObjects(parts.cache)
+    rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=StaticPolicy([*bootstrap_policy(), *kcp_policy()]))
+    authorizer = _authorizer(rbac, parts.index)
+    pair = parts.pki.service_accounts
+    account_tokens = ServiceAccountTokens(SigningKeys(pair.key, [pair.certificate]), objects.find, clock=parts.clock)
+    authentication = Authentication(
+        static=parts.tokens, tokens=[CachedTokens([account_tokens], clock=parts.clock)], audiences=account_tokens.audiences
+    )
+    connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
+    plugins = _plugins(parts, objects, authorizer, rbac)
+    return Security(authentication, authorizer, AdmissionChain(plugins), connectors)
+
+
+def _authorizer(rbac: RBACAuthorizer, index: WorkspaceIndex) -> Authorizer:
+    """Source: kcp pkg/server/config.go: privileged groups and open paths, then required groups, content, and RBAC."""
+    inside = WorkspaceContent(rbac, TenancyContentRules(index.record))
+    return Union([PrivilegedGroups(PRIVILEGED), AllowedPaths(), RequiredGroups(index.record), inside])
+
+
+def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authorizer, rbac: RBACAuthorizer) -> Sequence[Plugin]:
+    """The admission chain, in order."""
+
+    def may(verb: str, group: str, resource: str) -> Callable[[UserInfo, ClusterName, str], Awaitable[bool]]:
+        async def ask(user: UserInfo, cluster: ClusterName, name: str) -> bool:
+            return (await authorizer.authorize(AuthzAttributes(user, verb, cluster, group, resource, name=name))).is_allowed
+
+        return ask
+
+    def is_cluster_deleted(cluster: ClusterName) -> bool:
+        record = parts.index.record(cluster)
+        return record is not None and record.deleting
+
+    may_bind = may("bind", "apis.kcp.io", "apiexports")
+    may_use = may("use", "tenancy.kcp.io", "workspacetypes")
+    return [
+        *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
+        Plugin.of("LogicalCluster", LogicalClusterAdmission()),
+        Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of)),
+        Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use)),
+        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind)),
+        *EscalationCheck(authorizer, rbac).plugins(),
+    ]

@@ -1,0 +1,143 @@
+"""Transparent Multi-Cluster on a kcp server; imported only with `--enable-tmc`.
+
+Before: `server.compose`. After: `tmc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kcp.aio.supervisor import Supervisor
+from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.controller.controller import Controller
+from kcp.controller.informer import Informer
+from kcp.exports.apibinding import bound_resources
+from kcp.exports.names import BINDINGS, EXPORTS, ExportReference, exported_resources
+from kcp.registry.backend import Backend
+from kcp.server.controllers import ControllerParts
+from kcp.server.options import TMCOptions
+from kcp.server.security import Security
+from kcp.tmc.aggregation.controller import BY_KEY, BY_TARGET, build_aggregation_controller, index_by_key, index_by_target
+from kcp.tmc.health.locations import build_location_controller
+from kcp.tmc.health.synctargets import build_synctarget_controller
+from kcp.tmc.metrics import TMCMetrics
+from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SYNC_TARGETS
+from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
+from kcp.tmc.placement.controller import build_placement_controller
+from kcp.tmc.placement.namespaces import build_namespace_scheduler
+from kcp.tmc.placement.resources import build_resource_controller
+from kcp.tmc.view.syncer import SyncerView
+from kcp.virtual.framework import VirtualWorkspace
+
+
+@dataclass(slots=True)
+class TMC:
+    """The controllers and the virtual workspace of TMC."""
+
+    parts: ControllerParts
+    options: TMCOptions
+    server_url: Callable[[], str]
+    """Known once the socket is bound."""
+    metrics: TMCMetrics | None
+    _following: set[tuple[GVR, str]] = field(default_factory=set)
+    _targets: Informer = field(init=False)
+    _exports: Informer = field(init=False)
+
+    def __post_init__(self) -> None:
+        informers = self.parts.informers
+        self._targets = informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
+        self._exports = informers.informer(EXPORTS)
+
+    def controllers(self) -> list[Controller[Any]]:
+        """Those that exist once; the ones per synced resource are added by `follow_bindings`."""
+        informers, for_cluster, clock = self.parts.informers, self.parts.for_cluster, self.parts.clock
+        index = self.parts.foundation.index
+        options = self.options
+        grace_s = options.eviction_grace_s if options.recovery else float("inf")
+        return [
+            build_synctarget_controller(
+                informers, for_cluster, clock=clock, server_url=self.server_url(), threshold_s=options.heartbeat_threshold_s,
+                monitored=options.health_monitoring,
+            ),
+            build_location_controller(informers, for_cluster, clock=clock),
+            build_placement_controller(
+                informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of, clock=clock,
+                eviction_grace_s=grace_s,
+            ),
+            build_namespace_scheduler(informers, for_cluster, clock=clock),
+        ]  # fmt: skip
+
+    def run(self, supervisor: Supervisor) -> None:
+        """Start everything of TMC."""
+        for controller in self.controllers():
+            supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+        for gvr in CORE_SYNCED:
+            self._follow(supervisor, gvr, identity="", has_status=False)
+        bindings = self.parts.informers.informer(BINDINGS)
+
+        def bound(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+            if new is not None and meta.annotations(new).get(COMPUTE_EXPORT_ANNOTATION) == "true":
+                self._follow_binding(supervisor, new)
+
+        bindings.add_handler(bound)
+        if self.metrics is not None:
+            self._targets.add_handler(self.metrics.observe_target)
+
+    def _follow_binding(self, supervisor: Supervisor, binding: JSONObject) -> None:
+        for entry in bound_resources(binding):
+            if entry.group_resource not in NOT_SYNCED_DOWN:
+                gvr = GVR(entry.group_resource.group, entry.version, entry.group_resource.resource)
+                resource = self.parts.foundation.catalog.resolve(meta.cluster(binding), gvr)
+                if resource is not None and resource.namespaced:
+                    self._follow(supervisor, gvr, identity=entry.identity, has_status=resource.has_status)
+
+    def _follow(self, supervisor: Supervisor, gvr: GVR, *, identity: str, has_status: bool) -> None:
+        """Place, and aggregate, the objects of one resource in all workspaces."""
+        if (gvr, identity) in self._following:
+            return
+        self._following.add((gvr, identity))
+        informers, clock = self.parts.informers, self.parts.clock
+        everywhere = GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}") if identity else gvr
+        objects = informers.informer(everywhere, indexers={BY_TARGET: index_by_target})
+        namespaces = informers.informer(NAMESPACES)
+        built: list[Controller[Any]] = [build_resource_controller(gvr, objects, namespaces, self.parts.for_cluster, clock=clock)]
+        if has_status:
+            shows_errors = self.options.error_handling
+            built.append(
+                build_aggregation_controller(gvr, objects, self._targets, self.parts.for_cluster, clock=clock, shows_errors=shows_errors)
+            )
+        for controller in built:
+            supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+
+    def virtual_workspaces(self, backend: Backend, security: Security) -> Sequence[VirtualWorkspace]:
+        async def may_sync(user: Any, cluster: ClusterName, name: str) -> bool:
+            return await security.allows(user, cluster, "sync", "workload.kcp.io", "synctargets", name)
+
+        foundation = self.parts.foundation
+        return [
+            SyncerView(foundation.catalog, backend, self.parts.clock, self._targets.get, self._exported, may_sync, foundation.index.resolve)
+        ]
+
+    def _exported(self, cluster: ClusterName, path: str, name: str) -> Sequence[tuple[GVR, str]]:
+        """Resources and identity of an export that a SyncTarget supports; none while it does not exist."""
+        reference = ExportReference(path, name)
+        home = self.parts.foundation.index.resolve(reference.path) if reference.path else cluster
+        export = self._exports.get(ObjectKey(home, "", reference.name)) if home else None
+        identity = meta.nested(export or {}, "status", "identityHash", default="")
+        if export is None or not identity:
+            return ()
+        return [(GVR(gr.group, version, gr.resource), identity) for gr, version in self._versions(export, identity)]
+
+    def _versions(self, export: JSONObject, identity: str) -> Sequence[tuple[GroupResource, str]]:
+        """Group-resources of an export that somebody has bound, and the version they are stored in."""
+        wanted = {r.group_resource for r in exported_resources(export)}
+        return [
+            (r.group_resource, r.gvr.version)
+            for r in self.parts.foundation.bound.everywhere()
+            if r.group_resource in wanted and r.identity == identity
+        ]
