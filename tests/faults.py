@@ -44,22 +44,32 @@ class FailingTransport:
 
 
 class BreakableTransport:
-    """Passes everything on until it is cut; a cut breaks the streams that are open and refuses everything until it is mended."""
+    """Passes everything on until it is cut; a cut breaks the streams that are open and refuses everything until it is mended.
+
+    A silent cut is a partition without any sign of it: requests wait and open streams fall still, until it is mended.
+    """
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
         self._cut = asyncio.Event()
+        self._mended = asyncio.Event()
+        self._mended.set()
         self.streams = 0
         """Streams opened so far."""
         self.requests: list[RawRequest] = []
 
-    def cut(self) -> None:
-        self._cut.set()
+    def cut(self, *, silently: bool = False) -> None:
+        if silently:
+            self._mended.clear()
+        else:
+            self._cut.set()
 
     def mend(self) -> None:
         self._cut = asyncio.Event()
+        self._mended.set()
 
     async def request(self, request: RawRequest) -> RawResponse:
+        await self._mended.wait()
         if self._cut.is_set():
             raise TransportError("the connection is cut")
         self.requests.append(request)
@@ -67,21 +77,24 @@ class BreakableTransport:
 
     @asynccontextmanager
     async def stream(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, AsyncIterator[bytes]]]:
+        await self._mended.wait()
         cut = self._cut
         if cut.is_set():
             raise TransportError("the connection is cut")
         self.streams += 1
         self.requests.append(request)
         async with self._inner.stream(request) as (response, chunks):
-            yield response, _until(cut, chunks)
+            yield response, _until(cut, self._mended, chunks)
 
     async def close(self) -> None:
         await self._inner.close()
 
 
-async def _until(cut: asyncio.Event, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _until(cut: asyncio.Event, mended: asyncio.Event, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async def take() -> bytes | None:
-        return await anext(chunks, None)
+        chunk = await anext(chunks, None)
+        await mended.wait()
+        return chunk
 
     while True:
         reading, cutting = asyncio.ensure_future(take()), asyncio.ensure_future(cut.wait())

@@ -65,18 +65,19 @@ async def test_first_leads_second_waits_and_takes_over_when_the_lease_is_given_b
     await second.stop()
 
 
-async def test_cut_off_leader_stops_before_another_starts(world: World) -> None:
+@pytest.mark.parametrize("silently", [False, True])
+async def test_cut_off_leader_stops_before_another_starts(world: World, silently: bool) -> None:
     line = BreakableTransport(world.transport())
     first = Candidate(world, "first", line)
     await world.clock.advance(10.0)
     second = Candidate(world, "second", seed=1)
     await world.clock.advance(10.0)
-    line.cut()
-    await world.clock.advance(9.0)
+    line.cut(silently=silently)
+    await world.clock.advance(7.0)
     assert first.leads()
     await world.clock.advance(5.0)
     assert not first.leads()
-    await world.clock.advance(15.0)
+    await world.clock.advance(16.0)
     assert second.leads()
     line.mend()
     await world.clock.advance(60.0)

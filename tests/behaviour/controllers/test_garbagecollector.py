@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -11,6 +11,7 @@ from tests.faults import FailingTransport
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import APIResource
 from kcp.client.transport import Transport
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.controller import Controller
@@ -163,6 +164,24 @@ async def test_resource_that_is_not_served_any_more_deletes_no_dependents(world:
         del world.served.by_gvr[DEPLOYMENTS]
         await world.clock.advance(10.0)
         await world.of(cluster).resource(REPLICA_SETS).patch("web-1", {"metadata": {"labels": {"a": "b"}}}, namespace="shop")
+        await world.clock.advance(300.0)
+        assert await world.names(REPLICA_SETS, cluster=cluster, namespace="shop") == ["web-1"]
+
+
+async def test_owner_that_cannot_be_looked_up_counts_as_there(world: World) -> None:
+    """Its kind is known, from another workspace say, but not served here: a 404 that says nothing about the object."""
+    cluster = world.clusters()[0]
+    await chain_of_three(world, cluster)
+    known = await world.api_resources()
+    del world.served.by_gvr[DEPLOYMENTS]
+
+    async def resources() -> Sequence[APIResource]:
+        return known
+
+    def build(informers: InformerFactory, transport: Transport) -> Controller[Any]:
+        return build_garbage_collector(informers.client, for_cluster=world.for_cluster(transport), resources=resources, clock=world.clock)
+
+    async with world.running(build):
         await world.clock.advance(300.0)
         assert await world.names(REPLICA_SETS, cluster=cluster, namespace="shop") == ["web-1"]
 
