@@ -38,6 +38,8 @@ class HomeWorkspaces:
     """Of the whole server, as system:masters."""
     types: TypeLister
     url_of: Callable[[str], str]
+    expect: Callable[[ClusterName], None]
+    """Told of a cluster that is about to be written: `WorkspaceIndex.expect`."""
     creator_groups: tuple[str, ...] = (kinds.AUTHENTICATED,)
 
     async def get(self, user: UserInfo) -> JSONObject:
@@ -46,6 +48,7 @@ class HomeWorkspaces:
         Raises: Forbidden for those who may not have one; TooManyRequests (with Retry-After) while it is being made.
         """
         name = home_cluster_name(user.name)
+        self.expect(name)
         resource = self.client.cluster(name).resource(kinds.LOGICAL_CLUSTERS)
         try:
             cluster = await resource.get(kinds.LOGICAL_CLUSTER_NAME)

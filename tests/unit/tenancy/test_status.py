@@ -6,7 +6,7 @@ from kcp.apimachinery import conditions
 from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy.logicalcluster.lifecycle import advance, pending_initializers
 from kcp.tenancy.workspace import status
-from kcp.tenancy.workspacetype.initialization import _removals, exports_for, missing_and_unready
+from kcp.tenancy.workspacetype.initialization import DONE, Progress, exports_for, missing_and_unready, settled
 from kcp.tenancy.workspacetype.model import ExportReference, WorkspaceType
 from kcp.tenancy.workspacetype.resolution import ResolvedType
 
@@ -106,16 +106,26 @@ def test_export_is_not_bound_in_the_workspace_it_comes_from() -> None:
     assert exports_for(ResolvedType((type_,)), "root:compute") == [ExportReference("root", "a")]
 
 
-def test_removal_of_all_initializers_removes_the_list() -> None:
-    assert _removals(["a", "b"], ["b", "a"]) == [
-        {"op": "test", "path": "/status/initializers", "value": ["a", "b"]},
-        {"op": "remove", "path": "/status/initializers"},
-    ]
+def test_finished_initializers_are_removed_and_the_last_makes_the_cluster_ready() -> None:
+    waiting = Progress("WaitingOnAPIBindings", "x")
+    held = cluster("Initializing", ("root:universal", "system:apibindings"))
+    older = settled(held, {"root:universal": DONE, "system:apibindings": waiting}, now=NOW, is_young=False)
+    assert older["status"]["initializers"] == ["system:apibindings"]
+    assert conditions.is_false(older, "APIBindingsInitialized")
+    ready = settled(older, {"system:apibindings": DONE}, now=NOW, is_young=False)
+    assert ready["status"]["phase"] == "Ready"
+    assert "initializers" not in ready["status"]
+    assert conditions.is_true(ready, "APIBindingsInitialized")
 
 
-def test_removal_goes_from_the_end_and_leaves_others() -> None:
-    assert [o["path"] for o in _removals(["a", "b", "c"], ["a", "c"]) if o["op"] == "remove"] == [
-        "/status/initializers/2",
-        "/status/initializers/0",
-    ]
-    assert _removals(["a"], ["b"]) == []
+def test_quick_initializers_of_a_young_cluster_wait_for_the_others() -> None:
+    held = cluster("Initializing", ("root:universal", "system:apibindings"))
+    progress = {"root:universal": DONE, "system:apibindings": Progress("WaitingOnAPIBindings", "x")}
+    assert settled(held, progress, now=NOW, is_young=True) == held
+    progress["system:apibindings"] = Progress("APIBindingErrors", "no")
+    assert settled(held, progress, now=NOW, is_young=True)["status"]["initializers"] == ["system:apibindings"]
+
+
+def test_initializers_of_others_are_left_alone() -> None:
+    held = cluster("Initializing", ("root:universal", "mine"))
+    assert settled(held, {"root:universal": DONE}, now=NOW, is_young=True)["status"]["initializers"] == ["mine"]

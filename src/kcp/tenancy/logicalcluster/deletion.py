@@ -22,10 +22,10 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client, ResourceClient
-from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
+from kcp.tenancy.fresh import FreshReads
 
 log = logging.getLogger(__name__)
 
@@ -168,12 +168,10 @@ class DeletionReconciler:
         return min(max(taken_s / 5, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
 
 
-def build_deletion(client: Client, informers: InformerFactory, clock: Clock, *, list_resources: ListResources) -> Controller:
+def build_deletion(
+    client: Client, informers: InformerFactory, clock: Clock, *, clusters: FreshReads, list_resources: ListResources
+) -> Controller:
     """The controller that empties deleted LogicalClusters. `list_resources`: the catalog's, or discovery of the cluster."""
-    clusters = informers.informer(kinds.LOGICAL_CLUSTERS)
-
-    async def write(old: JSONObject, new: JSONObject) -> JSONObject:
-        return await commit(client.cluster(meta.cluster(old)).resource(kinds.LOGICAL_CLUSTERS), old, new)
 
     async def delete_owner(cluster: JSONObject) -> None:
         """A cluster that users may delete directly takes its Workspace along; else the Workspace came first."""
@@ -192,9 +190,9 @@ def build_deletion(client: Client, informers: InformerFactory, clock: Clock, *, 
             yield owner
 
     deleter = ContentDeleter(client, list_resources)
-    reconciler = DeletionReconciler(clusters.get, deleter.delete, delete_owner, write, clock)
+    reconciler = DeletionReconciler(clusters.get, deleter.delete, delete_owner, clusters.commit, clock)
     controller = Controller("logicalcluster-deletion", reconciler.reconcile, clock=clock)
-    controller.watch(clusters)
+    controller.watch(informers.informer(kinds.LOGICAL_CLUSTERS))
     for gvr in (kinds.WORKSPACES, kinds.API_BINDINGS, kinds.NAMESPACES):
         controller.watch(informers.informer(gvr), deleted_content)
     return controller

@@ -55,6 +55,7 @@ class WorkspaceIndex:
         self._parents: dict[ClusterName, tuple[ClusterName, str]] = {}
         self._records: dict[ClusterName, ClusterRecord] = {}
         self._paths: dict[str, ClusterName] = {}
+        self._expected: set[ClusterName] = set()
 
     def follow(self, workspaces: EventSource, logical_clusters: EventSource) -> None:
         """Keep the index in step with two informers over all clusters."""
@@ -88,6 +89,12 @@ class WorkspaceIndex:
             self._paths.clear()
         else:
             self._records[key.cluster] = _record(key.cluster, new)
+            self._expected.discard(key.cluster)
+
+    def expect(self, cluster: ClusterName) -> None:
+        """Resolve this name from now on: its LogicalCluster is about to be written. Only for names that do not look generated."""
+        if cluster not in self._records:
+            self._expected.add(cluster)
 
     def resolve(self, path: str) -> ClusterName | None:
         """The logical cluster a path, name or `<name>:child…` stands for; None if there is none.
@@ -120,9 +127,8 @@ class WorkspaceIndex:
 
     def _known(self, name: str) -> ClusterName | None:
         cluster = ClusterName(name)
-        if cluster == ROOT or cluster in self._records or cluster in self._parents or looks_generated(name):
-            return cluster
-        return None
+        known = cluster in self._records or cluster in self._parents or cluster in self._expected
+        return cluster if known or cluster == ROOT or looks_generated(name) else None
 
     def _descend(self, cluster: ClusterName | None, names: Iterable[str]) -> ClusterName | None:
         for name in names:

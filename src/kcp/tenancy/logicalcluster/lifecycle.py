@@ -19,10 +19,10 @@ from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
-from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
+from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
 
 
@@ -125,17 +125,15 @@ class LifecycleReconciler:
             return  # written by an earlier run that was cut off
 
 
-def build_lifecycle(client: Client, informers: InformerFactory, clock: Clock, *, url_of: Callable[[str], str]) -> Controller:
+def build_lifecycle(
+    client: Client, informers: InformerFactory, clock: Clock, *, clusters: FreshReads, url_of: Callable[[str], str]
+) -> Controller:
     """The controller of LogicalCluster phases. `client` may write in every cluster."""
-    clusters = informers.informer(kinds.LOGICAL_CLUSTERS)
-
-    async def write(old: JSONObject, new: JSONObject) -> JSONObject:
-        return await commit(client.cluster(meta.cluster(old)).resource(kinds.LOGICAL_CLUSTERS), old, new)
 
     async def create_binding(cluster: ClusterName, binding: JSONObject) -> object:
         return await client.cluster(cluster).resource(kinds.CLUSTER_ROLE_BINDINGS).create(binding)
 
-    reconciler = LifecycleReconciler(clusters.get, create_binding, write, url_of, clock)
+    reconciler = LifecycleReconciler(clusters.get, create_binding, clusters.commit, url_of, clock)
     controller = Controller("logicalcluster", reconciler.reconcile, clock=clock)
-    controller.watch(clusters)
+    controller.watch(informers.informer(kinds.LOGICAL_CLUSTERS))
     return controller

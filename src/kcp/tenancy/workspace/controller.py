@@ -19,10 +19,10 @@ from kcp.apimachinery.errors import AlreadyExists, NotFound
 from kcp.apimachinery.keys import ROOT, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client, ResourceClient
-from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
+from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
 from kcp.tenancy.logicalcluster.lifecycle import pending_initializers
 from kcp.tenancy.workspace import status
@@ -201,36 +201,33 @@ def build_workspace_controller(
     informers: InformerFactory,
     clock: Clock,
     *,
+    clusters: FreshReads,
     resolve_type: Callable[[TypeReference], ResolvedType],
     path_of: Callable[[ClusterName], str],
     shard_client: Callable[[str], Client] | None = None,
 ) -> Controller:
     """The controller of Workspaces. `client` may write in every cluster; `shard_client` reaches other shards (default: this server)."""
-    workspaces = informers.informer(kinds.WORKSPACES)
-    clusters = informers.informer(kinds.LOGICAL_CLUSTERS)
-    shards = informers.informer(kinds.SHARDS)
+    workspaces, shards = informers.informer(kinds.WORKSPACES), informers.informer(kinds.SHARDS)
+    fresh = FreshReads(workspaces, client)
 
     def logical_clusters(shard: str, cluster: ClusterName) -> ResourceClient:
         return (shard_client(shard) if shard_client else client).cluster(cluster).resource(kinds.LOGICAL_CLUSTERS)
-
-    async def write(old: JSONObject, new: JSONObject) -> JSONObject:
-        return await commit(client.cluster(meta.cluster(old)).resource(kinds.WORKSPACES), old, new)
 
     def unscheduled(_key: ObjectKey, _old: JSONObject | None, _new: JSONObject | None) -> Iterable[ObjectKey]:
         return [meta.key(w) for w in workspaces.list() if not meta.nested(w, "spec", "cluster", default="")]
 
     reconciler = WorkspaceReconciler(
-        get=workspaces.get,
+        get=fresh.get,
         get_cluster=clusters.get,
         list_shards=lambda: [Shard.from_object(s) for s in shards.list(cluster=ROOT)],
         resolve_type=resolve_type,
         path_of=path_of,
         logical_clusters=logical_clusters,
-        commit=write,
+        commit=fresh.commit,
         clock=clock,
     )
     controller = Controller("workspace", reconciler.reconcile, clock=clock)
     controller.watch(workspaces)
-    controller.watch(clusters, owner_of)
+    controller.watch(informers.informer(kinds.LOGICAL_CLUSTERS), owner_of)
     controller.watch(shards, unscheduled)
     return controller

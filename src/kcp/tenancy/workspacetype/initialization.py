@@ -1,9 +1,8 @@
 """The built-in initializers: `system:apibindings` makes the default APIBindings, `root:universal` the namespace `default`.
 
 An initializer is an entry in a LogicalCluster's `status.initializers`; whoever it belongs to does its work and removes it. The work
-begins as soon as the cluster exists; entries are removed once it is Initializing.
-Before: informer events of LogicalClusters and APIBindings. After: the API of the new cluster; `logicalcluster.lifecycle` sees the last
-entry go.
+begins as soon as the cluster exists; entries are removed once it is Initializing, and with the last one it becomes Ready.
+Before: informer events of LogicalClusters and APIBindings. After: the API of the new cluster.
 Source: kcp pkg/reconciler/tenancy/initialization/apibinder_initializer_reconcile.go, config/universal/namespace-default.yaml.
 """
 
@@ -13,24 +12,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import AlreadyExists, Conflict, Invalid, NotFound, StatusError
+from kcp.apimachinery.errors import AlreadyExists, StatusError
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.client.rest import Client, PatchType
-from kcp.controller.commit import commit
+from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
-from kcp.tenancy.logicalcluster.lifecycle import pending_initializers
+from kcp.tenancy.fresh import FreshReads
+from kcp.tenancy.logicalcluster.lifecycle import advance, pending_initializers
 from kcp.tenancy.workspacetype.model import ExportReference, TypeReference
 from kcp.tenancy.workspacetype.names import binding_name
 from kcp.tenancy.workspacetype.resolution import ResolvedType, UnresolvableType
 
-_REMOVAL_ATTEMPTS = 10
 _RETRY_REFUSED_S = 2.0
 """Wait before a binding that was refused is tried again: its export may only just be coming."""
+_YOUTH_S = 1.0
+"""Age of a cluster up to which initialization is expected to be over in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,6 @@ class InitializationReconciler:
 
     get: Callable[[ObjectKey], JSONObject | None]
     steps: Mapping[str, Step]
-    remove: Callable[[JSONObject, Sequence[str]], Awaitable[None]]
     commit: Callable[[JSONObject, JSONObject], Awaitable[JSONObject]]
     clock: Clock
 
@@ -140,89 +139,75 @@ class InitializationReconciler:
         progress = dict(zip(mine, await asyncio.gather(*(self.steps[name](cluster) for name in mine)), strict=True))
         if meta.nested(cluster, "status", "phase") != kinds.INITIALIZING:
             return Result()  # the first status wakes this again
-        await self._settle(cluster, progress)
-        refused = any(p.reason == "APIBindingErrors" for p in progress.values())
-        return Result(requeue_after_s=_RETRY_REFUSED_S if refused else None)
-
-    async def _settle(self, cluster: JSONObject, progress: Mapping[str, Progress]) -> None:
-        finished = [name for name, p in progress.items() if p.done]
-        if finished:
-            await self.remove(cluster, finished)
-            return  # the new status wakes this again if more is pending
-        binding = progress.get(kinds.BINDINGS_INITIALIZER)
-        if binding is not None and binding.reason != "WaitingOnAPIBindings":
-            await self._report(cluster, binding)
-
-    async def _report(self, cluster: JSONObject, progress: Progress) -> None:
-        """Say what is wrong. Mere waiting is not written: it ends within milliseconds, or the bindings themselves say why it does not."""
-        wanted = meta.copy_json(cluster)
-        condition = conditions.build(
-            kinds.BINDINGS_INITIALIZED, conditions.FALSE, reason=progress.reason, message=progress.message, severity="Error",
-            now=rfc3339(self.clock.now()),
-        )  # fmt: skip
-        conditions.set_condition(wanted, condition)
+        wanted = settled(cluster, progress, now=rfc3339(self.clock.now()), is_young=self._is_young(cluster))
         await self.commit(cluster, wanted)
+        if all(p.done for p in progress.values()):
+            return Result()
+        refused = any(p.reason == "APIBindingErrors" for p in progress.values())
+        return Result(requeue_after_s=_RETRY_REFUSED_S if refused else _YOUTH_S)
+
+    def _is_young(self, cluster: JSONObject) -> bool:
+        created = meta.creation_timestamp(cluster)
+        return bool(created) and (self.clock.now() - parse_rfc3339(created)).total_seconds() < _YOUTH_S
 
 
-async def remove_initializers(client: Client, cluster: JSONObject, names: Sequence[str]) -> None:
-    """Take entries out of `status.initializers`, whatever others do to the object at the same time.
+def settled(cluster: JSONObject, progress: Mapping[str, Progress], *, now: str, is_young: bool) -> JSONObject:
+    """A copy of an Initializing cluster without the initializers that are done; Ready when none is left.
 
-    Raises: Conflict when the entries keep moving.
+    While the cluster is young, the quick ones wait for the others, so that in the normal case there is one write and not several.
+    Mere waiting is not reported before that: it ends within milliseconds.
     """
-    resource = client.cluster(meta.cluster(cluster)).resource(kinds.LOGICAL_CLUSTERS)
-    for _ in range(_REMOVAL_ATTEMPTS):
-        held = list(meta.nested(cluster, "status", "initializers", default=()))
-        operations = _removals(held, names)
-        if not operations:
-            return
-        try:
-            await resource.patch(kinds.LOGICAL_CLUSTER_NAME, operations, type=PatchType.JSON, subresource="status")
-            return
-        except NotFound:
-            return
-        except (Conflict, Invalid):
-            cluster = await resource.get(kinds.LOGICAL_CLUSTER_NAME)
-    raise Conflict(f"the initializers of {meta.cluster(cluster)} keep changing")
+    unfinished = [p for p in progress.values() if not p.done]
+    if is_young and all(p.reason == "WaitingOnAPIBindings" for p in unfinished) and unfinished:
+        return cluster
+    wanted: JSONObject = meta.copy_json(cluster)
+    left = [i for i in meta.nested(cluster, "status", "initializers", default=()) if i not in progress or not progress[i].done]
+    if left:
+        wanted["status"]["initializers"] = left
+    else:
+        wanted["status"].pop("initializers", None)
+    binding = progress.get(kinds.BINDINGS_INITIALIZER)
+    if binding is not None:
+        _report(wanted, binding, now)
+    return advance(wanted, url=meta.nested(cluster, "status", "URL", default=""), now=now)
 
 
-def _removals(held: Sequence[str], names: Sequence[str]) -> list[JSONObject]:
-    """JSON Patch operations, last entry first so that indexes stay true; each tested, so that a moved entry fails the patch.
-
-    A list that becomes empty is removed, together with the condition that told of trouble with it.
-
-    >>> [op["op"] + " " + op["path"] for op in _removals(["a", "b"], ["b"])]
-    ['test /status/initializers/1', 'remove /status/initializers/1']
-    """
-    if held and set(held) <= set(names):
-        return [{"op": "test", "path": "/status/initializers", "value": list(held)}, {"op": "remove", "path": "/status/initializers"}]
-    operations: list[JSONObject] = []
-    for index in reversed(range(len(held))):
-        if held[index] in names:
-            path = f"/status/initializers/{index}"
-            operations += [{"op": "test", "path": path, "value": held[index]}, {"op": "remove", "path": path}]
-    return operations
+def _report(wanted: JSONObject, progress: Progress, now: str) -> None:
+    """Say what the bindings wait for; a condition that told of trouble becomes true, where there was none there is none."""
+    if progress.done and conditions.get(wanted, kinds.BINDINGS_INITIALIZED) is None:
+        return
+    status = conditions.TRUE if progress.done else conditions.FALSE
+    severity = "Info" if progress.reason == "WaitingOnAPIBindings" else "Error"
+    condition = conditions.build(
+        kinds.BINDINGS_INITIALIZED, status, reason=progress.reason, message=progress.message, severity=severity, now=now
+    )
+    conditions.set_condition(wanted, condition)
 
 
 def build_initialization(
-    client: Client, informers: InformerFactory, clock: Clock, *, resolve_type: Callable[[TypeReference], ResolvedType]
+    client: Client,
+    informers: InformerFactory,
+    clock: Clock,
+    *,
+    clusters: FreshReads,
+    resolve_type: Callable[[TypeReference], ResolvedType],
 ) -> Controller:
     """The controller of the built-in initializers. `client` may write in every cluster and bind every export."""
-    clusters = informers.informer(kinds.LOGICAL_CLUSTERS)
-    bindings = informers.informer(kinds.API_BINDINGS)
-
-    async def write(old: JSONObject, new: JSONObject) -> JSONObject:
-        return await commit(client.cluster(meta.cluster(old)).resource(kinds.LOGICAL_CLUSTERS), old, new)
-
-    async def remove(cluster: JSONObject, names: Sequence[str]) -> None:
-        await remove_initializers(client, cluster, names)
+    bindings, namespaces = informers.informer(kinds.API_BINDINGS), informers.informer(kinds.NAMESPACES)
 
     async def create_binding(cluster: ClusterName, binding: JSONObject) -> JSONObject:
         return await client.cluster(cluster).resource(kinds.API_BINDINGS).create(binding)
 
     async def default_namespace(cluster: JSONObject) -> Progress:
-        namespaces = client.cluster(meta.cluster(cluster)).resource(kinds.NAMESPACES)
+        name = meta.cluster(cluster)
+        if namespaces.get(ObjectKey(name, "", "default")) is not None:
+            return DONE
         try:
-            await namespaces.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+            await (
+                client.cluster(name)
+                .resource(kinds.NAMESPACES)
+                .create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+            )
         except AlreadyExists:
             return DONE
         return DONE
@@ -234,8 +219,8 @@ def build_initialization(
         kinds.BINDINGS_INITIALIZER: DefaultBindings(resolve_type, lambda cluster: bindings.list(cluster=cluster), create_binding),
         kinds.UNIVERSAL_INITIALIZER: default_namespace,
     }
-    reconciler = InitializationReconciler(clusters.get, steps, remove, write, clock)
+    reconciler = InitializationReconciler(clusters.get, steps, clusters.commit, clock)
     controller = Controller("workspace-initialization", reconciler.reconcile, clock=clock)
-    controller.watch(clusters)
+    controller.watch(informers.informer(kinds.LOGICAL_CLUSTERS))
     controller.watch(bindings, cluster_of)
     return controller

@@ -1,0 +1,56 @@
+"""All controllers of tenancy, put together: they share what they read and wrote.
+
+Before: `server.compose`, which runs them. After: the build functions of each feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kcp.aio.clock import Clock
+from kcp.client.rest import Client
+from kcp.controller.controller import Controller
+from kcp.controller.factory import InformerFactory
+from kcp.tenancy import kinds
+from kcp.tenancy.fresh import FreshReads
+from kcp.tenancy.logicalcluster.deletion import ListResources, build_deletion
+from kcp.tenancy.logicalcluster.index import WorkspaceIndex
+from kcp.tenancy.logicalcluster.lifecycle import build_lifecycle
+from kcp.tenancy.workspace.controller import build_workspace_controller
+from kcp.tenancy.workspacetype.initialization import build_initialization
+from kcp.tenancy.workspacetype.lister import TypeLister
+
+
+def build_controllers(
+    client: Client,
+    informers: InformerFactory,
+    clock: Clock,
+    *,
+    index: WorkspaceIndex,
+    url_of: Callable[[str], str],
+    list_resources: ListResources,
+    shard_client: Callable[[str], Client] | None = None,
+) -> list[Controller]:
+    """Args:
+    client: of the whole server, as system:masters.
+    informers: over all clusters.
+    index: already following these informers, so that it is up to date when a controller runs.
+    url_of: URL of a workspace path.
+    shard_client: reaches the shard of this name; default: this server is the only one.
+    """
+    types = TypeLister(informers.informer(kinds.WORKSPACE_TYPES).get, index.resolve, index.path_of)
+    clusters = FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
+    return [
+        build_workspace_controller(
+            client,
+            informers,
+            clock,
+            clusters=clusters,
+            resolve_type=types.resolve,
+            path_of=index.path_of,
+            shard_client=shard_client,
+        ),
+        build_lifecycle(client, informers, clock, clusters=clusters, url_of=url_of),
+        build_initialization(client, informers, clock, clusters=clusters, resolve_type=types.resolve),
+        build_deletion(client, informers, clock, clusters=clusters, list_resources=list_resources),
+    ]
