@@ -24,7 +24,7 @@ from kcp.registry.resource import Origin, Resource, Scale
 from kcp.registry.strategy import Strategy
 from kcp.storage.keyspace import resource_prefix
 
-__all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resources", "builtin_schema", "strategy_for"]
+__all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resource", "builtin_resources", "builtin_schema", "strategy_for"]
 
 _RBAC = "rbac.authorization.k8s.io"
 _SPECIAL: Mapping[tuple[str, str], Strategy] = {
@@ -40,6 +40,12 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
 def builtin_resources(which: Iterable[GroupResource]) -> list[Resource]:
     """Resources of these kinds; schemas are compiled when first used and shared by all callers."""
     return [_resource(kind) for kind in select(which)]
+
+
+def builtin_resource(gvk: GVK) -> Resource | None:
+    """The resource of a Kubernetes kind as a physical cluster serves it; None for any other kind."""
+    kind = by_gvk(gvk)
+    return _resource(kind) if kind is not None else None
 
 
 @cache
@@ -71,12 +77,6 @@ def _resource(kind: KindInfo) -> Resource:
 
 def _scale(paths: ScalePaths | None) -> Scale | None:
     return None if paths is None else Scale(paths.spec_replicas, paths.status_replicas, paths.selector)
-
-
-def builtin_scale(gvk: GVK) -> Scale | None:
-    """Where the scale subresource of a Kubernetes kind reads and writes."""
-    kind = by_gvk(gvk)
-    return _scale(kind.scale) if kind is not None else None
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from kcp.apimachinery import conditions, meta
@@ -16,17 +15,12 @@ from kcp.apimachinery.gvk import GVK, GVR, GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.table import columns_from_crd
+from kcp.apis.kubernetes.compute import NATIVE
 from kcp.registry import strategy
-from kcp.registry.builtin import builtin_columns, builtin_schema, storage_hash, strategy_for
+from kcp.registry.builtin import builtin_columns, builtin_resource, storage_hash, strategy_for
 from kcp.registry.resource import ALL_VERBS, Origin, Resource, Scale
 from kcp.registry.schemas import hold
 from kcp.storage.keyspace import resource_prefix
-
-NATIVE = "apis.kcp.io/kubernetes-definitions"
-"""Annotation on an APIResourceSchema that was generated from Kubernetes' definitions; its value is their minor version.
-
-Such a schema is compiled from the definitions themselves: merge keys, quantities and nulls are treated as built in, at no cost in memory.
-"""
 
 CUSTOM_RESOURCES = "customresources"
 _READ_VERBS = ("get", "list", "watch")
@@ -79,11 +73,10 @@ def resource_from_schema(schema: JSONObject, version: str, identity: str, *, ori
     found = _version(spec["versions"], version)
     group = "" if spec.get("group") == "core" else spec.get("group", "")
     parts = _Parts(group, spec["names"], spec.get("scope") == "Namespaced", _stored(spec["versions"]), spec["names"])
-    openapi = found.get("schema") or {}
     prefix = resource_prefix(_gr(parts), source=identity)
-    return _resource(
-        parts, found, openapi, prefix=prefix, origin=origin, identity=identity, native=bool(meta.annotations(schema).get(NATIVE))
-    )  # fmt: skip
+    if meta.annotations(schema).get(NATIVE) and (native := builtin_resource(GVK(group, version, spec["names"]["kind"]))) is not None:
+        return replace(native, origin=origin, storage_prefix=prefix, identity=identity, subresources=frozenset())
+    return _resource(parts, found, found.get("schema") or {}, prefix=prefix, origin=origin, identity=identity)
 
 
 def _gr(parts: _Parts) -> GroupResource:
@@ -101,9 +94,7 @@ def _stored(versions: Iterable[JSONObject]) -> str:
     return next((v["name"] for v in versions if v.get("storage")), "")
 
 
-def _resource(
-    parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix: bytes, origin: Origin, identity: str = "", native: bool = False
-) -> Resource:
+def _resource(parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix: bytes, origin: Origin, identity: str = "") -> Resource:
     names, accepted = parts.names, parts.accepted
     gvk = GVK(parts.group, version["name"], names["kind"])
     kubernetes = strategy_for(gvk) if origin is Origin.BOUND else None
@@ -121,7 +112,7 @@ def _resource(
         storage_prefix=prefix,
         storage_version=parts.storage_version,
         identity=identity,
-        schema_source=partial(builtin_schema, gvk) if native and kubernetes is not None else held.compiled,
+        schema_source=held.compiled,
         openapi_source=held.openapi,
         strategy=kubernetes or strategy.CUSTOM,
         has_status=subresources.get("status") is not None,
