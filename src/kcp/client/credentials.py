@@ -79,10 +79,14 @@ class Credentials:
         try:
             async with asyncio.timeout(_PLUGIN_TIMEOUT_S):
                 out, err = await process.communicate()
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
+        except TimeoutError:
+            raise TransportError(
+                f"{plugin.command}, which {self._endpoint.origin} names, did not end within {_PLUGIN_TIMEOUT_S:g} s"
+            ) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         if process.returncode:
             told = err.decode(errors="replace").strip()[-1000:]
             raise TransportError(f"{plugin.command}, which {self._endpoint.origin} names, failed ({process.returncode}): {told}")

@@ -153,9 +153,8 @@ def save(path: Path, document: Mapping[str, Any]) -> None:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(temporary).unlink(missing_ok=True)  # still there only if something failed
 
 
 def resolve(document: Mapping[str, Any], context: str = "", *, source: Path) -> KubeConfigEntry:
