@@ -152,3 +152,7 @@ def _create_options(options: argparse.Namespace) -> CreateOptions:
         location_selector={key: value for key, _, value in pairs},
         create_context=options.create_context,
     )
+
+
+if __name__ == "__main__":
+    main()
