@@ -31,7 +31,9 @@ def build_controllers(
     list_resources: ListResources,
     shard_client: Callable[[str], Client] | None = None,
 ) -> list[Controller]:
-    """Args:
+    """Every controller that a server with workspaces runs.
+
+    Args:
     client: of the whole server, as system:masters.
     informers: over all clusters.
     index: already following these informers, so that it is up to date when a controller runs.

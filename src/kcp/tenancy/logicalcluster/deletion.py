@@ -169,9 +169,10 @@ class DeletionReconciler:
 
 
 def build_deletion(
-    client: Client, informers: InformerFactory, clock: Clock, *, clusters: FreshReads, list_resources: ListResources
+    client: Client, informers: InformerFactory, clock: Clock, *, list_resources: ListResources, clusters: FreshReads | None = None
 ) -> Controller:
     """The controller that empties deleted LogicalClusters. `list_resources`: the catalog's, or discovery of the cluster."""
+    clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
 
     async def delete_owner(cluster: JSONObject) -> None:
         """A cluster that users may delete directly takes its Workspace along; else the Workspace came first."""

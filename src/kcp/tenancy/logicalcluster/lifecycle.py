@@ -126,9 +126,10 @@ class LifecycleReconciler:
 
 
 def build_lifecycle(
-    client: Client, informers: InformerFactory, clock: Clock, *, clusters: FreshReads, url_of: Callable[[str], str]
+    client: Client, informers: InformerFactory, clock: Clock, *, url_of: Callable[[str], str], clusters: FreshReads | None = None
 ) -> Controller:
     """The controller of LogicalCluster phases. `client` may write in every cluster."""
+    clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
 
     async def create_binding(cluster: ClusterName, binding: JSONObject) -> object:
         return await client.cluster(cluster).resource(kinds.CLUSTER_ROLE_BINDINGS).create(binding)

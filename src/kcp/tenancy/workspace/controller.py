@@ -201,14 +201,15 @@ def build_workspace_controller(
     informers: InformerFactory,
     clock: Clock,
     *,
-    clusters: FreshReads,
     resolve_type: Callable[[TypeReference], ResolvedType],
     path_of: Callable[[ClusterName], str],
     shard_client: Callable[[str], Client] | None = None,
+    clusters: FreshReads | None = None,
 ) -> Controller:
     """The controller of Workspaces. `client` may write in every cluster; `shard_client` reaches other shards (default: this server)."""
     workspaces, shards = informers.informer(kinds.WORKSPACES), informers.informer(kinds.SHARDS)
     fresh = FreshReads(workspaces, client)
+    clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
 
     def logical_clusters(shard: str, cluster: ClusterName) -> ResourceClient:
         return (shard_client(shard) if shard_client else client).cluster(cluster).resource(kinds.LOGICAL_CLUSTERS)

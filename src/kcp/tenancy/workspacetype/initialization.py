@@ -139,12 +139,12 @@ class InitializationReconciler:
         progress = dict(zip(mine, await asyncio.gather(*(self.steps[name](cluster) for name in mine)), strict=True))
         if meta.nested(cluster, "status", "phase") != kinds.INITIALIZING:
             return Result()  # the first status wakes this again
-        wanted = settled(cluster, progress, now=rfc3339(self.clock.now()), is_young=self._is_young(cluster))
-        await self.commit(cluster, wanted)
-        if all(p.done for p in progress.values()):
-            return Result()
-        refused = any(p.reason == "APIBindingErrors" for p in progress.values())
-        return Result(requeue_after_s=_RETRY_REFUSED_S if refused else _YOUTH_S)
+        is_young = self._is_young(cluster)
+        await self.commit(cluster, settled(cluster, progress, now=rfc3339(self.clock.now()), is_young=is_young))
+        if any(p.reason == "APIBindingErrors" for p in progress.values()):
+            return Result(requeue_after_s=_RETRY_REFUSED_S)
+        is_waiting = not all(p.done for p in progress.values())
+        return Result(requeue_after_s=_YOUTH_S if is_waiting and is_young else None)
 
     def _is_young(self, cluster: JSONObject) -> bool:
         created = meta.creation_timestamp(cluster)
@@ -189,10 +189,11 @@ def build_initialization(
     informers: InformerFactory,
     clock: Clock,
     *,
-    clusters: FreshReads,
     resolve_type: Callable[[TypeReference], ResolvedType],
+    clusters: FreshReads | None = None,
 ) -> Controller:
     """The controller of the built-in initializers. `client` may write in every cluster and bind every export."""
+    clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
     bindings, namespaces = informers.informer(kinds.API_BINDINGS), informers.informer(kinds.NAMESPACES)
 
     async def create_binding(cluster: ClusterName, binding: JSONObject) -> JSONObject:
