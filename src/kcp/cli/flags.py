@@ -30,7 +30,7 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A Go duration; the value is seconds."""
 
     name = "duration"

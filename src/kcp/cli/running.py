@@ -19,9 +19,10 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]], *, expected
     """
     import uvloop
 
+    foreseen: tuple[type[Exception], ...] = (StatusError, TransportError, *expected)
     try:
         uvloop.run(_stoppable(main))
-    except* (StatusError, TransportError, *expected) as group:
+    except* foreseen as group:
         fail("; ".join(str(error) for error in _leaves(group)))
 
 

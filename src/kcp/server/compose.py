@@ -65,12 +65,17 @@ class KcpServer:
     health: Health
     handle: ServerHandle | None
     admin: AdminAccess
+    controllers: Supervisor
     is_bootstrapped: bool = field(default=False)
 
     @property
     def url(self) -> str:
         assert self.handle is not None, "this server runs without a socket"
         return self.handle.url
+
+    async def wait_failed(self) -> None:
+        """Wait until some part of the server has failed, and raise its error."""
+        raise await self.controllers.wait_failed()
 
     def statistics(self) -> dict[str, int]:
         return {**self.foundation.cache.statistics(), **self.foundation.index.statistics()}
@@ -80,7 +85,6 @@ class KcpServer:
 async def run_server(options: Options, *, clock: Clock, with_socket: bool = True) -> AsyncIterator[KcpServer]:
     """A server that is ready, until the block is left. Raises what keeps it from starting, with what to do."""
     async with AsyncExitStack() as stack:
-        supervisor = await stack.enter_async_context(Supervisor("kcp"))
         store = await open_store(options)
         stack.push_async_callback(store.close)
         cache = WatchCache(store, clock=clock)
@@ -101,16 +105,10 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
             handle = await serve(assembly.app, config, clock=clock)
             stack.push_async_callback(handle.stop)
         stack.push_async_callback(assembly.app.shutdown)
-        server = assembly.server(handle)
         controllers = await stack.enter_async_context(Supervisor("controllers"))
+        server = assembly.server(handle, controllers)
         await assembly.start(controllers, server)
-        supervisor.spawn(_watch_over(controllers), name="controllers")
         yield server
-
-
-async def _watch_over(controllers: Supervisor) -> None:
-    """A controller that ends is a failure of the server, not a silence."""
-    raise await controllers.wait_failed()
 
 
 class _Assembly:
@@ -165,7 +163,7 @@ class _Assembly:
         if self._options.token_auth_file is not None:
             self._tokens.load_csv(self._options.token_auth_file)
 
-    def server(self, handle: ServerHandle | None) -> KcpServer:
+    def server(self, handle: ServerHandle | None, controllers: Supervisor) -> KcpServer:
         """The server as others see it, its kubeconfig written."""
         if handle is not None:
             self._url = handle.url
@@ -173,7 +171,7 @@ class _Assembly:
         admin = AdminAccess(server=self._url, ca_pem=self._pki.ca_pem().encode(), kcp_admin_token=kcp_admin, shard_admin_token=shard_admin)
         if handle is not None:
             write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
-        server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin)
+        server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers)
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
         self._health.add(ready)
         return server
@@ -182,6 +180,7 @@ class _Assembly:
         """Controllers and the content of `root`, each as soon as what it needs is there."""
         self._run(supervisor, build_first(self._parts))
         self._informers.run_all(supervisor)
+
         async def start_rest() -> None:
             await self._follow_workspaces()
             self._run(supervisor, build_rest(self._parts))
@@ -208,7 +207,7 @@ class _Assembly:
         apis = [Piece(gvr, obj) for gvr, obj in root_apis(load_crds(), tmc=tmc.enabled)]
         compute = []
         if tmc.enabled:
-            from kcp.registry.compute import compute_schemas
+            from kcp.apis.kubernetes.compute import compute_schemas
 
             compute = [Piece(gvr, obj) for gvr, obj in compute_apis(compute_schemas())]
         return BootstrapOptions(

@@ -1,0 +1,97 @@
+"""`kcp`: the control plane (`start`), a whole fleet in one command (`sandbox`), and simulated clusters (`sim`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kcp import __version__
+from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
+from kcp.cli.sandbox import sandbox_command
+from kcp.cli.sim import sim_group
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+@click.group(context_settings=_CONTEXT, help="kcp with TMC (Transparent Multi-Cluster): one control plane over many Kubernetes clusters.")
+@click.version_option(__version__, prog_name="kcp")
+def main() -> None:
+    """The subcommands do the work."""
+
+
+@main.command("start", help="Start the kcp server, with TMC if --enable-tmc is given. Runs until Ctrl-C.")
+@click.option("--root-directory", type=click.Path(path_type=Path), default=Path(".kcp"), show_default=True,
+              help="Data, certificates and kubeconfigs; owned by one running server.")  # fmt: skip
+@click.option("--bind-address", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--secure-port", default=6443, show_default=True, type=int, help="Port to listen on; 0 takes a free one.")
+@click.option("--external-hostname", default="", help="Name or address under which clients reach the server. [default: the bind address]")
+@click.option("--kubeconfig-path", type=click.Path(path_type=Path), default=None,
+              help="Administrator's kubeconfig to write. [default: ROOT_DIRECTORY/admin.kubeconfig]")  # fmt: skip
+@click.option("--token-auth-file", type=click.Path(path_type=Path), default=None, help='CSV file of token,user,uid,"group1,group2".')
+@bool_flag("--in-memory", default=False, help="Keep objects in memory only.")
+@bool_flag("--enable-tmc", default=False, envvar="KCP_TMC_ENABLED", help="Transparent Multi-Cluster: placement, syncers, aggregation.")
+@bool_flag("--tmc-error-handling", default=True, envvar="KCP_TMC_ERROR_HANDLING",
+           help="TMC: show clusters' errors, typed and with hints, on the objects they concern.")  # fmt: skip
+@bool_flag("--tmc-health-monitoring", default=True, envvar="KCP_TMC_HEALTH_MONITORING",
+           help="TMC: a late heartbeat makes a SyncTarget NotReady.")  # fmt: skip
+@bool_flag("--tmc-metrics", default=True, envvar="KCP_TMC_METRICS", help="TMC: tmc_* metrics at /metrics.")
+@bool_flag("--tmc-recovery", default=True, envvar="KCP_TMC_RECOVERY",
+           help="TMC: place the work of a cluster that stays NotReady elsewhere.")  # fmt: skip
+@click.option(
+    "--tmc-eviction-grace", type=Duration(), default="5m", show_default=True, help="TMC: how long a cluster may be NotReady first."
+)
+@bool_flag("--tmc-bind-compute", default=True, help="TMC: new workspaces bind root:compute:kubernetes, so that Deployments work at once.")
+@click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
+              help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
+@click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
+def start_command(**flags: object) -> None:
+    from kcp.server.options import Options, TMCOptions
+
+    tmc = TMCOptions(
+        enabled=flags.pop("enable_tmc"),  # type: ignore[arg-type]
+        eviction_grace_s=flags.pop("tmc_eviction_grace"),  # type: ignore[arg-type]
+        heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),  # type: ignore[arg-type]
+        **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
+    )
+    options = Options(tmc=tmc, **flags)  # type: ignore[arg-type]
+    setup_logging(options.verbosity)
+    if problems := options.problems():
+        fail("\n  ".join(problems))
+    run_kcp(options)
+
+
+def run_kcp(options: object) -> None:
+    """Serve until stopped. Errors a user can mend are printed, not thrown."""
+    from kcp.apiserver.authn.tokens import TokenFileError
+    from kcp.apiserver.listening import ListenError
+    from kcp.apiserver.pki import PKIError
+    from kcp.apiserver.serving import ServingError
+    from kcp.cli.running import run_until_stopped
+    from kcp.storage.interface import StoreError
+
+    expected = (ListenError, PKIError, ServingError, StoreError, TokenFileError, OSError)
+    run_until_stopped(lambda: _serve(options), expected=expected)
+
+
+async def _serve(options: object) -> None:
+    from kcp.aio.clock import SystemClock
+    from kcp.server.compose import run_server
+    from kcp.server.options import Options
+
+    assert isinstance(options, Options)
+    clock = SystemClock()
+    started_s = clock.monotonic()
+    async with run_server(options, clock=clock) as server:
+        kubeconfig = options.admin_kubeconfig
+        click.echo(f"kcp is ready at {server.url} after {clock.monotonic() - started_s:.2f} s. In another terminal:")
+        click.echo(f"  export KUBECONFIG={kubeconfig}")
+        click.echo("  kubectl ws tree")
+        await server.wait_failed()
+
+
+main.add_command(sim_group)
+main.add_command(sandbox_command)
+
+if __name__ == "__main__":
+    main()
