@@ -6,6 +6,7 @@ Before: `pki`. Source of the shapes: kubeadm's phases/certs, k8s.io/client-go/ut
 from __future__ import annotations
 
 import ipaddress
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -103,7 +104,8 @@ def _name(common_name: str, organizations: Sequence[str]) -> x509.Name:
 
 
 def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
-    return x509.NameAttribute(oid, value, _validate=len(value) <= 64)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # it warns of the length where it does not refuse it
+        return x509.NameAttribute(oid, value, _validate=False)
 
 
 def _general_name(host: str) -> x509.GeneralName:
