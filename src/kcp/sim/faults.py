@@ -13,15 +13,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from kcp.aio.clock import Clock
 from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
 from kcp.storage.interface import LATEST, Event, KeyValue, Page, Revision, Store, StoreFull
+
+T = TypeVar("T")
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -79,34 +81,24 @@ class FaultSwitch:
         while self.state.fault in silent:
             await self._changed.wait()
 
-    @contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Turn the end of the body by a kill into what a client would see."""
+    def check_alive(self) -> None:
+        """Raises: TransportError where a connection would be refused."""
         if self.is_killed:
-            raise self.refused()
-        try:
-            yield
-        except TimeoutError as cut:
-            if self.is_killed:
-                raise TransportError(f"simulated cluster {self.name}: the connection broke", where=self.name) from cut
-            raise
+            hint = f"it was killed; bring it back with: kcp sim restore {self.name}"
+            raise TransportError(f"simulated cluster {self.name}: connection refused: {hint}", where=self.name)
 
-    @asynccontextmanager
-    async def cuttable(self) -> AsyncIterator[None]:
-        """End the body when the cluster is killed. Raises: TransportError."""
-        with self.refusing():
+    async def until_killed(self, waiting: Awaitable[T]) -> T:
+        """The result of `waiting`, unless the cluster is killed before. Raises: TransportError."""
+        self.check_alive()
+        try:
             async with asyncio.timeout(None) as cut:
                 self._cuts.add(cut)
                 try:
-                    yield
+                    return await waiting
                 finally:
                     self._cuts.discard(cut)
-
-    def refused(self) -> TransportError:
-        return TransportError(
-            f"simulated cluster {self.name}: connection refused: it was killed; bring it back with: kcp sim restore {self.name}",
-            where=self.name,
-        )
+        except TimeoutError as ended:
+            raise TransportError(f"simulated cluster {self.name}: the connection broke", where=self.name) from ended
 
 
 class FaultyTransport:
@@ -119,16 +111,16 @@ class FaultyTransport:
         self._inside = inside
 
     async def request(self, request: RawRequest) -> RawResponse:
-        async with self._switch.cuttable():
-            await self._wait()
-            response = await self._inner.request(request)
+        await self._wait()
+        response = await self._inner.request(request)
+        if self._switch.state.fault is not Fault.NONE:
             await self._switch.wait_open(inside=self._inside)
-            return response
+            self._switch.check_alive()
+        return response
 
     @asynccontextmanager
     async def stream(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, AsyncIterator[bytes]]]:
-        async with self._switch.cuttable():
-            await self._wait()
+        await self._wait()
         async with self._inner.stream(request) as (response, chunks):
             async with aclosing(self._chunks(chunks)) as passed:  # type: ignore[type-var]
                 yield response, passed
@@ -137,18 +129,20 @@ class FaultyTransport:
         """Each chunk as late as the fault makes it; broken off by a kill."""
         while True:
             try:
-                async with self._switch.cuttable():
-                    chunk = await anext(chunks)
-                    await self._wait()
+                chunk = await self._switch.until_killed(anext(chunks))
             except StopAsyncIteration:
                 return
+            await self._wait()
             yield chunk
 
     async def _wait(self) -> None:
+        if self._switch.state.fault is Fault.NONE:
+            return
         await self._switch.wait_open(inside=self._inside)
         latency_s = self._switch.latency_s(inside=self._inside)
         if latency_s:
             await self._clock.sleep(latency_s)
+        self._switch.check_alive()
 
     async def close(self) -> None:
         await self._inner.close()

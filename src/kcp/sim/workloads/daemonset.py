@@ -27,7 +27,7 @@ from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView
 from kcp.sim.workloads.resources import NOTHING
 from kcp.sim.workloads.rollout import share
 from kcp.sim.workloads.scheduling import NodeView, unfit
-from kcp.sim.workloads.wiring import NODES, PODS, OwnerKind, Wiring, wake_owner
+from kcp.sim.workloads.wiring import NODES, PODS, OwnerKind, Wiring, wake_owner, wake_self
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
 
 DAEMONSET = OwnerKind(GVR("apps", "v1", "daemonsets"), "DaemonSet")
@@ -169,7 +169,7 @@ def controller(wiring: Wiring) -> Controller:
     daemonsets, nodes = wiring.informers.informer(DAEMONSET.gvr), wiring.informers.informer(NODES)
     reconciler = DaemonSetReconciler(daemonsets, nodes, wiring.pods, wiring.client, wiring.clock)
     made = Controller("daemonset", reconciler.reconcile, clock=wiring.clock, workers=2)
-    made.watch(daemonsets)
+    wake_self(daemonsets, made)
     made.watch(nodes, lambda _key, _old, _new: daemonsets.keys())
     wake_owner(wiring.pods, made, DAEMONSET.kind)
     return made

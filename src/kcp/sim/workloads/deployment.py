@@ -26,8 +26,8 @@ from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import TEMPLATE_HASH_LABEL, owner_reference, same_template, template_hash
 from kcp.sim.workloads.podview import PodView
 from kcp.sim.workloads.rollout import DESIRED_ANNOTATION, MAX_ANNOTATION, REVISION_ANNOTATION, Bounds, ReplicaSetView
-from kcp.sim.workloads.wiring import OWNER_INDEX, Wiring, by_owner
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER, SETTLE_S, delete_if_there, patch_status
+from kcp.sim.workloads.wiring import OWNER_INDEX, Wiring, by_owner, wake_self
+from kcp.sim.workloads.writes import CONTROLLER_MANAGER, IDLE_S, SETTLE_S, delete_if_there, patch_status
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 REPLICASETS = GVR("apps", "v1", "replicasets")
@@ -210,9 +210,10 @@ class DeploymentReconciler:
         by_name = {rs.name: rs for rs in sets}
         for name in plan.delete:
             await delete_if_there(self.client.resource(REPLICASETS), name, key.namespace, by_name[name].uid)
+        if plan.create is not None or not all(rs.is_observed for rs in sets):
+            return Result(requeue_after_s=IDLE_S)  # a ReplicaSet will report sooner: one status then, instead of one now and one then
+        await patch_status(self.client.resource(DEPLOYMENTS), deployment, plan.status)
         await self._number(deployment, plan.revision)
-        if plan.status:
-            await patch_status(self.client.resource(DEPLOYMENTS), deployment, plan.status)
         return Result(requeue_after_s=plan.requeue_after_s)
 
     def _pods_of_old(self, deployment: JSONObject, sets: Sequence[ReplicaSetView]) -> int:
@@ -273,13 +274,14 @@ def controller(wiring: Wiring) -> Controller:
     replicasets = wiring.informers.informer(REPLICASETS, indexers={OWNER_INDEX: by_owner})
     reconciler = DeploymentReconciler(deployments, replicasets, wiring.pods, wiring.client, wiring.clock)
     made = Controller("deployment", reconciler.reconcile, clock=wiring.clock, workers=4)
-    made.watch(deployments)
+    wake_self(deployments, made)
 
-    def wake(_key: ObjectKey, before: JSONObject | None, after: JSONObject | None) -> None:
+    def wake(key: ObjectKey, before: JSONObject | None, after: JSONObject | None) -> None:
+        awaits_report = after is not None and not ReplicaSetView.of(after).is_observed
         for obj in (before, after):
             owner = meta.controller_of(obj) if obj is not None else None
             if owner is not None and owner.get("kind") == "Deployment":
-                made.enqueue_after(ObjectKey(_key.cluster, _key.namespace, owner["name"]), SETTLE_S)
+                made.enqueue_after(ObjectKey(key.cluster, key.namespace, owner["name"]), IDLE_S if awaits_report else SETTLE_S)
 
     def wake_for_ended(before: PodView | None, after: PodView | None) -> None:
         """Recreate waits for pods to end, and their ReplicaSet may be settled by then."""

@@ -24,7 +24,7 @@ from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template, safe_suffix
 from kcp.sim.workloads.podview import PodView, least_wanted_first
-from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner
+from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
 
 JOB = OwnerKind(GVR("batch", "v1", "jobs"), "Job")
@@ -240,6 +240,6 @@ def controller(wiring: Wiring) -> Controller:
     jobs = wiring.informers.informer(JOB.gvr)
     reconciler = JobReconciler(jobs, wiring.pods, wiring.client, wiring.clock)
     made = Controller("job", reconciler.reconcile, clock=wiring.clock, workers=2)
-    made.watch(jobs)
+    wake_self(jobs, made)
     wake_owner(wiring.pods, made, JOB.kind)
     return made

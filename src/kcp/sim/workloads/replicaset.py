@@ -25,8 +25,8 @@ from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template
 from kcp.sim.workloads.podview import PodView, least_wanted_first
 from kcp.sim.workloads.rollout import replicas_of
-from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
+from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
+from kcp.sim.workloads.writes import CONTROLLER_MANAGER, IDLE_S, delete_if_there, patch_status
 
 REPLICASET = OwnerKind(GVR("apps", "v1", "replicasets"), "ReplicaSet")
 REPLICATION_CONTROLLER = OwnerKind(GVR("", "v1", "replicationcontrollers"), "ReplicationController")
@@ -111,7 +111,7 @@ class ReplicaSetReconciler:
         if failure is not None:
             _report(status, owner, failure, self.clock)
         elif plan.create or plan.delete:
-            status, _ = _status(owner, [p for p in self.pods.owned_by(meta.uid(owner)) if p.is_active], self.clock.now())
+            return Result(requeue_after_s=IDLE_S)  # their events come sooner: until then the status stays as it is
         await patch_status(self.client.resource(self.kind.gvr), owner, status)
         if failure is not None:
             raise failure
@@ -151,6 +151,6 @@ def _controller(wiring: Wiring, kind: OwnerKind) -> Controller:
     owners = wiring.informers.informer(kind.gvr)
     reconciler = ReplicaSetReconciler(kind, owners, wiring.pods, wiring.client, wiring.clock)
     made = Controller(kind.kind.lower(), reconciler.reconcile, clock=wiring.clock, workers=4)
-    made.watch(owners)
+    wake_self(owners, made)
     wake_owner(wiring.pods, made, kind.kind)
     return made

@@ -187,7 +187,11 @@ def _proportional(bounds: Bounds, active: Sequence[ReplicaSetView], known_replic
         share = _proportion(rs, bounds, known_replicas, to_add - added)
         sizes[rs.name] = rs.replicas + share
         added += share
-    sizes[ordered[0].name] = max(sizes[ordered[0].name] + to_add - added, 0)
+    left = to_add - added
+    for rs in ordered:  # upstream gives all of the rest to the largest, which may be too small to take it
+        given = max(left, -sizes[rs.name])
+        sizes[rs.name] += given
+        left -= given
     return {rs.name: sizes[rs.name] for rs in ordered if sizes[rs.name] != rs.replicas}
 
 

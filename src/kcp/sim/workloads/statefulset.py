@@ -25,7 +25,7 @@ from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import owner_reference, pod_from_template, template_hash
 from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView
 from kcp.sim.workloads.rollout import replicas_of
-from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner
+from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
 
 STATEFULSET = OwnerKind(GVR("apps", "v1", "statefulsets"), "StatefulSet")
@@ -191,6 +191,6 @@ def controller(wiring: Wiring) -> Controller:
     statefulsets = wiring.informers.informer(STATEFULSET.gvr)
     reconciler = StatefulSetReconciler(statefulsets, wiring.pods, wiring.client, wiring.clock)
     made = Controller("statefulset", reconciler.reconcile, clock=wiring.clock, workers=2)
-    made.watch(statefulsets)
+    wake_self(statefulsets, made)
     wake_owner(wiring.pods, made, STATEFULSET.kind)
     return made

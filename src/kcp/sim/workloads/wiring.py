@@ -10,12 +10,14 @@ from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
+from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podview import PodView
-from kcp.sim.workloads.writes import SETTLE_S
+from kcp.sim.workloads.writes import IDLE_S, SETTLE_S
 
 PODS = GVR("", "v1", "pods")
 NODES = GVR("", "v1", "nodes")
@@ -48,12 +50,42 @@ def by_owner(obj: Mapping[str, Any]) -> Iterable[str]:
     return (owner["uid"],) if owner else ()
 
 
+_URGENT = (meta.uid, meta.generation, meta.deletion_timestamp)
+
+
+def wake_self(informer: Informer, controller: Controller) -> None:
+    """Wake a controller for the objects of its own kind: at once where the spec changed, later for what are mostly its own writes."""
+
+    def handle(key: ObjectKey, before: JSONObject | None, after: JSONObject | None) -> None:
+        if before is None or after is None or any(read(before) != read(after) for read in _URGENT):
+            controller.enqueue(key)
+        else:
+            controller.enqueue_after(key, IDLE_S)
+
+    informer.add_handler(handle)
+
+
 def wake_owner(pods: PodBook, controller: Controller, kind: str) -> None:
     """Wake the controller of a pod's owner after each change of the pod, siblings' changes together."""
 
     def listen(before: PodView | None, after: PodView | None) -> None:
+        delay_s = IDLE_S if _has_only_begun(before, after) else _settling_s(pods, before, after)
         for pod in (before, after):
             if pod is not None and pod.owner_kind == kind:
-                controller.enqueue_after(ObjectKey(pod.key.cluster, pod.key.namespace, pod.owner_name), SETTLE_S)
+                controller.enqueue_after(ObjectKey(pod.key.cluster, pod.key.namespace, pod.owner_name), delay_s)
 
     pods.listen(listen)
+
+
+def _settling_s(pods: PodBook, before: PodView | None, after: PodView | None) -> float:
+    """Longer while siblings are about to start, for their change will follow."""
+    if before is None or after is None or before.phase != "Pending" or after.phase != "Running":
+        return SETTLE_S
+    return 5 * SETTLE_S if any(p.phase == "Pending" and p.node for p in pods.owned_by(after.owner_uid)) else SETTLE_S
+
+
+def _has_only_begun(before: PodView | None, after: PodView | None) -> bool:
+    """A pod was made or bound, and does not run yet."""
+    if after is None or after.terminating or after.phase != "Pending":
+        return False
+    return before is None or (before.uid == after.uid and before.phase == "Pending" and before.labels == after.labels)

@@ -18,6 +18,9 @@ SCHEDULER = "kube-scheduler"
 SETTLE_S = 0.01
 """How long a controller waits after a child's change before it looks: siblings that change together cost one status, not one each."""
 
+IDLE_S = 1.0
+"""The same after a change that only says that something has begun: most often its end comes first, and the status is written once."""
+
 
 async def patch_status(resource: ResourceClient, old: JSONObject, status: JSONObject, *, field_manager: str = CONTROLLER_MANAGER) -> bool:
     """Bring the status of `old` to `status`. Returns whether there was anything to write.
