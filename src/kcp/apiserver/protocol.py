@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_BODY_STATUS = frozenset((204, 304))
+_NO_ANSWER = STATUS_LINE[500] + b"content-type: text/plain\r\ncontent-length: 21\r\nconnection: close\r\n\r\nInternal Server Error"
 _DISCONNECT = {"type": "http.disconnect"}
 
 
@@ -192,22 +193,15 @@ class Cycle:
         self._left_bytes = 0
 
     async def run_asgi(self, app: Any) -> None:
-        """Run the application. What it raises is a fault in this server: a request's errors are answers (see `filters`)."""
+        """Run the application, and see to it that the client is not left waiting whatever becomes of it.
+
+        What it raises is a fault in this server (a request's errors are answers, see `filters`): the event loop logs it with its traceback.
+        """
         try:
             await app(self.scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            self.transport.close()
-            raise
-        except BaseException:
-            log.exception("the application failed on %s %s", self.scope["method"], self.scope["path"])
-            if self.response_started or self.disconnected:
-                self.transport.close()
-            else:
-                await self._send_500()
-        else:
+        finally:
             if not self.response_complete and not self.disconnected:
-                log.error("the application ended without an answer to %s %s", self.scope["method"], self.scope["path"])
-                self.transport.close()
+                self._give_up()
 
     async def receive(self) -> dict[str, Any]:
         if self._awaits_continue and not self.transport.is_closing():
@@ -301,7 +295,11 @@ class Cycle:
             self.transport.close()
         self._connection.on_response_complete()
 
-    async def _send_500(self) -> None:
-        headers = [(b"content-type", b"text/plain"), (b"content-length", b"21"), (b"connection", b"close")]
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-        await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+    def _give_up(self) -> None:
+        """The application failed, was cancelled or ended without an answer: say so if that is still possible, and close."""
+        log.error("no complete answer to %s %s", self.scope["method"], self.scope["path"])
+        self.response_complete = True
+        if not self.response_started:
+            self.response_started = True
+            self.transport.write(_NO_ANSWER)
+        self.transport.close()

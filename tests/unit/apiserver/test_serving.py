@@ -277,7 +277,8 @@ async def test_what_is_not_http_is_refused() -> None:
 async def test_a_fault_of_the_application_is_a_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with running(Echo()) as handle, connected(handle) as client:
         assert (await client.ask("/fails"))[0].startswith("HTTP/1.1 500")
-    assert "the application failed on GET /fails" in caplog.text
+    assert "no complete answer to GET /fails" in caplog.text
+    assert "ValueError: a fault" in caplog.text
 
 
 async def test_several_servers_run_in_one_process(pki: PKI) -> None:
