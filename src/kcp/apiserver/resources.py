@@ -39,6 +39,7 @@ _HANDLERS: Mapping[str, VerbHandler] = {
 }
 _READS = frozenset(("get", "list", "watch"))
 _OF_SUBRESOURCES = frozenset(("get", "update", "patch"))
+_OF_ONE = frozenset(("update", "patch", "delete"))
 _OF_COLLECTIONS = frozenset(("list", "watch", "create", "deletecollection"))
 
 ConnectorKey: TypeAlias = tuple[str, str, str]
@@ -112,7 +113,7 @@ def _check_shape(info: RequestInfo, resource: Resource) -> None:
         raise _not_allowed(info)
     if info.cluster == WILDCARD and (verb not in _READS or verb == "get"):
         raise MethodNotAllowed(f"{verb} is not possible across all workspaces: use /clusters/<workspace>/ in place of /clusters/*/")
-    if verb == "create" and info.name:
+    if (verb == "create") if info.name else (verb in _OF_ONE):
         raise _not_allowed(info)
 
 

@@ -69,8 +69,9 @@ def supported_patches(resource: Resource) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def has_merge_keys(schema: Schema) -> bool:
-    """Whether strategic merge patches mean anything here: a list below `spec` with a merge key, or a built-in schema."""
-    return schema.native or _any_merge_key(schema, depth=6)
+    """Whether strategic merge patches mean anything here: the schema is a built-in one, or tells merge keys outside of metadata."""
+    own = (node for name, node in schema.properties.items() if name != "metadata")
+    return schema.native or any(_any_merge_key(node, depth=6) for node in own)
 
 
 def _any_merge_key(schema: Schema, depth: int) -> bool:
