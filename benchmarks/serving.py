@@ -3,7 +3,8 @@
     python benchmarks/serving.py [seconds] [connections]
 
 Compares `kcp.apiserver.serving` with plain uvicorn (same loop, parser and application). Needs `wrk`. The load generator runs on the same
-machine: read the figures as ratios. With 2 cores one is the server's.
+machine: read the figures as ratios. With 2 cores one is the server's. On 2026-11-21 (2 cores, 32 connections, TLS 1.3): kcp serving
+59,000-64,000 GET/s, 16 µs of CPU each, p99 1.0 ms; uvicorn 40,000-44,000 GET/s, 24 µs, p99 1.5 ms.
 """
 
 from __future__ import annotations
