@@ -71,8 +71,13 @@ async def test_generate_name_tries_again_when_the_name_is_taken(api: Api, monkey
 
 async def test_generate_name_gives_up_after_eight_collisions(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.made(MAPS, config_map("job-taken"))
-    tried = []
-    monkeypatch.setattr("kcp.registry.writes.generated_name", lambda base, source: tried.append(base) or "job-taken")
+    tried: list[str] = []
+
+    def taken(base: str, source: object) -> str:
+        tried.append(base)
+        return "job-taken"
+
+    monkeypatch.setattr("kcp.registry.writes.generated_name", taken)
     answer = await api.post(MAPS, {"metadata": {"generateName": "job-"}})
     assert (answer.status, answer.body["reason"], len(tried)) == (409, "AlreadyExists", 8)
     assert "was not able to generate a unique name" in answer.message

@@ -108,7 +108,7 @@ async def test_apply_creates_then_changes_then_does_nothing(api: Api) -> None:
     first = await api.patch(f"{ALL_WIDGETS}/w?fieldManager=me", config, APPLY)
     assert first.status == 201
     (entry,) = first.body["metadata"]["managedFields"]
-    owned = {"f:spec": {"f:color": {}, "f:replicas": {}}}
+    owned: dict[str, object] = {"f:spec": {"f:color": {}, "f:replicas": {}}}
     assert (entry["manager"], entry["operation"], entry["fieldsV1"]) == ("me", "Apply", owned)
     again = await api.patch(f"{ALL_WIDGETS}/w?fieldManager=me", config, APPLY)
     assert (again.status, again.revision) == (200, first.revision)

@@ -100,7 +100,12 @@ async def test_another_version_sees_its_own_api_version(api: Api) -> None:
 async def test_all_watchers_share_one_encoded_frame(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[WatchEvent] = []
     plain = "kcp.apiserver.handlers.watch._plain"
-    monkeypatch.setattr(plain, lambda event: shown.append(event) or event.frame)
+
+    def recorded(event: WatchEvent) -> bytes:
+        shown.append(event)
+        return event.frame
+
+    monkeypatch.setattr(plain, recorded)
     async with api.watch(MAPS) as one, api.watch(f"{MAPS}?labelSelector=a=b") as two:
         await api.made(MAPS, labelled("x", a="b"))
         await one.next()
