@@ -33,6 +33,7 @@ class Process:
 
     popen: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
+    reader: threading.Thread | None = None
 
     @classmethod
     def start(cls, command: Sequence[str], *, cwd: Path) -> Process:
@@ -41,13 +42,15 @@ class Process:
             [str(BIN / command[0]), *command[1:]], cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         process = cls(popen)
-        threading.Thread(target=process._read, daemon=True).start()
+        process.reader = threading.Thread(target=process._read, daemon=True)
+        process.reader.start()
         return process
 
     def _read(self) -> None:
         assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.lines.append(line.rstrip("\n"))
+        with self.popen.stdout as output:
+            for line in output:
+                self.lines.append(line.rstrip("\n"))
 
     @property
     def output(self) -> str:
@@ -65,7 +68,9 @@ class Process:
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         try:
-            return self.popen.wait(timeout_s)
+            code = self.popen.wait(timeout_s)
+            self._join()
+            return code
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.popen.wait(5)
@@ -75,6 +80,12 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
         self.popen.wait(5)
+        self._join()
+
+    def _join(self) -> None:
+        """Its output is read to the end and closed."""
+        if self.reader is not None:
+            self.reader.join(5)
 
 
 def eventually(look: Callable[[], T | None], *, timeout_s: float, what: Callable[[], str], alive: Process | None = None) -> T:

@@ -8,7 +8,6 @@ Before: `cli.kcp`, `cli.sandbox`, tests. After: every room below.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from kcp.server.foundation import Foundation, open_store
 from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
+from kcp.server.tokens import AdminTokens
 from kcp.storage.compaction import Compactor
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
@@ -123,11 +123,11 @@ class _Assembly:
         self._tokens = StaticTokens()
         self._metrics = Metrics()
         self._health = Health()
-        self._admin_tokens = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        self._admin_tokens = AdminTokens.ensure(options.root_directory)
         self._url = f"https://{options.host}:{options.secure_port}"
         index = foundation.index
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
-        self._parts = ControllerParts(foundation, self._client, self._informers, self._types, clock, self._url_of, lambda: pki.ca_pem())
+        self._parts = ControllerParts(foundation, self._client, self._informers, clock, self._url_of, lambda: pki.ca_pem())
         self._tmc = self._build_tmc()
 
     def _build_tmc(self) -> Any:
@@ -157,9 +157,8 @@ class _Assembly:
         self._entry.handler = build_handler(http)
 
     def _add_tokens(self) -> None:
-        kcp_admin, shard_admin = self._admin_tokens
-        self._tokens.add(kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))
-        self._tokens.add(shard_admin, UserInfo("shard-admin", (kinds.MASTERS,)))
+        self._tokens.add(self._admin_tokens.kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))
+        self._tokens.add(self._admin_tokens.shard_admin, UserInfo("shard-admin", (kinds.MASTERS,)))
         if self._options.token_auth_file is not None:
             self._tokens.load_csv(self._options.token_auth_file)
 
@@ -167,8 +166,8 @@ class _Assembly:
         """The server as others see it, its kubeconfig written."""
         if handle is not None:
             self._url = handle.url
-        kcp_admin, shard_admin = self._admin_tokens
-        admin = AdminAccess(server=self._url, ca_pem=self._pki.ca_pem().encode(), kcp_admin_token=kcp_admin, shard_admin_token=shard_admin)
+        tokens, ca_pem = self._admin_tokens, self._pki.ca_pem().encode()
+        admin = AdminAccess(server=self._url, ca_pem=ca_pem, kcp_admin_token=tokens.kcp_admin, shard_admin_token=tokens.shard_admin)
         if handle is not None:
             write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
         server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers)

@@ -25,11 +25,7 @@ from kcp.exports.apiexport import build_export_controller
 from kcp.registry.resource import Resource
 from kcp.server.crds import build_crd_controller
 from kcp.server.foundation import Foundation
-from kcp.tenancy.logicalcluster.deletion import build_deletion
-from kcp.tenancy.logicalcluster.lifecycle import build_lifecycle
-from kcp.tenancy.workspace.controller import build_workspace_controller
-from kcp.tenancy.workspacetype.initialization import build_initialization
-from kcp.tenancy.workspacetype.lister import TypeLister
+from kcp.tenancy.controllers import build_controllers as build_tenancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,6 @@ class ControllerParts:
     """Of the whole server, as system:masters."""
     informers: InformerFactory
     """Over all workspaces."""
-    types: TypeLister
     clock: Clock
     url_of: Callable[[str], str]
     """Workspace path → URL."""
@@ -71,7 +66,7 @@ def _described(resource: Resource, name: str) -> APIResource:
 
 
 def build_first(parts: ControllerParts) -> list[Controller]:
-    """What the bootstrap of `root` waits for: exports get identities, bindings get bound, clusters get ready."""
+    """What the bootstrap of `root` waits for: exports get identities, bindings get bound."""
 
     def local_crds(cluster: ClusterName) -> Iterable[tuple[GroupResource, str]]:
         for resource in parts.foundation.crds.resources(cluster):
@@ -82,18 +77,16 @@ def build_first(parts: ControllerParts) -> list[Controller]:
         build_binding_controller(
             parts.informers, parts.for_cluster, resolve=parts.foundation.index.resolve, local_crds=local_crds, clock=parts.clock
         ),
-        build_lifecycle(parts.client, parts.informers, parts.clock, url_of=parts.url_of),
     ]
 
 
 def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     """What needs the tenancy API to be bound in `root`, and what can come later."""
     informers, clock, for_cluster = parts.informers, parts.clock, parts.for_cluster
-    index, types = parts.foundation.index, parts.types
+    index = parts.foundation.index
+    tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_resources=parts.list_resources)
     return [
-        build_workspace_controller(parts.client, informers, clock, resolve_type=types.resolve, path_of=index.path_of),
-        build_initialization(parts.client, informers, clock, resolve_type=types.resolve),
-        build_deletion(parts.client, informers, clock, list_resources=parts.list_resources),
+        *tenancy,
         build_crd_controller(informers, for_cluster, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),

@@ -45,13 +45,11 @@ class TMC:
     """Known once the socket is bound."""
     metrics: TMCMetrics | None
     _following: set[tuple[GVR, str]] = field(default_factory=set)
-    _targets: Informer = field(init=False)
-    _exports: Informer = field(init=False)
 
-    def __post_init__(self) -> None:
-        informers = self.parts.informers
-        self._targets = informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
-        self._exports = informers.informer(EXPORTS)
+    @property
+    def _targets(self) -> Informer:
+        """Asked for only once the API of SyncTargets is bound in `root`."""
+        return self.parts.informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
 
     def controllers(self) -> list[Controller[Any]]:
         """Those that exist once; the ones per synced resource are added by `follow_bindings`."""
@@ -120,14 +118,22 @@ class TMC:
 
         foundation = self.parts.foundation
         return [
-            SyncerView(foundation.catalog, backend, self.parts.clock, self._targets.get, self._exported, may_sync, foundation.index.resolve)
+            SyncerView(
+                foundation.catalog,
+                backend,
+                self.parts.clock,
+                lambda key: self._targets.get(key),
+                self._exported,
+                may_sync,
+                foundation.index.resolve,
+            )
         ]
 
     def _exported(self, cluster: ClusterName, path: str, name: str) -> Sequence[tuple[GVR, str]]:
         """Resources and identity of an export that a SyncTarget supports; none while it does not exist."""
         reference = ExportReference(path, name)
         home = self.parts.foundation.index.resolve(reference.path) if reference.path else cluster
-        export = self._exports.get(ObjectKey(home, "", reference.name)) if home else None
+        export = self.parts.informers.informer(EXPORTS).get(ObjectKey(home, "", reference.name)) if home else None
         identity = meta.nested(export or {}, "status", "identityHash", default="")
         if export is None or not identity:
             return ()
