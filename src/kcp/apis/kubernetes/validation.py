@@ -197,9 +197,9 @@ def role(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
         if not list_at(rule, "verbs"):
             causes.append(Cause.required(f"{path}.verbs", "verbs must contain at least one value"))
         urls = list_at(rule, "nonResourceURLs")
-        if urls and namespaced:
-            causes.append(Cause.invalid(f"{path}.nonResourceURLs", urls, "namespaced rules cannot apply to non-resource URLs"))
-        elif urls:
+        if urls:
+            if namespaced:
+                causes.append(Cause.invalid(f"{path}.nonResourceURLs", urls, "namespaced rules cannot apply to non-resource URLs"))
             if any(list_at(rule, field) for field in ("apiGroups", "resources", "resourceNames")):
                 detail = "rules cannot apply to both regular resources and non-resource URLs"
                 causes.append(Cause.invalid(f"{path}.nonResourceURLs", urls, detail))
