@@ -41,3 +41,16 @@ def test_packages_of_the_house_are_in_the_map() -> None:
     text = (ROOT / "AGENTS.md").read_text()
     packages = [p.name for p in (ROOT / "src" / "kcp").iterdir() if (p / "__init__.py").exists()]
     assert [p for p in packages if f"{p}/" not in text] == []
+
+
+def test_every_option_of_the_server_is_documented() -> None:
+    source = (ROOT / "src" / "kcp" / "cli" / "kcp.py").read_text()
+    text = (ROOT / "docs" / "settings.md").read_text()
+    flags = set(re.findall(r'"(--[a-z][a-z-]*)"', source))
+    assert sorted(f for f in flags if f"`{f}`" not in text) == []
+
+
+def test_every_option_of_the_syncer_is_documented() -> None:
+    source = (ROOT / "src" / "kcp" / "cli" / "workload_syncer.py").read_text()
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert sorted(f for f in set(re.findall(r'option\("(--[a-z][a-z-]*)"', source)) if f"`{f}`" not in text) == []

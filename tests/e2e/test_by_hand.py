@@ -104,7 +104,7 @@ def replicas_below(fleet: Fleet, name: str) -> int:
 
 def is_ready(obj: Any) -> bool:
     conditions = {c["type"]: c for c in (obj.get("status") or {}).get("conditions", [])}
-    return conditions.get("Ready", {}).get("status") == "True"
+    return bool(conditions.get("Ready", {}).get("status") == "True")
 
 
 def test_1_the_workspace_is_entered(fleet: Fleet) -> None:
@@ -180,7 +180,7 @@ def test_a_dead_cluster_makes_its_sync_target_not_ready_with_a_reason(fleet: Fle
 
     def is_unreachable(target: Any) -> bool:
         conditions = {c["type"]: c for c in target["status"]["conditions"]}
-        return conditions["Ready"]["status"] == "False" and conditions["Ready"]["reason"] == "ClusterUnreachable"
+        return bool(conditions["Ready"]["status"] == "False" and conditions["Ready"]["reason"] == "ClusterUnreachable")
 
     fleet.kubectl.until("get", "synctarget", "east", is_right=is_unreachable, timeout_s=15)
     placement = fleet.kubectl.until(

@@ -47,7 +47,7 @@ class DocumentCache:
 
 def respond(request: Request, document: Document, *, cache_control: str = "") -> Response:
     """The document, or 304 Not Modified for a client that has it. Source: k8s.io/apiserver/pkg/endpoints/discovery/aggregated/etag.go."""
-    headers = (("etag", f'"{document.etag}"'), ("vary", "Accept"))
+    headers: tuple[tuple[str, str], ...] = (("etag", f'"{document.etag}"'), ("vary", "Accept"))
     if cache_control:
         headers += (("cache-control", cache_control),)
     if request.headers.get("if-none-match", "").strip('W/"') == document.etag:

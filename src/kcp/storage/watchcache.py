@@ -208,7 +208,7 @@ class WatchCache:
             if not page.remaining:
                 return items, page.revision
             last, revision = page.items[-1].key, page.revision
-            await asyncio.sleep(0)
+            await self._clock.sleep(0)
 
     def compact(self, revision: int) -> None:
         """Forget changes at or before `revision` in every history."""
