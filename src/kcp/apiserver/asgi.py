@@ -187,6 +187,7 @@ def _too_large() -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"the request body is too large: the limit is {MAX_BODY_BYTES} bytes")
 
 
+_WITHOUT_BODY = (204, 304)
 _JSON_HEADER = (b"content-type", b"application/json")
 
 
@@ -201,7 +202,10 @@ def _start(response: Response) -> Message:
 
 
 async def _send(send: Send, response: Response) -> None:
-    head = _head(response)
-    head.append((b"content-length", b"%d" % len(response.body)))
+    if response.status in _WITHOUT_BODY:  # a Content-Type or length here would overwrite those of what the client has cached
+        head = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in response.headers]
+    else:
+        head = _head(response)
+        head.append((b"content-length", b"%d" % len(response.body)))
     await send({"type": "http.response.start", "status": response.status, "headers": head})
     await send({"type": "http.response.body", "body": response.body})
