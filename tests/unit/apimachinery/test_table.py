@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.table import AGE, NAME, Column, build_table, columns_from_crd, human_duration
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -33,7 +34,7 @@ def test_rows_carry_what_was_asked_for(include: str, expected: object) -> None:
 
 
 def test_declared_columns_are_typed_and_absent_values_null() -> None:
-    declared = [
+    declared: list[JSONObject] = [
         {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
         {"name": "Flag", "type": "boolean", "jsonPath": ".spec.flag", "priority": 1},
         {"name": "Ratio", "type": "number", "jsonPath": ".spec.ratio"},

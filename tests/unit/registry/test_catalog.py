@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tests.unit.registry.crds import established
+
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.registry.builtin import CLUSTER_KINDS, WORKSPACE_KINDS, builtin_resources
 from kcp.registry.catalog import DynamicCatalog, StaticCatalog
 from kcp.registry.crd import LocalCRDSource
 from kcp.registry.resource import Origin
-from tests.unit.registry.crds import established
 
 A, B = ClusterName("a"), ClusterName("b")
 CONFIG_MAPS = GVR("", "v1", "configmaps")

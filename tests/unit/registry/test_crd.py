@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.unit.registry.crds import crd, established
+
 from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject, copy_json
@@ -9,7 +11,6 @@ from kcp.apis.kubernetes.compute import compute_schemas
 from kcp.registry.builtin import builtin_schema
 from kcp.registry.crd import LocalCRDSource, resource_from_crd, resources_from_crd, resources_from_schema
 from kcp.registry.resource import Origin
-from tests.unit.registry.crds import crd, established
 
 A, B = ClusterName("a"), ClusterName("b")
 WIDGETS = GVR("example.com", "v1", "widgets")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.unit.registry.crds import NOW, crd, established
+
 from kcp.apimachinery import conditions, meta
 from kcp.registry.crdstatus import CLEANUP_FINALIZER, cleaned, instances, is_terminating, reconcile_crd, terminating
-from tests.unit.registry.crds import NOW, crd, established
 
 
 def test_a_new_crd_is_accepted_established_and_guarded() -> None:

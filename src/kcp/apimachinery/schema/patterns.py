@@ -50,4 +50,28 @@ def _translate(text: str) -> str:
             out.append(r"\Z")
         else:
             out.append(token)
-    return re.sub(r"\(\?<(?![=!])", "(?P<", "".join(out))
+    return _scope_flags(re.sub(r"\(\?<(?![=!])", "(?P<", "".join(out)))
+
+
+_FLAGS_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[a-zA-Z]+\)|.", re.DOTALL)
+
+
+def _scope_flags(text: str) -> str:
+    """Flags in mid-pattern hold to the end of their group, which Python writes as a group of its own.
+
+    >>> _scope_flags("^(?i)(a|b)$"), _scope_flags("(x(?i)y)z")
+    ('^(?i:(a|b)$)', '(x(?i:y))z')
+    """
+    out: list[str] = []
+    opened = [0]
+    for token in _FLAGS_TOKEN.findall(text):
+        if len(token) > 3 and token.startswith("(?"):
+            out.append(token[:-1] + ":")
+            opened[-1] += 1
+        elif token == ")" and len(opened) > 1:
+            out.append(")" * opened.pop() + ")")
+        else:
+            if token == "(":
+                opened.append(0)
+            out.append(token)
+    return "".join(out) + ")" * opened[0]
