@@ -1,0 +1,67 @@
+"""Figures as they come, with the target and a published figure beside them; at the end the same as a table for docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BASELINE = "kube-apiserver 1.36.2 with etcd 3.6.13 on 2 cores, published baseline of another day"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+
+
+def spread_ms(seconds: Sequence[float]) -> str:
+    return f"p50 {percentile(seconds, 0.5) * 1e3:.1f} ms, p99 {percentile(seconds, 0.99) * 1e3:.1f} ms"
+
+
+@dataclass
+class Report:
+    title: str
+    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    _started_s: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        load = os.getloadavg()[0]
+        print(f"{self.title}\n{len(os.sched_getaffinity(0))} cores, load generator included; load average {load:.2f} at the start")
+        print(f"Python {platform.python_version()}, store: sqlite {sqlite3.sqlite_version} (fsync before each answer), {_disk()}")
+        print(f"baseline: {BASELINE}\n", flush=True)
+
+    def step(self, text: str) -> None:
+        print(f"  {time.perf_counter() - self._started_s:5.1f} s  … {text}", flush=True)
+
+    def row(self, name: str, measured: str, *, target: str = "", reached: bool | None = None, baseline: str = "") -> None:
+        verdict = "" if reached is None else "yes" if reached else "NO"
+        self.rows.append((name, target, measured, verdict, baseline))
+        extra = [f"target {target}: {verdict}"] if target else []
+        extra += [f"baseline {baseline}"] if baseline else []
+        print(f"{name:44} {measured}" + (f"   [{'; '.join(extra)}]" if extra else ""), flush=True)
+
+    def end(self) -> None:
+        print(f"\n| what | target | measured | reached | baseline |\n|---|---|---|---|---|  \n{_table(self.rows)}")
+        print(f"\ntook {time.perf_counter() - self._started_s:.0f} s", file=sys.stderr)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _disk() -> str:
+    """The file system under the temporary directory: the price of an fsync is its own."""
+    here = os.stat(os.environ.get("TMPDIR", "/tmp")).st_dev
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount, kind, *_ = line.split()
+        try:
+            if os.stat(mount).st_dev == here:
+                return kind
+        except OSError:
+            continue
+    return "unknown file system"
