@@ -140,7 +140,6 @@ def _greeting(flags: _ClusterFlags, url: str, took_s: float) -> str:
         f"Simulated cluster {flags.name} serves {url} ({shape}{kept}); ready after {took_s:.2f} s.\n"
         f"\n"
         f"  kubectl --kubeconfig {flags.kubeconfig_out} get nodes,pods -A\n"
-        f"  kubectl --kubeconfig {flags.kubeconfig_out} create deployment hello --image=nginx --replicas=3\n"
         f"  kcp sim kill {flags.name}{state}       and back: kcp sim restore {flags.name}{state}\n"
         f"\n"
         f"Ctrl-C ends it."
@@ -152,23 +151,20 @@ def _greeting(flags: _ClusterFlags, url: str, took_s: float) -> str:
 def list_command(state_dir: Path) -> None:
     import asyncio
 
-    from rich.console import Console
-    from rich.table import Table
-
     from kcp.sim import runstate
 
     records = runstate.running(state_dir)
     if not records:
         click.echo(f"No simulated clusters run here (looked in {state_dir}). Start one with: kcp sim cluster NAME")
         return
-    table = Table(box=None, header_style="", pad_edge=False)
-    for heading in ("NAME", "URL", "FAULT", "NODES", "LABELS", "PID", "KUBECONFIG"):
-        table.add_column(heading, overflow="fold")
+    rows = [("NAME", "URL", "FAULT", "NODES", "LABELS", "PID", "KUBECONFIG")]
     for record in records:
         fault = asyncio.run(_state_of(record.name, state_dir))
-        labels = ",".join(f"{k}={v}" for k, v in record.labels.items())
-        table.add_row(record.name, record.url, fault, str(record.nodes), labels, str(record.pid), record.kubeconfig)
-    Console(soft_wrap=True).print(table)
+        labels = ",".join(f"{k}={v}" for k, v in record.labels.items()) or "<none>"
+        rows.append((record.name, record.url, fault, str(record.nodes), labels, str(record.pid), record.kubeconfig))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 async def _state_of(name: str, state_dir: Path) -> str:
@@ -191,6 +187,16 @@ _FAULTS = {
     "partition": "Cut a simulated cluster off: clients get no answers, inside it everything goes on.",
     "fill": "Fill the storage of a simulated cluster: writes fail, reads go on.",
     "restore": "End whatever fault a simulated cluster has.",
+}
+
+
+_DONE = {
+    "kill": "refuses connections",
+    "pause": "accepts connections and answers nothing",
+    "partition": "is cut off from its clients",
+    "slow": "answers {latency_s:g} s late",
+    "fill": "has no space left for writes",
+    "restore": "works again",
 }
 
 
@@ -237,5 +243,5 @@ def _change(name: str, verb: str, latency_s: float, state_dir: Path, kubeconfig:
         asyncio.run(control.change(where, wanted))
     except (runstate.UnknownCluster, KubeConfigError, StatusError, TransportError) as error:
         fail(str(error))
-    done = {"restore": "works again", "slow": f"answers {latency_s:g} s late"}
-    click.echo(f"Simulated cluster {name} {done.get(verb, f'has the fault: {verb}')}.")
+    back = "" if verb == "restore" else f" Back with: kcp sim restore {name}"
+    click.echo(f"Simulated cluster {name} {_DONE[verb].format(latency_s=latency_s)}.{back}")

@@ -1,7 +1,7 @@
 """Fault switches of a simulated cluster: what a client meets when the cluster's API is killed, paused, cut off, slow or out of space.
 
-    kill       connections are refused; the cluster's own controllers cannot reach it either
-    pause      connections are accepted, nothing is answered, inside neither; everything goes on where it was at restore
+    kill       connections are refused; inside nothing is answered: what runs stays as it is, and goes on at restore
+    pause      connections are accepted, nothing is answered, inside neither
     partition  like pause for clients outside, while the cluster goes on working inside
     slow       clients outside get every answer and every event late, in order
     fill       writes fail for want of space, reads go on
@@ -77,7 +77,7 @@ class FaultSwitch:
 
     async def wait_open(self, *, inside: bool) -> None:
         """Wait while nothing is answered. Args: inside: for the cluster's own controllers, whom a partition does not touch."""
-        silent = (Fault.PAUSE,) if inside else (Fault.PAUSE, Fault.PARTITION)
+        silent = (Fault.PAUSE, Fault.KILL) if inside else (Fault.PAUSE, Fault.PARTITION)
         while self.state.fault in silent:
             await self._changed.wait()
 
@@ -113,9 +113,7 @@ class FaultyTransport:
     async def request(self, request: RawRequest) -> RawResponse:
         await self._wait()
         response = await self._inner.request(request)
-        if self._switch.state.fault is not Fault.NONE:
-            await self._switch.wait_open(inside=self._inside)
-            self._switch.check_alive()
+        await self._answer()
         return response
 
     @asynccontextmanager
@@ -129,7 +127,7 @@ class FaultyTransport:
         """Each chunk as late as the fault makes it; broken off by a kill."""
         while True:
             try:
-                chunk = await self._switch.until_killed(anext(chunks))
+                chunk = await (anext(chunks) if self._inside else self._switch.until_killed(anext(chunks)))
             except StopAsyncIteration:
                 return
             await self._wait()
@@ -138,10 +136,16 @@ class FaultyTransport:
     async def _wait(self) -> None:
         if self._switch.state.fault is Fault.NONE:
             return
-        await self._switch.wait_open(inside=self._inside)
         latency_s = self._switch.latency_s(inside=self._inside)
         if latency_s:
             await self._clock.sleep(latency_s)
+        await self._answer()
+
+    async def _answer(self) -> None:
+        """Wait until an answer may pass. Raises: TransportError where the connection is gone by now."""
+        if self._switch.state.fault is Fault.NONE:
+            return
+        await self._switch.wait_open(inside=self._inside)
         self._switch.check_alive()
 
     async def close(self) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -28,7 +27,7 @@ from kcp.sim.workloads.resources import NOTHING
 from kcp.sim.workloads.rollout import share
 from kcp.sim.workloads.scheduling import NodeView, unfit
 from kcp.sim.workloads.wiring import NODES, PODS, OwnerKind, Wiring, wake_owner, wake_self
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
+from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
 DAEMONSET = OwnerKind(GVR("apps", "v1", "daemonsets"), "DaemonSet")
 
@@ -154,10 +153,8 @@ class DaemonSetReconciler:
         plan = decide(daemonset, self.pods.owned_by(meta.uid(daemonset)), nodes, self.clock.now())
         pods = self.client.resource(PODS)
         for pod in plan.create:
-            try:
-                self.pods.assume(await pods.create(pod, field_manager=CONTROLLER_MANAGER))
-            except AlreadyExists:
-                continue  # made by an earlier attempt
+            if (made := await create_if_missing(pods, pod)) is not None:
+                self.pods.assume(made)
         for view in plan.delete:
             await delete_if_there(pods, view.key.name, view.key.namespace, view.uid)
             self.pods.doom(view)

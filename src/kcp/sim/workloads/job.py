@@ -14,7 +14,6 @@ from typing import Any
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -25,7 +24,7 @@ from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template, safe_suffix
 from kcp.sim.workloads.podview import PodView, least_wanted_first
 from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
+from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
 JOB = OwnerKind(GVR("batch", "v1", "jobs"), "Job")
 
@@ -225,10 +224,8 @@ class JobReconciler:
         plan = decide(job, self.pods.owned_by(meta.uid(job)), self.clock.now())
         pods = self.client.resource(PODS)
         for pod in plan.create:
-            try:
-                self.pods.assume(await pods.create(pod, field_manager=CONTROLLER_MANAGER))
-            except AlreadyExists:
-                continue  # made by an earlier attempt
+            if (made := await create_if_missing(pods, pod)) is not None:
+                self.pods.assume(made)
         for view in plan.delete:
             await delete_if_there(pods, view.key.name, view.key.namespace, view.uid)
             self.pods.doom(view)

@@ -30,7 +30,7 @@ def safe_suffix(text: str, length: int) -> str:
     >>> safe_suffix("web", 5), safe_suffix("web", 5) == safe_suffix("wed", 5)
     ('x6mv8', False)
     """
-    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=32).digest(), "big")
     letters: list[str] = []
     for _ in range(length):
         number, rest = divmod(number, len(_SAFE_LETTERS))

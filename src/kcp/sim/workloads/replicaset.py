@@ -14,7 +14,7 @@ from typing import Any
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import AlreadyExists, StatusError
+from kcp.apimachinery.errors import StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -26,7 +26,7 @@ from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_fr
 from kcp.sim.workloads.podview import PodView, least_wanted_first
 from kcp.sim.workloads.rollout import replicas_of
 from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER, IDLE_S, delete_if_there, patch_status
+from kcp.sim.workloads.writes import IDLE_S, create_if_missing, delete_if_there, patch_status
 
 REPLICASET = OwnerKind(GVR("apps", "v1", "replicasets"), "ReplicaSet")
 REPLICATION_CONTROLLER = OwnerKind(GVR("", "v1", "replicationcontrollers"), "ReplicationController")
@@ -122,9 +122,8 @@ class ReplicaSetReconciler:
         resource = self.client.resource(PODS)
         for pod in pods:
             try:
-                self.pods.assume(await resource.create(pod, field_manager=CONTROLLER_MANAGER))
-            except AlreadyExists:
-                continue  # made by an earlier attempt; the watch will bring it
+                if (made := await create_if_missing(resource, pod)) is not None:
+                    self.pods.assume(made)
             except StatusError as refusal:
                 return refusal
         return None

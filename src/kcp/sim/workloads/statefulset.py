@@ -14,7 +14,6 @@ from typing import Any
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -26,7 +25,7 @@ from kcp.sim.workloads.podtemplate import owner_reference, pod_from_template, te
 from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView
 from kcp.sim.workloads.rollout import replicas_of
 from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
+from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
 STATEFULSET = OwnerKind(GVR("apps", "v1", "statefulsets"), "StatefulSet")
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
@@ -168,23 +167,15 @@ class StatefulSetReconciler:
         plan = decide(statefulset, self.pods.owned_by(meta.uid(statefulset)), self.clock.now())
         pods = self.client.resource(PODS)
         for claim in plan.claims:
-            await self._create_claim(claim)
+            await create_if_missing(self.client.resource(CLAIMS), claim)  # one from an earlier pod of this ordinal is kept
         for pod in plan.create:
-            try:
-                self.pods.assume(await pods.create(pod, field_manager=CONTROLLER_MANAGER))
-            except AlreadyExists:
-                continue  # made by an earlier attempt, or a former owner's pod that has still to go: its end wakes us
+            if (made := await create_if_missing(pods, pod)) is not None:
+                self.pods.assume(made)
         for view in plan.delete:
             await delete_if_there(pods, view.key.name, view.key.namespace, view.uid)
             self.pods.doom(view)
         await patch_status(self.client.resource(STATEFULSET.gvr), statefulset, plan.status)
         return Result()
-
-    async def _create_claim(self, claim: JSONObject) -> None:
-        try:
-            await self.client.resource(CLAIMS).create(claim, field_manager=CONTROLLER_MANAGER)
-        except AlreadyExists:
-            return  # kept from an earlier pod of this ordinal
 
 
 def controller(wiring: Wiring) -> Controller:

@@ -6,7 +6,7 @@ Each status has one writer here, so a patch is guarded by uid alone: a stale cop
 from __future__ import annotations
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Conflict, NotFound
+from kcp.apimachinery.errors import AlreadyExists, Conflict, Forbidden, NotFound
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.patch import merge_patch
 from kcp.client.rest import ResourceClient
@@ -36,6 +36,21 @@ async def patch_status(resource: ResourceClient, old: JSONObject, status: JSONOb
     except NotFound:
         return False  # deleted meanwhile: its status matters to nobody
     return True
+
+
+async def create_if_missing(resource: ResourceClient, obj: JSONObject) -> JSONObject | None:
+    """Create an object; None where it is there already (an earlier attempt made it), or where its namespace is on its way out.
+
+    Raises: StatusError. Source: pkg/controller/controller_utils.go and its callers, which ignore NamespaceTerminatingCause.
+    """
+    try:
+        return await resource.create(obj, field_manager=CONTROLLER_MANAGER)
+    except AlreadyExists:
+        return None
+    except (Forbidden, NotFound) as refusal:
+        if isinstance(refusal, NotFound) or any(cause.reason == "NamespaceTerminating" for cause in refusal.causes):
+            return None
+        raise
 
 
 async def delete_if_there(
