@@ -19,9 +19,7 @@ from kcp.apiserver.documents import Document, DocumentCache, respond
 from kcp.apiserver.request import Request, Response
 from kcp.registry.resource import Catalog, Resource
 
-_AGGREGATED = re.compile(
-    r"application/json;.*\bg=apidiscovery\.k8s\.io.*\bv=(v2beta1|v2)\b|application/json;.*\bv=(v2beta1|v2)\b.*g=apidiscovery"
-)
+_AGGREGATED = "apidiscovery.k8s.io"
 _VERSION = re.compile(r"^v(\d+)(?:(alpha|beta)(\d+))?$")
 _SCALE = GVK("autoscaling", "v1", "Scale")
 _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
@@ -47,6 +45,22 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
     return (stability, -int(found.group(1)), -int(found.group(3) or 0), "")
 
 
+def aggregated_form(accept: str) -> str:
+    """The version of aggregated discovery that an Accept header asks for first; "" for the old documents.
+
+    >>> aggregated_form("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")
+    'v2'
+    """
+    for offer in accept.split(","):
+        kind, *parameters = (part.strip() for part in offer.split(";"))
+        given = dict(p.partition("=")[::2] for p in parameters)
+        if kind == "application/json" and "g" not in given:
+            return ""
+        if kind == "application/json" and given.get("g") == _AGGREGATED and given.get("v") in ("v2", "v2beta1"):
+            return given["v"]
+    return ""
+
+
 class Discovery:
     """Handler for `/api`, `/apis` and everything below them that is not a resource."""
 
@@ -56,8 +70,7 @@ class Discovery:
 
     async def __call__(self, request: Request) -> Response:
         info = request.info
-        aggregated = _AGGREGATED.search(request.headers.get("accept", "")) if info.path.strip("/") in ("api", "apis") else None
-        form = (aggregated.group(1) or aggregated.group(2)) if aggregated else ""
+        form = aggregated_form(request.headers.get("accept", "")) if info.path.strip("/") in ("api", "apis") else ""
         key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
         return respond(request, self._documents.get(key, lambda: self._make(request, form)), cache_control="public" if form else "")
 

@@ -108,9 +108,10 @@ async def run_fleet(options: SandboxOptions, clock: Clock, told: object) -> Asyn
         clusters = {name: await _start_cluster(stack, options, name, clock, tell) for name in names}
         workspace = await _ensure_workspace(server, tell)
         fleet = Fleet(server, clusters, workspace, options.root_directory)
+        connections = await stack.enter_async_context(AsyncExitStack())  # closed after the syncers that use them have stopped
         syncers = await stack.enter_async_context(Supervisor("syncers"))
         for name in names:
-            await _start_syncer(stack, syncers, fleet, name, clock)
+            await _start_syncer(connections, syncers, fleet, name, clock)
         tell(f"syncers of {', '.join(names)}")
         yield fleet
 

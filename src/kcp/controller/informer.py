@@ -208,7 +208,8 @@ class Informer:
                     backoff.next_s()  # the first new list comes at once, further ones wait
                     continue
             except (TransportError, StatusError) as error:
-                log.warning("%s%s: %s", self._where, self.gvr, error)
+                # A server that is away would otherwise be reported by every informer at every try.
+                log.log(logging.DEBUG if backoff.has_failed else logging.INFO, "%s%s: %s", self._where, self.gvr, error)
                 if not _may_resume(error):
                     self._resource_version = ""
             self._counts["breaks"] += 1

@@ -86,8 +86,8 @@ def build_handler(parts: HttpParts) -> Handler:
     return chain(
         _split(virtual, ordinary),
         with_metrics(parts.metrics.requests, parts.clock),
-        with_errors(),
         with_warnings(),
+        with_errors(),
         with_timeouts(),
     )
 

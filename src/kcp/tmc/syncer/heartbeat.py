@@ -66,6 +66,10 @@ class Heartbeat:
         if problem is not None and self._failures < FAILURES_BEFORE_REPORT:
             return False
         before, self._problem = self._problem, problem
+        if problem is not None and before is None:
+            log.warning("cluster %s: %s", self.identity.name, problem)
+        if problem is None and before is not None:
+            log.warning("cluster %s answers again", self.identity.name)
         return (before is None) != (problem is None) or (before is not None and problem is not None and before.type != problem.type)
 
     async def _report(self) -> bool:
