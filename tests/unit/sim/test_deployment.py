@@ -179,3 +179,20 @@ def test_a_deleted_deployment_gets_no_new_replicaset() -> None:
     obj = deployment()
     obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert decide(obj, [], 0, NOW).create is None
+
+
+def test_a_finished_rollout_that_starts_anew_is_progressing_at_once_even_if_steps_are_skipped() -> None:
+    """A status is written only now and then: from 4 of 4 updated to 2 of 5 in one step."""
+    world, obj = World(), deployment(progressDeadlineSeconds=60)
+    world.run(obj)
+    obj["spec"]["template"]["spec"]["containers"][0]["image"] = "nginx:2"
+    for _ in range(2):
+        plan = decide(obj, world.views(), 0, NOW)
+        world._apply({**obj}, plan)
+    for held in world.sets.values():
+        if held["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:2":
+            held["status"] = {"replicas": held["spec"]["replicas"]}
+    obj["status"] = decide(obj, world.views(), 0, NOW).status
+    assert reason(obj, "Progressing") == "ReplicaSetUpdated"
+    obj["status"] = decide(obj, world.views(), 0, NOW + timedelta(seconds=61)).status
+    assert reason(obj, "Progressing") == "ProgressDeadlineExceeded"

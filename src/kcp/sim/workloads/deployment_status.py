@@ -107,7 +107,7 @@ def with_progress(
     who = f'ReplicaSet "{new.name}"' if new else f'Deployment "{meta.name(deployment)}"'
     if is_complete(deployment, status, desired):
         _touch(status, "Progressing", "True", "NewReplicaSetAvailable", f"{who} has successfully progressed.", now)
-    elif held is None or _has_progressed(deployment.get("status") or {}, status):
+    elif held is None or settled or _has_progressed(deployment.get("status") or {}, status):
         _touch(status, "Progressing", "True", "ReplicaSetUpdated", f"{who} is progressing.", now)
     elif deadline_in_s(status, deployment.get("spec") or {}, now) == 0.0:
         _put(status, "Progressing", "False", "ProgressDeadlineExceeded", f"{who} has timed out progressing.", now)
