@@ -45,12 +45,15 @@ class Plain:
 
 
 @asynccontextmanager
-async def watching(url: str, token: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The lines of a watch. The watch is open when the block is entered."""
+async def watching(url: str, token: str, path: str, context: ssl.SSLContext = CONTEXT) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The lines of a watch. The watch is open when the block is entered.
+
+    Args: token: "" where `context` holds a client certificate.
+    """
     where = urlsplit(url)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port, ssl=CONTEXT, limit=1 << 22)
-    head = f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {token}\r\nAccept: application/json\r\n\r\n"
-    writer.write(head.encode())
+    reader, writer = await asyncio.open_connection(where.hostname, where.port, ssl=context, limit=1 << 22)
+    credentials = f"Authorization: Bearer {token}\r\n" if token else ""
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\n{credentials}Accept: application/json\r\n\r\n".encode())
     status = await reader.readuntil(b"\r\n\r\n")
     if b" 200 " not in status.split(b"\r\n", 1)[0]:
         raise SystemExit(f"watch {path}: {status.decode(errors='replace')}{(await reader.read(500)).decode(errors='replace')}")
