@@ -51,6 +51,7 @@ from kcp.sim.workloads import (
     replicaset,
     scheduler,
     statefulset,
+    volumes,
 )
 from kcp.sim.workloads.nodes import Nodes, NodeShape
 from kcp.sim.workloads.podbook import PodBook
@@ -76,6 +77,7 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     job.controller,
     daemonset.controller,
     statefulset.controller,
+    volumes.controller,
 )
 """What makes a cluster of an API server; started in this order."""
 

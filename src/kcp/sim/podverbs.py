@@ -7,8 +7,7 @@ Source: pkg/registry/core/pod/storage/{storage,eviction}.go, pkg/registry/core/p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -21,15 +20,9 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.reviews import read_review
 from kcp.registry.backend import Backend, DeleteOptions, Scope, WriteOptions
-from kcp.registry.resource import Catalog, Resource
+from kcp.registry.resource import Catalog
 
 _PODS = GVR("", "v1", "pods")
-
-
-def with_binding(pods: Resource) -> Resource:
-    """The resource of pods, its binding allowed to set the node and the condition PodScheduled in one write."""
-    parts = {**pods.strategy.subresource_parts, "binding": (("spec", "nodeName"), ("metadata", "annotations"), ("status",))}
-    return replace(pods, strategy=replace(pods.strategy, subresource_parts=MappingProxyType(parts)))
 
 
 @dataclass(frozen=True, slots=True)

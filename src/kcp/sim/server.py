@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GroupResource
@@ -52,8 +53,9 @@ from kcp.registry.catalog import DynamicCatalog, StaticCatalog
 from kcp.registry.crd import LocalCRDSource
 from kcp.registry.generic import Registry
 from kcp.registry.resource import Resource
+from kcp.registry.strategy import FieldPath
 from kcp.sim.addresses import Allocator, ClusterAdmission
-from kcp.sim.podverbs import PodVerbs, with_binding
+from kcp.sim.podverbs import PodVerbs
 from kcp.storage.interface import Store
 from kcp.storage.keyspace import object_key, resource_prefix
 from kcp.storage.subscriptions import CacheEvent
@@ -77,9 +79,26 @@ class Lookup:
         return await self(NAMESPACES, cluster, "", name)
 
 
+_PARTS: Mapping[tuple[str, str], Mapping[str, tuple[FieldPath, ...]]] = {
+    ("", "pods"): {"binding": (("spec", "nodeName"), ("metadata", "annotations"), ("status",))},
+    ("apps", "deployments"): {"status": (("status",), ("metadata", "annotations"))},
+}
+"""What subresources may change beyond the usual: a binding sets the node and the condition PodScheduled in one write, and the status of a
+Deployment its revision annotation. Source: pkg/registry/core/pod/storage/storage.go (setPodNodeAndMetadata),
+pkg/registry/apps/deployment/strategy.go (deploymentStatusStrategy keeps spec and labels only)."""
+
+
 def cluster_resources() -> list[Resource]:
-    """What a physical cluster serves, its pods bindable."""
-    return [with_binding(r) if r.gvr.resource == "pods" else r for r in builtin_resources(CLUSTER_KINDS)]
+    """What a physical cluster serves."""
+    return [_with_parts(resource) for resource in builtin_resources(CLUSTER_KINDS)]
+
+
+def _with_parts(resource: Resource) -> Resource:
+    more = _PARTS.get((resource.gvr.group, resource.gvr.resource))
+    if more is None:
+        return resource
+    parts = MappingProxyType({**resource.strategy.subresource_parts, **more})
+    return replace(resource, strategy=replace(resource.strategy, subresource_parts=parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ GVRS = {
     "pods": GVR("", "v1", "pods"),
     "nodes": GVR("", "v1", "nodes"),
     "namespaces": GVR("", "v1", "namespaces"),
+    "persistentvolumes": GVR("", "v1", "persistentvolumes"),
+    "persistentvolumeclaims": GVR("", "v1", "persistentvolumeclaims"),
     "services": GVR("", "v1", "services"),
     "endpoints": GVR("", "v1", "endpoints"),
     "endpointslices": GVR("discovery.k8s.io", "v1", "endpointslices"),

@@ -229,6 +229,25 @@ async def test_a_daemonset_follows_the_nodes(world: World, deployment: Make) -> 
     await world.until(covers_four)
 
 
+async def test_claims_are_bound_and_their_volumes_go_with_them(world: World) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+    await world.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": spec})
+
+    async def bound() -> bool:
+        return bool(meta.nested(await world.get("persistentvolumeclaims", "data"), "status", "phase") == "Bound")
+
+    await world.until(bound)
+    await world.clock.advance(1)
+    volumes = await world.list("persistentvolumes")
+    assert [(v["spec"]["capacity"]["storage"], v["status"]["phase"]) for v in volumes] == [("2Gi", "Bound")]
+    await world.resource("persistentvolumeclaims").delete("data", namespace="default")
+
+    async def gone() -> bool:
+        return not await world.list("persistentvolumes")
+
+    await world.until(gone)
+
+
 async def test_a_statefulset_comes_in_order(world: World, deployment: Make) -> None:
     template = {"metadata": {"labels": {"app": "s"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     spec = {"replicas": 3, "serviceName": "s", "selector": {"matchLabels": {"app": "s"}}, "template": template}

@@ -212,8 +212,8 @@ class DeploymentReconciler:
             await delete_if_there(self.client.resource(REPLICASETS), name, key.namespace, by_name[name].uid)
         if plan.create is not None or not all(rs.is_observed for rs in sets):
             return Result(requeue_after_s=IDLE_S)  # a ReplicaSet will report sooner: one status then, instead of one now and one then
-        await patch_status(self.client.resource(DEPLOYMENTS), deployment, plan.status)
-        await self._number(deployment, plan.revision)
+        marks = {REVISION_ANNOTATION: plan.revision} if plan.revision else {}
+        await patch_status(self.client.resource(DEPLOYMENTS), deployment, plan.status, annotations=marks)
         return Result(requeue_after_s=plan.requeue_after_s)
 
     def _pods_of_old(self, deployment: JSONObject, sets: Sequence[ReplicaSetView]) -> int:
@@ -254,16 +254,11 @@ class DeploymentReconciler:
             if spec:
                 patch["spec"] = spec
             if spec or rs.name in plan.annotations:
-                await self._patch(REPLICASETS, rs.name, meta.namespace(deployment), patch)
+                await self._patch(rs.name, meta.namespace(deployment), patch)
 
-    async def _number(self, deployment: JSONObject, revision: str) -> None:
-        if revision and meta.annotations(deployment).get(REVISION_ANNOTATION) != revision:
-            patch = {"metadata": {"uid": meta.uid(deployment), "annotations": {REVISION_ANNOTATION: revision}}}
-            await self._patch(DEPLOYMENTS, meta.name(deployment), meta.namespace(deployment), patch)
-
-    async def _patch(self, gvr: GVR, name: str, namespace: str, patch: JSONObject) -> None:
+    async def _patch(self, name: str, namespace: str, patch: JSONObject) -> None:
         try:
-            await self.client.resource(gvr).patch(name, patch, namespace=namespace, field_manager=CONTROLLER_MANAGER)
+            await self.client.resource(REPLICASETS).patch(name, patch, namespace=namespace, field_manager=CONTROLLER_MANAGER)
         except NotFound:
             return  # deleted meanwhile; its event wakes us
 

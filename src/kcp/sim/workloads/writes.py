@@ -5,6 +5,8 @@ Each status has one writer here, so a patch is guarded by uid alone: a stale cop
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import AlreadyExists, Conflict, Forbidden, NotFound
 from kcp.apimachinery.meta import JSONObject
@@ -22,15 +24,27 @@ IDLE_S = 1.0
 """The same after a change that only says that something has begun: most often its end comes first, and the status is written once."""
 
 
-async def patch_status(resource: ResourceClient, old: JSONObject, status: JSONObject, *, field_manager: str = CONTROLLER_MANAGER) -> bool:
+async def patch_status(
+    resource: ResourceClient,
+    old: JSONObject,
+    status: JSONObject,
+    *,
+    annotations: Mapping[str, str] | None = None,
+    field_manager: str = CONTROLLER_MANAGER,
+) -> bool:
     """Bring the status of `old` to `status`. Returns whether there was anything to write.
 
+    Args: annotations: to set with it, where the kind's status endpoint takes them.
     Raises: StatusError; an object that is gone meanwhile is none.
     """
     before = old.get("status") or {}
-    if before == status:
+    held = meta.annotations(old)
+    marks = {k: v for k, v in (annotations or {}).items() if held.get(k) != v}
+    if before == status and not marks:
         return False
-    patch = {"metadata": {"uid": meta.uid(old)}, "status": merge_patch.diff(before, status)}
+    patch: JSONObject = {"metadata": {"uid": meta.uid(old)}, "status": merge_patch.diff(before, status)}
+    if marks:
+        patch["metadata"]["annotations"] = marks
     try:
         await resource.patch(meta.name(old), patch, namespace=meta.namespace(old), subresource="status", field_manager=field_manager)
     except NotFound:
