@@ -22,10 +22,11 @@ from kcp.registry.backend import Backend
 from kcp.server.controllers import ControllerParts
 from kcp.server.options import TMCOptions
 from kcp.server.security import Security
-from kcp.tmc.aggregation.controller import BY_KEY, BY_TARGET, build_aggregation_controller, index_by_key, index_by_target
+from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
+from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
 from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
 from kcp.tmc.placement.controller import build_placement_controller
@@ -103,7 +104,11 @@ class TMC:
         everywhere = GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}") if identity else gvr
         objects = informers.informer(everywhere, indexers={BY_TARGET: index_by_target})
         namespaces = informers.informer(NAMESPACES)
-        built: list[Controller[Any]] = [build_resource_controller(gvr, objects, namespaces, self.parts.for_cluster, clock=clock)]
+        built: list[Controller[Any]] = [
+            build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
+        ]
+            build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
+        ]
         if has_status:
             shows_errors = self.options.error_handling
             built.append(

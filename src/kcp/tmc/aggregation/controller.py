@@ -5,9 +5,8 @@ Before: annotations that syncers write through the syncer view. After: the user'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
@@ -19,21 +18,9 @@ from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.aggregation.status import merge, reports_of
+from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import SyncTarget
-from kcp.tmc.model.names import KEY_LABEL, sync_target_key, synced_keys
-
-BY_TARGET = "tmc-target"
-"""Index of an informer of synced objects: K → objects that should run there."""
-BY_KEY = "tmc-key"
-"""Index of the SyncTarget informer: K → SyncTarget."""
-
-
-def index_by_target(obj: Mapping[str, Any]) -> Iterable[str]:
-    return synced_keys(obj)
-
-
-def index_by_key(target: Mapping[str, Any]) -> Iterable[str]:
-    return [meta.labels(target).get(KEY_LABEL, "")]
+from kcp.tmc.model.names import sync_target_key, synced_keys
 
 
 @dataclass(frozen=True, slots=True)

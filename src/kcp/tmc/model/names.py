@@ -122,6 +122,33 @@ def synced_keys(obj: Mapping[str, Any]) -> list[str]:
     return sorted(key for key, state in keys_with(meta.labels(obj), STATE_LABEL).items() if state == STATE_SYNC)
 
 
+_PER_TARGET_ANNOTATIONS = (
+    DELETION_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
+)  # fmt: skip
+
+
+def is_foreign(annotation: str, key: str) -> bool:
+    """Whether an annotation holds the state of another target than K."""
+    return annotation.startswith(_PER_TARGET_ANNOTATIONS) and not annotation.endswith("/" + key)
+
+
+def held_keys(obj: Mapping[str, Any]) -> list[str]:
+    """K of every target that left a mark on this object: a state label or its syncer's finalizer; in order."""
+    finalized = {f.removeprefix(SYNCER_FINALIZER) for f in meta.finalizers(obj) if f.startswith(SYNCER_FINALIZER)}
+    return sorted({*keys_with(meta.labels(obj), STATE_LABEL), *finalized})
+
+
+def forget_target(obj: JSONObject, key: str) -> None:
+    """Remove every trace of target K from the object, its syncer's finalizer included. `obj` is changed."""
+    meta.set_label(obj, STATE_LABEL + key, None)
+    for prefix in _PER_TARGET_ANNOTATIONS:
+        meta.set_annotation(obj, prefix + key, None)
+    held = meta.finalizers(obj)
+    kept = [f for f in held if f != SYNCER_FINALIZER + key]
+    if kept != held:
+        meta.set_finalizers(obj, kept)
+
+
 def is_leaving(obj: JSONObject, key: str) -> bool:
     """Whether target K has been told to remove its copy."""
     return bool(meta.deletion_timestamp(obj)) or DELETION_ANNOTATION + key in meta.annotations(obj)

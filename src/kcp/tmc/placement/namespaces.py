@@ -7,7 +7,7 @@ Source: kcp release-0.11 pkg/reconciler/workload/namespace (there: removal after
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, rfc3339
@@ -18,21 +18,30 @@ from kcp.client.rest import Client
 from kcp.controller.commit import commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
-from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, NAMESPACES, PLACEMENTS, Placement
+from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
+from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, NAMESPACES, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     NAMESPACE_PLACEMENT_ANNOTATION,
     STATE_LABEL,
     STATE_SYNC,
     UNSYNCED_NAMESPACES,
+    forget_target,
+    held_keys,
+    sync_target_key,
     synced_keys,
 )
 from kcp.tmc.placement.controller import chosen_keys
 
 
-def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str) -> JSONObject:
-    """The namespace with labels, annotations and condition for the placements that select it. Pure."""
+def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = ()) -> JSONObject:
+    """The namespace with labels, annotations and condition for the placements that select it. Pure.
+
+    Args: gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten.
+    """
     wanted: JSONObject = meta.copy_json(namespace)
+    for key in gone:
+        forget_target(wanted, key)
     mine = [p for p in placements if p.selects(namespace)]
     keys = sorted({key for p in mine for key in p.chosen})
     meta.set_annotation(wanted, NAMESPACE_PLACEMENT_ANNOTATION, "" if mine else None)
@@ -40,7 +49,7 @@ def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str) 
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
         meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
     for key in synced_keys(namespace):
-        if key not in keys and DELETION_ANNOTATION + key not in meta.annotations(namespace):
+        if key not in keys and key not in gone and DELETION_ANNOTATION + key not in meta.annotations(namespace):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if mine or conditions.get(namespace, NAMESPACE_SCHEDULED) is not None:
         conditions.set_condition(wanted, _scheduled(mine, keys, now))
@@ -59,6 +68,8 @@ def _scheduled(mine: Sequence[Placement], keys: Sequence[str], now: str) -> JSON
 class NamespaceReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
     placements: Callable[[ClusterName], Sequence[Placement]]
+    is_target: Callable[[str], bool]
+    """Whether a SyncTarget with this K exists."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
 
@@ -66,13 +77,15 @@ class NamespaceReconciler:
         namespace = self.get(key)
         if namespace is None or key.name in UNSYNCED_NAMESPACES or meta.deletion_timestamp(namespace):
             return Result()
-        wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(self.clock.now()))
+        gone = [k for k in held_keys(namespace) if not self.is_target(k)]
+        wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(self.clock.now()), gone=gone)
         await commit_both(self.for_cluster(key.cluster).resource(NAMESPACES), namespace, wanted)
         return Result()
 
 
 def build_namespace_scheduler(informers: InformerFactory, for_cluster: Callable[[ClusterName], Client], *, clock: Clock) -> Controller:
-    namespaces = informers.informer(NAMESPACES)
+    namespaces = informers.informer(NAMESPACES, indexers={BY_TARGET: index_by_target})
+    targets = informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
     placements = informers.informer(PLACEMENTS)
 
     def placements_of(cluster: ClusterName) -> Sequence[Placement]:
@@ -81,8 +94,16 @@ def build_namespace_scheduler(informers: InformerFactory, for_cluster: Callable[
     def of_workspace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         return [meta.key(ns) for ns in namespaces.list(cluster=key.cluster)]
 
-    reconciler = NamespaceReconciler(namespaces.get, placements_of, for_cluster, clock)
+    def of_deleted_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        target = sync_target_key(key.cluster, key.name)
+        return [meta.key(ns) for ns in namespaces.by_index(BY_TARGET, target)] if new is None else []
+
+    def is_target(key: str) -> bool:
+        return bool(targets.index_keys(BY_KEY, key))
+
+    reconciler = NamespaceReconciler(namespaces.get, placements_of, is_target, for_cluster, clock)
     controller = Controller("tmc-namespace", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(namespaces)
     controller.watch(placements, of_workspace)
+    controller.watch(targets, of_deleted_target)
     return controller

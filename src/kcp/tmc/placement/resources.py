@@ -7,7 +7,7 @@ Source: kcp release-0.11 pkg/reconciler/workload/resource; the deployment coordi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, rfc3339
@@ -19,27 +19,41 @@ from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
+from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import DIVIDED
-from kcp.tmc.model.names import DELETION_ANNOTATION, SPEC_DIFF_ANNOTATION, STATE_LABEL, STATE_SYNC, is_leaving, synced_keys
+from kcp.tmc.model.names import (
+    DELETION_ANNOTATION,
+    SPEC_DIFF_ANNOTATION,
+    STATE_LABEL,
+    STATE_SYNC,
+    forget_target,
+    held_keys,
+    is_leaving,
+    sync_target_key,
+    synced_keys,
+)
 from kcp.tmc.placement.divide import divide
 
 
-def decide(obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str) -> JSONObject:
+def decide(obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = ()) -> JSONObject:
     """The object with labels and annotations for the targets of its namespace. Pure.
 
     Args: namespace: None if it is gone (then nothing new is placed). divided: `spec.replicas` is shared out.
+    gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten; what runs there stays.
     """
     wanted: JSONObject = meta.copy_json(obj)
+    for key in gone:
+        forget_target(wanted, key)
     staying: list[str] = []
     for key in synced_keys(namespace) if namespace is not None else ():
-        if namespace is None or is_leaving(namespace, key):
+        if namespace is None or key in gone or is_leaving(namespace, key):
             continue
         if not meta.deletion_timestamp(obj):
             meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
             staying.append(key)
     for key in synced_keys(obj):
-        if key not in staying and DELETION_ANNOTATION + key not in meta.annotations(obj):
+        if key not in staying and key not in gone and DELETION_ANNOTATION + key not in meta.annotations(obj):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if divided:
         _share_out(wanted, staying)
@@ -71,6 +85,8 @@ class ResourceReconciler:
     gvr: GVR
     get: Callable[[ObjectKey], JSONObject | None]
     namespace: Callable[[ObjectKey], JSONObject | None]
+    is_target: Callable[[str], bool]
+    """Whether a SyncTarget with this K exists."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
 
@@ -79,15 +95,17 @@ class ResourceReconciler:
         if obj is None:
             return Result()
         namespace = self.namespace(ObjectKey(key.cluster, "", key.namespace))
-        wanted = decide(obj, namespace, divided=self.gvr.group_resource in DIVIDED, now=rfc3339(self.clock.now()))
+        gone = [key for key in held_keys(obj) if not self.is_target(key)]
+        divided = self.gvr.group_resource in DIVIDED
+        wanted = decide(obj, namespace, divided=divided, now=rfc3339(self.clock.now()), gone=gone)
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
         return Result()
 
 
 def build_resource_controller(
-    gvr: GVR, objects: Informer, namespaces: Informer, for_cluster: Callable[[ClusterName], Client], *, clock: Clock
+    gvr: GVR, objects: Informer, namespaces: Informer, targets: Informer, for_cluster: Callable[[ClusterName], Client], *, clock: Clock
 ) -> Controller:
-    """Args: gvr: without identity. objects: informer of that resource over all workspaces."""
+    """Args: gvr: without identity. objects: of that resource over all workspaces, with index BY_TARGET. targets: with index BY_KEY."""
 
     def of_namespace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         states = [{k: is_leaving(ns, k) for k in synced_keys(ns)} if ns is not None else None for ns in (old, new)]
@@ -95,8 +113,16 @@ def build_resource_controller(
             return []
         return [meta.key(obj) for obj in objects.list(cluster=key.cluster, namespace=key.name)]
 
-    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, for_cluster, clock)
+    def of_deleted_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        target = sync_target_key(key.cluster, key.name)
+        return [meta.key(obj) for obj in objects.by_index(BY_TARGET, target)] if new is None else []
+
+    def is_target(key: str) -> bool:
+        return bool(targets.index_keys(BY_KEY, key))
+
+    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, is_target, for_cluster, clock)
     controller = Controller(f"tmc-resource-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(namespaces, of_namespace)
+    controller.watch(targets, of_deleted_target)
     return controller

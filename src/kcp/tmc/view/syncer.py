@@ -34,15 +34,13 @@ from kcp.tmc.model.names import (
     STATUS_ANNOTATION,
     SYNC_ERROR_ANNOTATION,
     SYNCER_FINALIZER,
+    forget_target,
+    is_foreign,
     is_leaving,
     sync_target_key,
 )
 from kcp.virtual.framework import View
 from kcp.virtual.transform import TransformingBackend
-
-_PER_TARGET = (
-    DELETION_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +70,8 @@ class SyncerTransformation:
 
     def _hide_others(self, obj: JSONObject, annotations: dict[str, str]) -> None:
         """Other targets' state is none of this syncer's business; neither is who else holds the object."""
-        foreign = tuple(p for p in _PER_TARGET)
         for name in annotations:
-            if name.startswith(foreign) and not name.endswith("/" + self.key):
+            if is_foreign(name, self.key):
                 meta.set_annotation(obj, name, None)
         for name in list(meta.labels(obj)):
             if name.startswith(STATE_LABEL) and name != STATE_LABEL + self.key:
@@ -105,9 +102,7 @@ class SyncerTransformation:
             meta.set_finalizers(wanted, [f for f in meta.finalizers(live) if f != own])
         released = (held and not keeps) or STATE_LABEL + self.key not in meta.labels(view)
         if released and is_leaving(live, self.key):
-            meta.set_label(wanted, STATE_LABEL + self.key, None)
-            for prefix in _PER_TARGET:
-                meta.set_annotation(wanted, prefix + self.key, None)
+            forget_target(wanted, self.key)
 
 
 def _patched(spec: JSONObject, diff: str) -> JSONObject:
