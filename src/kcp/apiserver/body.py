@@ -1,4 +1,4 @@
-"""Request bodies: JSON first, YAML where it is said or needed, and the check that they are of the kind the URL names.
+"""Request bodies: JSON first, YAML and protobuf where it is said, and the check that they are of the kind the URL names.
 
 Before: `handlers`. Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update,rest}.go (transformDecodeError, checkName),
 k8s.io/apiserver/pkg/endpoints/handlers/negotiation (body media types).
@@ -20,7 +20,8 @@ from kcp.registry.backend import Scope
 
 JSON_TYPES = ("", "application/json", "text/json")
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
-_OFFERED = "application/json, application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_OFFERED = f"application/json, application/yaml, {PROTOBUF}"
 
 
 def media_type(req: Request) -> str:
@@ -51,9 +52,12 @@ class Body:
 async def read_object(req: Request, kind: str) -> Body:
     """The body as an object of whatever kind. Raises: UnsupportedMediaType, BadRequest, RequestEntityTooLarge."""
     media = media_type(req)
-    if media not in JSON_TYPES and media not in YAML_TYPES:
+    if media not in JSON_TYPES and media not in YAML_TYPES and media != PROTOBUF:
         raise unsupported(_OFFERED)
     raw = await req.read_body()
+    if media == PROTOBUF:
+        obj = decode_protobuf(raw, kind)
+        return Body(orjson.dumps(obj), obj)
     finds_duplicates = req.query.get("fieldValidation", "Warn") != "Ignore"
     if media in YAML_TYPES:
         obj, duplicates = decode_yaml(raw, kind)
@@ -87,6 +91,18 @@ def decode_yaml(raw: bytes, kind: str) -> tuple[JSONObject, tuple[str, ...]]:
     if not isinstance(obj, dict):
         raise _unrecognized(kind, "yaml parse error: the body is not an object", raw)
     return obj, duplicates
+
+
+def decode_protobuf(raw: bytes, kind: str) -> JSONObject:
+    """A body in Kubernetes' protobuf as the object a JSON client would have sent. Raises: BadRequest, UnsupportedMediaType."""
+    from kcp.apiserver.protobuf.envelope import NoMessage, Undecodable, decode
+
+    try:
+        return decode(raw)
+    except Undecodable as error:
+        raise _unrecognized(kind, f"protobuf parse error: {error}", raw) from error
+    except NoMessage as error:
+        raise unsupported("application/json, application/yaml") from error
 
 
 def _unrecognized(kind: str, why: str, raw: bytes) -> BadRequest:

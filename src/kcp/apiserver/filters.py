@@ -16,6 +16,7 @@ import orjson
 
 from kcp.apimachinery.errors import BadRequest, Forbidden, InternalError, StatusError, Timeout
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ClusterPath
+from kcp.apiserver.negotiate import in_form
 from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
 from kcp.apiserver.requestinfo import parse
 
@@ -144,7 +145,7 @@ def with_errors(on_unexpected: Callable[[Exception], None] | None = None) -> Fil
             try:
                 return await handler(req)
             except StatusError as error:
-                return status_response(error)
+                return in_form(req, status_response(error))
             except Exception as error:  # noqa: BLE001 - the outermost filter is one of the four places
                 log.exception("%s %s failed", req.method, req.path)
                 if on_unexpected is not None:

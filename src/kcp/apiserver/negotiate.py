@@ -1,24 +1,33 @@
-"""Which form a client wants its answer in, and bringing it there: JSON or YAML; whole objects, metadata only, or a Table; gzip.
+"""Which form a client wants its answer in, and bringing it there: JSON, YAML or protobuf; whole objects, metadata only, or a Table; gzip.
 
-Before: `handlers`. After: `apimachinery.table`. The ordinary case, JSON of whole objects, decodes nothing.
+Before: `handlers`. After: `apimachinery.table`, `protobuf`. The ordinary case, JSON of whole objects, decodes nothing.
 Source: k8s.io/apiserver/pkg/endpoints/handlers/negotiation/negotiate.go, responsewriters/writers.go (KEP-156 for Tables).
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal, TypeAlias
 
 import orjson
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import BadRequest, NotAcceptable
+from kcp.apiserver.body import PROTOBUF as PROTOBUF
 from kcp.apiserver.request import Request, Response
+from kcp.registry.backend import Scope
 
 JSON, YAML = "application/json", "application/yaml"
 _TEXT_TYPES = {JSON: JSON, YAML: YAML, "application/x-yaml": YAML, "*/*": JSON, "application/*": JSON, "text/json": JSON, "text/yaml": YAML}
 _META_VERSIONS = ("v1", "v1beta1")
+_TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_SCALE = ("autoscaling/v1", "Scale")
+
+InProtobuf: TypeAlias = Literal["nothing", "metadata", "everything"]
+"""What of a resource can be sent as protobuf: objects only of kinds with a message, metadata of every kind, Tables never."""
+
 _GZIP_FROM_BYTES = 128 * 1024
 _GZIP_STEP_BYTES = 256 * 1024
 _BROWSERS = ("curl/", "Wget/", "Mozilla/")
@@ -42,32 +51,48 @@ class Wanted:
 PLAIN = Wanted()
 
 
-def wanted(req: Request, *, is_stream: bool = False) -> Wanted:
+def wanted(req: Request, scope: Scope, *, is_stream: bool = False) -> Wanted:
     """Raises NotAcceptable where the server offers nothing of what the client accepts."""
     accept = req.headers.get("accept")
     if accept is None or accept == JSON or accept == "*/*":
         return PLAIN
-    return _parse(accept, is_stream=is_stream)
+    return _parse(accept, _in_protobuf(scope) if PROTOBUF in accept else "nothing", is_stream=is_stream)
+
+
+def _in_protobuf(scope: Scope) -> InProtobuf:
+    from kcp.apiserver.protobuf.envelope import has_message
+
+    gvk = scope.resource.gvk
+    api_version, kind = _SCALE if scope.subresource == "scale" else (gvk.api_version, gvk.kind)
+    return "everything" if has_message(api_version, kind) else "metadata"
 
 
 @lru_cache(maxsize=512)
-def _parse(accept: str, *, is_stream: bool) -> Wanted:
-    for clause in _by_preference(accept):
-        media, params = clause
-        form = _TEXT_TYPES.get(media)
+def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool) -> Wanted:
+    for media, params in _by_preference(accept):
+        form = PROTOBUF if media == PROTOBUF and in_protobuf != "nothing" else _TEXT_TYPES.get(media)
         if form is None or (is_stream and form == YAML):
             continue
         transform = params.get("as", "")
+        if form == PROTOBUF and (transform == "Table" or (not transform and in_protobuf == "metadata")):
+            continue
         if not transform:
             return PLAIN if form == JSON else Wanted(form)
         if params.get("g", "meta.k8s.io") != "meta.k8s.io" or params.get("v", "v1") not in _META_VERSIONS:
             continue
-        if transform in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+        if transform in _TRANSFORMS:
             return Wanted(form, transform, params.get("v", "v1"))
     if not accept.strip():
         return PLAIN
-    offered = JSON if is_stream else f"{JSON}, {YAML}"
-    raise NotAcceptable(f"only the following media types are accepted: {offered}")
+    offered = [JSON] if is_stream else [JSON, YAML]
+    offered += [PROTOBUF] if in_protobuf == "everything" else []
+    raise NotAcceptable(f"only the following media types are accepted: {', '.join(offered)}")
+
+
+@lru_cache(maxsize=512)
+def _prefers_protobuf(accept: str) -> bool:
+    known = [media for media, _ in _by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]
+    return known[:1] == [PROTOBUF]
 
 
 def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
@@ -88,15 +113,40 @@ def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
 
 async def answer(req: Request, body: bytes, form: Wanted, clock: Clock, *, status: int = 200) -> Response:
     """A response with JSON `body`, in the form and encoding the client asked for."""
+    if form.media == PROTOBUF:
+        body, form = await _as_protobuf(req, body, form, clock)
     if form.media == YAML:
         body = _as_yaml(body)
-    elif _is_for_eyes(req):
+    elif form.media == JSON and _is_for_eyes(req):
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     headers: tuple[tuple[str, str], ...] = ()
     if len(body) >= _GZIP_FROM_BYTES and "gzip" in req.headers.get("accept-encoding", ""):
         body = await _gzip(body, clock)
         headers = (("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
     return Response(status, body, form.media, headers)
+
+
+async def _as_protobuf(req: Request, body: bytes, form: Wanted, clock: Clock) -> tuple[bytes, Wanted]:
+    """An object that its message cannot hold is sent in the next form the client accepts. Raises NotAcceptable where there is none."""
+    from kcp.apiserver.protobuf.envelope import NoMessage, Unfit, encode_document
+
+    try:
+        return await encode_document(body, clock), form
+    except (NoMessage, Unfit):
+        return body, _parse(req.headers["accept"], "nothing", is_stream=False)
+
+
+def in_form(req: Request, response: Response) -> Response:
+    """An answer made as JSON whatever the client accepts, such as a review or an error: as protobuf for who prefers that, if it has one."""
+    accept = req.headers.get("accept")
+    if accept is None or PROTOBUF not in accept or response.content_type != JSON or not _prefers_protobuf(accept):
+        return response
+    from kcp.apiserver.protobuf.envelope import NoMessage, Unfit, encode
+
+    try:
+        return replace(response, body=encode(orjson.loads(response.body)), content_type=PROTOBUF)
+    except (NoMessage, Unfit):
+        return response
 
 
 def _is_for_eyes(req: Request) -> bool:

@@ -21,6 +21,7 @@ from kcp.apiserver.handlers.list import list_
 from kcp.apiserver.handlers.patch import patch
 from kcp.apiserver.handlers.update import update
 from kcp.apiserver.handlers.watch import watch
+from kcp.apiserver.negotiate import in_form
 from kcp.apiserver.request import Handler, Request, RequestInfo, Response
 from kcp.registry.backend import Backend, Scope
 from kcp.registry.resource import Catalog, Resource
@@ -74,7 +75,7 @@ class ResourceHandler:
         if self._connectors and (info.subresource or req.method == "POST"):
             connector = self._connectors.get((info.group, info.resource, info.subresource))
             if connector is not None:
-                return await connector(req)
+                return in_form(req, await connector(req))
         resource = self._catalog.resolve(info.cluster, info.gvr)
         if resource is None:
             raise _not_served()

@@ -16,6 +16,7 @@ import orjson
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.body import PROTOBUF, decode_protobuf, media_type
 from kcp.apiserver.request import Handler, Request, Response
 
 ReviewKey: TypeAlias = tuple[str, str, str]
@@ -25,10 +26,10 @@ ReviewHandlers: TypeAlias = Mapping[ReviewKey, Handler]
 
 
 async def read_review(req: Request, kind: str) -> JSONObject:
-    """The posted object. Raises BadRequest if it is not JSON, not an object, or of another kind."""
+    """The posted object. Raises BadRequest if it is neither JSON nor protobuf, not an object, or of another kind."""
     body = await req.read_body()
     try:
-        obj = orjson.loads(body)
+        obj = decode_protobuf(body, kind) if media_type(req) == PROTOBUF else orjson.loads(body)
     except orjson.JSONDecodeError as fault:
         raise BadRequest(f"couldn't get version/kind; json parse error: {fault}") from fault
     if not isinstance(obj, dict):

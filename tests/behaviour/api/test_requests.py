@@ -19,7 +19,6 @@ from kcp.storage.item import Item
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 # --- routes and clusters ---
@@ -92,8 +91,6 @@ async def test_yaml_is_answered_where_it_is_asked_for(api: Api) -> None:
     [
         "*/*",
         "application/*",
-        f"{PROTOBUF},application/json",
-        f"{PROTOBUF}, */*;q=0.1",
         "application/json;as=Mirror;v=v1;g=meta.k8s.io,application/json",
         "application/json;as=Table;v=v9;g=meta.k8s.io,application/json",
     ],
@@ -104,7 +101,7 @@ async def test_json_is_the_answer_where_it_is_acceptable(api: Api, accept: str) 
     assert (answer.status, answer.body) == (200, made)
 
 
-@pytest.mark.parametrize("accept", [PROTOBUF, "text/html", "application/json;q=0"])
+@pytest.mark.parametrize("accept", ["text/html", "application/json;q=0"])
 async def test_a_form_that_is_not_offered_is_406(api: Api, accept: str) -> None:
     answer = await api.get(MAPS, accept)
     assert (answer.status, answer.body["reason"]) == (406, "NotAcceptable")

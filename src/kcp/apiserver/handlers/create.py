@@ -13,7 +13,7 @@ from kcp.apiserver.request import Response
 async def create(call: Call) -> Response:
     """Raises: BadRequest, Invalid, AlreadyExists, Forbidden. Source: k8s.io/apiserver/pkg/endpoints/handlers/create.go."""
     req, scope = call.req, call.scope
-    form = wanted(req)
+    form = wanted(req, scope)
     body = await read_object(req, scope.resource.kind)
     options = write_options(req, "CreateOptions", duplicates=body.duplicates)
     obj = body.fresh()

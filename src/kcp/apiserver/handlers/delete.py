@@ -18,7 +18,7 @@ async def delete(call: Call) -> Response:
     Raises: NotFound, Conflict (preconditions), Forbidden. Source: k8s.io/apiserver/pkg/endpoints/handlers/delete.go.
     """
     req, scope = call.req, call.scope
-    form = wanted(req)
+    form = wanted(req, scope)
     deleted = await call.backend.delete(scope, await delete_options(req))
     if not deleted.gone:
         return await answer(req, show_one(call, deleted.item, form), form, call.clock)

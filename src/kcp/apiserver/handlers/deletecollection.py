@@ -11,7 +11,7 @@ from kcp.apiserver.request import Response
 
 async def delete_collection(call: Call) -> Response:
     """The list of what was deleted, as it was. Raises: BadRequest, Forbidden. Source: handlers/delete.go (DeleteCollection)."""
-    form = wanted(call.req)
+    form = wanted(call.req, call.scope)
     options = await delete_options(call.req)
     found = await call.backend.delete_collection(call.scope, list_query(call.req), options)
     return await answer(call.req, show_list(call, found, form), form, call.clock)

@@ -11,6 +11,6 @@ from kcp.apiserver.request import Response
 
 async def list_(call: Call) -> Response:
     """Raises: BadRequest, Expired, NotAcceptable. Source: k8s.io/apiserver/pkg/endpoints/handlers/get.go (ListResource)."""
-    form = wanted(call.req)
+    form = wanted(call.req, call.scope)
     found = await call.backend.list(call.scope, list_query(call.req))
     return await answer(call.req, show_list(call, found, form), form, call.clock)

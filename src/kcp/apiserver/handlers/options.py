@@ -14,7 +14,7 @@ import orjson
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.selectors import FieldSelector, LabelSelector
-from kcp.apiserver.body import JSON_TYPES, YAML_TYPES, decode_yaml, media_type, unsupported
+from kcp.apiserver.body import JSON_TYPES, PROTOBUF, YAML_TYPES, decode_protobuf, decode_yaml, media_type, unsupported
 from kcp.apiserver.request import Request
 from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import DeleteOptions, ListQuery, WatchQuery, WriteOptions
@@ -189,10 +189,10 @@ async def _delete_body(req: Request) -> dict[str, Any]:
     media = media_type(req)
     if media in YAML_TYPES:
         return decode_yaml(raw, "DeleteOptions")[0]
-    if media not in JSON_TYPES:
-        raise unsupported("application/json, application/yaml")
+    if media not in JSON_TYPES and media != PROTOBUF:
+        raise unsupported(f"application/json, application/yaml, {PROTOBUF}")
     try:
-        given = orjson.loads(raw)
+        given = decode_protobuf(raw, "DeleteOptions") if media == PROTOBUF else orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
     if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":

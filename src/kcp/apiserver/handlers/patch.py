@@ -50,7 +50,7 @@ async def patch(call: Call) -> Response:
     supported = supported_patches(call.scope.resource)
     if media not in supported:
         raise unsupported(", ".join(supported))
-    form = wanted(req)
+    form = wanted(req, call.scope)
     if media == APPLY_PATCH:
         options, mutate = await _apply(call)
     else:

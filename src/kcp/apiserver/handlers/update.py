@@ -17,7 +17,7 @@ SCALE = GVK("autoscaling", "v1", "Scale")
 async def update(call: Call) -> Response:
     """Raises: BadRequest, NotFound, Conflict, Invalid, Forbidden. Source: k8s.io/apiserver/pkg/endpoints/handlers/update.go."""
     req, scope = call.req, call.scope
-    form = wanted(req)
+    form = wanted(req, scope)
     body = await read_object(req, scope.resource.kind)
     options = write_options(req, "UpdateOptions", duplicates=body.duplicates)
 

@@ -1,4 +1,6 @@
-"""WATCH: events as lines of JSON until the client or the timeout ends it. Before: `resources`. After: `registry.watch`.
+"""WATCH: events as lines of JSON, or as frames of protobuf, until the client or the timeout ends it.
+
+Before: `resources`. After: `registry.watch`.
 
 Whole objects are frames shared with every other watcher. An error after the start is an ERROR event, because the answer's code is sent.
 Source: k8s.io/apiserver/pkg/endpoints/handlers/watch.go.
@@ -7,6 +9,7 @@ Source: k8s.io/apiserver/pkg/endpoints/handlers/watch.go.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import orjson
@@ -15,7 +18,7 @@ from kcp.apimachinery.errors import StatusError
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.handlers.forms import partial, table
 from kcp.apiserver.handlers.options import watch_query
-from kcp.apiserver.negotiate import Wanted, include_object, wanted
+from kcp.apiserver.negotiate import JSON, PROTOBUF, Wanted, include_object, wanted
 from kcp.apiserver.request import Response
 from kcp.registry.backend import WatchEvent
 
@@ -24,10 +27,11 @@ Encode: TypeAlias = Callable[[WatchEvent], bytes]
 
 async def watch(call: Call) -> Response:
     """Raises: BadRequest, NotAcceptable; later faults come as ERROR events."""
-    form = wanted(call.req, is_stream=True)
+    form = wanted(call.req, call.scope, is_stream=True)
     events = call.backend.watch(call.scope, watch_query(call.req))
     encode = _encoder(call, form)
-    return Response(200, content_type="application/json", stream=_frames(events, encode))
+    content_type = f"{PROTOBUF};stream=watch" if form.media == PROTOBUF else form.media
+    return Response(200, content_type=content_type, stream=_frames(events, encode))
 
 
 def _plain(event: WatchEvent) -> bytes:
@@ -35,6 +39,11 @@ def _plain(event: WatchEvent) -> bytes:
 
 
 def _encoder(call: Call, form: Wanted) -> Encode:
+    if form.media == PROTOBUF:
+        from kcp.apiserver.protobuf.envelope import frame
+
+        encode = _encoder(call, replace(form, media=JSON))
+        return lambda event: frame(encode(event))
     if not form.transform:
         return _plain
     if form.transform == "Table":
@@ -88,7 +97,7 @@ async def _frames(events: AsyncIterator[Sequence[WatchEvent]], encode: Encode) -
         async for batch in events:
             yield encode(batch[0]) if len(batch) == 1 else b"".join([encode(event) for event in batch])
     except StatusError as error:
-        yield orjson.dumps({"type": "ERROR", "object": error.to_status()}) + b"\n"
+        yield encode(WatchEvent("ERROR", None, 0, orjson.dumps({"type": "ERROR", "object": error.to_status()}) + b"\n"))
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()
