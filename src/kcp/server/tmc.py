@@ -107,8 +107,6 @@ class TMC:
         built: list[Controller[Any]] = [
             build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
         ]
-            build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
-        ]
         if has_status:
             shows_errors = self.options.error_handling
             built.append(
