@@ -46,13 +46,16 @@ def test_placement_of_the_tutorials_is_valid() -> None:
             "numberOfClusters": 2,
             "locationSelectors": [{"matchLabels": {"region": "east"}}, {"matchLabels": {"region": "west"}}],
             "namespaceSelector": {"matchNames": ["default"], "matchLabels": {"app": "web"}},
-            "clusterSelector": {"matchExpressions": [{"key": "capacity.cpu", "operator": "GreaterThan", "values": ["1000"]}]},
-            "constraints": {"resources": {"requests": {"cpu": "1"}}},
         },
     }
     schema = _schema("placements.scheduling.kcp.io")
     assert schema.validate(placement) == []
     assert schema.unknown_fields(placement) == []
+
+
+def test_placement_refuses_what_it_would_not_honour() -> None:
+    placement = {"metadata": {"name": "p"}, "spec": {"constraints": {"resources": {"requests": {"cpu": "1"}}}}}
+    assert _schema("placements.scheduling.kcp.io").unknown_fields(placement) == ["spec.constraints"]
 
 
 def test_sync_target_with_the_forks_fields_is_valid() -> None:
