@@ -116,6 +116,10 @@ class Controller(Generic[K]):
     def enqueue_after(self, key: K, delay_s: float) -> None:
         self._queue.add_after(key, delay_s)
 
+    def hurry(self) -> None:
+        """Try now what waits for another try: for when the cause of many failures is known to have gone."""
+        self._queue.hurry()
+
     async def run(self) -> None:
         """Wait for the watched informers, then work until cancelled. The informers are run by whoever made them."""
         async with asyncio.TaskGroup() as group:

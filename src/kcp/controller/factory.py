@@ -75,6 +75,11 @@ class InformerFactory:
         for informer in list(self._informers.values()):
             await informer.wait_synced()
 
+    def hurry(self) -> None:
+        """The server is known to answer again: let no informer wait for its next try."""
+        for informer in self._informers.values():
+            informer.hurry()
+
     def statistics(self) -> dict[str, int]:
         """Sums over all informers."""
         totals: dict[str, int] = {"informers": len(self._informers)}

@@ -119,6 +119,8 @@ class Informer:
         self._handlers: list[Handler] = []
         self._resource_version = ""
         self._synced = asyncio.Event()
+        self._pause: asyncio.Task[None] | None = None
+        self._is_hurried = False
         self._counts = {"lists": 0, "watches": 0, "events": 0, "breaks": 0}
 
     # Reading
@@ -213,7 +215,25 @@ class Informer:
                 if not _may_resume(error):
                     self._resource_version = ""
             self._counts["breaks"] += 1
-            await self._clock.sleep(backoff.next_s())
+            await self._pause_for(backoff)
+
+    def hurry(self) -> None:
+        """The server is known to answer again: end the pause after the last failure, or leave out the next one."""
+        self._is_hurried = True
+        if self._pause is not None:
+            self._pause.cancel()
+
+    async def _pause_for(self, backoff: Backoff) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._pause = group.create_task(self._clock.sleep(0.0 if self._is_hurried else backoff.next_s()), name="informer pause")
+            try:
+                await asyncio.wait((self._pause,))
+            finally:
+                self._pause.cancel()
+                self._pause = None
+        if self._is_hurried:
+            self._is_hurried = False
+            backoff.reset()
 
     async def _relist(self) -> None:
         """Replace the mirror by a list, telling handlers the differences."""

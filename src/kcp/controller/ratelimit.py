@@ -22,6 +22,9 @@ class RateLimiter(Protocol):
     def failures(self, key: Hashable) -> int:
         """Failures since the last `forget`."""
 
+    def reset(self) -> None:
+        """The common cause of the failures has gone: start afresh for every key."""
+
 
 @dataclass(slots=True)
 class ExponentialPerKey:
@@ -41,6 +44,9 @@ class ExponentialPerKey:
 
     def failures(self, key: Hashable) -> int:
         return self._failures.get(key, 0)
+
+    def reset(self) -> None:
+        self._failures.clear()
 
 
 class TokenBucket:
@@ -66,6 +72,9 @@ class TokenBucket:
     def failures(self, key: Hashable) -> int:  # noqa: ARG002
         return 0
 
+    def reset(self) -> None:
+        self._tokens, self._at = self._burst, self._clock.monotonic()
+
 
 class MaxOf:
     """The longest delay that any of several limiters asks for."""
@@ -82,6 +91,10 @@ class MaxOf:
 
     def failures(self, key: Hashable) -> int:
         return max(limiter.failures(key) for limiter in self._limiters)
+
+    def reset(self) -> None:
+        for limiter in self._limiters:
+            limiter.reset()
 
 
 def default_rate_limiter(clock: Clock) -> RateLimiter:

@@ -108,6 +108,15 @@ class WorkQueue(Generic[K]):
         self._counts["retries"] += 1
         self.add_after(key, self._limiter.when_s(key))
 
+    def hurry(self) -> None:
+        """End every delay now and forget all failures: what they waited for has happened."""
+        self._limiter.reset()
+        waiting = list(self._deadlines)
+        self._deadlines.clear()
+        self._delayed.clear()
+        for key in waiting:
+            self.add(key)
+
     def forget(self, key: K) -> None:
         """The key works: its next failure starts from the shortest delay."""
         self._limiter.forget(key)

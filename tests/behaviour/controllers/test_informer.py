@@ -132,6 +132,21 @@ async def test_broken_connection_is_taken_up_again_where_it_ended(world: World) 
         assert informer.statistics()["lists"] == 1
 
 
+async def test_hurry_ends_the_pause_after_a_long_break(world: World) -> None:
+    transport = BreakableTransport(world.transport())
+    cluster = world.clusters()[0]
+    async with mirrored(world, transport) as informer:
+        transport.cut()
+        await world.clock.advance(300.0)
+        await put(world, cluster, "a")
+        transport.mend()
+        await world.clock.advance(0.1)
+        assert len(informer) == 0, "it waits for its next try"
+        informer.hurry()
+        await settle()
+        assert informer.keys() == [key(cluster, "a")]
+
+
 async def test_expired_version_makes_a_new_list_that_tells_the_differences_only() -> None:
     async with make_world(has_workspaces=False, history_events=5) as world:
         transport = BreakableTransport(world.transport())

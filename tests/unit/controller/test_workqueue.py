@@ -146,3 +146,25 @@ async def test_failures_back_off_and_forget_starts_afresh() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_hurry_ends_every_delay_and_forgets_failures() -> None:
+    queue, clock = make()
+    running = asyncio.ensure_future(queue.run())
+    for _ in range(12):
+        queue.add_rate_limited("failed often")
+        queue.add("failed often")
+        await queue.get()
+        queue.done("failed often")
+    queue.add_rate_limited("failed often")
+    queue.add_after("later", 600.0)
+    await settle()
+    assert len(queue) == 0
+    queue.hurry()
+    assert sorted([await queue.get(), await queue.get()]) == ["failed often", "later"]
+    assert queue.failures("failed often") == 0
+    queue.done("later")
+    queue.add_after("later", 1.0)
+    await clock.advance(1.0)
+    assert len(queue) == 1, "delays work as before"
+    running.cancel()
