@@ -47,6 +47,8 @@ def show_fleet(fleet: Fleet) -> None:
 
 def _next_commands(fleet: Fleet) -> list[str]:
     first = next(iter(fleet.clusters))
+    state = fleet.root_directory / "sim"
+    elsewhere = "" if state == Path(".kcp/sim") else f" --state-dir {shlex.quote(str(state))}"
     return [
         f"export KUBECONFIG={shlex.quote(str(fleet.server.options.admin_kubeconfig))}",
         "kubectl ws use root:hello-world",
@@ -54,7 +56,7 @@ def _next_commands(fleet: Fleet) -> list[str]:
         "kubectl get synctargets,placements,deployments",
         "kubectl scale deployment hello-world --replicas=6",
         f"kubectl --kubeconfig {shlex.quote(str(fleet.kubeconfig_of(first)))} get deployments,pods -A",
-        f"kcp sim kill {first} --state-dir {shlex.quote(str(fleet.root_directory / 'sim'))}    # and see: kubectl get synctargets",
+        f"kcp sim kill {first}{elsewhere}    # and see: kubectl get synctargets; back with: kcp sim restore {first}{elsewhere}",
     ]
 
 
