@@ -18,7 +18,7 @@ from kcp.aio.clock import Clock, SystemClock
 from kcp.client.credentials import Credentials
 from kcp.client.endpoint import Endpoint, Timeouts
 from kcp.client.tls import make_context
-from kcp.client.transport import RawRequest, RawResponse, TransportError
+from kcp.client.transport import RawRequest, RawResponse, TransportError, UntrustedServer
 
 if TYPE_CHECKING:
     import aiohttp
@@ -131,7 +131,8 @@ class HttpTransport:
 
     def _broken(self, error: BaseException) -> TransportError:
         server = self._root
-        return TransportError(f"{server}: {_explain(error, self._endpoint)}", where=server)
+        kind = UntrustedServer if isinstance(_cause(error), ssl.SSLCertVerificationError) else TransportError
+        return kind(f"{server}: {_explain(error, self._endpoint)}", where=server)
 
 
 def _headers(response: ClientResponse) -> dict[str, str]:
@@ -144,12 +145,18 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
+def _cause(error: BaseException) -> BaseException:
+    """What lies behind an error of aiohttp."""
+    found: BaseException = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    return found
+
+
 def _explain(error: BaseException, endpoint: Endpoint) -> str:
     """What went wrong and what to do about it."""
     import aiohttp
 
     source = f" in {endpoint.origin}" if endpoint.origin else ""
-    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _explain_certificate(cause, source, given=bool(endpoint.ca_pem))
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(cause, socket.gaierror):

@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 from kcp.aio.clock import Clock
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.endpoint import Endpoint, ExecPlugin, Timeouts
+from kcp.client.following import FollowingTransport
 from kcp.client.http import HttpTransport
 from kcp.client.rest import Client
+from kcp.client.transport import Transport
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts a Pod's own credentials."""
@@ -43,10 +45,25 @@ class KubeConfigEntry:
     """"" when the context names none."""
     endpoint: Endpoint
 
-    def connect(self, *, clock: Clock | None = None, timeouts: Timeouts | None = None, user_agent: str = "kcp") -> Client:
-        """A client of this context; the network is first touched by its first request."""
-        transport = HttpTransport(self.endpoint, clock=clock, timeouts=timeouts)
+    def connect(
+        self, *, clock: Clock | None = None, timeouts: Timeouts | None = None, user_agent: str = "kcp", follow: bool = False
+    ) -> Client:
+        """A client of this context; the network is first touched by its first request.
+
+        Args: follow: read the file again when the server cannot be reached or refuses the credentials; for programs that run for long.
+        """
+        transport: Transport
+        if follow:
+            transport = FollowingTransport(self.endpoint, self._read_again, clock=clock, timeouts=timeouts)
+        else:
+            transport = HttpTransport(self.endpoint, clock=clock, timeouts=timeouts)
         return Client(transport, self.endpoint.base_path, clock=clock, user_agent=user_agent, origin=self.endpoint.origin)
+
+    def _read_again(self) -> Endpoint | None:
+        try:
+            return load(self.source, self.context).endpoint
+        except KubeConfigError:
+            return None  # being written, or gone: what was read before stays good
 
 
 def load(path: Path | str, context: str = "") -> KubeConfigEntry:
@@ -55,11 +72,17 @@ def load(path: Path | str, context: str = "") -> KubeConfigEntry:
     return resolve(read(file), context, source=file)
 
 
-def connect(
-    path: Path | str, context: str = "", *, clock: Clock | None = None, timeouts: Timeouts | None = None, user_agent: str = "kcp"
+def connect(  # noqa: PLR0913 - all but the first are options with defaults
+    path: Path | str,
+    context: str = "",
+    *,
+    clock: Clock | None = None,
+    timeouts: Timeouts | None = None,
+    user_agent: str = "kcp",
+    follow: bool = False,
 ) -> Client:
     """A client of a kubeconfig's context. Raises KubeConfigError; an unreachable server shows in the first request."""
-    return load(path, context).connect(clock=clock, timeouts=timeouts, user_agent=user_agent)
+    return load(path, context).connect(clock=clock, timeouts=timeouts, user_agent=user_agent, follow=follow)
 
 
 def in_cluster(host: str, port: str, *, directory: Path = IN_CLUSTER) -> Endpoint:

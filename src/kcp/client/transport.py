@@ -22,6 +22,10 @@ class TransportError(Exception):
         self.where = where
 
 
+class UntrustedServer(TransportError):
+    """The server's certificate is not one that the kubeconfig trusts: trying again does not help before one of them changes."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawResponse:
     status: int
