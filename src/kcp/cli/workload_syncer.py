@@ -8,12 +8,24 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kcp.cli.flags import Duration, setup_logging
 
+if TYPE_CHECKING:
+    from kcp.tmc.syncer.metrics import SyncerMetrics
+
 log = logging.getLogger(__name__)
+
+_KCP_CONTEXT = "base"
+
+
+def _host_and_port(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if value and not value.rpartition(":")[2].isdigit():
+        raise click.BadParameter(f"{value!r} is not host:port")
+    return value
 
 
 @click.command(
@@ -25,14 +37,14 @@ log = logging.getLogger(__name__)
 @click.option("--workspace-cluster", required=True, help="Workspace of the SyncTarget, such as root:default.")
 @click.option("--kcp-kubeconfig", required=True, type=click.Path(path_type=Path), help="Kubeconfig of the kcp server.")
 @click.option("--cluster-kubeconfig", required=True, type=click.Path(path_type=Path), help="Kubeconfig of the physical cluster.")
-@click.option("--kcp-context", default="base", show_default=True, help="Context of --kcp-kubeconfig; without it the current one is used.")
+@click.option("--kcp-context", default="", help='Context of --kcp-kubeconfig. [default: "base" if it has one, else the current one]')
 @click.option("--cluster-context", default="", help="Context of --cluster-kubeconfig. [default: the current one]")
 @click.option("--workers", default=2, show_default=True, help="Workers per resource and direction.")
 @click.option("--heartbeat-period", type=Duration(), default="20s", show_default=True, help="Time between heartbeats.")
 @click.option("--api-import-poll-interval", type=Duration(), default="30s", show_default=True, help="Time between looks for new APIs.")
 @click.option("--downstream-namespace-clean-delay", type=Duration(), default="30s", show_default=True,
               help="Time between looks at a downstream namespace that should go.")  # fmt: skip
-@click.option("--metrics-bind-address", default="", help="host:port of Prometheus metrics.")
+@click.option("--metrics-bind-address", default="", callback=_host_and_port, help="host:port of Prometheus metrics.")
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 1 basic, 2 sync operations, 4 debug.")
 def main(verbosity: int, **flags: object) -> None:
     setup_logging(verbosity)
@@ -66,15 +78,16 @@ async def _serve(flags: _Flags) -> None:
 
     from kcp.aio.clock import SystemClock
     from kcp.client import kubeconfig
-    from kcp.tmc.syncer.engine import Syncer, SyncerConfig, find_target
+    from kcp.tmc.syncer.engine import Syncer, SyncerConfig, check_cluster, find_target
     from kcp.tmc.syncer.metrics import SyncerMetrics
 
     clock = SystemClock()
-    upstream = kubeconfig.connect(flags.kcp_kubeconfig, _known(flags.kcp_kubeconfig, flags.kcp_context))
-    downstream = kubeconfig.connect(flags.cluster_kubeconfig, flags.cluster_context)
+    upstream = kubeconfig.connect(flags.kcp_kubeconfig, flags.kcp_context or _usual_context(flags.kcp_kubeconfig), follow=True)
+    downstream = kubeconfig.connect(flags.cluster_kubeconfig, flags.cluster_context, follow=True)
     async with upstream, downstream:
         control_plane = upstream.at("")
         identity = await find_target(control_plane, flags.workspace_cluster, flags.sync_target_name, flags.sync_target_uid)
+        await check_cluster(downstream, identity, clock)
         log.info("serving SyncTarget %s of %s, key %s", identity.name, flags.workspace_cluster, identity.key)
         started = clock.monotonic()
         metrics = SyncerMetrics(
@@ -91,16 +104,19 @@ async def _serve(flags: _Flags) -> None:
         await Syncer(identity, control_plane, downstream, clock, config, metrics, log.info).run()
 
 
-def _serve_metrics(address: str, metrics: object) -> None:
+def _serve_metrics(address: str, metrics: SyncerMetrics) -> None:
     """Prometheus' own server thread: it must answer even while the loop is busy."""
     from prometheus_client import start_http_server
 
     host, _, port = address.rpartition(":")
-    start_http_server(int(port), addr=host or "127.0.0.1", registry=metrics.registry)  # type: ignore[attr-defined]
+    try:
+        start_http_server(int(port), addr=host or "127.0.0.1", registry=metrics.registry)
+    except (OSError, OverflowError) as error:
+        raise OSError(f"cannot serve metrics on --metrics-bind-address={address}: {error}; choose another address") from error
 
 
-def _known(path: Path, context: str) -> str:
-    """`context` if the file has it, else "" for the current one: an ordinary kubeconfig works too."""
+def _usual_context(path: Path) -> str:
+    """The context of kcp's admin kubeconfig that is above all workspaces; "" for the current one: an ordinary kubeconfig works too."""
     from kcp.client import kubeconfig
 
-    return context if kubeconfig.find(kubeconfig.read(path), "contexts", context) is not None else ""
+    return _KCP_CONTEXT if kubeconfig.find(kubeconfig.read(path), "contexts", _KCP_CONTEXT) is not None else ""

@@ -10,27 +10,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock
+from kcp.aio.deadline import within
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.errors import NotFound, StatusError, Unauthorized
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
-from kcp.client.transport import TransportError
+from kcp.client.transport import TransportError, UntrustedServer
+from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
-from kcp.tmc.errors import ErrorType, TMCError, classify
+from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import DEFAULT_HEARTBEAT_PERIOD_S, NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
-from kcp.tmc.syncer.heartbeat import Heartbeat
-from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.heartbeat import Heartbeat, Side
+from kcp.tmc.syncer.identity import Identity, made_anew
 from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.namespaces import NamespaceKeeper, NamespaceReconciler, build_namespace_controller
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
 
 log = logging.getLogger(__name__)
+
+_FIRST_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,16 +55,31 @@ async def find_target(control_plane: Client, workspace: str, name: str, uid: str
     Args: control_plane: base path "" (the server). workspace: path or cluster name.
     Raises: TMCError with what to do: no such workspace or target, or another uid.
     """
-    where = f'SyncTarget "{name}" in workspace "{workspace}"'
     try:
         target = await control_plane.cluster(workspace).resource(SYNC_TARGETS).get(name)
     except NotFound as error:
-        message = f"{where} not found: create it there first, or check --workspace-cluster and --sync-target-name"
+        message = (
+            f'SyncTarget "{name}" in workspace "{workspace}" not found: create it there first, or check --workspace-cluster '
+            "and --sync-target-name"
+        )
         raise TMCError(ErrorType.CONFIGURATION, message, name, "start") from error
     if meta.uid(target) != uid:
-        message = f"{where} has uid {meta.uid(target)}, not {uid}: start with --sync-target-uid={meta.uid(target)}"
-        raise TMCError(ErrorType.CONFIGURATION, message, name, "start")
+        raise made_anew(target, uid)
     return Identity(meta.cluster(target), name, uid)
+
+
+async def check_cluster(downstream: Client, identity: Identity, clock: Clock) -> None:
+    """Look whether the physical cluster lets this syncer in.
+
+    A cluster that is away is no reason not to start: its SyncTarget says so until it is back.
+    Raises: StatusError, UntrustedServer where only another kubeconfig helps.
+    """
+    try:
+        await within(clock, _FIRST_LOOK_S, downstream.raw("GET", "/version"))
+    except (UntrustedServer, Unauthorized):
+        raise
+    except (StatusError, TransportError, TimeoutError) as error:
+        log.warning("cluster %s cannot be used yet, it is tried again: %s", identity.name, error)
 
 
 @dataclass(slots=True)
@@ -79,6 +98,8 @@ class Syncer:
     _synced: dict[GVR, tuple[Informer, Informer]] = field(default_factory=dict)
     _incompatible: set[GVR] = field(default_factory=set)
     _keeper: NamespaceKeeper = field(init=False)
+    _controllers: list[Controller] = field(default_factory=list)
+    _discovery_problem: str = ""
 
     async def run(self) -> None:
         async with Supervisor(f"syncer {self.identity.name}") as supervisor:
@@ -88,7 +109,7 @@ class Syncer:
             self._start_namespaces(supervisor, view, upstream, downstream)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
-            supervisor.spawn(self._heartbeat().run(), name="heartbeat")
+            supervisor.spawn(self._heartbeat(upstream, downstream).run(), name="heartbeat")
             supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream), name="discovery")
             raise await supervisor.wait_failed()
 
@@ -102,8 +123,7 @@ class Syncer:
         reconciler = NamespaceReconciler(
             self.identity, self._keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
         )
-        controller = build_namespace_controller(reconciler, above, below, clock=self.clock)
-        supervisor.spawn(controller.run(), name="syncer namespaces")
+        self._run(supervisor, build_namespace_controller(reconciler, above, below, clock=self.clock))
 
     async def _follow_discovery(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
         """Start syncing every resource that both sides serve, now and later."""
@@ -116,9 +136,17 @@ class Syncer:
                 for gvr in sorted(set(offered) & served - set(self._synced)):
                     self._start_resource(gvr, supervisor, view, upstream, downstream)
             except (StatusError, TransportError) as error:
-                log.warning("discovery for %s failed: %s", self.identity.name, classify(error, cluster=self.identity.name))
+                self._tell_discovery_problem(str(error))
                 delay_s = 1.0
+            else:
+                self._discovery_problem = ""
             await self.clock.sleep(delay_s)
+
+    def _tell_discovery_problem(self, problem: str) -> None:
+        """Once, not every second."""
+        if problem != self._discovery_problem:
+            log.warning("discovery for %s failed; it is tried again: %s", self.identity.name, problem)
+        self._discovery_problem = problem
 
     def _start_resource(
         self, gvr: GVR, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory
@@ -128,16 +156,33 @@ class Syncer:
         spec = SpecReconciler(gvr, self.identity, above.get, below.get, view.cluster, self.downstream, self._keeper, self._observe_error)
         status = StatusReconciler(gvr, below.get, above.get, view.cluster, self._keeper)
         workers = self.config.workers
-        supervisor.spawn(build_spec_controller(spec, above, below, clock=self.clock, workers=workers).run(), name=f"spec {gvr}")
-        supervisor.spawn(build_status_controller(status, below, above, clock=self.clock, workers=workers).run(), name=f"status {gvr}")
+        self._run(supervisor, build_spec_controller(spec, above, below, clock=self.clock, workers=workers))
+        self._run(supervisor, build_status_controller(status, below, above, clock=self.clock, workers=workers))
         log.info("syncing %s to %s", gvr, self.identity.name)
         self.announce(f"syncing {gvr.group_resource}")
 
-    def _heartbeat(self) -> Heartbeat:
+    def _run(self, supervisor: Supervisor, controller: Controller) -> None:
+        self._controllers.append(controller)
+        supervisor.spawn(controller.run(), name=controller.name)
+
+    def _heartbeat(self, upstream: InformerFactory, downstream: InformerFactory) -> Heartbeat:
+        def recovered(side: Side) -> None:
+            """Everything that failed for want of this side is tried again now: an outage of an hour must not cost minutes more."""
+            (downstream if side is Side.CLUSTER else upstream).hurry()
+            for controller in self._controllers:
+                controller.hurry()
+
         workspace = self.control_plane.cluster(str(self.identity.cluster))
         observe = self.metrics.observe_connection if self.metrics else lambda _what, _worked: None
         return Heartbeat(
-            self.identity, workspace, self.downstream, self.clock, self.config.heartbeat_period_s, self._synced_resources, observe
+            self.identity,
+            workspace,
+            self.downstream,
+            self.clock,
+            self.config.heartbeat_period_s,
+            self._synced_resources,
+            observe,
+            recovered,
         )
 
     def _synced_resources(self) -> list[JSONObject]:

@@ -1,6 +1,6 @@
 """Heartbeat and readiness: tells the control plane that the syncer lives and whether its cluster answers.
 
-A cluster that stops answering is reported after two failed probes, well before a heartbeat would be missed.
+A cluster that stops answering is reported after two failed probes, within ten seconds and well before a heartbeat would be missed.
 Source: kcp release-0.11 pkg/syncer/syncer.go (heartbeat every 20 s); tmc reference §5.2.
 """
 
@@ -9,22 +9,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.deadline import within
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Conflict, NotFound, StatusError
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.client.transport import TransportError
 from kcp.controller.commit import commit
-from kcp.tmc.errors import TMCError, classify
+from kcp.tmc.errors import ErrorType, TMCError, classify
 from kcp.tmc.model.kinds import SYNC_TARGETS, SYNCER_READY
-from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.identity import Identity, made_anew
 
 log = logging.getLogger(__name__)
 
 PROBE_PERIOD_S = 2.0
+PROBE_LIMIT_S = 2.5
+"""A cluster that is cut off refuses nothing: it just does not answer."""
+REPORT_LIMIT_S = 10.0
 FAILURES_BEFORE_REPORT = 2
+WRITE_ATTEMPTS = 3
+
+
+class Side(StrEnum):
+    """Where a syncer's connections go, as its metrics name them."""
+
+    KCP = "kcp"
+    CLUSTER = "cluster"
 
 
 @dataclass(slots=True)
@@ -41,28 +54,37 @@ class Heartbeat:
     """`status.syncedResources` as the engine knows it."""
     observe: Callable[[str, bool], None]
     """For metrics: ("heartbeat" | "kcp" | "cluster", worked)."""
+    recovered: Callable[[Side], None] = lambda _: None
+    """Told when a side answers again, so that nobody has to wait out their back-off."""
     _failures: int = field(default=0)
+    _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
 
     async def run(self) -> None:
-        """Probe every two seconds; report on change, and at the latest every `period_s`."""
+        """Probe every two seconds; report on change, and at the latest every `period_s`.
+
+        Raises: TMCError once the SyncTarget has been made anew: this syncer can serve it no longer.
+        """
         next_report = self.clock.monotonic()
         while True:
+            started = self.clock.monotonic()
             changed = await self._probe()
-            if changed or self.clock.monotonic() >= next_report:
-                if await self._report():
+            if changed or self._report_failed or self.clock.monotonic() >= next_report:
+                worked = await self._report()
+                self._heard_of_kcp(worked=worked)
+                if worked:
                     next_report = self.clock.monotonic() + self.period_s
-            await self.clock.sleep(min(PROBE_PERIOD_S, self.period_s))
+            period_s = min(PROBE_PERIOD_S, self.period_s)
+            await self.clock.sleep(max(started + period_s - self.clock.monotonic(), 0.1))
 
     async def _probe(self) -> bool:
         """Whether the cluster's state as reported changed."""
-        problem: TMCError | None = None
-        try:
-            await self.downstream.raw("GET", "/readyz")
-        except (StatusError, TransportError) as error:
-            problem = classify(error, cluster=self.identity.name, operation="probe")
+        problem = await self._cluster_problem()
         self.observe("cluster", problem is None)
+        failed_before = self._failures > 0
         self._failures = self._failures + 1 if problem is not None else 0
+        if problem is None and failed_before:
+            self.recovered(Side.CLUSTER)
         if problem is not None and self._failures < FAILURES_BEFORE_REPORT:
             return False
         before, self._problem = self._problem, problem
@@ -72,28 +94,51 @@ class Heartbeat:
             log.warning("cluster %s answers again", self.identity.name)
         return (before is None) != (problem is None) or (before is not None and problem is not None and before.type != problem.type)
 
+    async def _cluster_problem(self) -> TMCError | None:
+        try:
+            await within(self.clock, PROBE_LIMIT_S, self.downstream.raw("GET", "/readyz"))
+        except TimeoutError:
+            message = f"no answer within {PROBE_LIMIT_S:g} s: the cluster hangs or is cut off from its syncer"
+            return TMCError(ErrorType.CLUSTER_UNREACHABLE, message, self.identity.name, "probe", retryable=True)
+        except (StatusError, TransportError) as error:
+            return classify(error, cluster=self.identity.name, operation="probe")
+        return None
+
+    def _heard_of_kcp(self, *, worked: bool) -> None:
+        if worked and self._report_failed:
+            log.warning("the control plane answers again")
+            self.recovered(Side.KCP)
+        self._report_failed = not worked
+
     async def _report(self) -> bool:
         """Write the SyncTarget's status; a failure is logged and tried again at the next probe."""
-        targets = self.workspace.resource(SYNC_TARGETS)
         try:
+            await within(self.clock, REPORT_LIMIT_S, self._write_status())
+        except (StatusError, TransportError, TimeoutError) as error:
+            level = logging.DEBUG if self._report_failed else logging.WARNING
+            told = f"SyncTarget {self.identity.name} is gone; what runs stays" if isinstance(error, NotFound) else "heartbeat failed"
+            log.log(level, "%s: %s", told, error)
+        else:
+            self.observe("heartbeat", True)  # noqa: FBT003 - the callback's own shape
+            return True
+        self.observe("heartbeat", False)  # noqa: FBT003 - the callback's own shape
+        return False
+
+    async def _write_status(self) -> None:
+        """Others write the SyncTarget too, so that a conflict is no news of the control plane's health."""
+        targets = self.workspace.resource(SYNC_TARGETS)
+        for attempts_left in reversed(range(WRITE_ATTEMPTS)):
             held = await targets.get(self.identity.name)
-            await commit(targets, held, self._wanted(held), field_manager="workload-syncer")
-        except Conflict:
-            return False  # somebody wrote in between: read again at the next probe
-        except NotFound:
-            log.error("SyncTarget %s is gone; the syncer goes on serving what runs, and reports when it is back", self.identity.name)
-            self.observe("heartbeat", False)  # noqa: FBT003 - the callback's own shape
-            return False
-        except (StatusError, TransportError) as error:
-            log.warning("heartbeat of %s failed: %s", self.identity.name, error)
-            self.observe("heartbeat", False)  # noqa: FBT003 - the callback's own shape
-            return False
-        self.observe("heartbeat", True)  # noqa: FBT003 - the callback's own shape
-        return True
+            try:
+                await commit(targets, held, self._wanted(held), field_manager="workload-syncer")
+                return
+            except Conflict:
+                if not attempts_left:
+                    raise
 
     def _wanted(self, held: JSONObject) -> JSONObject:
         if meta.uid(held) != self.identity.uid:
-            raise NotFound(f'SyncTarget "{self.identity.name}" was made anew with uid {meta.uid(held)}')
+            raise made_anew(held, self.identity.uid)
         wanted: JSONObject = meta.copy_json(held)
         now = rfc3339(self.clock.now())
         status = meta.ensure(wanted, "status")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.names import STATE_LABEL, NamespaceLocator, sync_target_key
 
 
@@ -31,3 +34,13 @@ class Identity:
     def view_path(self) -> str:
         """Base path of this target's virtual workspace, all workspaces in one."""
         return f"/services/syncer/{self.cluster}/{self.name}/{self.uid}/clusters/*"
+
+
+def made_anew(target: JSONObject, uid: str) -> TMCError:
+    """The SyncTarget has another uid than the one that its syncer was started for."""
+    name = meta.name(target)
+    message = (
+        f'SyncTarget "{name}" has uid {meta.uid(target)}, not {uid}: it was made anew, or the uid was mistyped; '
+        f"start with --sync-target-uid={meta.uid(target)}"
+    )
+    return TMCError(ErrorType.CONFIGURATION, message, name, "identify")
