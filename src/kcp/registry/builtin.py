@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import cache, partial
 
 from kcp.apimachinery.gvk import GVK, GroupResource
-from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
 from kcp.apis.kubernetes import definitions
 from kcp.apis.kubernetes.columns import builtin_columns as builtin_columns
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
-from kcp.registry import strategy
+from kcp.registry import crdstatus, strategy
 from kcp.registry.resource import Origin, Resource, Scale
 from kcp.registry.strategy import Strategy
 from kcp.storage.keyspace import resource_prefix
@@ -30,6 +30,9 @@ _RBAC = "rbac.authorization.k8s.io"
 _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
     ("", "Pod"): strategy.POD,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
+        prepare_delete=crdstatus.await_cleanup, held_by_spec=lambda crd: not deletion_timestamp(crd)
+    ),
     (_RBAC, "Role"): strategy.RBAC,
     (_RBAC, "RoleBinding"): strategy.RBAC,
     (_RBAC, "ClusterRole"): strategy.RBAC,

@@ -36,6 +36,7 @@ class _Parts:
     storage_version: str
     accepted: Mapping[str, Any]
     """The names that may be used: a CRD's accepted ones."""
+    stored_versions: int = 1
 
 
 def resources_from_crd(crd: JSONObject, *, origin: Origin = Origin.CRD, source: str = CUSTOM_RESOURCES) -> Iterator[Resource]:
@@ -55,7 +56,8 @@ def resource_from_crd(crd: JSONObject, version: str, *, origin: Origin = Origin.
     spec = crd["spec"]
     found = _version(spec["versions"], version)
     accepted = meta.nested(crd, "status", "acceptedNames", default=spec["names"])
-    parts = _Parts(spec["group"], spec["names"], spec.get("scope") == "Namespaced", _stored(spec["versions"]), accepted)
+    held = len(meta.nested(crd, "status", "storedVersions", default=()))
+    parts = _Parts(spec["group"], spec["names"], spec.get("scope") == "Namespaced", _stored(spec["versions"]), accepted, held)
     schema = meta.nested(found, "schema", "openAPIV3Schema", default={})
     return _resource(parts, found, schema, prefix=resource_prefix(_gr(parts), source=source), origin=origin)
 
@@ -111,6 +113,7 @@ def _resource(parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix
         origin=origin,
         storage_prefix=prefix,
         storage_version=parts.storage_version,
+        stored_versions=parts.stored_versions,
         identity=identity,
         schema_source=held.compiled,
         openapi_source=held.openapi,
@@ -210,6 +213,7 @@ def _anywhere(resource: Resource) -> Resource:
         origin=Origin.CRD,
         storage_prefix=resource.storage_prefix,
         storage_version=resource.storage_version,
+        stored_versions=resource.stored_versions,
         strategy=strategy.CUSTOM,
         storage_hash=resource.storage_hash,
     )

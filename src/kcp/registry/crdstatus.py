@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.schema.structural import structural_violations
+from kcp.apis.kubernetes.crds import APPROVED, is_protected_group
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _NAMES = ("plural", "singular", "kind", "listKind")
@@ -20,7 +23,7 @@ _REASONS = {"plural": "PluralConflict", "singular": "SingularConflict", "shortNa
 
 
 def reconcile_crd(crd: JSONObject, others: Iterable[JSONObject], now: str) -> JSONObject:
-    """The CRD as it ought to be: accepted names, NamesAccepted, Established, stored versions, and the finalizer that guards its objects.
+    """The CRD as it ought to be: accepted names, stored versions, and every condition that follows from its spec.
 
     Args: others the other CRDs of the same logical cluster. now RFC 3339. Returns a new object; equal to `crd` if nothing is to be done.
     """
@@ -29,8 +32,12 @@ def reconcile_crd(crd: JSONObject, others: Iterable[JSONObject], now: str) -> JS
     _store_versions(spec, status)
     conflict = _accept_names(spec, status, others)
     _report(wanted, conflict, now)
-    if not meta.deletion_timestamp(wanted) and CLEANUP_FINALIZER not in meta.finalizers(wanted):
-        meta.set_finalizers(wanted, [*meta.finalizers(wanted), CLEANUP_FINALIZER])
+    for kind, found in (("NonStructuralSchema", structure(wanted)), (APPROVAL, approval(wanted))):
+        if found is None:
+            conditions.remove(wanted, kind)
+        else:
+            status_, reason, message = found
+            conditions.set_condition(wanted, conditions.build(kind, status_, reason=reason, message=message, now=now))
     return wanted
 
 
@@ -96,19 +103,88 @@ def _report(crd: JSONObject, conflict: tuple[str, str] | None, now: str) -> None
             say("Established", conditions.FALSE, "NotAccepted", "not all names are accepted")
 
 
+APPROVAL = "KubernetesAPIApprovalPolicyConformant"
+
+
+def structure(crd: JSONObject) -> tuple[str, str, str] | None:
+    """(status, reason, message) of NonStructuralSchema; None for a CRD whose schemas are structural.
+
+    Source: k8s.io/apiextensions-apiserver/pkg/controller/nonstructuralschema/nonstructuralschema_controller.go.
+    """
+    spec = crd["spec"]
+    faults: list[Cause] = []
+    if spec.get("preserveUnknownFields"):
+        faults.append(Cause.invalid("spec.preserveUnknownFields", value=True, detail="must be false"))
+    for index, version in enumerate(spec.get("versions") or ()):
+        schema = meta.nested(version, "schema", "openAPIV3Schema")
+        if isinstance(schema, dict):
+            faults += structural_violations(schema, f"spec.versions[{index}].schema.openAPIV3Schema")
+    if not faults:
+        return None
+    texts = [str(fault) for fault in faults]
+    return conditions.TRUE, "Violations", texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def approval(crd: JSONObject) -> tuple[str, str, str] | None:
+    """(status, reason, message) of KubernetesAPIApprovalPolicyConformant; None for groups that are not Kubernetes' own.
+
+    Source: k8s.io/apiextensions-apiserver/pkg/controller/apiapproval/apiapproval_controller.go, pkg/apihelpers/helpers.go (KEP-1111).
+    """
+    if not is_protected_group(crd["spec"].get("group") or ""):
+        return None
+    value = meta.annotations(crd).get(APPROVED, "")
+    see = "see https://github.com/kubernetes/enhancements/pull/1111"
+    if not value:
+        return conditions.FALSE, "MissingAnnotation", f'protected groups must have approval annotation "{APPROVED}", {see}'
+    if value.startswith("unapproved"):
+        return conditions.FALSE, "UnapprovedAnnotation", f'not approved: "{value}"'
+    if value.startswith(("https://", "http://")):
+        return conditions.TRUE, "ApprovedAnnotation", f"approved in {value}"
+    wanted = 'with either a URL or a reason starting with "unapproved"'
+    return conditions.FALSE, "InvalidAnnotation", f'protected groups must have approval annotation "{APPROVED}" {wanted}, {see}'
+
+
+def await_cleanup(crd: JSONObject) -> None:
+    """What the first delete does to a CRD: it stays until its objects are gone. Changes `crd`, whose deletionTimestamp is set.
+
+    Source: k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition/etcd.go (Delete).
+    """
+    if CLEANUP_FINALIZER not in meta.finalizers(crd):
+        meta.set_finalizers(crd, [*meta.finalizers(crd), CLEANUP_FINALIZER])
+    message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    _terminating(crd, conditions.TRUE, "InstanceDeletionPending", message, meta.deletion_timestamp(crd))
+
+
 def is_terminating(crd: JSONObject) -> bool:
     """Deleted, but its objects may still be there: the controller has to remove them, then call `cleaned`."""
     return bool(meta.deletion_timestamp(crd)) and CLEANUP_FINALIZER in meta.finalizers(crd)
 
 
-def terminating(crd: JSONObject, now: str, *, left: int) -> JSONObject:
-    """The CRD while its objects are being deleted, `left` of them still there."""
+def deleting(crd: JSONObject, now: str) -> JSONObject:
+    """The CRD while its objects are being deleted."""
+    return _with_terminating(crd, conditions.TRUE, "InstanceDeletionInProgress", "CustomResource deletion is in progress", now)
+
+
+def stuck(crd: JSONObject, now: str, why: str) -> JSONObject:
+    """The CRD whose objects cannot be deleted."""
+    return _with_terminating(crd, conditions.TRUE, "InstanceDeletionFailed", why, now)
+
+
+def emptied(crd: JSONObject, now: str) -> JSONObject:
+    """The CRD when no object is left."""
+    if not conditions.is_true(crd, "Established"):
+        return _with_terminating(crd, conditions.FALSE, "NeverEstablished", "resource was never established", now)
+    return _with_terminating(crd, conditions.FALSE, "InstanceDeletionCompleted", "removed all instances", now)
+
+
+def _with_terminating(crd: JSONObject, status: str, reason: str, message: str, now: str) -> JSONObject:
     wanted: JSONObject = meta.copy_json(crd)
-    message = "CustomResource deletion is in progress" if left else "removed all instances"
-    reason = "InstanceDeletionInProgress" if left else "InstanceDeletionCompleted"
-    status = conditions.TRUE if left else conditions.FALSE
-    conditions.set_condition(wanted, conditions.build("Terminating", status, reason=reason, message=message, now=now))
+    _terminating(wanted, status, reason, message, now)
     return wanted
+
+
+def _terminating(crd: JSONObject, status: str, reason: str, message: str, now: str) -> None:
+    conditions.set_condition(crd, conditions.build("Terminating", status, reason=reason, message=message, now=now))
 
 
 def cleaned(crd: JSONObject) -> JSONObject:

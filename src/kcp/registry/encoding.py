@@ -56,15 +56,16 @@ def with_api_version(raw: bytes, api_version: str) -> bytes:
 
 
 def is_converted(resource: Resource) -> bool:
-    """Whether this resource is served under another version than it is stored in."""
-    return bool(resource.storage_version) and resource.storage_version != resource.gvr.version
+    """Whether objects of this resource may be stored in another version than it is served under."""
+    return bool(resource.storage_version) and (resource.storage_version != resource.gvr.version or resource.stored_versions > 1)
 
 
 def serve(item: Item, resource: Resource) -> Item:
     """A cached item as this resource shows it: the same item, or a copy with another apiVersion."""
     if not is_converted(resource):
         return item
-    return Item(item.key, item.revision, with_api_version(item.raw, resource.gvr.api_version), item.labels)
+    raw = with_api_version(item.raw, resource.gvr.api_version)
+    return item if raw is item.raw else Item(item.key, item.revision, raw, item.labels)
 
 
 def stored_item(key: ObjectKey, value: bytes, revision: int) -> Item:

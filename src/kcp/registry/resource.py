@@ -60,6 +60,8 @@ class Resource:
     """See `storage.keyspace.resource_prefix`; two versions of one resource share it."""
     storage_version: str = ""
     """Version objects are stored in; "" means the one of `gvr`."""
+    stored_versions: int = 1
+    """How many versions there may be objects in: more than one where another one was the storage version before."""
     identity: str = ""
     """Identity hash of the APIExport a bound resource comes from."""
     schema_source: Callable[[], Schema | None] = lambda: None

@@ -15,6 +15,7 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.client.discovery import APIResource
 from kcp.client.rest import Client
+from kcp.controller.builtin.crds import build_crd_controller
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
@@ -23,7 +24,6 @@ from kcp.controller.factory import InformerFactory
 from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
 from kcp.registry.resource import Resource
-from kcp.server.crds import build_crd_controller
 from kcp.server.foundation import Foundation
 from kcp.tenancy.controllers import build_controllers as build_tenancy
 
@@ -87,7 +87,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_resources=parts.list_resources)
     return [
         *tenancy,
-        build_crd_controller(informers, for_cluster, clock=clock),
+        build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),
         build_root_ca_publisher(informers, for_cluster=for_cluster, clock=clock, ca_bundle=parts.ca_bundle),

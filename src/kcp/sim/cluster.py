@@ -31,6 +31,7 @@ from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
 from kcp.client import kubeconfig
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
+from kcp.controller.builtin.crds import build_crd_controller
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
@@ -235,6 +236,7 @@ class SimCluster:
                 informers, for_cluster=for_cluster, list_resources=lambda _: client.discover(), clock=self.clock, workers=2
             ),
             build_service_account_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_crd_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),
         ]
         if self._pki is not None:

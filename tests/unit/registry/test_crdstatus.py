@@ -5,16 +5,29 @@ from __future__ import annotations
 from tests.unit.registry.crds import NOW, crd, established
 
 from kcp.apimachinery import conditions, meta
-from kcp.registry.crdstatus import CLEANUP_FINALIZER, cleaned, instances, is_terminating, reconcile_crd, terminating
+from kcp.registry.crdstatus import (
+    APPROVAL,
+    CLEANUP_FINALIZER,
+    approval,
+    await_cleanup,
+    cleaned,
+    deleting,
+    emptied,
+    instances,
+    is_terminating,
+    reconcile_crd,
+    structure,
+    stuck,
+)
 
 
-def test_a_new_crd_is_accepted_established_and_guarded() -> None:
+def test_a_new_crd_is_accepted_and_established() -> None:
     made = reconcile_crd(crd("widgets", "Widget", shortNames=["w"], categories=["all"]), [], NOW)
     assert conditions.is_true(made, "NamesAccepted")
     assert conditions.is_true(made, "Established")
     assert made["status"]["acceptedNames"] == made["spec"]["names"]
     assert made["status"]["storedVersions"] == ["v1"]
-    assert meta.finalizers(made) == [CLEANUP_FINALIZER]
+    assert [c["type"] for c in made["status"]["conditions"]] == ["NamesAccepted", "Established"]
 
 
 def test_second_reconcile_changes_nothing() -> None:
@@ -66,9 +79,48 @@ def test_deletion_waits_for_the_objects() -> None:
     held = reconcile_crd(crd("widgets", "Widget"), [], NOW)
     assert not is_terminating(held)
     held["metadata"]["deletionTimestamp"] = NOW
+    await_cleanup(held)
     assert is_terminating(held)
-    assert conditions.is_true(terminating(held, NOW, left=2), "Terminating")
-    assert conditions.is_false(terminating(held, NOW, left=0), "Terminating")
+    assert meta.finalizers(held) == [CLEANUP_FINALIZER]
+    told = [conditions.get(o, "Terminating") or {} for o in (held, deleting(held, NOW), stuck(held, NOW, "no"), emptied(held, NOW))]
+    assert [(c["status"], c["reason"]) for c in told] == [
+        ("True", "InstanceDeletionPending"), ("True", "InstanceDeletionInProgress"), ("True", "InstanceDeletionFailed"),
+        ("False", "InstanceDeletionCompleted"),
+    ]  # fmt: skip
     assert not is_terminating(cleaned(held))
     assert meta.finalizers(cleaned(held)) == []
     assert [gvr.version for gvr in instances(held)] == ["v1"]
+
+
+def test_a_crd_that_was_never_established_has_nothing_to_remove() -> None:
+    told = conditions.get(emptied(crd("widgets", "Widget"), NOW), "Terminating") or {}
+    assert (told["status"], told["reason"]) == ("False", "NeverEstablished")
+
+
+def test_a_schema_that_is_not_structural_is_named_in_a_condition_until_it_is_repaired() -> None:
+    made = crd("widgets", "Widget")
+    assert structure(made) is None
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = {"properties": {}}
+    told = conditions.get(reconciled := reconcile_crd(made, [], NOW), "NonStructuralSchema") or {}
+    assert (told["status"], told["reason"]) == ("True", "Violations")
+    where = "spec.versions[0].schema.openAPIV3Schema.properties[spec].type"
+    assert told["message"] == f"{where}: Required value: must not be empty for specified object fields"
+    reconciled["spec"] = crd("widgets", "Widget")["spec"]
+    assert conditions.get(reconcile_crd(reconciled, [], NOW), "NonStructuralSchema") is None
+
+
+def test_kubernetes_own_groups_need_approval() -> None:
+    made = crd("widgets", "Widget", group="widgets.k8s.io")
+    assert approval(crd("widgets", "Widget")) is None
+    texts = {
+        "": "MissingAnnotation",
+        "unapproved, a test": "UnapprovedAnnotation",
+        "me": "InvalidAnnotation",
+        "https://x/1": "ApprovedAnnotation",
+    }
+    for value, reason in texts.items():
+        meta.set_annotation(made, "api-approved.kubernetes.io", value or None)
+        found = approval(made)
+        assert found is not None
+        assert found[1] == reason
+    assert conditions.is_true(reconcile_crd(made, [], NOW), APPROVAL)

@@ -157,9 +157,13 @@ def _conversion(conversion: Mapping[str, Any]) -> Iterator[Cause]:
         yield Cause.forbidden("spec.conversion.webhookClientConfig", "should not be set when strategy is not set to Webhook")
 
 
-def _approval(crd: JSONObject, group: str) -> Iterator[Cause]:
+def is_protected_group(group: str) -> bool:
     """Groups under k8s.io and kubernetes.io belong to Kubernetes. Source: KEP-1111."""
-    if not (group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io")):
+    return group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io")
+
+
+def _approval(crd: JSONObject, group: str) -> Iterator[Cause]:
+    if not is_protected_group(group):
         return
     value, at = meta.annotations(crd).get(APPROVED, ""), f"metadata.annotations[{APPROVED}]"
     see = "see https://github.com/kubernetes/enhancements/pull/1111"

@@ -1,0 +1,98 @@
+"""The CRD controller: names accepted, established, and the instances removed before a CRD goes. Its decisions are `registry.crdstatus`.
+
+Before: `server.controllers`, `sim.cluster`. After: the CRDs themselves; the catalog follows what their conditions say.
+Source: k8s.io/apiextensions-apiserver/pkg/controller/{status,establish,finalizer,apiapproval,nonstructuralschema}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.rest import Client
+from kcp.controller.builtin.kinds import ForCluster
+from kcp.controller.commit import commit, commit_both
+from kcp.controller.controller import Controller, Result
+from kcp.controller.factory import InformerFactory
+from kcp.registry import crdstatus
+
+CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+_LOOK_AGAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CRDReconciler:
+    get: Callable[[ObjectKey], JSONObject | None]
+    others: Callable[[ObjectKey], Sequence[JSONObject]]
+    """The other CRDs of the same cluster."""
+    for_cluster: ForCluster
+    clock: Clock
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        crd = self.get(key)
+        if crd is None:
+            return Result()
+        now = rfc3339(self.clock.now())
+        if crdstatus.is_terminating(crd):
+            return await self._finish(key, crd, now)
+        await commit_both(self.for_cluster(key.cluster).resource(CRDS), crd, crdstatus.reconcile_crd(crd, self.others(key), now))
+        return Result()
+
+    async def _finish(self, key: ObjectKey, crd: JSONObject, now: str) -> Result:
+        """Delete the instances; when the server itself says that none is left, let the CRD go."""
+        client = self.for_cluster(key.cluster)
+        crds = client.resource(CRDS)
+        gvr = next(crdstatus.instances(crd), None) if conditions.is_true(crd, "Established") else None
+        if gvr is not None:
+            crd = await commit(crds, crd, crdstatus.deleting(crd, now))
+            try:
+                left = await _delete_instances(client, gvr)
+            except StatusError as error:
+                await commit(crds, crd, crdstatus.stuck(crd, now, f"could not issue all deletes: {error}"))
+                raise
+            if left:
+                return Result(requeue_after_s=_LOOK_AGAIN_S)
+        crd = await commit(crds, crd, crdstatus.emptied(crd, now))
+        await commit(crds, crd, crdstatus.cleaned(crd))
+        return Result()
+
+
+async def _delete_instances(client: Client, gvr: GVR) -> bool:
+    """Ask for the deletion of all objects, namespace by namespace. Returns whether some are left."""
+    objects = client.resource(gvr, metadata_only=True)
+    try:
+        found = (await objects.list()).items
+        for namespace in sorted({meta.namespace(obj) for obj in found if not meta.deletion_timestamp(obj)}):
+            await objects.delete_collection(namespace=namespace)
+        return bool(found) and bool((await objects.list(limit=1)).items)
+    except NotFound:
+        return False  # not served, so there is nobody who could have made one
+
+
+def build_crd_controller(informers: InformerFactory, *, for_cluster: ForCluster, clock: Clock, workers: int = 2) -> Controller:
+    """Args: informers: of one cluster, or of `*`."""
+    crds = informers.informer(CRDS)
+
+    def others(key: ObjectKey) -> Sequence[JSONObject]:
+        return [o for o in crds.list(cluster=key.cluster) if meta.name(o) != key.name]
+
+    def of_cluster(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG001
+        """A CRD that goes, or gives up names, may free those that another one waits for."""
+        yield key
+        if old is not None and _names(old) != _names(new or {}):
+            yield from (k for k in crds.keys(cluster=key.cluster) if k != key)
+
+    controller = Controller("crd", CRDReconciler(crds.get, others, for_cluster, clock).reconcile, clock=clock, workers=workers)
+    controller.watch(crds, of_cluster)
+    return controller
+
+
+def _names(crd: JSONObject) -> JSONObject | None:
+    names: JSONObject | None = meta.nested(crd, "status", "acceptedNames")
+    return names
