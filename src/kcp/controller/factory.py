@@ -12,9 +12,10 @@ from zlib import crc32
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.index import Indexer
-from kcp.controller.informer import Informer
+from kcp.controller.informer import Informer, Transform
 
 
 class _Selection(NamedTuple):
@@ -25,12 +26,24 @@ class _Selection(NamedTuple):
     metadata_only: bool
 
 
+def without_managed_fields(obj: JSONObject) -> JSONObject:
+    """Half of many an object, which no controller reads: patches, and updates too, leave managedFields as the server has them.
+
+    Source: k8s.io/client-go/tools/cache TransformStripManagedFields.
+    """
+    obj.get("metadata", {}).pop("managedFields", None)
+    return obj
+
+
 class InformerFactory:
     """Makes informers on first use and runs each once. One asked for after `run_all` starts at once."""
 
-    def __init__(self, client: Client, *, clock: Clock, seed: int = 0) -> None:
-        """Args: client: of one cluster, or of `*`. seed: of the back-off jitter; each informer gets its own, derived from it."""
+    def __init__(self, client: Client, *, clock: Clock, seed: int = 0, transform: Transform | None = None) -> None:
+        """Args: client: of one cluster, or of `*`. seed: of the back-off jitter; each informer gets its own, derived from it.
+        transform: what every informer keeps of an object, such as `without_managed_fields`.
+        """
         self.client = client
+        self._transform = transform
         self.clock = clock
         self._seed = seed
         self._informers: dict[_Selection, Informer] = {}
@@ -54,7 +67,7 @@ class InformerFactory:
             return held
         made = self._informers[selection] = Informer(
             self.client, gvr, clock=self.clock, namespace=namespace, label_selector=label_selector, field_selector=field_selector,
-            metadata_only=metadata_only, indexers=indexers, seed=crc32(repr((self._seed, selection)).encode()),
+            metadata_only=metadata_only, indexers=indexers, transform=self._transform, seed=crc32(repr((self._seed, selection)).encode()),
         )  # fmt: skip
         if self._supervisor is not None:
             self._start(self._supervisor, selection, made)

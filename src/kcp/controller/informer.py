@@ -286,7 +286,7 @@ class Informer:
         if held is None:
             key = ObjectKey(ClusterName(intern(key.cluster)), intern(key.namespace), key.name)
             self._scopes.setdefault(key.cluster, {}).setdefault(key.namespace, {})[key] = None
-        self._objects[key] = _Entry(orjson.dumps(obj) if raw is None else raw, version)
+        self._objects[key] = _Entry(meta.encode(obj) if raw is None else raw, version)
         self._tell(key, held, obj)
         return key
 

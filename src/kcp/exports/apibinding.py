@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
@@ -229,8 +230,13 @@ def bound_resources(binding: JSONObject) -> Iterable[BoundResource]:
     for entry in meta.nested(binding, "status", "boundResources", default=()):
         schema = entry["schema"]
         version = (entry.get("storageVersions") or [""])[-1]
-        gr = GroupResource(entry.get("group", ""), entry["resource"])
-        yield BoundResource(gr, version, schema["name"], schema["UID"], schema["identityHash"])
+        yield _bound_resource(entry.get("group", ""), entry["resource"], version, schema["name"], schema["UID"], schema["identityHash"])
+
+
+@lru_cache(maxsize=4096)
+def _bound_resource(group: str, resource: str, version: str, schema_name: str, schema_uid: str, identity: str) -> BoundResource:
+    """One value for all workspaces that bind the same: thousands of them hold it."""
+    return BoundResource(GroupResource(group, resource), version, schema_name, schema_uid, identity)
 
 
 def taken_by_others(key: ObjectKey, bindings: Sequence[JSONObject], crds: Iterable[tuple[GroupResource, str]]) -> dict[GroupResource, str]:

@@ -7,11 +7,10 @@ Before: `writes`, `reads`, `watches`. After: `storage`.
 
 from __future__ import annotations
 
-import orjson
-
 from kcp.apimachinery.errors import RequestEntityTooLarge
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.meta import encode as json_bytes
 from kcp.registry.resource import Resource
 from kcp.storage.interface import KeyValue
 from kcp.storage.item import Item, labels_of, make_item
@@ -39,7 +38,7 @@ def encode(obj: JSONObject, api_version: str) -> bytes:
     stored = {"apiVersion": api_version, "kind": obj["kind"], "metadata": metadata, **obj}
     stored["apiVersion"] = api_version
     stored["metadata"] = metadata
-    value = orjson.dumps(stored)
+    value = json_bytes(stored)
     if len(value) > MAX_OBJECT_BYTES:
         raise RequestEntityTooLarge(f"the object is too large: {len(value)} bytes, but at most {MAX_OBJECT_BYTES} are stored")
     return value

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.meta import JSONObject, encode
 from kcp.apimachinery.schema.structural import Schema, compile_schema
 
 
@@ -48,5 +48,5 @@ def hold(openapi: JSONObject) -> HeldSchema:
     digest = hashlib.sha256(text).hexdigest()
     found = _held.get(digest)
     if found is None:
-        found = _held[digest] = HeldSchema(text, digest)
+        found = _held[digest] = HeldSchema(encode(openapi), digest)
     return found

@@ -27,7 +27,7 @@ from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller
-from kcp.controller.factory import InformerFactory
+from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
@@ -119,7 +119,7 @@ class _Assembly:
         self._entry = Entry()
         self.app = App(self._entry)
         self._client = Client(AsgiTransport(self.app, SYSTEM), clock=clock, user_agent="kcp")
-        self._informers = InformerFactory(self._client.cluster(WILDCARD), clock=clock)
+        self._informers = InformerFactory(self._client.cluster(WILDCARD), clock=clock, transform=without_managed_fields)
         self._tokens = StaticTokens()
         self._metrics = Metrics()
         self._health = Health()

@@ -36,7 +36,7 @@ from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
 from kcp.controller.controller import Controller
-from kcp.controller.factory import InformerFactory
+from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.registry.backend import UserInfo
 from kcp.sim import bootstrap, control, server
 from kcp.sim.addresses import Allocator
@@ -206,7 +206,7 @@ class SimCluster:
     async def _populate(self, allocator: Allocator) -> None:
         """Nodes and first objects in, controllers on."""
         client = self._own_client()
-        informers = InformerFactory(client, clock=self.clock, seed=self._seed)
+        informers = InformerFactory(client, clock=self.clock, seed=self._seed, transform=without_managed_fields)
         pods = PodBook(self.clock)
         informers.informer(PODS).add_handler(pods.on_event)
         informers.informer(endpoints.SERVICES).add_handler(allocator.on_event)

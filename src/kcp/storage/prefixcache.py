@@ -22,6 +22,9 @@ from kcp.storage.subscriptions import CacheEvent, Label, Matches, Subscription, 
 
 log = logging.getLogger(__name__)
 
+_SHARED_EVENTS = 64
+"""The latest changes keep what was encoded for a watcher, for the next one; a whole history of frames would double its size."""
+
 
 class History:
     """The latest changes of one resource, bounded by number and by bytes."""
@@ -43,6 +46,8 @@ class History:
     def add(self, event: CacheEvent) -> None:
         self._events.append(event)
         self._bytes += len(event.item.raw)
+        if len(self._events) > _SHARED_EVENTS:
+            self._events[-_SHARED_EVENTS - 1].forget_views()
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self._drop_oldest()
 

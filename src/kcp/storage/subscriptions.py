@@ -22,7 +22,7 @@ ChangeType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED"]
 class CacheEvent:
     """One change of one object as the log has it; its views for watchers are made once and shared."""
 
-    __slots__ = ("_entered", "_left", "_plain", "item", "prev_item", "revision", "type")
+    __slots__ = ("_entered", "_is_shared", "_left", "_plain", "item", "prev_item", "revision", "type")
 
     def __init__(self, type_: ChangeType, item: Item, prev_item: Item | None, revision: int) -> None:
         self.type = type_
@@ -34,28 +34,43 @@ class CacheEvent:
         self._plain: WatchEvent | None = None
         self._entered: WatchEvent | None = None
         self._left: WatchEvent | None = None
+        self._is_shared = True
+
+    def forget_views(self) -> None:
+        """From now on views are made for each watcher: they hold an encoded frame, and hardly anybody asks for an old change."""
+        self._plain = self._entered = self._left = None
+        self._is_shared = False
 
     def concerns(self, matches: Matches) -> bool:
         """Whether the object matches now or did before."""
         return (self.type != "DELETED" and matches(self.item)) or (self.prev_item is not None and matches(self.prev_item))
 
     def plain(self) -> WatchEvent:
-        if self._plain is None:
-            self._plain = WatchEvent(self.type, self.item, self.revision)
-        return self._plain
+        if self._plain is not None:
+            return self._plain
+        made = WatchEvent(self.type, self.item, self.revision)
+        if self._is_shared:
+            self._plain = made
+        return made
 
     def entered(self) -> WatchEvent:
         """As a watcher sees it for whom the object is new."""
-        if self._entered is None:
-            self._entered = WatchEvent("ADDED", self.item, self.revision)
-        return self._entered
+        if self._entered is not None:
+            return self._entered
+        made = WatchEvent("ADDED", self.item, self.revision)
+        if self._is_shared:
+            self._entered = made
+        return made
 
     def left(self) -> WatchEvent:
         """As a watcher sees it for whom the object is gone: what it last saw, at the revision of this change."""
-        if self._left is None:
-            assert self.prev_item is not None, "only what was there can leave"
-            self._left = WatchEvent("DELETED", at_revision(self.prev_item, self.revision), self.revision)
-        return self._left
+        if self._left is not None:
+            return self._left
+        assert self.prev_item is not None, "only what was there can leave"
+        made = WatchEvent("DELETED", at_revision(self.prev_item, self.revision), self.revision)
+        if self._is_shared:
+            self._left = made
+        return made
 
 
 def translate(event: CacheEvent, matches: Matches | None) -> WatchEvent | None:

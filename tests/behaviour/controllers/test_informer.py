@@ -16,7 +16,7 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
-from kcp.controller.factory import InformerFactory
+from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.controller.informer import Informer
 
 
@@ -278,3 +278,20 @@ async def test_factory_shares_informers_and_starts_those_asked_for_later(world: 
         assert factory.statistics()["informers"] == 3
         with pytest.raises(KeyError):
             first.by_index("missing", "a")
+
+
+async def test_a_factory_may_keep_less_of_every_object_and_writes_still_know_all_of_it(world: World) -> None:
+    cluster = world.clusters()[0]
+    made = await put(world, cluster, "a")
+    assert made["metadata"]["managedFields"]
+    factory = InformerFactory(world.client(), clock=world.clock, transform=without_managed_fields)
+    informer = factory.informer(CONFIG_MAPS)
+    async with Supervisor("informers") as tasks:
+        factory.run_all(tasks)
+        await factory.wait_all_synced()
+        held = informer.get(key(cluster, "a"))
+        assert held is not None
+        assert "managedFields" not in held["metadata"]
+        written = await world.of(cluster).resource(CONFIG_MAPS).update({**held, "data": {"x": "y"}}, field_manager="other")
+        assert {entry["manager"] for entry in written["metadata"]["managedFields"]} >= {"other"}
+        assert len(written["metadata"]["managedFields"]) > 1

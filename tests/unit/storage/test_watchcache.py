@@ -242,6 +242,24 @@ async def test_a_slow_subscriber_is_ended_and_the_others_go_on(store: MemoryStor
     await take(quick, 1)
 
 
+async def test_views_of_recent_changes_are_shared_and_those_of_old_ones_are_not_kept() -> None:
+    store = MemoryStore()
+    cache = WatchCache(store, clock=VirtualClock())
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        objects = await cache.prefix(P)
+        before = cache.revision()
+        for number in range(100):
+            await store.create(P + b"root/default/%03d" % number, value())
+        await cache.fresh()
+        events = await take(objects.subscribe(P, after=before), 100)
+        again = await take(objects.subscribe(P, after=before), 100)
+    assert events[0].plain() is not again[0].plain()
+    assert events[0].plain().frame == again[0].plain().frame
+    assert events[99].plain() is again[99].plain()
+
+
 async def test_progress_is_told_only_when_nothing_waits(store: MemoryStore, cache: WatchCache) -> None:
     objects = await cache.prefix(P)
     subscription = objects.subscribe(P + b"a/", after=1)

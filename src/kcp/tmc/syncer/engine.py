@@ -20,7 +20,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.client.transport import TransportError, UntrustedServer
 from kcp.controller.controller import Controller
-from kcp.controller.factory import InformerFactory
+from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import DEFAULT_HEARTBEAT_PERIOD_S, NAMESPACES, SYNC_TARGETS
@@ -105,7 +105,7 @@ class Syncer:
         async with Supervisor(f"syncer {self.identity.name}") as supervisor:
             view = self.control_plane.at(self.identity.view_path())
             upstream = InformerFactory(view, clock=self.clock)
-            downstream = InformerFactory(self.downstream, clock=self.clock)
+            downstream = InformerFactory(self.downstream, clock=self.clock, transform=without_managed_fields)
             self._start_namespaces(supervisor, view, upstream, downstream)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
