@@ -97,6 +97,9 @@ def test_a_deployment_lives_on_a_simulated_cluster(tmp_path: Path) -> None:
         shell.kubectl("rollout", "status", "deployment/hello", "--timeout=10s")
         assert len(shell.get("endpoints", "hello")["subsets"][0]["addresses"]) == 5
         assert "simulated" in shell.kubectl("logs", "deployment/hello")
+        shell.kubectl("create", "job", "work", "--image=busybox")
+        shell.kubectl("wait", "--for=condition=complete", "job/work", "--timeout=10s")
+        shell.kubectl("delete", "job", "work", "--timeout=10s")
         shell.kubectl("delete", "deployment", "hello", "--cascade=foreground", "--timeout=10s")
         assert shell.get("pods,replicasets")["items"] == []
 

@@ -140,6 +140,7 @@ def _greeting(flags: _ClusterFlags, url: str, took_s: float) -> str:
         f"Simulated cluster {flags.name} serves {url} ({shape}{kept}); ready after {took_s:.2f} s.\n"
         f"\n"
         f"  kubectl --kubeconfig {flags.kubeconfig_out} get nodes,pods -A\n"
+        f"  kubectl --kubeconfig {flags.kubeconfig_out} create deployment hello --image=nginx --replicas=3\n"
         f"  kcp sim kill {flags.name}{state}       and back: kcp sim restore {flags.name}{state}\n"
         f"\n"
         f"Ctrl-C ends it."
