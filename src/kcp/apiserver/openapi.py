@@ -19,6 +19,7 @@ from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.discovery import grouped
 from kcp.apiserver.documents import Document, DocumentCache, respond
+from kcp.apiserver.handlers.patch import supported_patches
 from kcp.apiserver.request import Request, Response
 from kcp.apiserver.version import version_info
 from kcp.registry.resource import Catalog, Resource
@@ -27,9 +28,15 @@ _V3 = "/openapi/v3"
 _PREFIX = "#/components/schemas/"
 _GVK = "x-kubernetes-group-version-kind"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_PATCH_TYPES = (
-    "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml",
-)  # fmt: skip
+_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+_DESCRIPTIONS = {
+    "apiVersion": "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas "
+    f"to the latest internal value, and may reject unrecognized values. More info: {_CONVENTIONS}#resources",
+    "kind": "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the "
+    f"client submits requests to. Cannot be updated. In CamelCase. More info: {_CONVENTIONS}#types-kinds",
+    "metadata": f"Standard object's metadata. More info: {_CONVENTIONS}#metadata",
+}
+"""Source: apimachinery's TypeMeta, apiextensions-apiserver/pkg/controller/openapi/builder/builder.go."""
 
 DefinitionSource = Callable[[str], JSONObject]
 """Name of a shared definition → its published schema, with references in the form `#/components/schemas/<name>`. Raises KeyError."""
@@ -136,10 +143,9 @@ def _index(groups: dict[str, list[Resource]]) -> Document:
 def _with_object_fields(schema: JSONObject) -> JSONObject:
     """A custom kind's schema with the fields every object has. Source: apiextensions-apiserver/pkg/controller/openapi/builder."""
     properties = dict(schema.get("properties") or {})
-    described = {field: (properties.get(field) or {}).get("description", "") for field in ("apiVersion", "kind")}
-    properties["apiVersion"] = {"type": "string", "description": described["apiVersion"]}
-    properties["kind"] = {"type": "string", "description": described["kind"]}
-    properties["metadata"] = {"allOf": [{"$ref": _PREFIX + _META + "ObjectMeta"}], "description": "Standard object's metadata."}
+    for part in ("apiVersion", "kind"):
+        properties[part] = {"type": "string", "description": _DESCRIPTIONS[part]}
+    properties["metadata"] = {"allOf": [{"$ref": _PREFIX + _META + "ObjectMeta"}], "description": _DESCRIPTIONS["metadata"]}
     return {**schema, "type": "object", "properties": properties}
 
 
@@ -223,7 +229,7 @@ def _operation(resource: Resource, verb: str) -> JSONObject:
         _GVK: _gvk_object(resource.gvk),
     }
     if verb in _WRITES:
-        types = _PATCH_TYPES if verb == "patch" else ("application/json", "application/yaml")
+        types = supported_patches(resource) if verb == "patch" else ("application/json", "application/yaml")
         body = {"type": "object"}
         found["requestBody"] = {"required": True, "content": {t: {"schema": body} for t in types}}
     return found

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from kcp.apimachinery.meta import JSONObject, metadata
-from kcp.apimachinery.table import IncludeObject, build_table
+from kcp.apimachinery.table import AGE, Column, IncludeObject, build_table
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.negotiate import Wanted, include_object
 from kcp.registry.backend import ListResult
@@ -22,6 +22,12 @@ from kcp.storage.item import Item
 
 _HEAD = re.compile(rb'\{"apiVersion":"[^"]*","kind":"[^"]*","metadata":(?=\{)')
 _scan = json.JSONDecoder().raw_decode
+_SCALE_COLUMNS = (
+    Column("Desired", "integer", ".spec.replicas"),
+    Column("Available", "integer", ".status.replicas"),
+    AGE,
+)
+"""Source: k8s.io/kubernetes/pkg/printers/internalversion/printers.go, scaleColumnDefinitions."""
 
 
 def show_one(call: Call, item: Item, form: Wanted) -> bytes:
@@ -67,7 +73,7 @@ def table(
     include: IncludeObject = include_object(call.req)  # type: ignore[assignment]  # checked there
     made = build_table(
         [item.decode() for item in items],
-        call.scope.resource.columns,
+        _SCALE_COLUMNS if call.scope.subresource == "scale" else call.scope.resource.columns,
         now=call.clock.now(),
         include_object=include,
         resource_version=resource_version,
