@@ -85,7 +85,7 @@ class KcpServer:
 async def run_server(options: Options, *, clock: Clock, with_socket: bool = True) -> AsyncIterator[KcpServer]:
     """A server that is ready, until the block is left. Raises what keeps it from starting, with what to do."""
     async with AsyncExitStack() as stack:
-        store = await open_store(options)
+        store = await open_store(options, clock)
         stack.push_async_callback(store.close)
         cache = WatchCache(store, clock=clock)
         await cache.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -22,7 +23,7 @@ from kcp.registry.resource import Origin, Resource
 from kcp.server.options import Options
 from kcp.storage.interface import Store
 from kcp.storage.keyspace import object_key, resource_prefix
-from kcp.storage.memory import MemoryStore
+from kcp.storage.memory import MemoryStore, revision_of
 from kcp.storage.prefixcache import PrefixCache
 from kcp.storage.sqlite import SQLiteStore
 from kcp.storage.watchcache import CacheEvent, WatchCache
@@ -34,10 +35,10 @@ _CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
 Change = Callable[[ObjectKey, JSONObject | None], None]
 
 
-async def open_store(options: Options) -> Store:
+async def open_store(options: Options, clock: Clock) -> Store:
     """Raises StoreError if another server owns the root directory."""
     if options.in_memory:
-        return MemoryStore()
+        return MemoryStore(first_revision=revision_of(clock.now()))
     options.root_directory.mkdir(parents=True, exist_ok=True)
     return await SQLiteStore.open(options.root_directory / "kcp.db")
 

@@ -59,7 +59,7 @@ from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.wiring import PODS, Wiring
 from kcp.storage.compaction import Compactor
 from kcp.storage.interface import Store, StoreError
-from kcp.storage.memory import MemoryStore
+from kcp.storage.memory import MemoryStore, revision_of
 from kcp.storage.watchcache import WatchCache
 
 ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))
@@ -188,7 +188,7 @@ class SimCluster:
 
     async def _open_store(self) -> Store:
         if self._data_dir is None:
-            return MemoryStore()
+            return MemoryStore(first_revision=revision_of(self.clock.now())) if self._listens else MemoryStore()
         from kcp.storage.sqlite import SQLiteStore
 
         self._data_dir.mkdir(parents=True, exist_ok=True)

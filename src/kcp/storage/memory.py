@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from kcp.storage.feed import Feed
 from kcp.storage.interface import (
@@ -18,10 +19,19 @@ from kcp.storage.interface import (
     RevisionMismatch,
     StoreClosed,
 )
-from kcp.storage.keyindex import KeyIndex
+from kcp.storage.keyindex import FIRST_REVISION, KeyIndex
 
 _READ_ROWS = 1_000
 """Log rows that a watcher reads per step while it catches up."""
+
+
+def revision_of(now: datetime) -> int:
+    """A first revision that no earlier store of the same address has reached.
+
+    A server that forgot everything is met by clients that remember: with revisions of its own past they are told to list again, instead of
+    going on in a history that is not theirs.
+    """
+    return int(now.timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +46,9 @@ class _Row:
 class MemoryStore:
     """A `Store` whose log is a dict of rows by revision. Every write is done, and published, before the call first yields."""
 
-    def __init__(self) -> None:
-        self._index = KeyIndex()
+    def __init__(self, *, first_revision: int = FIRST_REVISION) -> None:
+        """Args: first_revision: of the empty store; everything before it counts as compacted. See `revision_of`."""
+        self._index = KeyIndex() if first_revision <= FIRST_REVISION else KeyIndex.load((), first_revision)
         self._rows: dict[int, _Row] = {}
         self._feed = Feed(Revision(self._index.revision))
         self._bytes = 0
