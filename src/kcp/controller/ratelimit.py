@@ -97,6 +97,6 @@ class MaxOf:
             limiter.reset()
 
 
-def default_rate_limiter(clock: Clock) -> RateLimiter:
-    """5 ms doubling to 1,000 s for each key, and 10 tries a second (100 at once) for all."""
-    return MaxOf(ExponentialPerKey(), TokenBucket(clock))
+def default_rate_limiter(clock: Clock, *, max_s: float = 1000.0) -> RateLimiter:
+    """5 ms doubling to `max_s` for each key, and 10 tries a second (100 at once) for all."""
+    return MaxOf(ExponentialPerKey(max_s=max_s), TokenBucket(clock))

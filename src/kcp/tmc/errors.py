@@ -151,6 +151,8 @@ _BY_CLASS: tuple[tuple[type[Exception], ErrorType, bool], ...] = (
 
 
 def _kind(error: Exception) -> tuple[ErrorType, bool]:
+    if isinstance(error, errors.StatusError) and any(cause.reason == "NamespaceTerminating" for cause in error.causes):
+        return ErrorType.CLUSTER_UNAVAILABLE, True  # a matter of time, though it comes as Forbidden
     for cls, kind, retryable in _BY_CLASS:
         if isinstance(error, cls):
             return kind, retryable

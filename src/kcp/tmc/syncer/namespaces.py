@@ -22,7 +22,7 @@ from kcp.tmc.model.kinds import NAMESPACES
 from kcp.tmc.model.names import NAMESPACE_LOCATOR_ANNOTATION, SYNCER_FIELD_MANAGER, NamespaceLocator
 from kcp.tmc.syncer.downstream import downstream_name, namespace_object, upstream_name
 from kcp.tmc.syncer.identity import Identity
-from kcp.tmc.syncer.write import write_view
+from kcp.tmc.syncer.write import retries, write_view
 
 
 @dataclass(slots=True)
@@ -44,9 +44,17 @@ class NamespaceKeeper:
         if held is None and name not in self._made:
             held = await self._create(locator)
         if held is not None:
-            self._check(held, locator)
-            self._made[name] = locator.to_json()
+            self._remember(held, locator)
         return name
+
+    async def ensure_anew(self, cluster: ClusterName, namespace: str) -> None:
+        """The same when the cluster says that the namespace is not there, whatever is remembered of it: somebody removed it."""
+        locator = self.identity.locator(cluster, namespace)
+        self._remember(await self._create(locator), locator)
+
+    def _remember(self, namespace: JSONObject, locator: NamespaceLocator) -> None:
+        self._check(namespace, locator)
+        self._made[meta.name(namespace)] = locator.to_json()
 
     async def _create(self, locator: NamespaceLocator) -> JSONObject:
         namespaces = self.downstream.resource(NAMESPACES)
@@ -145,7 +153,7 @@ def build_namespace_controller(reconciler: NamespaceReconciler, upstream: Inform
         locator = reconciler.keeper.locator(key.name)
         return [ObjectKey(locator.cluster, "", locator.namespace)] if locator is not None else []
 
-    controller = Controller("syncer-namespace", reconciler.reconcile, clock=clock, workers=1)
+    controller = Controller("syncer-namespace", reconciler.reconcile, clock=clock, workers=1, rate_limiter=retries(clock))
     controller.watch(upstream)
     controller.watch(downstream, of_downstream)
     return controller

@@ -27,7 +27,7 @@ from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL, SYNC_ERROR_ANNOTATION,
 from kcp.tmc.syncer.downstream import is_applied, to_downstream
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.namespaces import NamespaceKeeper
-from kcp.tmc.syncer.write import write_view
+from kcp.tmc.syncer.write import retries, write_view
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,22 @@ class SpecReconciler:
         if actual is not None and is_applied(actual, desired) and not self._reported_error(view):
             return Result()
         try:
-            await self.namespaces.ensure(key.cluster, key.namespace)
             self._refuse_foreign(actual, target)
-            await self.downstream.resource(self.gvr).apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
+            await self._put(key, desired)
         except (StatusError, TransportError, TMCError) as error:
             return await self._failed(key, view, classify(error, cluster=self.identity.name, operation="apply"))
         await self._report(key, view, None)
         return Result()
+
+    async def _put(self, key: ObjectKey, desired: JSONObject) -> None:
+        """Server-side apply, after the namespace; which may have been removed behind our back."""
+        await self.namespaces.ensure(key.cluster, key.namespace)
+        resource = self.downstream.resource(self.gvr)
+        try:
+            await resource.apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
+        except NotFound:
+            await self.namespaces.ensure_anew(key.cluster, key.namespace)
+            await resource.apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
 
     async def _hold(self, key: ObjectKey, view: JSONObject) -> JSONObject:
         """Put this syncer's finalizer on the object before anything is made downstream."""
@@ -156,7 +165,9 @@ def build_spec_controller(
         found = reconciler.namespaces.upstream_key(reconciler.gvr.group_resource, key)
         return [found] if found is not None else []
 
-    controller = Controller(f"syncer-spec-{reconciler.gvr.resource}", reconciler.reconcile, clock=clock, workers=workers)
+    controller = Controller(
+        f"syncer-spec-{reconciler.gvr.resource}", reconciler.reconcile, clock=clock, workers=workers, rate_limiter=retries(clock)
+    )
     controller.watch(upstream)
     controller.watch(downstream, of_copy)
     return controller

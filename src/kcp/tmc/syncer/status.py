@@ -19,7 +19,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.syncer.downstream import upstream_status
 from kcp.tmc.syncer.namespaces import NamespaceKeeper
-from kcp.tmc.syncer.write import write_view
+from kcp.tmc.syncer.write import retries, write_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ def build_status_controller(
     def of_object(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
         return [reconciler.namespaces.downstream_key(reconciler.gvr.group_resource, key)]
 
-    controller = Controller(f"syncer-status-{reconciler.gvr.resource}", reconciler.reconcile, clock=clock, workers=workers)
+    controller = Controller(
+        f"syncer-status-{reconciler.gvr.resource}", reconciler.reconcile, clock=clock, workers=workers, rate_limiter=retries(clock)
+    )
     controller.watch(downstream)
     controller.watch(upstream, of_object)
     return controller

@@ -1,4 +1,4 @@
-"""Writing to the syncer's view: only the difference, and without a resourceVersion.
+"""Writing to the syncer's view: only the difference, and without a resourceVersion; and how soon a failed write is tried again.
 
 Everything in the view that a syncer may change belongs to its target alone, so a write can overwrite nobody else's and needs no guard
 against other writers of the object; a write from a stale view is put right by the next look.
@@ -6,11 +6,20 @@ against other writers of the object; a write from a stale view is put right by t
 
 from __future__ import annotations
 
+from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import ResourceClient
 from kcp.controller.commit import difference
+from kcp.controller.ratelimit import RateLimiter, default_rate_limiter
 from kcp.tmc.model.names import SYNCER_FIELD_MANAGER
+
+_RETRY_AT_MOST_S = 30.0
+
+
+def retries(clock: Clock) -> RateLimiter:
+    """Back-off of a syncer's controllers: what keeps an object from a cluster may end without anybody telling us."""
+    return default_rate_limiter(clock, max_s=_RETRY_AT_MOST_S)
 
 
 async def write_view(resource: ResourceClient, view: JSONObject, wanted: JSONObject) -> JSONObject:
