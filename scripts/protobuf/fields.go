@@ -1,6 +1,6 @@
 // Prints what generated.proto does not say about Kubernetes' types: how Go's encoding/json names and omits each field.
 //
-// Run by generate.py in a module of its own. Prints one JSON object: the message of every kind that the groups below register, and for every
+// Run by generate.py in a module of its own. Prints one JSON object: the message of every kind that the groups in scheme.go register, and for every
 // message reachable from them its fields in the order of their numbers, as their struct tags and Go types say.
 package main
 
@@ -13,38 +13,9 @@ import (
 	"strconv"
 	"strings"
 
-	admissionregistration "k8s.io/api/admissionregistration/v1"
-	apps "k8s.io/api/apps/v1"
-	authentication "k8s.io/api/authentication/v1"
-	authorization "k8s.io/api/authorization/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	batch "k8s.io/api/batch/v1"
-	certificates "k8s.io/api/certificates/v1"
-	coordination "k8s.io/api/coordination/v1"
-	core "k8s.io/api/core/v1"
-	discovery "k8s.io/api/discovery/v1"
-	events "k8s.io/api/events/v1"
-	networking "k8s.io/api/networking/v1"
-	node "k8s.io/api/node/v1"
-	policy "k8s.io/api/policy/v1"
-	rbac "k8s.io/api/rbac/v1"
-	scheduling "k8s.io/api/scheduling/v1"
-	storage "k8s.io/api/storage/v1"
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1beta1 "k8s.io/apimachinery/pkg/apis/meta/v1beta1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
-
-var register = []func(*runtime.Scheme) error{
-	admissionregistration.AddToScheme, apps.AddToScheme, authentication.AddToScheme, authorization.AddToScheme,
-	autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, batch.AddToScheme, certificates.AddToScheme,
-	coordination.AddToScheme, core.AddToScheme, discovery.AddToScheme, events.AddToScheme,
-	networking.AddToScheme, node.AddToScheme, policy.AddToScheme, rbac.AddToScheme,
-	scheduling.AddToScheme, storage.AddToScheme, apiextensions.AddToScheme,
-	meta.AddMetaToScheme, metav1beta1.AddMetaToScheme,
-}
 
 // Field is what one struct field's tags and type say.
 type Field struct {
@@ -111,12 +82,7 @@ func field(owner string, f reflect.StructField, tag string) Field {
 }
 
 func main() {
-	scheme := runtime.NewScheme()
-	for _, add := range register {
-		if err := add(scheme); err != nil {
-			panic(err)
-		}
-	}
+	scheme := newScheme()
 	out := Output{Kinds: map[string]string{}, Messages: map[string][]Field{}}
 	for gvk, t := range scheme.AllKnownTypes() {
 		if gvk.Version == runtime.APIVersionInternal {

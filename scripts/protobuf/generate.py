@@ -12,23 +12,33 @@ field, whether its struct is embedded, whether Go would leave its zero value out
 protobuf.binpb.gz   a FileDescriptorSet, dependencies first; `json_name` is the name in Kubernetes' JSON.
 protobuf.json.gz    {"source": [module@version], "licence": …, "kinds": {"apps/v1 Deployment": message},
                     "fields": {message: one character per field, in the order of field numbers: see `FLAGS`}}.
+
+And for the tests, both in JSON and in protobuf as Kubernetes' own code writes them:
+
+tests/unit/apiserver/protobuf-objects.tar.xz    the modules' test data: an object of each kind with every field set.
+tests/unit/apiserver/protobuf-zeros.json.xz     objects of each kind in which nothing is set but pointers and lists (`zeros.go`).
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import lzma
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-TARGET = HERE.parent.parent / "src" / "kcp" / "apis" / "kubernetes"
+ROOT = HERE.parent.parent
+TARGET = ROOT / "src" / "kcp" / "apis" / "kubernetes"
+OBJECTS = ROOT / "tests" / "unit" / "apiserver" / "protobuf-objects.tar.xz"
+ZEROS = ROOT / "tests" / "unit" / "apiserver" / "protobuf-zeros.json.xz"
 MODULES = ("k8s.io/api", "k8s.io/apimachinery", "k8s.io/apiextensions-apiserver")
 DEFAULT_VERSION = "v0.36.6"
 FLAGS = {"inline": "i", "pointer": "p", "omitted": "o", "kept": "k"}
@@ -67,10 +77,11 @@ def run(*command: str | Path, cwd: Path, stdin: str | None = None) -> str:
 
 def go_facts(version: str, work: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     """What `fields.go` prints, and the folder of each module."""
-    shutil.copy(HERE / "fields.go", work / "main.go")
+    for name in ("scheme.go", "fields.go", "zeros.go"):
+        shutil.copy(HERE / name, work)
     run("go", "mod", "init", "fields", cwd=work)
     run("go", "get", *(f"{module}@{version}" for module in MODULES), cwd=work)
-    facts = json.loads(run("go", "run", ".", cwd=work))
+    facts = json.loads(run("go", "run", "scheme.go", "fields.go", cwd=work))
     return facts, {module: Path(run("go", "list", "-m", "-f", "{{.Dir}}", module, cwd=work).strip()) for module in MODULES}
 
 
@@ -112,6 +123,28 @@ def write(name: str, content: bytes) -> None:
     print(f"{TARGET / name}: {len(content)} bytes, {len(packed)} compressed")
 
 
+def write_zeros(work: Path) -> None:
+    objects = json.loads(run("go", "run", "scheme.go", "zeros.go", cwd=work))
+    objects.sort(key=lambda each: (each["json"]["apiVersion"], each["json"]["kind"], len(each["protobuf"])))
+    ZEROS.write_bytes(lzma.compress(json.dumps(objects, separators=(",", ":")).encode()))
+    print(f"{ZEROS}: {ZEROS.stat().st_size} bytes")
+
+
+def write_objects(folders: dict[str, Path], kinds: dict[str, str]) -> None:
+    """Only kinds that there is a message for; members in order and without owner or date, so that the same input gives the same file."""
+    with tarfile.open(OBJECTS, "w:xz") as archive:
+        for encoded in sorted(file for folder in folders.values() for file in folder.glob("**/testdata/HEAD/*.pb")):
+            plain = encoded.with_suffix(".json")
+            obj = json.loads(plain.read_text())
+            if f"{obj.get('apiVersion')} {obj.get('kind')}" in kinds:
+                for file in (plain, encoded):
+                    member = tarfile.TarInfo(file.name)
+                    member.size = file.stat().st_size
+                    with file.open("rb") as content:
+                        archive.addfile(member, content)
+    print(f"{OBJECTS}: {OBJECTS.stat().st_size} bytes")
+
+
 def main(version: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -126,13 +159,15 @@ def main(version: str) -> None:
             for message, listed in sorted(fields.items())
             if message in numbers and sorted(numbers[message]) == [f["number"] for f in listed]
         }
-        table = {
+        table: dict[str, Any] = {
             "source": [f"{module}@{version}" for module in MODULES],
             "licence": "Apache-2.0, Copyright The Kubernetes Authors",
             "kinds": {kind: message for kind, message in sorted(facts["kinds"].items()) if message in numbers},
             "fields": flags,
         }
         write("protobuf.binpb.gz", compiled.read_bytes())
+        write_objects(folders, table["kinds"])
+        write_zeros(work)
         write("protobuf.json.gz", json.dumps(table, separators=(",", ":")).encode())
 
 

@@ -195,7 +195,9 @@ def _filling_list(name: str, converter: Converter) -> Put:
     def put(message: Any, value: Any) -> None:
         held = getattr(message, name)
         for inner in value:
-            converter.fill(held.add(), inner)
+            made = held.add()
+            if inner is not None:
+                converter.fill(made, inner)
 
     return put
 
@@ -223,6 +225,8 @@ def _filling_map(name: str, converter: Converter) -> Put:
     def put(message: Any, value: Any) -> None:
         held = getattr(message, name)
         for key, inner in _entries(value):
-            converter.fill(held[key], inner)
+            made = held[key]
+            if inner is not None:
+                converter.fill(made, inner)
 
     return put
