@@ -12,7 +12,15 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Forbidden, Invalid
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
-from kcp.exports.names import APIS_GROUP, ExportReference, group_resource_of_schema
+from kcp.exports.names import (
+    APIS_GROUP,
+    BINDING_FINALIZER,
+    BINDINGS,
+    EXPORT_LABEL,
+    ExportReference,
+    export_label,
+    group_resource_of_schema,
+)
 from kcp.registry.backend import Attributes, Scope, UserInfo
 
 
@@ -25,7 +33,19 @@ class ExportsAdmission:
     """(user, cluster of the export, its name): verb `bind`."""
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
-        return attributes.new
+        """A new binding gets its label and finalizer, which its controller would else add by a write of its own."""
+        scope, new = attributes.scope, attributes.new
+        if attributes.verb != "CREATE" or new is None or scope.resource.group_resource != BINDINGS.group_resource or scope.subresource:
+            return new
+        reference = ExportReference.of(new)
+        cluster = self._export_cluster(scope, reference)
+        if reference is None or cluster is None:
+            return new
+        marked: JSONObject = meta.copy_json(new)
+        meta.set_label(marked, EXPORT_LABEL, export_label(cluster, reference.name))
+        if BINDING_FINALIZER not in meta.finalizers(new):
+            meta.set_finalizers(marked, [*meta.finalizers(new), BINDING_FINALIZER])
+        return marked
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises Invalid or Forbidden."""
@@ -44,7 +64,7 @@ class ExportsAdmission:
         reference = ExportReference.of(binding)
         if reference is None:
             return
-        cluster = self.resolve(reference.path) if reference.path else scope.cluster
+        cluster = self._export_cluster(scope, reference)
         if cluster is None or not await self.may_bind(user, cluster, reference.name):
             # Whether the workspace or the export exists is nobody's business who may not bind it.
             raise Forbidden(
@@ -53,6 +73,11 @@ class ExportsAdmission:
                 resource=scope.resource.group_resource,
                 name=meta.name(binding),
             )
+
+    def _export_cluster(self, scope: Scope, reference: ExportReference | None) -> ClusterName | None:
+        if reference is None:
+            return None
+        return self.resolve(reference.path) if reference.path else scope.cluster
 
 
 def _refuse(scope: Scope, obj: JSONObject, faults: list[Cause]) -> None:

@@ -7,7 +7,7 @@ Source: kcp pkg/reconciler/apis/apibinding/apibinding_reconcile.go, apibindingde
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -239,12 +239,12 @@ def _bound_resource(group: str, resource: str, version: str, schema_name: str, s
     return BoundResource(GroupResource(group, resource), version, schema_name, schema_uid, identity)
 
 
-def taken_by_others(key: ObjectKey, bindings: Sequence[JSONObject], crds: Iterable[tuple[GroupResource, str]]) -> dict[GroupResource, str]:
-    """Who owns which group-resource in this workspace, beside the binding `key`."""
+def taken_by_others(
+    key: ObjectKey, owners: Mapping[GroupResource, str], crds: Iterable[tuple[GroupResource, str]]
+) -> dict[GroupResource, str]:
+    """Who owns which group-resource in this workspace, beside the binding `key`. Args: owners: names of bindings, `BoundSource.owners`."""
     taken = {gr: f'CustomResourceDefinition "{name}"' for gr, name in crds}
-    for other in bindings:
-        if meta.name(other) != key.name:
-            taken |= {b.group_resource: f'APIBinding "{meta.name(other)}"' for b in bound_resources(other)}
+    taken |= {gr: f'APIBinding "{name}"' for gr, name in owners.items() if name != key.name}
     return taken
 
 
@@ -270,10 +270,11 @@ def build_binding_controller(
     for_cluster: Callable[[ClusterName], Client],
     *,
     resolve: Callable[[str], ClusterName | None],
+    owners: Callable[[ClusterName], Mapping[GroupResource, str]],
     local_crds: Callable[[ClusterName], Iterable[tuple[GroupResource, str]]],
     clock: Clock,
 ) -> Controller:
-    """Args: resolve: workspace path → cluster. local_crds: group-resource and name of each CRD of a workspace."""
+    """Args: resolve: workspace path → cluster. owners, local_crds: what of a workspace is taken, by which binding and by which CRD."""
     bindings = informers.informer(BINDINGS, indexers={"export": lambda obj: [meta.labels(obj).get(EXPORT_LABEL, "")]})
     exports = informers.informer(EXPORTS)
     schemas = informers.informer(SCHEMAS, metadata_only=True)
@@ -283,7 +284,7 @@ def build_binding_controller(
         return (home, exports.get(ObjectKey(home, "", reference.name))) if home else (ClusterName(""), None)
 
     def others(key: ObjectKey) -> Mapping[GroupResource, str]:
-        return taken_by_others(key, bindings.list(cluster=key.cluster), local_crds(key.cluster))
+        return taken_by_others(key, owners(key.cluster), local_crds(key.cluster))
 
     def of_export(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         known = [meta.key(b) for b in bindings.by_index("export", export_label(key.cluster, key.name))]

@@ -7,7 +7,7 @@ Before: `registry.catalog`. After: `registry.crd` (schema → Resource).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from kcp.apimachinery import meta
@@ -107,6 +107,10 @@ class BoundSource:
     def version(self, cluster: ClusterName) -> str:
         """Changes whenever a binding of this cluster changed."""
         return str(self._versions.get(cluster, 0))
+
+    def owners(self, cluster: ClusterName) -> Mapping[GroupResource, str]:
+        """The name of the binding behind each resource that a workspace binds."""
+        return {gr: entry.binding for gr, entry in self._by_cluster.get(cluster, {}).items()}
 
     def identity_of(self, cluster: ClusterName, resource: GroupResource) -> str:
         """Identity under which a workspace holds a resource; "" if it binds none of that name."""

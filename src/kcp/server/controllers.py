@@ -75,8 +75,13 @@ def build_first(parts: ControllerParts) -> list[Controller]:
     return [
         build_export_controller(parts.informers, parts.for_cluster, new_key=lambda: secrets.token_hex(32), clock=parts.clock),
         build_binding_controller(
-            parts.informers, parts.for_cluster, resolve=parts.foundation.index.resolve, local_crds=local_crds, clock=parts.clock
-        ),
+            parts.informers,
+            parts.for_cluster,
+            resolve=parts.foundation.index.resolve,
+            owners=parts.foundation.bound.owners,
+            local_crds=local_crds,
+            clock=parts.clock,
+        ),  # fmt: skip
     ]
 
 

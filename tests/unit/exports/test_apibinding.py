@@ -8,9 +8,11 @@ from typing import Any
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName, ObjectKey
+from kcp.exports.admission import ExportsAdmission
 from kcp.exports.apibinding import Observed, SchemaSummary, decide, taken_by_others
-from kcp.exports.names import BINDING_FINALIZER, EXPORT_LABEL
+from kcp.exports.names import BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, export_label
 from kcp.exports.source import BoundSource
+from kcp.registry.backend import Attributes, Scope, UserInfo
 from kcp.registry.resource import Origin, Resource
 from kcp.registry.strategy import Strategy
 from kcp.storage.keyspace import resource_prefix
@@ -86,9 +88,10 @@ def test_a_taken_name_keeps_the_binding_from_being_bound() -> None:
 
 
 def test_other_bindings_and_local_crds_own_their_names() -> None:
-    other = decide({**binding(), "metadata": {"name": "other"}}, Observed(export(), PROVIDER, SUMMARY, {}), NOW)
     crd = GroupResource("example.io", "gadgets")
-    taken = taken_by_others(ObjectKey(ClusterName("c"), "", "b"), [other], [(crd, "gadgets.example.io")])
+    taken = taken_by_others(
+        ObjectKey(ClusterName("c"), "", "b"), {WIDGETS: "other", GroupResource("example.io", "mine"): "b"}, [(crd, "gadgets.example.io")]
+    )
     assert taken == {WIDGETS: 'APIBinding "other"', crd: 'CustomResourceDefinition "gadgets.example.io"'}
 
 
@@ -151,3 +154,20 @@ def test_a_binding_that_is_being_deleted_takes_no_new_objects() -> None:
     assert resource is not None
     assert "create" not in resource.verbs
     assert "delete" in resource.verbs
+
+
+async def test_a_new_binding_is_marked_at_once_and_an_unknown_export_left_to_validation() -> None:
+    async def may_bind(_user: UserInfo, _cluster: ClusterName, _name: str) -> bool:
+        return True
+
+    admission = ExportsAdmission(lambda path: PROVIDER if path == "root:provider" else None, may_bind)
+    resource = Resource(gvr=BINDINGS, kind="APIBinding", namespaced=False, storage_prefix=b"", strategy=Strategy())
+    scope = Scope(resource, ClusterName("c"), "", "b")
+    sent = binding()
+    marked = await admission.mutate(Attributes("CREATE", scope, UserInfo("u", ()), sent, None))
+    assert marked is not None
+    assert marked is not sent
+    assert meta.finalizers(marked) == [BINDING_FINALIZER]
+    assert meta.labels(marked)[EXPORT_LABEL] == export_label(PROVIDER, "widgets")
+    unknown = {**sent, "spec": {"reference": {"export": {"path": "root:nowhere", "name": "widgets"}}}}
+    assert await admission.mutate(Attributes("CREATE", scope, UserInfo("u", ()), unknown, None)) is unknown
