@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from kcp.apimachinery.apply.fields import FieldSet
+from kcp.apimachinery.apply.lastapplied import ANNOTATION as LAST_APPLIED
 from kcp.apimachinery.apply.manager import server_side_apply, track_update
 from kcp.apimachinery.errors import BadRequest, Conflict
 from kcp.apimachinery.meta import JSONObject, copy_json
@@ -391,3 +392,36 @@ def test_a_list_with_repeated_or_keyless_items_never_breaks_tracking() -> None:
     assert any("env" in path for path in owned(update(twice, changed, "two"), "two", "Update"))
     keyless = update(None, deployment({"image": "x"}), "one", now=T1)
     assert owned(keyless, "one", "Update") == [".spec.template.spec.containers"]
+
+
+def client_side_applied(replicas: int) -> JSONObject:
+    """An object as `kubectl apply` leaves it."""
+    config = deployment(replicas=replicas)
+    annotation = orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode() + "\n"
+    obj = copy_json(config)
+    obj["metadata"]["annotations"] = {LAST_APPLIED: annotation}
+    return update(None, obj, "kubectl-client-side-apply")
+
+
+def test_kubectl_applies_over_what_it_applied_client_side_without_conflict() -> None:
+    applied = apply(client_side_applied(1), deployment(replicas=2), "kubectl")
+    assert applied["spec"]["replicas"] == 2
+    assert orjson.loads(applied["metadata"]["annotations"][LAST_APPLIED]) == deployment(replicas=2)
+    assert ".spec.replicas" not in owned(applied, "kubectl-client-side-apply", "Update")
+
+
+def test_what_others_changed_since_or_another_manager_applies_is_a_conflict() -> None:
+    live = client_side_applied(1)
+    with pytest.raises(Conflict):
+        apply(live, deployment(replicas=2), "argocd")
+    scaled = copy_json(live)
+    scaled["spec"]["replicas"] = 5
+    with pytest.raises(Conflict, match="scaler"):
+        apply(update(live, scaled, "scaler"), deployment(replicas=2), "kubectl")
+
+
+def test_an_unreadable_last_configuration_allows_nothing() -> None:
+    live = client_side_applied(1)
+    live["metadata"]["annotations"][LAST_APPLIED] = "{"
+    with pytest.raises(Conflict):
+        apply(live, deployment(replicas=2), "kubectl")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kcp.apimachinery.apply import lastapplied
 from kcp.apimachinery.apply.fields import FieldSet, path_text
 from kcp.apimachinery.apply.managers import Managed, Managers, Operation, Owner
 from kcp.apimachinery.apply.merge import merge, prune
@@ -65,13 +66,18 @@ def server_side_apply(
     if others := managers.others(owner):
         change = compare(schema, live_view, view).without(ignored)
         if not force:
-            _refuse_conflicts(others, change)
+            own = _NOBODY
+            if manager == lastapplied.MANAGER and live is not None:
+                own = lastapplied.taken_over(live, schema, entry.api_version)
+            _refuse_conflicts(others, change.written - own)
         managers.take_away(change.written | change.removed, but_from=owner)
     if last is not None and last.fields == applied and last.api_version == entry.api_version and view == live_view:
         managers.put(replace(entry, time=last.time))
     merged = _merge_untracked(live, config, view)
     _set_entries(merged, managers.encode())
     result: JSONObject = copy_json(merged)
+    if manager == lastapplied.MANAGER:
+        lastapplied.note(result, config)
     return result
 
 
@@ -207,9 +213,8 @@ def _set_entries(obj: JSONObject, entries: Sequence[JSONObject]) -> None:
         del obj["metadata"]["managedFields"]
 
 
-def _refuse_conflicts(others: Sequence[Managed], change: Comparison) -> None:
+def _refuse_conflicts(others: Sequence[Managed], written: FieldSet) -> None:
     """Raise for fields that this apply would set and somebody else owns with another value."""
-    written = change.written
     found = [(entry, path_text(path)) for entry in others for path in entry.fields & written]
     if not found:
         return
