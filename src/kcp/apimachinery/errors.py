@@ -161,6 +161,10 @@ class NotFound(StatusError):
         """The usual text: `deployments.apps "web" not found`."""
         return cls(f'{resource} "{name}" not found', resource=resource, name=name)
 
+    def is_of(self, resource: GroupResource, name: str) -> bool:
+        """Whether it says that this very object is absent. A NotFound may also mean the resource, or something on the way there."""
+        return self.resource == resource and self.name == name
+
 
 class MethodNotAllowed(StatusError):
     code, reason = 405, "MethodNotAllowed"

@@ -25,6 +25,7 @@ from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import DEFAULT_HEARTBEAT_PERIOD_S, NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
+from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.identity import Identity, made_anew
 from kcp.tmc.syncer.metrics import SyncerMetrics
@@ -117,13 +118,17 @@ class Syncer:
         return {"resources": len(self._synced)}
 
     def _start_namespaces(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
-        below = downstream.informer(NAMESPACES, label_selector=self._label())
+        below = downstream.informer(NAMESPACES, label_selector=self._label(), indexers={BY_ORIGIN: index_by_origin})
         self._keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
         above = upstream.informer(NAMESPACES)
         reconciler = NamespaceReconciler(
             self.identity, self._keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
         )
         self._run(supervisor, build_namespace_controller(reconciler, above, below, clock=self.clock))
+        former = FormerReconciler(
+            self.identity, below.get, lambda name: self._is_used(ObjectKey(ClusterName(""), "", name)), self._workspace(), self.downstream
+        )
+        self._run(supervisor, build_former_controller(former, below, clock=self.clock))
 
     async def _follow_discovery(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
         """Start syncing every resource that both sides serve, now and later."""
@@ -172,11 +177,10 @@ class Syncer:
             for controller in self._controllers:
                 controller.hurry()
 
-        workspace = self.control_plane.cluster(str(self.identity.cluster))
         observe = self.metrics.observe_connection if self.metrics else lambda _what, _worked: None
         return Heartbeat(
             self.identity,
-            workspace,
+            self._workspace(),
             self.downstream,
             self.clock,
             self.config.heartbeat_period_s,
@@ -184,6 +188,10 @@ class Syncer:
             observe,
             recovered,
         )
+
+    def _workspace(self) -> Client:
+        """Of the SyncTarget."""
+        return self.control_plane.cluster(str(self.identity.cluster))
 
     def _synced_resources(self) -> list[JSONObject]:
         """`status.syncedResources`: accepted ones and those that the cluster does not serve."""

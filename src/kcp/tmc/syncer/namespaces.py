@@ -72,14 +72,14 @@ class NamespaceKeeper:
             )
 
     def locator(self, namespace: str) -> NamespaceLocator | None:
-        """What a downstream namespace stands for; None if it is not one of ours."""
+        """What a downstream namespace stands for; None if it is not one of ours, or of a former SyncTarget of our name."""
         obj = self.get(ObjectKey(ClusterName(""), "", namespace))
         text = meta.annotations(obj).get(NAMESPACE_LOCATOR_ANNOTATION, "") if obj is not None else self._made.get(namespace, "")
         try:
             locator = NamespaceLocator.from_json(text) if text else None
         except ValueError:
             return None
-        mine = locator is not None and (locator.target_cluster, locator.target_name) == (self.identity.cluster, self.identity.name)
+        mine = locator is not None and locator == self.identity.locator(locator.cluster, locator.namespace)
         return locator if mine else None
 
     def upstream_key(self, resource: GroupResource, key: ObjectKey) -> ObjectKey | None:
@@ -132,8 +132,8 @@ class NamespaceReconciler:
         """A live answer: the cache alone may be behind."""
         try:
             await self.upstream(key.cluster).resource(NAMESPACES).get(key.name)
-        except NotFound:
-            return True
+        except NotFound as error:
+            return error.is_of(NAMESPACES.group_resource, key.name)
         return False
 
     async def _delete(self, locator: NamespaceLocator) -> None:

@@ -93,8 +93,11 @@ class SpecReconciler:
 
     async def _withdraw(self, key: ObjectKey, view: JSONObject) -> Result:
         """Delete the copy; once it is gone, let go of the object upstream."""
-        if not await self._delete_downstream(key):
-            return Result()  # its deletion downstream brings us back here
+        try:
+            if not await self._delete_downstream(key):
+                return Result()  # its deletion downstream brings us back here
+        except (StatusError, TransportError) as error:
+            return await self._failed(key, view, classify(error, cluster=self.identity.name, operation="delete"))
         own = SYNCER_FINALIZER + self.identity.key
         wanted: JSONObject = meta.copy_json(view)
         meta.set_finalizers(wanted, [f for f in meta.finalizers(view) if f != own])
@@ -113,8 +116,9 @@ class SpecReconciler:
             return Result()
         try:
             await self.upstream(key.cluster).resource(self.gvr).get(key.name, namespace=key.namespace)
-        except NotFound:
-            await self._delete_downstream(key)
+        except NotFound as error:
+            if error.is_of(self.gvr.group_resource, key.name):  # and not the SyncTarget: whoever deletes that leaves what runs
+                await self._delete_downstream(key)
         return Result()
 
     async def _delete_downstream(self, key: ObjectKey) -> bool:
@@ -128,7 +132,9 @@ class SpecReconciler:
             if not meta.deletion_timestamp(actual):
                 await resource.delete(target.name, namespace=target.namespace, uid=meta.uid(actual), propagation="Background")
                 actual = await resource.get(target.name, namespace=target.namespace)
-        except NotFound:
+        except NotFound as error:
+            if not error.is_of(self.gvr.group_resource, target.name):
+                raise  # the cluster does not serve the resource at the moment: that says nothing about the copy
             return True
         return False
 
