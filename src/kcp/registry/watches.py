@@ -79,6 +79,8 @@ class Watches:
         """The objects to begin with, and the revision from which changes follow."""
         wants_state = query.send_initial_events if query.send_initial_events is not None else revision == 0
         if not wants_state and revision:
+            if revision > self._cache.revision() and revision > (current := await self._cache.fresh()):
+                raise too_large_revision(revision, current)
             return (), revision
         if query.resource_version != "0":
             current = await self._cache.fresh()

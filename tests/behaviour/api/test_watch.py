@@ -215,6 +215,13 @@ async def test_a_revision_that_is_too_old_is_a_410_event() -> None:
                 await events.next()
 
 
+async def test_a_revision_of_the_future_is_a_504_event(api: Api) -> None:
+    async with api.watch(f"{MAPS}?resourceVersion=1000000") as events:
+        event = await events.next()
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
+    assert event["object"]["message"].startswith("Too large resource version: 1000000, current: ")
+
+
 async def test_a_watcher_that_does_not_keep_up_is_told_to_list_again() -> None:
     async with serving(cache_config=WatchCacheConfig(queue_events=10)) as api:
         request = api.raw("GET", f"{MAPS}?watch=true")
