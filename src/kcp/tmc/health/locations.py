@@ -12,19 +12,18 @@ from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.apimachinery.selectors import LabelSelector
 from kcp.client.rest import Client
 from kcp.controller.commit import commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
-from kcp.tmc.model.kinds import LOCATIONS, SYNC_TARGETS, SyncTarget
+from kcp.tmc.model.kinds import LOCATIONS, SYNC_TARGETS, SyncTarget, selector_of
 from kcp.tmc.model.names import LOCATION_LABELS_ANNOTATION
 
 
 def decide(location: JSONObject, targets: Sequence[SyncTarget]) -> JSONObject:
     """The Location with its counts, and its labels as the annotation that the table shows. Pure."""
     wanted: JSONObject = meta.copy_json(location)
-    selector = LabelSelector.from_object(meta.nested(location, "spec", "instanceSelector", default={}))
+    selector = selector_of(meta.nested(location, "spec", "instanceSelector", default={}), [])
     mine = [t for t in targets if selector.matches(t.labels)]
     status = meta.ensure(wanted, "status")
     status["instances"] = len(mine)

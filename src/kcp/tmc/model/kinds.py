@@ -9,6 +9,7 @@ from typing import Any
 
 from kcp.aio.clock import parse_rfc3339
 from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import BadRequest
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
@@ -103,6 +104,15 @@ def _instant(text: object) -> datetime | None:
         return None
 
 
+def selector_of(obj: Mapping[str, Any], problems: list[str]) -> LabelSelector:
+    """The selector; one that is malformed selects nothing and adds to `problems`, so that it harms its own object only."""
+    try:
+        return LabelSelector.from_object(obj)
+    except BadRequest as error:
+        problems.append(str(error))
+        return LabelSelector.NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """scheduling.kcp.io Placement: which namespaces of its workspace go to which locations."""
@@ -118,21 +128,25 @@ class Placement:
     tolerations: tuple[Mapping[str, Any], ...]
     chosen: tuple[str, ...]
     """K of the targets chosen last."""
+    problems: tuple[str, ...] = ()
+    """Selectors that mean nothing: they select nothing, and the Placement's conditions say why."""
 
     @classmethod
     def of(cls, obj: JSONObject, chosen: tuple[str, ...]) -> Placement:
         spec = obj.get("spec") or {}
         selector = spec.get("namespaceSelector")
+        problems: list[str] = []
         return cls(
             cluster=meta.cluster(obj),
             name=meta.name(obj),
-            location_selectors=tuple(LabelSelector.from_object(s) for s in spec.get("locationSelectors") or ()),
+            location_selectors=tuple(selector_of(s, problems) for s in spec.get("locationSelectors") or ()),
             number_of_clusters=int(spec.get("numberOfClusters") or 1),
             location_workspace=spec.get("locationWorkspace") or "",
-            namespaces=LabelSelector.from_object({k: v for k, v in (selector or {}).items() if k != "matchNames"}),
+            namespaces=selector_of({k: v for k, v in (selector or {}).items() if k != "matchNames"}, problems),
             namespace_names=frozenset((selector or {}).get("matchNames") or ()),
             tolerations=tuple(spec.get("tolerations") or ()),
             chosen=chosen,
+            problems=tuple(problems),
         )
 
     def selects(self, namespace: JSONObject) -> bool:

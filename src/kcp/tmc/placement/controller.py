@@ -14,12 +14,11 @@ from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.apimachinery.selectors import LabelSelector
 from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
-from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENTS, READY, SCHEDULED, SYNC_TARGETS, Placement, SyncTarget
+from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENTS, READY, SCHEDULED, SYNC_TARGETS, Placement, SyncTarget, selector_of
 from kcp.tmc.model.names import PLACEMENT_TARGETS_ANNOTATION, UNSYNCED_NAMESPACES, sync_target_key
 from kcp.tmc.placement.schedule import Decision, Location, Snapshot, Taint, Target, Toleration, schedule
 
@@ -52,13 +51,13 @@ class PlacementReconciler:
         snapshot = self._snapshot(placement, home, targets, now)
         decision = schedule(snapshot)
         wanted = render(obj, decision, now=rfc3339(now), home=self.path_of(home) if home else placement.location_workspace,
-                        missing_home=home is None, in_use=self._in_use(placement))  # fmt: skip
+                        missing_home=home is None, in_use=self._in_use(placement), problems=placement.problems)  # fmt: skip
         await self._commit(obj, wanted, key)
         return Result(requeue_after_s=_next_check(snapshot, targets, now))
 
     def _snapshot(self, placement: Placement, home: ClusterName | None, targets: Sequence[SyncTarget], now: datetime) -> Snapshot:
         locations = [
-            Location(meta.name(o), _location_labels(o), LabelSelector.from_object(meta.nested(o, "spec", "instanceSelector", default={})))
+            Location(meta.name(o), _location_labels(o), selector_of(meta.nested(o, "spec", "instanceSelector", default={}), []))
             for o in (self.locations(home) if home else ())
         ]
         return Snapshot(
@@ -119,8 +118,13 @@ def _next_check(snapshot: Snapshot, targets: Sequence[SyncTarget], now: datetime
     return max(min(due), 0.0) + 0.01 if due else None
 
 
-def render(obj: JSONObject, decision: Decision, *, now: str, home: str, missing_home: bool, in_use: bool) -> JSONObject:
-    """The Placement with the decision in its status and annotation. Pure."""
+def render(  # noqa: PLR0913 - what goes into one status, spelled out
+    obj: JSONObject, decision: Decision, *, now: str, home: str, missing_home: bool, in_use: bool, problems: Sequence[str] = ()
+) -> JSONObject:
+    """The Placement with the decision in its status and annotation. Pure.
+
+    Args: home: path of the SyncTargets' workspace. problems: what is wrong with the Placement's own selectors.
+    """
     wanted: JSONObject = meta.copy_json(obj)
     status = meta.ensure(wanted, "status")
     chosen = decision.chosen
@@ -136,6 +140,8 @@ def render(obj: JSONObject, decision: Decision, *, now: str, home: str, missing_
     ]
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
     reason, message = _explain(obj, decision, home=home, missing_home=missing_home)
+    if problems:
+        reason, message = "InvalidSelector", f"correct the selectors of this placement: {'; '.join(problems)}"
     for kind in (SCHEDULED, READY):
         state = conditions.FALSE if reason else conditions.TRUE
         conditions.set_condition(wanted, conditions.build(kind, state, reason=reason, message=message, severity="Error", now=now))

@@ -1,0 +1,45 @@
+"""What no schema can say about Placements and Locations: their selectors.
+
+Part of the server's admission chain. A selector that got in all the same, while this was off, selects nothing: see `model.kinds`.
+Before: `server.security`. After: the checks of Kubernetes' own selectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import Cause, Invalid
+from kcp.apimachinery.meta import JSONObject
+from kcp.apis.kubernetes import checks
+from kcp.apiserver.admission.chain import Plugin
+from kcp.registry.backend import Attributes
+from kcp.tmc.model.kinds import LOCATIONS, PLACEMENTS
+
+_SELECTORS = {
+    PLACEMENTS.group_resource: ("locationSelectors", "namespaceSelector", "clusterSelector"),
+    LOCATIONS.group_resource: ("instanceSelector",),
+}
+
+
+def faults(obj: JSONObject, fields: tuple[str, ...]) -> Iterator[Cause]:
+    """Faults of the selectors in these fields of `spec`; a field may hold one selector or a list."""
+    spec = obj.get("spec") or {}
+    for field in fields:
+        held = spec.get(field)
+        for index, selector in enumerate(held if isinstance(held, list) else ()):
+            yield from checks.selector(selector, f"spec.{field}[{index}]")
+        if isinstance(held, dict):
+            yield from checks.selector(held, f"spec.{field}")
+
+
+async def validate(attributes: Attributes) -> None:
+    """Raises: Invalid with every fault."""
+    resource, new = attributes.scope.resource, attributes.new
+    causes = list(faults(new, _SELECTORS[resource.group_resource])) if new is not None else []
+    if new is not None and causes:
+        raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
+
+
+def plugins() -> list[Plugin]:
+    return [Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS))]
