@@ -14,6 +14,7 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.admission.chain import Plugin
 from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
 from kcp.exports.apibinding import bound_resources
@@ -22,6 +23,7 @@ from kcp.registry.backend import Backend
 from kcp.server.controllers import ControllerParts
 from kcp.server.options import TMCOptions
 from kcp.server.security import Security
+from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
@@ -114,6 +116,10 @@ class TMC:
             )
         for controller in built:
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+
+    @staticmethod
+    def admission_plugins() -> Sequence[Plugin]:
+        return plugins()
 
     def virtual_workspaces(self, backend: Backend, security: Security) -> Sequence[VirtualWorkspace]:
         async def may_sync(user: Any, cluster: ClusterName, name: str) -> bool:
