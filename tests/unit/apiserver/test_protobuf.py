@@ -315,6 +315,41 @@ def test_an_object_that_the_message_does_not_hold_is_unfit(more: dict[str, Any])
         encode({"apiVersion": "apps/v1", "kind": "Deployment", **more})
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """A definition whose schema has so many levels."""
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    spec = {"group": "example.com", "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}]}
+    names = {"plural": "widgets", "kind": "Widget"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "spec": {**spec, "names": names, "scope": "Cluster"},
+    }
+
+
+def test_schemas_may_have_forty_levels() -> None:
+    assert back(nested(40)) == nested(40)
+
+
+def test_what_is_nested_too_deeply_is_refused_in_both_directions() -> None:
+    with pytest.raises(Unfit):
+        encode(nested(5000))
+    with pytest.raises(Undecodable):
+        decode(encode(nested(100)))
+
+
+def test_envelopes_within_envelopes_end_somewhere() -> None:
+    raw = encode({"apiVersion": "apps/v1", "kind": "ControllerRevision"})
+    for _ in range(2000):
+        message: Any = types().new("k8s.io.api.apps.v1.ControllerRevision")
+        message.data.raw = raw
+        raw = sealed("apps/v1", "ControllerRevision", message.SerializeToString())
+    with pytest.raises(Undecodable):
+        decode(raw)
+
+
 # --- lists and frames ---
 
 

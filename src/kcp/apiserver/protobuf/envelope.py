@@ -23,8 +23,8 @@ _UNKNOWN = "k8s.io.apimachinery.pkg.runtime.Unknown"
 _WATCH_EVENT = "k8s.io.apimachinery.pkg.apis.meta.v1.WatchEvent"
 _ITEMS_AT_A_TIME = 50
 _SHARED_FRAME_BYTES = 32 * 1024
-_MISFITS = (TypeError, ValueError, OverflowError, EncodeError)
-"""What the library raises for values that a field does not take."""
+_MISFITS = (TypeError, ValueError, OverflowError, RecursionError, EncodeError)
+"""What comes of values that a field does not take, and of objects nested too deeply (the library itself reads 100 levels of messages)."""
 
 
 class Undecodable(ValueError):
@@ -56,7 +56,7 @@ def decode(raw: bytes) -> JSONObject:
         converter, message = _of_kind(api_version, kind)
         message.ParseFromString(unknown.raw)
         return {"apiVersion": api_version, "kind": kind, **converter.to_json(message)}
-    except (DecodeError, ValueError, OverflowError) as error:
+    except (DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise Undecodable(str(error)) from error
 
 
@@ -104,7 +104,10 @@ def _fill(converter: Converter, message: Message, obj: JSONObject) -> None:
 def _sealed(obj: JSONObject, message: Message) -> bytes:
     unknown: Any = types().new(_UNKNOWN)
     unknown.typeMeta.apiVersion, unknown.typeMeta.kind = obj["apiVersion"], obj["kind"]
-    unknown.raw = message.SerializeToString()
+    try:
+        unknown.raw = message.SerializeToString()
+    except EncodeError as error:
+        raise Unfit(str(error)) from error
     return MAGIC + bytes(unknown.SerializeToString())
 
 
