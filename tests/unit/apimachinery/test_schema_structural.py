@@ -115,6 +115,15 @@ def test_junctors_are_worded_as_upstream() -> None:
     assert texts({"type": "integer", "allOf": [{"minimum": 3}]}, 1)[0].startswith("spec: Invalid value: 1: spec in body should be greater")
 
 
+def test_an_object_in_place_of_a_string_is_a_wrong_type_and_no_unknown_field() -> None:
+    schema = compile_schema(crd({"type": "object", "properties": {"image": {"type": "string"}, "size": {"type": "integer"}}}))
+    obj = {"metadata": {"name": "a"}, "spec": {"image": {"a": "b"}, "size": [1]}}
+    assert schema.unknown_fields(obj) == []
+    schema.prune(obj)
+    assert obj["spec"] == {"image": {"a": "b"}, "size": [1]}
+    assert [c.field for c in schema.validate(obj)] == ["spec.image", "spec.size"]
+
+
 def test_unknown_fields_are_listed_with_their_paths() -> None:
     spec = {
         "type": "object",

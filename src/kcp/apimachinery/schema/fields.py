@@ -1,5 +1,6 @@
 """Which fields a schema knows: listing the others (field validation) and removing them (pruning).
 
+An object where the schema wants a string is no matter of fields: it is left alone, for validation to name.
 `apiVersion`, `kind` and `metadata` of an object, and of every embedded resource, are always known: `compile` puts them into the node.
 Source: apiextensions-apiserver/pkg/apiserver/schema/pruning/algorithm.go.
 """
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kcp.apimachinery.schema.node import Schema
 
+_HAVE_FIELDS = frozenset(("object", ""))
+
 
 def unknown_fields(node: Schema, value: Any) -> list[str]:
     """Paths below `value`, in document order; built from the inside out, so that a clean object costs no strings."""
@@ -20,6 +23,8 @@ def unknown_fields(node: Schema, value: Any) -> list[str]:
 def _unknown(node: Schema, value: Any) -> list[str]:
     found: list[str] = []
     if type(value) is dict:
+        if node.type not in _HAVE_FIELDS:
+            return found
         properties, rest = node.properties, node.additional
         for name, held in value.items():
             child = properties.get(name, rest)
@@ -38,6 +43,8 @@ def _unknown(node: Schema, value: Any) -> list[str]:
 def prune(node: Schema, value: Any) -> None:
     """Remove unknown fields in place."""
     if type(value) is dict:
+        if node.type not in _HAVE_FIELDS:
+            return
         properties, rest = node.properties, node.additional
         unknown: list[str] | None = None
         for name, held in value.items():
