@@ -152,6 +152,11 @@ class Informer:
         """Keys in order: all, of one cluster, or of one namespace (of one cluster, or of each). Decodes nothing."""
         return sorted(self._select(cluster, namespace))
 
+    def count(self, *, cluster: ClusterName, namespace: str | None = None) -> int:
+        """How many objects there are in a cluster, or in one namespace of it; looks at none of them."""
+        namespaces = self._scopes.get(cluster, {})
+        return sum(map(len, namespaces.values())) if namespace is None else len(namespaces.get(namespace, ()))
+
     def list(self, *, cluster: ClusterName | None = None, namespace: str | None = None, selector: LabelSelector | None = None) -> Objects:
         """Objects in the order of their keys."""
         objects = (orjson.loads(self._objects[key].raw) for key in self.keys(cluster=cluster, namespace=namespace))

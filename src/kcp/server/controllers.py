@@ -18,6 +18,7 @@ from kcp.client.rest import Client
 from kcp.controller.builtin.crds import build_crd_controller
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
+from kcp.controller.builtin.resourcequota import build_quota_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
@@ -90,11 +91,13 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     informers, clock, for_cluster = parts.informers, parts.clock, parts.for_cluster
     index = parts.foundation.index
     tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_resources=parts.list_resources)
+    everywhere = parts.client.cluster(WILDCARD)
     return [
         *tenancy,
         build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),
         build_root_ca_publisher(informers, for_cluster=for_cluster, clock=clock, ca_bundle=parts.ca_bundle),
-        build_garbage_collector(parts.client.cluster(WILDCARD), for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
+        build_quota_controller(everywhere, informers, for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
+        build_garbage_collector(everywhere, for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
     ]

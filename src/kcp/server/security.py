@@ -13,7 +13,9 @@ from kcp.aio.clock import Clock
 from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.admission.chain import AdmissionChain, Plugin
 from kcp.apiserver.admission.escalation import EscalationCheck
+from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NamespaceLifecycle
+from kcp.apiserver.admission.resourcequota import QuotaAdmission
 from kcp.apiserver.authn.chain import Authentication
 from kcp.apiserver.authn.reviews import token_reviews
 from kcp.apiserver.authn.serviceaccounts import ServiceAccountTokens, SigningKeys
@@ -31,6 +33,7 @@ from kcp.apiserver.resources import ConnectorKey
 from kcp.exports.admission import ExportsAdmission
 from kcp.registry.backend import UserInfo
 from kcp.server.objects import BuiltinObjects
+from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy.authz.content import TenancyContentRules
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
@@ -65,11 +68,14 @@ class SecurityParts:
     """What security is built from."""
 
     pki: PKI
+    store: Store
     cache: WatchCache
     index: WorkspaceIndex
     types: TypeLister
     clock: Clock
     tokens: StaticTokens
+    plugins: Sequence[Plugin] = ()
+    """Further admission plugins, of features that are turned on."""
 
 
 async def build_security(parts: SecurityParts) -> Security:
@@ -82,7 +88,8 @@ async def build_security(parts: SecurityParts) -> Security:
         static=parts.tokens, tokens=[CachedTokens([account_tokens], clock=parts.clock)], audiences=account_tokens.audiences
     )
     connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
-    plugins = _plugins(parts, objects, authorizer, rbac)
+    limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
+    plugins = [*_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), quotas.plugin()]
     return Security(authentication, authorizer, AdmissionChain(plugins), connectors)
 
 

@@ -34,6 +34,7 @@ from kcp.client.rest import Client
 from kcp.controller.builtin.crds import build_crd_controller
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
+from kcp.controller.builtin.resourcequota import build_quota_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
@@ -237,6 +238,7 @@ class SimCluster:
             ),
             build_service_account_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_crd_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_quota_controller(client, informers, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),
         ]
         if self._pki is not None:

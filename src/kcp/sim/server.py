@@ -16,7 +16,9 @@ from kcp.apimachinery.keys import LOCAL, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import definitions
 from kcp.apiserver.admission.chain import AdmissionChain
+from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NAMESPACES, NamespaceLifecycle
+from kcp.apiserver.admission.resourcequota import QuotaAdmission
 from kcp.apiserver.admission.serviceaccount import PodServiceAccounts
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.chain import Authentication, with_authentication
@@ -115,8 +117,9 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     """Args: cache: started and running. pki: None for a server that is reached in the same process only."""
     lookup = Lookup(cache)
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), await _local_crds(cache)])
-    lifecycle, accounts = NamespaceLifecycle(lookup.namespace), PodServiceAccounts()
-    admission = ClusterAdmission(AdmissionChain([*lifecycle.plugins(), accounts.plugin()]), allocator)
+    lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
+    quotas = await QuotaAdmission.open(store, cache, clock=clock)
+    admission = ClusterAdmission(AdmissionChain([*lifecycle.plugins(), accounts.plugin(), *limits.plugins(), quotas.plugin()]), allocator)
     registry = Registry(store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None))
 
     keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())

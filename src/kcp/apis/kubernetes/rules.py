@@ -1,6 +1,6 @@
 """Defaults and validation of Kubernetes' kinds by GVK, for whoever serves them: built in, or bound from an APIExport.
 
-Before: `registry.builtin`. After: `defaults`, `validation`, `crds`.
+Before: `registry.builtin`. After: `defaults`, `validation`, `limit_validation`, `crds`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import crds, defaults, validation
+from kcp.apis.kubernetes import crds, defaults, limit_validation, validation
 
 
 def _nothing(obj: JSONObject) -> None:
@@ -42,8 +42,8 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("v1", "Namespace"): KindRules(default=defaults.namespace, name_faults=names.dns1123_label),
     _gvk("v1", "ConfigMap"): KindRules(validate=validation.config_map),
     _gvk("v1", "Secret"): KindRules(default=defaults.secret, validate=validation.secret),
-    _gvk("v1", "ResourceQuota"): KindRules(default=defaults.resource_quota, validate=validation.resource_quota),
-    _gvk("v1", "LimitRange"): KindRules(default=defaults.limit_range),
+    _gvk("v1", "ResourceQuota"): KindRules(default=defaults.resource_quota, validate=limit_validation.resource_quota),
+    _gvk("v1", "LimitRange"): KindRules(default=defaults.limit_range, validate=limit_validation.limit_range),
     _gvk("v1", "Pod"): KindRules(default=defaults.pod, validate=validation.pod),
     _gvk("v1", "PodTemplate"): KindRules(default=defaults.pod_template_kind),
     _gvk("v1", "Service"): KindRules(default=defaults.service, validate=validation.service, name_faults=names.dns1035_label),

@@ -30,7 +30,7 @@ from kcp.apis.kubernetes.workload_validation import (
 
 __all__ = [
     "binding", "config_map", "cron_job", "daemon_set", "deployment", "horizontal_pod_autoscaler", "ingress", "job",
-    "persistent_volume_claim", "pod", "pod_disruption_budget", "replica_set", "replication_controller", "resource_quota", "role",
+    "persistent_volume_claim", "pod", "pod_disruption_budget", "replica_set", "replication_controller", "role",
     "secret", "service", "stateful_set",
 ]  # fmt: skip
 
@@ -81,16 +81,6 @@ def _base64(data: Mapping[str, Any]) -> Iterator[Cause]:
             base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
         except binascii.Error as fault:
             yield Cause.invalid(f"data[{key}]", "<hidden>", f"illegal base64 data: {fault}")
-
-
-def resource_quota(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    causes: list[Cause] = []
-    for part in ("spec", "status"):
-        hard = obj_at(new, part, "hard")
-        causes += checks.amounts(hard, f"{part}.hard")
-        for key in hard:
-            causes += [Cause.invalid(f"{part}.hard[{key}]", key, fault) for fault in names.qualified_name(key)]
-    return causes
 
 
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

@@ -18,8 +18,8 @@ from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import APIResource, Client, ResourceClient
-from kcp.controller.builtin.kinds import ForCluster
-from kcp.controller.builtin.ownergraph import Monitored, Node, OwnerGraph, plain
+from kcp.controller.builtin.kinds import ForCluster, Monitored
+from kcp.controller.builtin.ownergraph import Node, OwnerGraph, plain
 from kcp.controller.controller import Controller, Result
 from kcp.controller.events import WARNING, EventRecorder
 

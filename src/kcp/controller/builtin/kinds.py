@@ -16,5 +16,8 @@ CONFIG_MAPS = GVR("", "v1", "configmaps")
 ForCluster: TypeAlias = Callable[[ClusterName], Client]
 """The client of one logical cluster; for "" that of a server without workspaces. `Client.cluster` does."""
 
+Monitored: TypeAlias = Callable[[], Awaitable[Sequence[APIResource]]]
+"""All resources there are, in any cluster. Raises StatusError or TransportError rather than leave something out."""
+
 ListResources: TypeAlias = Callable[[ClusterName], Awaitable[Sequence[APIResource]]]
 """What is served in one logical cluster. Raises StatusError or TransportError rather than leave something out."""

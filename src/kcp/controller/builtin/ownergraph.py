@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from kcp.apimachinery.keys import CLUSTER_ANNOTATION, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import APIResource, Client
 from kcp.client.transport import TransportError
+from kcp.controller.builtin.kinds import Monitored
 from kcp.controller.informer import Informer
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,6 @@ def plain(gvr: GVR) -> GVR:
 
 
 OnChange: TypeAlias = Callable[[Node, JSONObject | None, JSONObject | None], None]
-Monitored: TypeAlias = Callable[[], Awaitable[Sequence[APIResource]]]
-"""All resources there are, in any cluster. Raises StatusError or TransportError rather than leave something out."""
 
 
 @dataclass(slots=True)
