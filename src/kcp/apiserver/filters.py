@@ -16,6 +16,7 @@ import orjson
 
 from kcp.apimachinery.errors import BadRequest, Forbidden, InternalError, StatusError, Timeout
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ClusterPath
+from kcp.apiserver.discovery import aggregated_form
 from kcp.apiserver.negotiate import in_form
 from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
 from kcp.apiserver.requestinfo import parse
@@ -145,6 +146,8 @@ def with_errors(on_unexpected: Callable[[Exception], None] | None = None) -> Fil
             try:
                 return await handler(req)
             except StatusError as error:
+                if aggregated_form(req.headers.get("accept", "")):
+                    return _text_response(error)
                 return in_form(req, status_response(error))
             except Exception as error:  # noqa: BLE001 - the outermost filter is one of the four places
                 log.exception("%s %s failed", req.method, req.path)
@@ -162,6 +165,14 @@ def status_response(error: StatusError) -> Response:
     if error.retry_after_s:
         headers = (("retry-after", str(error.retry_after_s)),)
     return Response(error.code, orjson.dumps(error.to_status()), headers=headers)
+
+
+def _text_response(error: StatusError) -> Response:
+    """A refused look at the discovery documents, as text: client-go does not decode a Status there, and would tell users "unknown".
+
+    Source: k8s.io/client-go/rest/request.go (newUnstructuredResponseError), discovery/discovery_client.go (Raw).
+    """
+    return Response(error.code, f"{error}\n".encode(), content_type="text/plain; charset=utf-8")
 
 
 def with_timeouts(*, limit_s: float = 60.0) -> Filter:

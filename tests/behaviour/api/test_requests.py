@@ -55,6 +55,14 @@ async def test_an_unknown_workspace_is_forbidden_and_says_what_to_do(api: Api) -
     assert "kubectl ws tree" in answer.message
 
 
+async def test_a_refused_look_at_aggregated_discovery_is_told_in_plain_text_which_kubectl_shows(api: Api) -> None:
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+    answer = await api.get("/clusters/root:nope/api", accept)
+    assert (answer.status, answer.headers["content-type"]) == (403, "text/plain; charset=utf-8")
+    assert answer.raw.decode().startswith('workspace "root:nope" not found or not accessible')
+    assert (await api.get("/clusters/root:nope/api")).body["kind"] == "Status"
+
+
 @pytest.mark.parametrize("path", ["/clusters/Root/api/v1/configmaps", "/clusters/root::a/api", "/clusters//api"])
 async def test_a_malformed_workspace_path_is_a_bad_request(api: Api, path: str) -> None:
     assert (await api.get("/" + path if path.startswith("/clusters//") else path)).status == 400
