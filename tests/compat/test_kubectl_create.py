@@ -31,7 +31,7 @@ ANYWHERE = (
     ),
     ("create serviceaccount robot", "serviceaccount/robot", "{.metadata.name}", "robot"),
     ("create namespace team-a", "namespace/team-a", "{.status.phase}", "Active"),
-    ("create quota limits --hard=cpu=1.5,memory=1Gi,pods=10", "resourcequota/limits", "{.spec.hard.cpu}", "1500m"),
+    ("create quota limits --hard=requests.storage=1.5Gi", "resourcequota/limits", "{.spec.hard.requests\\.storage}", "1536Mi"),
     ("create role reader --verb=get,list --resource=configmaps", "role/reader", "{.rules[0].verbs}", '["get","list"]'),
     ("create rolebinding readers --role=reader --user=alice --group=g", "rolebinding/readers", "{.subjects[*].name}", "alice g"),
     (
