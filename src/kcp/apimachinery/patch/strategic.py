@@ -81,7 +81,7 @@ def _merge_key(schema: Schema | None, key: str) -> str:
 
 
 def _merge_list(original: list[Any], patch: list[Any], field: Schema, order: list[Any] | None) -> list[Any]:
-    """Items matched by the merge key (objects) or by value (scalars). Without an order, new items go to the end."""
+    """Items matched by the merge key (objects) or by value (scalars). Without an order, the patch's own is one: new items come first."""
     merge_key, items = field.merge_key, field.items
     if not any(isinstance(item, (dict, list)) for item in [*original, *patch]):
         merged = list(dict.fromkeys([*original, *patch]))
@@ -97,7 +97,7 @@ def _merge_list(original: list[Any], patch: list[Any], field: Schema, order: lis
             lists.merge_item(merged, item, merge_key, lambda held, change: merge_map(held, change, items))
         named = step.items
     if order is None:
-        return merged
+        return lists.reorder(merged, named, named, original, merge_key)
     lists.check_order(named, order, merge_key)
     return lists.reorder(merged, named, order, original, merge_key)
 
