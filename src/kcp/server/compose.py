@@ -144,8 +144,11 @@ class _Assembly:
         """Security, registry and request path."""
         foundation, clock = self._foundation, self._clock
         self._add_tokens()
-        parts = SecurityParts(self._pki, foundation.store, foundation.cache, foundation.index, self._types, clock, self._tokens,
-                              self._tmc.admission_plugins() if self._tmc is not None else ())  # fmt: skip
+        parts = SecurityParts(
+            self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
+            plugins=self._tmc.admission_plugins() if self._tmc is not None else (),
+            object_limit=self._options.object_limit,
+        )  # fmt: skip
         security: Security = await build_security(parts)
         registry = Registry(foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True)
         homes = HomeWorkspaces(self._client, self._types, self._url_of, foundation.index.expect)

@@ -49,6 +49,8 @@ class Options:
     """--token-auth-file: CSV of token,user,uid,"group1,group2" as kube-apiserver reads it."""
     in_memory: bool = False
     """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
+    object_limit: int = 0
+    """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     tmc: TMCOptions = field(default_factory=TMCOptions)
@@ -71,6 +73,8 @@ class Options:
             found.append(f"--root-directory={self.root_directory}: exists and is not a directory")
         if self.token_auth_file is not None and not self.token_auth_file.is_file():
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
+        if self.object_limit < 0:
+            found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
         if self.tmc.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.tmc.eviction_grace_s < 0:

@@ -32,6 +32,7 @@ from kcp.apiserver.request import Handler
 from kcp.apiserver.resources import ConnectorKey
 from kcp.exports.admission import ExportsAdmission
 from kcp.registry.backend import UserInfo
+from kcp.registry.resource import Catalog
 from kcp.server.objects import BuiltinObjects
 from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
@@ -40,6 +41,7 @@ from kcp.tenancy.authz.requiredgroups import RequiredGroups
 from kcp.tenancy.bootstrap.policy import kcp_policy
 from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
+from kcp.tenancy.logicalcluster.objectlimit import ObjectCounts, ObjectLimit
 from kcp.tenancy.workspace.admission import WorkspaceAdmission
 from kcp.tenancy.workspacetype.admission import WorkspaceTypeAdmission
 from kcp.tenancy.workspacetype.lister import TypeLister
@@ -56,6 +58,7 @@ class Security:
     admission: AdmissionChain
     connectors: Mapping[ConnectorKey, Handler]
     """Reviews and token requests."""
+    account_tokens: ServiceAccountTokens
 
     async def allows(self, user: UserInfo, cluster: ClusterName, verb: str, group: str, resource: str, name: str) -> bool:
         """Whether a user has a verb on one cluster-scoped object."""
@@ -70,12 +73,15 @@ class SecurityParts:
     pki: PKI
     store: Store
     cache: WatchCache
+    catalog: Catalog
     index: WorkspaceIndex
     types: TypeLister
     clock: Clock
     tokens: StaticTokens
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
+    object_limit: int = 0
+    """Of logical clusters that do not say their own; 0 for none."""
 
 
 async def build_security(parts: SecurityParts) -> Security:
@@ -89,8 +95,13 @@ async def build_security(parts: SecurityParts) -> Security:
     )
     connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
     limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
-    plugins = [*_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), quotas.plugin()]
-    return Security(authentication, authorizer, AdmissionChain(plugins), connectors)
+    plugins = [*_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), _object_limit(parts), quotas.plugin()]
+    return Security(authentication, authorizer, AdmissionChain(plugins), connectors, account_tokens)
+
+
+def _object_limit(parts: SecurityParts) -> Plugin:
+    limit = ObjectLimit(parts.index.record, ObjectCounts(parts.catalog, parts.cache).count, parts.object_limit)
+    return Plugin(name="LogicalClusterObjectCountLimit", validate=limit.check, verbs=("CREATE",))
 
 
 def _authorizer(rbac: RBACAuthorizer, index: WorkspaceIndex) -> Authorizer:

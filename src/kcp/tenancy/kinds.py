@@ -28,6 +28,7 @@ OWNER = "experimental.tenancy.kcp.io/owner"
 REQUIRED_GROUPS = "authorization.kcp.io/required-groups"
 UNSCHEDULABLE = "experimental.core.kcp.io/unschedulable"
 INACTIVE = "core.kcp.io/inactive"
+MAX_TOTAL_OBJECTS = "core.kcp.io/max-total-objects"
 CREATE_ONLY = "bootstrap.kcp.io/create-only"
 BATTERY = "bootstrap.kcp.io/battery"
 

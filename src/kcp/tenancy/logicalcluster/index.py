@@ -16,7 +16,7 @@ from typing import Protocol
 from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName, ClusterPath, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.tenancy.kinds import INACTIVE, PATH, REQUIRED_GROUPS, TYPE
+from kcp.tenancy.kinds import INACTIVE, MAX_TOTAL_OBJECTS, PATH, REQUIRED_GROUPS, TYPE
 from kcp.tenancy.logicalcluster.names import home_cluster_name, looks_generated
 
 _REMEMBERED_PATHS = 20_000
@@ -45,6 +45,8 @@ class ClusterRecord:
     """Cluster of the owner Workspace; "" for a cluster without one, such as root."""
     owner_name: str
     deleting: bool
+    max_objects: int | None = None
+    """Limit on all objects together, 0 for none; None: not said."""
 
 
 class WorkspaceIndex:
@@ -192,4 +194,12 @@ def _record(cluster: ClusterName, obj: JSONObject) -> ClusterRecord:
         owner_cluster=ClusterName(meta.nested(obj, "spec", "owner", "cluster", default="")),
         owner_name=meta.nested(obj, "spec", "owner", "name", default=""),
         deleting=bool(meta.deletion_timestamp(obj)),
+        max_objects=_number(annotations.get(MAX_TOTAL_OBJECTS, "")),
     )
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
