@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from kcp.aio.collector import Collector
 from kcp.apimachinery.errors import StatusError
 from kcp.cli.flags import fail
 from kcp.client.transport import TransportError
@@ -19,6 +20,7 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]], *, expected
     """
     import uvloop
 
+    Collector().install()
     foreseen: tuple[type[Exception], ...] = (StatusError, TransportError, *expected)
     try:
         uvloop.run(_stoppable(main))

@@ -1,0 +1,51 @@
+"""Pauses stay short, and cyclic garbage goes all the same."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from kcp.aio.collector import Collector
+
+
+class Knot:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def _installed() -> Iterator[None]:
+    collector = Collector(thorough_every=3)
+    collector.install()
+    yield
+    collector.remove()
+
+
+@pytest.mark.usefixtures("_installed")
+def test_survivors_of_a_full_collection_are_not_looked_at_again() -> None:
+    kept = [Knot() for _ in range(1000)]
+    gc.collect()
+    assert gc.get_freeze_count() > len(kept)
+    assert not any(isinstance(obj, Knot) for obj in gc.get_objects())
+
+
+@pytest.mark.usefixtures("_installed")
+def test_new_cycles_are_collected() -> None:
+    gone = weakref.ref(Knot())
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_cycle_that_was_set_aside_goes_with_a_later_thorough_collection() -> None:
+    knot = Knot()
+    gone = weakref.ref(knot)
+    gc.collect()
+    del knot
+    gc.collect()
+    assert gone() is not None
+    gc.collect()
+    assert gone() is None
