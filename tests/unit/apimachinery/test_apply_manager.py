@@ -265,6 +265,15 @@ def test_ignored_fields_are_neither_owned_nor_in_conflict() -> None:
     assert owned(apply(live, config, "me", ignored=FieldSet.of(("f:status",))), "me") == [".spec.replicas"]
 
 
+def test_empty_lists_and_maps_of_a_built_in_type_claim_nothing() -> None:
+    config = deployment(replicas=1, selector={"matchLabels": {}})
+    config["metadata"]["labels"] = {}
+    live = apply(None, config, "a")
+    DEPLOYMENT.default(live)
+    assert owned(live, "a") == [".spec.replicas", ".spec.selector"]
+    assert apply(live, config, "a", now=T2) == live
+
+
 def test_nulls_of_a_built_in_type_claim_nothing() -> None:
     config = deployment({"name": "a", "image": "1"})
     config["spec"]["template"]["metadata"] = {"creationTimestamp": None, "labels": {"a": "b"}}

@@ -48,6 +48,13 @@ def test_an_ordinary_deployment_is_valid() -> None:
     assert DEPLOYMENT.unknown_fields(WEB) == []
 
 
+def test_empty_lists_and_maps_are_left_out_but_empty_structs_stay() -> None:
+    container = {"name": "a", "ports": [], "resources": {}}
+    obj = {"metadata": {"labels": {}, "ownerReferences": []}, "spec": {"containers": [container], "nodeSelector": {}, "affinity": {}}}
+    builtin_schema("io.k8s.api.core.v1.Pod").default(obj)
+    assert obj == {"metadata": {}, "spec": {"containers": [{"name": "a", "resources": {}}], "affinity": {}}}
+
+
 def test_nulls_mean_absent_and_a_port_gets_its_protocol() -> None:
     obj = copy_json(WEB)
     DEPLOYMENT.default(obj)

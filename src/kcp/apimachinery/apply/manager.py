@@ -15,7 +15,7 @@ from kcp.apimachinery.apply import lastapplied
 from kcp.apimachinery.apply.fields import FieldSet, path_text
 from kcp.apimachinery.apply.managers import Managed, Managers, Operation, Owner
 from kcp.apimachinery.apply.merge import merge, prune
-from kcp.apimachinery.apply.typed import problems, without_nulls
+from kcp.apimachinery.apply.typed import problems, without_absent
 from kcp.apimachinery.apply.walk import Comparison, compare, field_set
 from kcp.apimachinery.errors import BadRequest, Cause, Conflict
 from kcp.apimachinery.keys import CLUSTER_ANNOTATION
@@ -54,7 +54,7 @@ def server_side_apply(
     _check(config, schema)
     owner = Owner.of(manager, Operation.APPLY, "", subresource)
     managers = _managers_before_apply(live, schema, now)
-    config_view = without_nulls(schema, _tracked(config))
+    config_view = without_absent(schema, _tracked(config))
     applied = (field_set(schema, config_view) - _METADATA).without(ignored)
     last = managers.get(owner)
     entry = Managed(owner, config.get("apiVersion") or "", now, applied)

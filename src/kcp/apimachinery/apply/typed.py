@@ -115,30 +115,35 @@ def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
     return found
 
 
-def without_nulls(node: Schema | None, value: Any) -> Any:
-    """`value` without the nulls that mean "absent" in a built-in type: applying one must not claim a field that is never stored.
+def without_absent(node: Schema | None, value: Any) -> Any:
+    """`value` without the nulls, empty lists and empty maps that mean "absent" in a built-in type: applying one must not claim a field
+    that is never stored.
 
     Returns `value` itself, or what of it needs no change, wherever there is nothing to remove.
     """
     if type(value) is dict:
         changed: dict[str, Any] = {}
-        nulls: list[str] = []
+        absent: list[str] = []
         for name, held in value.items():
-            if held is None:
+            if held is None or held == {} or held == []:
                 inner = child(node, name)
-                if inner is not None and inner.drop_null:
-                    nulls.append(name)
+                if node is not None and inner is not None and _means_absent(inner, held, required=name in node.required):
+                    absent.append(name)
             elif type(held) is dict or type(held) is list:
-                clean = without_nulls(child(node, name), held)
+                clean = without_absent(child(node, name), held)
                 if clean is not held:
                     changed[name] = clean
-        if not changed and not nulls:
+        if not changed and not absent:
             return value
-        return {name: changed.get(name, held) for name, held in value.items() if name not in nulls}
+        return {name: changed.get(name, held) for name, held in value.items() if name not in absent}
     if type(value) is list and node is not None and not _is_plain(node.items):
-        items = [without_nulls(node.items, item) for item in value]
+        items = [without_absent(node.items, item) for item in value]
         return value if all(map(is_, items, value)) else items
     return value
+
+
+def _means_absent(node: Schema, value: Any, *, required: bool) -> bool:
+    return node.drop_null if value is None else node.drop_empty and not required
 
 
 def _is_plain(node: Schema | None) -> bool:

@@ -148,6 +148,7 @@ def _shape(openapi: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
         "native": native,
         "nullable": openapi.get("nullable") is True,
         "drop_null": native and ("null" in declared if isinstance(declared, list) else int_or_string or quantity),
+        "drop_empty": native and (type_name == "array" or (type_name == "object" and bool(openapi.get("additionalProperties")))),
         "int_or_string": int_or_string,
         "quantity": quantity,
         "preserve": openapi.get("x-kubernetes-preserve-unknown-fields") is True or open_by_kind,
@@ -199,7 +200,8 @@ def _derived(content: dict[str, Any]) -> dict[str, Any]:
         content["plain"] = str
     beside = (node for node in (content["additional"], content["items"]) if node is not None)
     content["defaulting"] = bool(content["defaults"]) or any(
-        node.pending is not None or node.defaulting or node.drop_null for node in (*content["properties"].values(), *beside)
+        node.pending is not None or node.defaulting or node.drop_null or node.drop_empty
+        for node in (*content["properties"].values(), *beside)
     )
     return content if not content["embedded"] else _with_resource_fields(content)
 

@@ -1,4 +1,4 @@
-"""Defaulting, in place: a missing field gets its schema's default, and nulls that mean "absent" go.
+"""Defaulting, in place: a missing field gets its schema's default, and nulls, empty lists and empty maps that mean "absent" go.
 
 Source: apiextensions-apiserver/pkg/apiserver/schema/defaulting/algorithm.go, defaulting/prunenulls.go.
 """
@@ -30,7 +30,7 @@ def _default_object(node: Schema, value: dict[str, Any]) -> None:
         if name not in value or (value[name] is None and not nullable):
             value[name] = copy_json(content)
     properties, rest = node.properties, node.additional
-    nulls: list[str] | None = None
+    absent: list[str] | None = None
     for name, held in value.items():
         kind = type(held)
         if kind is str:
@@ -39,10 +39,12 @@ def _default_object(node: Schema, value: dict[str, Any]) -> None:
         if child is None:
             continue
         if kind is dict or kind is list:
-            if child.defaulting:
+            if not held and child.drop_empty and name not in node.required:
+                absent = [name] if absent is None else [*absent, name]
+            elif child.defaulting:
                 default(child, held)
         elif held is None and child.drop_null:
-            nulls = [name] if nulls is None else [*nulls, name]
-    if nulls is not None:
-        for name in nulls:
+            absent = [name] if absent is None else [*absent, name]
+    if absent is not None:
+        for name in absent:
             del value[name]

@@ -36,6 +36,7 @@ class Schema:
         "default_value",
         "defaulting",
         "defaults",
+        "drop_empty",
         "drop_null",
         "embedded",
         "enum",
@@ -86,6 +87,8 @@ class Schema:
     nullable: bool
     drop_null: bool
     """null is accepted and means absent (Go decodes it to the zero value); defaulting removes it."""
+    drop_empty: bool
+    """A Go list or map that is left out of JSON when it is empty (`omitempty`), unless its parent requires it; defaulting removes it."""
     int_or_string: bool
     quantity: bool
     preserve: bool
