@@ -79,8 +79,7 @@ def as_status(error: StoreError, resource: GroupResource, name: str = "") -> Sta
                 + (f' "{name}"' if name else "")
                 + "; free space or raise the quota, then try again",
                 resource=resource,
-                name=name,
-                retry_after_s=10,
+                name=name,  # no Retry-After: client-go would keep its user waiting for minutes before it tells them this
             )
         case StoreClosed():
             return ServiceUnavailable("the server is shutting down", retry_after_s=1)
