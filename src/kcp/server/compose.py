@@ -127,7 +127,11 @@ class _Assembly:
         self._url = f"https://{options.host}:{options.secure_port}"
         index = foundation.index
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
-        self._parts = ControllerParts(foundation, self._client, self._informers, clock, self._url_of, lambda: pki.ca_pem())
+        self._security: Security
+        self._parts = ControllerParts(
+            foundation, self._client, self._informers, clock, self._url_of, lambda: pki.ca_pem(),
+            issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
+        )  # fmt: skip
         self._tmc = self._build_tmc()
 
     def _build_tmc(self) -> Any:
@@ -149,7 +153,7 @@ class _Assembly:
             plugins=self._tmc.admission_plugins() if self._tmc is not None else (),
             object_limit=self._options.object_limit,
         )  # fmt: skip
-        security: Security = await build_security(parts)
+        security = self._security = await build_security(parts)
         registry = Registry(foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True)
         homes = HomeWorkspaces(self._client, self._types, self._url_of, foundation.index.expect)
         self._metrics.add_statistics("storage", foundation.cache.statistics)

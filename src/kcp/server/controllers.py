@@ -15,11 +15,14 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.client.discovery import APIResource
 from kcp.client.rest import Client
+from kcp.controller.builtin.clusterroles import build_cluster_role_aggregation
 from kcp.controller.builtin.crds import build_crd_controller
+from kcp.controller.builtin.eventttl import build_event_sweeper
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
 from kcp.controller.builtin.resourcequota import build_quota_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
+from kcp.controller.builtin.tokensecrets import IssueToken, build_token_secret_controller
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
 from kcp.exports.apibinding import build_binding_controller
@@ -42,6 +45,8 @@ class ControllerParts:
     url_of: Callable[[str], str]
     """Workspace path → URL."""
     ca_bundle: Callable[[], str]
+    issue_token: IssueToken
+    """The token of a service account's Secret."""
 
     def for_cluster(self, cluster: ClusterName) -> Client:
         return self.client.cluster(cluster)
@@ -98,6 +103,9 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),
         build_root_ca_publisher(informers, for_cluster=for_cluster, clock=clock, ca_bundle=parts.ca_bundle),
+        build_token_secret_controller(informers, for_cluster=for_cluster, clock=clock, issue=parts.issue_token, ca_bundle=parts.ca_bundle),
+        build_cluster_role_aggregation(informers, for_cluster=for_cluster, clock=clock),
+        build_event_sweeper(everywhere, for_cluster=for_cluster, clock=clock),
         build_quota_controller(everywhere, informers, for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
         build_garbage_collector(everywhere, for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
     ]

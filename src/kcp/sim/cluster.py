@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from kcp.aio.clock import Clock, SystemClock, rfc3339
 from kcp.aio.supervisor import Supervisor, retry_forever
-from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.keys import LOCAL, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.chain import with_authentication
@@ -31,11 +31,14 @@ from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
 from kcp.client import kubeconfig
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
+from kcp.controller.builtin.clusterroles import build_cluster_role_aggregation
 from kcp.controller.builtin.crds import build_crd_controller
+from kcp.controller.builtin.eventttl import build_event_sweeper
 from kcp.controller.builtin.garbagecollector import build_garbage_collector
 from kcp.controller.builtin.namespace import build_namespace_controller
 from kcp.controller.builtin.resourcequota import build_quota_controller
 from kcp.controller.builtin.serviceaccounts import build_root_ca_publisher, build_service_account_controller
+from kcp.controller.builtin.tokensecrets import build_token_secret_controller
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.registry.backend import UserInfo
@@ -237,14 +240,21 @@ class SimCluster:
                 informers, for_cluster=for_cluster, list_resources=lambda _: client.discover(), clock=self.clock, workers=2
             ),
             build_service_account_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_cluster_role_aggregation(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_event_sweeper(client, for_cluster=for_cluster, clock=self.clock),
             build_crd_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_quota_controller(client, informers, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),
         ]
         if self._pki is not None:
-            found.append(
-                build_root_ca_publisher(informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=self._pki.ca_pem, workers=1)
-            )
+            ca, tokens = self._pki.ca_pem, self._server.tokens
+            found += [
+                build_root_ca_publisher(informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=ca, workers=1),
+                build_token_secret_controller(
+                    informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=ca, workers=1,
+                    issue=lambda account, _cluster, name: tokens.issue_legacy(account, LOCAL, name),
+                ),
+            ]  # fmt: skip
         return found
 
     async def _store_policy(self, client: Client) -> None:

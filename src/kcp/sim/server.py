@@ -111,6 +111,7 @@ class ClusterServer:
     authentication: Authentication
     catalog: DynamicCatalog
     metrics: Metrics
+    tokens: ServiceAccountTokens
 
 
 async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock: Clock, pki: PKI | None, seed: int) -> ClusterServer:
@@ -137,7 +138,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         Router(ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer), _routes(catalog, metrics)),
         *_filters(authentication, authorizer, metrics, clock),
     )
-    return ClusterServer(App(handler), authentication, catalog, metrics)
+    return ClusterServer(App(handler), authentication, catalog, metrics, tokens)
 
 
 async def _local_crds(cache: WatchCache) -> LocalCRDSource:
