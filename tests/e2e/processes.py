@@ -108,6 +108,8 @@ class Kubectl:
 
     kubeconfig: Path
     cwd: Path
+    flags: tuple[str, ...] = ()
+    """Put before every command's own arguments."""
 
     def run(self, *arguments: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -117,7 +119,7 @@ class Kubectl:
             "HOME": str(self.cwd),
         }
         done = subprocess.run(
-            ["kubectl", *arguments], cwd=self.cwd, env=environment, text=True, capture_output=True, input=stdin, timeout=90, check=False
+            ["kubectl", *self.flags, *arguments], cwd=self.cwd, env=environment, text=True, capture_output=True, input=stdin, timeout=90, check=False
         )
         if check and done.returncode != 0:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -96,9 +96,10 @@ def cluster_command(verbosity: int, kubeconfig_out: Path | None, name: str, **fl
     from kcp.apiserver.pki import PKIError
     from kcp.cli.running import run_until_stopped
     from kcp.sim.cluster import SimError
+    from kcp.sim.runstate import NameTaken
 
     wanted = _ClusterFlags(name=name, kubeconfig_out=kubeconfig_out or Path(f"{name}.kubeconfig"), **flags)  # type: ignore[arg-type]
-    run_until_stopped(lambda: _serve(wanted), expected=(ListenError, PKIError, SimError, OSError))
+    run_until_stopped(lambda: _serve(wanted), expected=(ListenError, NameTaken, PKIError, SimError, OSError))
 
 
 async def _serve(flags: _ClusterFlags) -> None:
@@ -106,6 +107,7 @@ async def _serve(flags: _ClusterFlags) -> None:
     from kcp.sim import runstate
     from kcp.sim.cluster import SimCluster
 
+    runstate.check_free(flags.name, flags.state_dir)
     clock = SystemClock()
     started_s = clock.monotonic()
     cluster = SimCluster(

@@ -50,6 +50,20 @@ class ClusterRecord:
         return True
 
 
+class NameTaken(Exception):
+    """A simulated cluster of this name runs already; the message says where and what to do."""
+
+
+def check_free(name: str, directory: Path = DEFAULT_DIRECTORY) -> None:
+    """Raises NameTaken: a second cluster of a name would take the first one's place in this directory, and its kubeconfig."""
+    held = _read(directory / f"{name}.json")
+    if held is not None and held.is_alive and held.pid != os.getpid():
+        raise NameTaken(
+            f'simulated cluster "{name}" runs already (process {held.pid}, {held.url}): end it, choose another name, '
+            "or keep this one's state elsewhere with --state-dir"
+        )
+
+
 def announce(record: ClusterRecord, directory: Path = DEFAULT_DIRECTORY) -> Path:
     """Write the file of a cluster, replacing that of an earlier one of its name."""
     directory.mkdir(parents=True, exist_ok=True)
