@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from fractions import Fraction
+from functools import lru_cache
 from typing import TypeAlias
 
 Text: TypeAlias = str | int | float
@@ -52,7 +53,12 @@ def parse(text: Text) -> Fraction:
 def _parse(text: Text) -> tuple[Fraction, Form]:
     if isinstance(text, bool):
         raise QuantityError(WRONG_FORMAT)
-    source = text if isinstance(text, str) else repr(text)
+    return _parse_text(text if isinstance(text, str) else repr(text))
+
+
+@lru_cache(maxsize=4096)
+def _parse_text(source: str) -> tuple[Fraction, Form]:
+    """Remembered: the same few amounts stand in most Pods, and each write of one reads them several times."""
     found = _SYNTAX.match(source)
     if found is None or not source:
         raise QuantityError(WRONG_FORMAT)

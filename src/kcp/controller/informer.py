@@ -142,6 +142,11 @@ class Informer:
         entry = self._objects.get(key)
         return orjson.loads(entry.raw) if entry is not None else None
 
+    def version_of(self, key: ObjectKey) -> str | None:
+        """The resourceVersion of an object; decodes nothing."""
+        entry = self._objects.get(key)
+        return entry.resource_version if entry is not None else None
+
     def __contains__(self, key: ObjectKey) -> bool:
         return key in self._objects
 

@@ -40,7 +40,8 @@ class BoundSource:
         self._system_identity: dict[GroupResource, str] = {}
         self._resources: dict[tuple[str, str], dict[str, Resource]] = {}
         self._versions: dict[ClusterName, int] = {}
-        self._generation = 0
+        self.generation = 0
+        """Changes with every change of any binding."""
 
     def changed(self, cluster: ClusterName, name: str, binding: JSONObject | None) -> None:
         """Take note of one binding as it is now stored; None: it is gone. Idempotent."""
@@ -50,10 +51,10 @@ class BoundSource:
                 del served[gr]
         if binding is not None:
             self._add(cluster, name, binding, served)
+        self.generation += 1
+        self._versions[cluster] = self.generation
         if not served:
-            del self._by_cluster[cluster]
-        self._generation += 1
-        self._versions[cluster] = self._generation
+            del self._by_cluster[cluster], self._versions[cluster]  # as a workspace that never bound anything
 
     def _add(self, cluster: ClusterName, name: str, binding: JSONObject, served: dict[GroupResource, _Served]) -> None:
         export_cluster = ClusterName(meta.nested(binding, "status", "apiExportClusterName", default=""))

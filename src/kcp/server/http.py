@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 from kcp.aio.clock import Clock
 from kcp.apis.kubernetes import definitions
@@ -93,9 +94,14 @@ def build_handler(parts: HttpParts) -> Handler:
 
 
 def _virtual(parts: HttpParts) -> Handler:
+    handlers: WeakKeyDictionary[View, Handler] = WeakKeyDictionary()
+
     def serve(view: View) -> Handler:
-        api = serve_api(view.catalog, view.backend, parts.clock, {}, None)
-        return Router(api.resources, api.routes)
+        handler = handlers.get(view)
+        if handler is None:
+            api = serve_api(view.catalog, view.backend, parts.clock, {}, None)
+            handler = handlers[view] = Router(api.resources, api.routes)
+        return handler
 
     return VirtualHandler(parts.virtual_workspaces, resolve_cluster=parts.index.resolve, serve=serve)
 

@@ -135,14 +135,19 @@ class TMC:
                 self._exported,
                 may_sync,
                 foundation.index.resolve,
+                lambda key: (self._targets.version_of(key), self._exports.resource_version, foundation.bound.generation),
             )
         ]
+
+    @property
+    def _exports(self) -> Informer:
+        return self.parts.informers.informer(EXPORTS)
 
     def _exported(self, cluster: ClusterName, path: str, name: str) -> Sequence[tuple[GVR, str]]:
         """Resources and identity of an export that a SyncTarget supports; none while it does not exist."""
         reference = ExportReference(path, name)
         home = self.parts.foundation.index.resolve(reference.path) if reference.path else cluster
-        export = self.parts.informers.informer(EXPORTS).get(ObjectKey(home, "", reference.name)) if home else None
+        export = self._exports.get(ObjectKey(home, "", reference.name)) if home else None
         identity = meta.nested(export or {}, "status", "identityHash", default="")
         if export is None or not identity:
             return ()

@@ -21,9 +21,9 @@ from kcp.registry.resource import Catalog
 SERVICES = "/services/"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class View:
-    """What one URL of a virtual workspace serves."""
+    """What one URL of a virtual workspace serves. A workspace that gives the same view again spares the server building its handlers."""
 
     catalog: Catalog
     backend: Backend

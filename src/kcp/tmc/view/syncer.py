@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
@@ -137,6 +137,15 @@ class SyncerCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class _Held:
+    """The view of one SyncTarget and what it was made of."""
+
+    uid: str
+    version: object
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
 class SyncerView:
     """The virtual workspace `syncer`."""
 
@@ -149,8 +158,11 @@ class SyncerView:
     may_sync: Callable[[UserInfo, ClusterName, str], object]
     """Awaitable answer: has this user verb `sync` on this SyncTarget?"""
     resolve: Callable[[str], ClusterName | None]
+    version: Callable[[ObjectKey], object]
+    """Not as before when `target` of this key, or `exported`, may answer otherwise; None: there is no such target."""
     name: str = "syncer"
     parameters: int = 3
+    _held: dict[ObjectKey, _Held] = field(default_factory=dict)
 
     async def view(self, parameters: Sequence[str], request: Request) -> View:
         workspace, name, uid = parameters
@@ -160,18 +172,27 @@ class SyncerView:
             raise Forbidden(
                 f'synctargets.workload.kcp.io "{name}" is forbidden: User "{request.user.name}" cannot sync it in workspace "{workspace}"'
             )
-        obj = self.target(ObjectKey(cluster, "", name))
-        if obj is None:
-            raise NotFound.of(GroupResource("workload.kcp.io", "synctargets"), name)
-        if meta.uid(obj) != uid:
+        key = ObjectKey(cluster, "", name)
+        version = self.version(key)
+        held = self._held.get(key)
+        if held is None or held.version != version:
+            held = self._hold(key, version)
+        if held.uid != uid:
             raise NotFound(
-                f'SyncTarget "{name}" in workspace "{workspace}" has uid {meta.uid(obj)}, not {uid}: it was made anew; '
-                f"start the syncer with --sync-target-uid={meta.uid(obj)}"
+                f'SyncTarget "{name}" in workspace "{workspace}" has uid {held.uid}, not {uid}: it was made anew; '
+                f"start the syncer with --sync-target-uid={held.uid}"
             )
+        return held.view
+
+    def _hold(self, key: ObjectKey, version: object) -> _Held:
+        obj = self.target(key)
+        if obj is None:
+            self._held.pop(key, None)
+            raise NotFound.of(GroupResource("workload.kcp.io", "synctargets"), key.name)
         target = SyncTarget.of(obj)
-        exported = [pair for path, export in target.supported_exports for pair in self.exported(cluster, path, export)]
-        key = sync_target_key(cluster, name)
-        backend = TransformingBackend(
-            self.backend, LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}"), SyncerTransformation(key, self.clock)
-        )
-        return View(SyncerCatalog(self.catalog, exported), backend)
+        exported = [pair for path, export in target.supported_exports for pair in self.exported(key.cluster, path, export)]
+        name = sync_target_key(key.cluster, key.name)
+        selector = LabelSelector.parse(f"{STATE_LABEL}{name}={STATE_SYNC}")
+        backend = TransformingBackend(self.backend, selector, SyncerTransformation(name, self.clock))
+        held = self._held[key] = _Held(meta.uid(obj), version, View(SyncerCatalog(self.catalog, exported), backend))
+        return held
