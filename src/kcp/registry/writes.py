@@ -86,6 +86,13 @@ def check_preconditions(scope: Scope, item: Item, held_uid: str, *, uid: str, re
         raise conflict(scope.resource.group_resource, scope.name, why)
 
 
+class WrongType(Invalid):
+    """Among the faults are values of the wrong JSON type."""
+
+    wrong: Cause
+    """The first of those."""
+
+
 class Writes:
     """The creating and updating part of `Registry`."""
 
@@ -298,7 +305,7 @@ def _check_sent_metadata(new: JSONObject, old: JSONObject, scope: Scope, current
 def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: WriteOptions) -> tuple[list[str], list[Cause]]:
     """Drop unknown fields, fill in defaults and check types. Returns warnings, and faults that admission may still mend.
 
-    Raises: BadRequest under strict field validation; Invalid for values of the wrong type, on which nothing below should stumble.
+    Raises: BadRequest under strict field validation; WrongType, so that nothing below stumbles over such values.
     """
     schema = scope.resource.schema
     warnings = drop_unknown(obj, schema, scope, options)
@@ -306,8 +313,11 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
         return warnings, []
     schema.default(obj)
     causes = schema.validate(obj)
-    if any(cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType") for cause in causes):
-        raise Invalid.of(scope.resource.group_resource, scope.resource.kind, scope.name, causes)
+    wrong = next((cause for cause in causes if cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType")), None)
+    if wrong is not None:
+        refusal = WrongType.of(scope.resource.group_resource, scope.resource.kind, scope.name, causes)
+        refusal.wrong = wrong
+        raise refusal
     return warnings, causes
 
 

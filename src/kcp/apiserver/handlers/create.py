@@ -6,8 +6,10 @@ from kcp.apiserver.body import check_kind, check_namespace, read_object
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.handlers.forms import show_one
 from kcp.apiserver.handlers.options import write_options
+from kcp.apiserver.handlers.wrongtype import as_decode_error
 from kcp.apiserver.negotiate import answer, wanted
 from kcp.apiserver.request import Response
+from kcp.registry.writes import WrongType
 
 
 async def create(call: Call) -> Response:
@@ -19,6 +21,9 @@ async def create(call: Call) -> Response:
     obj = body.fresh()
     check_kind(obj, scope)
     check_namespace(obj, scope)
-    written = await call.backend.create(scope, obj, options)
+    try:
+        written = await call.backend.create(scope, obj, options)
+    except WrongType as error:
+        raise as_decode_error(error, scope) from error
     req.warnings += written.warnings
     return await answer(req, show_one(call, written.item, form), form, call.clock, status=201)

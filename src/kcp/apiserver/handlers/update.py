@@ -8,8 +8,10 @@ from kcp.apiserver.body import check_kind, check_name, read_object
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.handlers.forms import show_one
 from kcp.apiserver.handlers.options import write_options
+from kcp.apiserver.handlers.wrongtype import as_decode_error
 from kcp.apiserver.negotiate import answer, wanted
 from kcp.apiserver.request import Response
+from kcp.registry.writes import WrongType
 
 SCALE = GVK("autoscaling", "v1", "Scale")
 
@@ -29,6 +31,9 @@ async def update(call: Call) -> Response:
         check_name(obj, scope)
         return obj
 
-    written = await call.backend.update(scope, mutate, options)
+    try:
+        written = await call.backend.update(scope, mutate, options)
+    except WrongType as error:
+        raise as_decode_error(error, scope) from error
     req.warnings += written.warnings
     return await answer(req, show_one(call, written.item, form), form, call.clock, status=201 if written.created else 200)
