@@ -38,6 +38,8 @@ _DESCRIPTIONS = {
 }
 """Source: apimachinery's TypeMeta, apiextensions-apiserver/pkg/controller/openapi/builder/builder.go."""
 
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
 DefinitionSource = Callable[[str], JSONObject]
 """Name of a shared definition → its published schema, with references in the form `#/components/schemas/<name>`. Raises KeyError."""
 
@@ -58,6 +60,8 @@ class OpenAPI:
         if path == _V3:
             key = (cluster, self._catalog.version(cluster))
             return respond(request, self._indexes.get(key, lambda: _index(groups)))
+        if path == "/openapi/v2" and _V2_PROTOBUF in request.headers.get("accept", ""):
+            return respond(request, self._documents.get("v2 protobuf", _v2_protobuf))
         if path == "/openapi/v2":
             everything = [r for resources in groups.values() for r in resources]
             return respond(request, self._documents.get(("v2", _hash(everything)), lambda: self._v2(everything)))
@@ -114,6 +118,22 @@ class OpenAPI:
             schema = _with_object_fields(schema)
         schema[_GVK] = [_gvk_object(resource.gvk)]
         return name, schema
+
+
+def _v2_protobuf() -> Document:
+    """The same as protobuf, without definitions: client-go asks in this form only, about kinds that v3 does not have.
+
+    For a kind without definition kubectl leaves validation to the server, and says that the kind is not served.
+    Source: github.com/google/gnostic-models/openapiv2/OpenAPIv2.proto (Document: swagger = 1, info = 2, paths = 8; Info: title, version).
+    """
+    info = _field(1, b"Kubernetes") + _field(2, str(version_info()["gitVersion"]).encode())
+    body = _field(1, b"2.0") + _field(2, info) + _field(8, b"")
+    return Document.of(body, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+
+
+def _field(number: int, value: bytes) -> bytes:
+    """A length-delimited protobuf field of less than 128 bytes."""
+    return bytes((number << 3 | 2, len(value))) + value
 
 
 def api_path(group: str, version: str) -> str:
