@@ -65,7 +65,7 @@ def _logical(left: Code, right: Code, *, decides: bool) -> Code:
             return answer
         if found is not other_answer or other is not other_answer:
             raise no_such_overload()
-        return other_answer
+        return not answer
 
     return run_logical
 

@@ -129,12 +129,22 @@ def _wording_faults(rule: Any, path: str, schema: Schema) -> Iterator[Cause]:
     if not isinstance(rule, Mapping):
         yield Cause.type_invalid(path, rule, "must be an object")
         return
-    held = {key: rule.get(key) for key in ("rule", "message", "messageExpression", "fieldPath", "reason")}
-    for key, value in held.items():
-        if value is not None and not isinstance(value, str):
-            yield Cause.type_invalid(f"{path}.{key}", value, "must be a string")
-            return
-    text, message = (held["rule"] or "").strip(), held["message"] or ""
+    mistyped = [key for key in _TEXTS if rule.get(key) is not None and not isinstance(rule[key], str)]
+    if mistyped:
+        yield from (Cause.type_invalid(f"{path}.{key}", rule[key], "must be a string") for key in mistyped)
+        return
+    yield from _message_faults((rule.get("rule") or "").strip(), rule.get("message") or "", path)
+    if rule.get("messageExpression") and not rule["messageExpression"].strip():
+        yield Cause.required(f"{path}.messageExpression", "messageExpression must be non-empty if specified")
+    if rule.get("reason") is not None and rule["reason"] not in _REASONS:
+        yield Cause.not_supported(f"{path}.reason", rule["reason"], _REASONS)
+    yield from _path_faults(rule.get("fieldPath") or "", f"{path}.fieldPath", schema)
+
+
+_TEXTS = ("rule", "message", "messageExpression", "fieldPath", "reason")
+
+
+def _message_faults(text: str, message: str, path: str) -> Iterator[Cause]:
     if not text:
         yield Cause.required(f"{path}.rule", "rule is not specified")
     elif message and not message.strip():
@@ -143,17 +153,15 @@ def _wording_faults(rule: Any, path: str, schema: Schema) -> Iterator[Cause]:
         yield Cause.invalid(f"{path}.message", message, "message must not contain line breaks")
     elif _has_breaks(text) and not message.strip():
         yield Cause.required(f"{path}.message", "message must be specified if rule contains line breaks")
-    if held["messageExpression"] and not held["messageExpression"].strip():
-        yield Cause.required(f"{path}.messageExpression", "messageExpression must be non-empty if specified")
-    if held["reason"] is not None and held["reason"] not in _REASONS:
-        yield Cause.not_supported(f"{path}.reason", held["reason"], _REASONS)
-    where = held["fieldPath"] or ""
+
+
+def _path_faults(where: str, at: str, schema: Schema) -> Iterator[Cause]:
     if where and not where.strip():
-        yield Cause.invalid(f"{path}.fieldPath", where, "fieldPath must be non-empty if specified")
+        yield Cause.invalid(at, where, "fieldPath must be non-empty if specified")
     if _has_breaks(where):
-        yield Cause.invalid(f"{path}.fieldPath", where, "fieldPath must not contain line breaks")
+        yield Cause.invalid(at, where, "fieldPath must not contain line breaks")
     if where and field_names(where, schema) is None:
-        yield Cause.invalid(f"{path}.fieldPath", where, "fieldPath must be a valid path")
+        yield Cause.invalid(at, where, "fieldPath must be a valid path")
 
 
 def _has_breaks(text: str) -> bool:

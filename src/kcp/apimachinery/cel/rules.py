@@ -88,9 +88,8 @@ def compile_rule(given: JSONObject, declared: Type | None, schema: Schema) -> Ru
     message_program, message_error = _compiled(
         shown_as, message_environment, "string", "messageExpression compilation failed: ", "messageExpression must evaluate to a string"
     )
-    path = "".join(
-        f".{name}" if is_field else f"[{name}]" for name, is_field in field_names(str(given.get("fieldPath") or ""), schema) or ()
-    )
+    steps = field_names(str(given.get("fieldPath") or ""), schema) or ()
+    path = "".join(f".{name}" if is_field else f"[{name}]" for name, is_field in steps)
     reason = str(given.get("reason") or "")
     return Rule(text, program, error, message, message_program, message_error, reason, path, is_old_optional)
 
