@@ -19,7 +19,7 @@ from kcp.aio.clock import SystemClock
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
-from kcp.cli.sandbox import Fleet, SandboxOptions, run_fleet
+from kcp.cli.fleet import Fleet, SandboxOptions, run_fleet
 from kcp.cli.walkthrough import example_objects
 from kcp.client import kubeconfig
 from kcp.client.rest import Client
@@ -46,7 +46,7 @@ KEY = {"name": "hello-world", "namespace": "default"}
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    options = SandboxOptions(root_directory=tmp_path / ".kcp", secure_port=0, clusters=2, once="hello-world", verbosity=0)
+    options = SandboxOptions(root_directory=tmp_path / ".kcp", secure_port=0, clusters=2, once="hello-world")
     async with run_fleet(options, SystemClock(), lambda _text: None) as running:
         yield running
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from kcp.aio.clock import Clock, parse_rfc3339
 from kcp.apimachinery import conditions, meta
@@ -21,9 +20,7 @@ from kcp.tmc.model.names import KEY_LABEL, OBSERVED_ANNOTATION, STATUS_ANNOTATIO
 from kcp.tmc.placement.resources import share_of
 
 if TYPE_CHECKING:
-    from kcp.cli.sandbox import Fleet
-
-Tell: TypeAlias = Callable[[str], None]
+    from kcp.cli.fleet import Fleet
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 _PATIENCE_S = 30.0
