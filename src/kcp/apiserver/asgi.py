@@ -134,6 +134,7 @@ def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
             request.user = user
         elif (tls := extensions.get(PEER_EXTENSION)) is not None:
             request.peer_subject = tls.get("peer_subject")
+            request.peer_fault = tls.get("peer_fault", "")
     return request
 
 

@@ -1,7 +1,7 @@
 """A TLS handshake in memory: would a client trusting this CA accept that certificate, and what does it say?
 
 The standard library cannot read a certificate file, but it tells everything about a peer it has verified.
-Before: `pki`. After: nothing.
+Before: `pki`; `protocol`, for the certificates of clients. After: nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from kcp.aio.clock import rfc3339
 
 Files: TypeAlias = tuple[Path, Path]
 """Certificate and key."""
@@ -28,6 +30,7 @@ class Refused(Exception):
 class PeerCertificate:
     subject: Mapping[str, tuple[str, ...]]
     """{"CN": (…,), "O": (…, …)}."""
+    not_before: datetime
     not_after: datetime
     hosts: frozenset[str]
     """DNS names and IP addresses it is valid for."""
@@ -38,8 +41,17 @@ class PeerCertificate:
         hosts = frozenset(
             str(ipaddress.ip_address(v.strip())) if k == "IP Address" else v.lower() for k, v in decoded.get("subjectAltName", ())
         )
-        not_after = datetime.fromtimestamp(ssl.cert_time_to_seconds(decoded["notAfter"]), UTC)
-        return cls(subject_of(decoded), not_after, hosts)
+        return cls(subject_of(decoded), _instant(decoded["notBefore"]), _instant(decoded["notAfter"]), hosts)
+
+    def time_fault(self, now: datetime) -> str:
+        """ "" while the certificate is valid in time."""
+        if now > self.not_after:
+            return f"it expired at {rfc3339(self.not_after)}"
+        return f"it is not valid before {rfc3339(self.not_before)}" if now < self.not_before else ""
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection: uvicorn's httptools protocol, with what a Kubernetes API server needs beside.
 
-- the verified client certificate's subject in `scope["extensions"]["tls"]["peer_subject"]`, read once per connection;
+- the verified client certificate's subject in `scope["extensions"]["tls"]["peer_subject"]`, read once per connection; instead of it
+  `peer_fault`, which says why, while the certificate is not valid in time: TLS does not look at that here, see `serving.tls_context`;
 - head and first body of an answer in one write, so that a small answer is one TLS record;
 - a limit on the size of a request's head, and on the time it may take to arrive;
 - one idle timer per connection instead of one per request;
@@ -13,14 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from kcp.apiserver.pki_handshake import subject_of
+from kcp.apiserver.pki_handshake import PeerCertificate
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -49,9 +52,19 @@ class Limits:
 class Connection(HttpToolsProtocol):
     """Parses requests, runs the application for one at a time, and keeps the connection for the next."""
 
-    def __init__(self, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop, limits: Limits, date: DateHeader) -> None:
+    def __init__(  # noqa: PLR0913 - what a server shares with its connections
+        self,
+        config: Config,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        date: DateHeader,
+        now: Callable[[], datetime],
+    ) -> None:
         super().__init__(config, state, {}, loop)
         self._limits = limits
+        self._now = now
+        self._peer: PeerCertificate | None = None
         self.date = date
         self.cycle: Any = None
         self.scope: Any = None
@@ -66,7 +79,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         certificate = transport.get_extra_info("peercert")
         if certificate:
-            self._extensions = {"tls": {"peer_subject": subject_of(certificate)}}
+            self._peer = PeerCertificate.of(certificate)
+            self._extensions = {"tls": {"peer_subject": self._peer.subject}}
         self._idle_since = self.loop.time()
         self._idle_timer = self.loop.call_later(self._limits.keep_alive_s, self._close_if_idle)
 
@@ -115,7 +129,7 @@ class Connection(HttpToolsProtocol):
             "raw_path": raw_path,
             "query_string": url.query or b"",
             "headers": self.headers,
-            "extensions": self._extensions,
+            "extensions": self._extensions if self._peer is None else self._tls_extensions(self._peer),
         }
         previous = self.cycle
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
@@ -125,6 +139,11 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _tls_extensions(self, peer: PeerCertificate) -> dict[str, Any]:
+        """Looked at with every request: a certificate may expire while its connection lives."""
+        fault = peer.time_fault(self._now())
+        return {"tls": {"peer_fault": fault}} if fault else self._extensions
 
     def on_response_complete(self) -> None:
         if self.transport.is_closing():

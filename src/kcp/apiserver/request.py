@@ -55,6 +55,8 @@ class Request:
     """The whole body, decompressed; raises RequestEntityTooLarge above the limit. May be awaited once."""
     peer_subject: Mapping[str, tuple[str, ...]] | None = None
     """Subject of a verified client certificate: {"CN": (…,), "O": (…, …)}; None without one."""
+    peer_fault: str = ""
+    """Why the client certificate that was shown counts for nothing; "" where there is none, or none is wrong."""
     info: RequestInfo = field(default_factory=lambda: RequestInfo("", ""))
     user: UserInfo = ANONYMOUS
     warnings: list[str] = field(default_factory=list)

@@ -48,6 +48,17 @@ async def test_a_certificate_without_a_name_is_no_identity() -> None:
     assert await Authentication().authenticate(request(subject={"O": ("devs",)})) is ANONYMOUS
 
 
+async def test_a_certificate_that_expired_is_refused_with_the_reason_unless_a_token_proves_the_user() -> None:
+    authentication = Authentication(static=StaticTokens({"secret": ANN}))
+    expired = request()
+    expired.peer_fault = "it expired at 2026-01-01T00:00:00Z"
+    with pytest.raises(Unauthorized, match="the client certificate is refused: it expired at 2026-01-01T00:00:00Z"):
+        await authentication.authenticate(expired)
+    expired = request(bearer("secret"))
+    expired.peer_fault = "it expired at 2026-01-01T00:00:00Z"
+    assert (await authentication.authenticate(expired)).name == "ann"
+
+
 async def test_a_known_token_gives_its_user() -> None:
     authentication = Authentication(static=StaticTokens({"secret": ANN}))
     user = await authentication.authenticate(request(bearer("secret")))

@@ -137,27 +137,31 @@ async def test_a_client_without_a_certificate_is_served_without_a_subject(pki: P
     assert app.scopes[0]["extensions"] == {}
 
 
-async def test_an_expired_client_certificate_is_refused_and_the_log_says_why(
-    pki: PKI, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("lifetime", "fault"), [(timedelta(seconds=-1), "it expired at "), (timedelta(hours=1), "")])
+async def test_an_expired_client_certificate_proves_nothing_and_the_scope_says_why(
+    pki: PKI, tmp_path: Path, lifetime: timedelta, fault: str
 ) -> None:
-    issued = pki.issue_client("ann", lifetime=timedelta(seconds=-1))
+    issued, app = pki.issue_client("ann", lifetime=lifetime), Echo()
     (tmp_path / "c.crt").write_text(issued.certificate)
     (tmp_path / "c.key").write_text(issued.key)
+    context = client_context(pki, tmp_path / "c.crt", tmp_path / "c.key")
+    async with running(app, pki) as handle, connected(handle, context) as client:
+        await client.ask("/")
+    tls = app.scopes[0]["extensions"]["tls"]
+    assert ("peer_subject" in tls) is not bool(fault)
+    assert tls.get("peer_fault", "").startswith(fault)
+
+
+async def test_a_client_certificate_of_another_authority_is_refused_and_the_log_says_why(
+    pki: PKI, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = PKI.ensure(tmp_path, clock=CLOCK).ensure_client("ann", "ann")
     with caplog.at_level(logging.WARNING):
         async with running(Echo(), pki) as handle:
-            context = client_context(pki, tmp_path / "c.crt", tmp_path / "c.key")
             with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
-                async with connected(handle, context) as client:
+                async with connected(handle, client_context(pki, pair.certificate, pair.key)) as client:
                     await client.ask("/")
-    assert "a client certificate was refused: certificate has expired" in caplog.text
-
-
-async def test_a_client_certificate_of_another_authority_is_refused(pki: PKI, tmp_path: Path) -> None:
-    pair = PKI.ensure(tmp_path, clock=CLOCK).ensure_client("ann", "ann")
-    async with running(Echo(), pki) as handle:
-        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
-            async with connected(handle, client_context(pki, pair.certificate, pair.key)) as client:
-                await client.ask("/")
+    assert "a client certificate was refused: " in caplog.text
 
 
 async def test_old_tls_versions_are_refused(pki: PKI) -> None:
@@ -340,7 +344,11 @@ def test_connections_are_the_same_on_uvloop(scenario: Callable[[], Awaitable[Non
 
 
 def test_a_refused_certificate_is_logged_on_uvloop(pki: PKI, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    on_uvloop(test_an_expired_client_certificate_is_refused_and_the_log_says_why(pki, tmp_path, caplog))
+    on_uvloop(test_a_client_certificate_of_another_authority_is_refused_and_the_log_says_why(pki, tmp_path, caplog))
+
+
+def test_an_expired_certificate_is_told_on_uvloop(pki: PKI, tmp_path: Path) -> None:
+    on_uvloop(test_an_expired_client_certificate_proves_nothing_and_the_scope_says_why(pki, tmp_path, timedelta(seconds=-1), "it expired"))
 
 
 def on_uvloop(scenario: Awaitable[None]) -> None:

@@ -47,6 +47,9 @@ class Authentication:
         header = req.headers.get("authorization")
         if header is not None and (token := bearer_token(header)):
             return (await self._authenticate_token(token)).user
+        if req.peer_fault:
+            log.info("a client certificate was refused: %s; the client needs a new one from this server's client CA", req.peer_fault)
+            raise Unauthorized(f"Unauthorized: the client certificate is refused: {req.peer_fault}")
         if header or not self._allow_anonymous:
             raise Unauthorized("Unauthorized")
         return ANONYMOUS
