@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from kcp.apimachinery.gvk import GroupResource
 
@@ -84,6 +84,12 @@ def _show(value: object) -> str:
     return str(value)
 
 
+def _cause_object(cause: Cause) -> dict[str, str]:
+    """A `metav1.StatusCause`; empty parts are left out."""
+    parts = {"reason": cause.reason, "message": cause.message, "field": cause.field}
+    return {name: value for name, value in parts.items() if value}
+
+
 class StatusError(Exception):
     """An answer the API may give; each subclass fixes one HTTP code and one reason."""
 
@@ -124,7 +130,7 @@ class StatusError(Exception):
         if self.uid:
             details["uid"] = self.uid
         if self.causes:
-            details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes]
+            details["causes"] = [_cause_object(c) for c in self.causes]
         if self.retry_after_s:
             details["retryAfterSeconds"] = self.retry_after_s
         status: dict[str, Any] = {
@@ -212,7 +218,7 @@ class Invalid(StatusError):
     code, reason = 422, "Invalid"
 
     @classmethod
-    def of(cls, resource: GroupResource, kind: str, name: str, causes: Sequence[Cause]) -> Invalid:
+    def of(cls, resource: GroupResource, kind: str, name: str, causes: Sequence[Cause]) -> Self:
         """The usual text: `Deployment.apps "web" is invalid: spec.replicas: Invalid value: …`."""
         qualified = f"{kind}.{resource.group}" if resource.group else kind
         texts = [str(c) for c in causes]

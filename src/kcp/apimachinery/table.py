@@ -29,6 +29,8 @@ AGE_DESCRIPTION = (
     "happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC."
 )
 
+_CUSTOM_DESCRIPTION = "Custom resource definition column (in JSONPath format): "
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -78,6 +80,7 @@ def build_table(
     resource_version: str = "",
     continue_: str = "",
     remaining: int | None = None,
+    version: str = "v1",
 ) -> JSONObject:
     """A Table of `items`; a first column NAME is added where `columns` has none, and AGE where there are no columns at all.
 
@@ -91,10 +94,10 @@ def build_table(
         head["remainingItemCount"] = remaining
     return {
         "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": f"meta.k8s.io/{version}",
         "metadata": head,
         "columnDefinitions": [column.definition() for column in shown],
-        "rows": [row(obj, shown, now=now, include_object=include_object) for obj in items],
+        "rows": [row(obj, shown, now=now, include_object=include_object, version=version) for obj in items],
     }
 
 
@@ -104,10 +107,10 @@ def complete(columns: Sequence[Column]) -> Sequence[Column]:
     return columns if any(column.name.lower() == "name" for column in columns) else (NAME, *columns)
 
 
-def row(obj: JSONObject, columns: Sequence[Column], *, now: datetime, include_object: IncludeObject) -> JSONObject:
+def row(obj: JSONObject, columns: Sequence[Column], *, now: datetime, include_object: IncludeObject, version: str = "v1") -> JSONObject:
     made: JSONObject = {"cells": [column.cell(obj, now) for column in columns]}
     if include_object == "Metadata":
-        made["object"] = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": dict(metadata(obj))}
+        made["object"] = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": dict(metadata(obj))}
     elif include_object == "Object":
         made["object"] = obj
     else:
@@ -126,7 +129,7 @@ def columns_from_crd(printer_columns: Iterable[JSONObject]) -> tuple[Column, ...
             type=str(column.get("type") or "string"),
             json_path=str(column.get("jsonPath") or ""),
             format=str(column.get("format") or ""),
-            description=str(column.get("description") or ""),
+            description=str(column.get("description") or _CUSTOM_DESCRIPTION + str(column.get("jsonPath") or "")),
             priority=int(column.get("priority") or 0),
         )
         for column in printer_columns

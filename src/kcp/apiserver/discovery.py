@@ -7,7 +7,6 @@ Source: k8s.io/apiserver/pkg/endpoints/discovery; KEP-3352 aggregated discovery.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,12 +14,12 @@ import orjson
 
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
+from kcp.apimachinery.versions import version_rank
 from kcp.apiserver.documents import Document, DocumentCache, respond
 from kcp.apiserver.request import Request, Response
 from kcp.registry.resource import Catalog, Resource
 
 _AGGREGATED = "apidiscovery.k8s.io"
-_VERSION = re.compile(r"^v(\d+)(?:(alpha|beta)(\d+))?$")
 _SCALE = GVK("autoscaling", "v1", "Scale")
 _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
     ("serviceaccounts", "token"): (GVK("authentication.k8s.io", "v1", "TokenRequest"), ("create",)),
@@ -28,21 +27,6 @@ _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
     ("pods", "eviction"): (GVK("policy", "v1", "Eviction"), ("create",)),
     ("namespaces", "finalize"): (GVK("", "v1", "Namespace"), ("update",)),
 }
-
-
-def version_rank(version: str) -> tuple[int, int, int, str]:
-    """Sort key that puts the preferred version first: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name.
-
-    Source: k8s.io/apimachinery/pkg/version/helpers.go CompareKubeAwareVersionStrings.
-
-    >>> sorted(["v1alpha1", "v1", "v2beta1", "v10", "foo"], key=version_rank)
-    ['v10', 'v1', 'v2beta1', 'v1alpha1', 'foo']
-    """
-    found = _VERSION.match(version)
-    if found is None:
-        return (3, 0, 0, version)
-    stability = {None: 0, "beta": 1, "alpha": 2}[found.group(2)]
-    return (stability, -int(found.group(1)), -int(found.group(3) or 0), "")
 
 
 def aggregated_form(accept: str) -> str:

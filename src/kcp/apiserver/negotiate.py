@@ -84,15 +84,15 @@ def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool) -> Wanted:
             return Wanted(form, transform, params.get("v", "v1"))
     if not accept.strip():
         return PLAIN
-    offered = [JSON] if is_stream else [JSON, YAML]
-    offered += [PROTOBUF] if in_protobuf == "everything" else []
+    offered = [f"{JSON};stream=watch", f"{PROTOBUF};stream=watch"] if is_stream else [JSON, YAML, PROTOBUF]
     raise NotAcceptable(f"only the following media types are accepted: {', '.join(offered)}")
 
 
 @lru_cache(maxsize=512)
-def _prefers_protobuf(accept: str) -> bool:
-    known = [media for media, _ in _by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]
-    return known[:1] == [PROTOBUF]
+def _preferred(accept: str) -> str:
+    """The form of the first known media type."""
+    known = [_TEXT_TYPES.get(media, media) for media, _ in _by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]
+    return known[0] if known else JSON
 
 
 def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
@@ -137,9 +137,14 @@ async def _as_protobuf(req: Request, body: bytes, form: Wanted, clock: Clock) ->
 
 
 def in_form(req: Request, response: Response) -> Response:
-    """An answer made as JSON whatever the client accepts, such as a review or an error: as protobuf for who prefers that, if it has one."""
+    """An answer made as JSON whatever the client accepts, such as a review or an error: in YAML or protobuf for who prefers that."""
     accept = req.headers.get("accept")
-    if accept is None or PROTOBUF not in accept or response.content_type != JSON or not _prefers_protobuf(accept):
+    if accept is None or accept == JSON or response.content_type != JSON:
+        return response
+    preferred = _preferred(accept)
+    if preferred == YAML:
+        return replace(response, body=_as_yaml(response.body), content_type=YAML)
+    if preferred != PROTOBUF:
         return response
     from kcp.apiserver.protobuf.envelope import NoMessage, Unfit, encode
 
@@ -178,5 +183,6 @@ def include_object(req: Request) -> str:
     """The `includeObject` of a Table. Raises BadRequest."""
     asked = req.query.get("includeObject", "Metadata") or "Metadata"
     if asked not in ("None", "Metadata", "Object"):
-        raise BadRequest(f"unrecognized includeObject value: {asked}")
+        fault = f"includeObject: Invalid value: \"{asked}\": must be 'Metadata', 'Object', 'None', or empty"
+        raise BadRequest(f"Unable to convert to Table as requested: {fault}")
     return asked

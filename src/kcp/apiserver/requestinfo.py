@@ -14,16 +14,17 @@ _CLUSTERS = "/clusters/"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _NAMESPACE_PARTS = frozenset(("status", "finalize"))
 """Subresources of namespaces themselves: `/namespaces/a/status` is not a resource `status` in namespace a."""
-_TRUE = frozenset(("1", "t", "true", "T", "TRUE", "True"))
 
 
 def is_true(text: str | None) -> bool:
-    """Whether a query parameter says yes, as strconv.ParseBool reads it.
+    """Whether a query parameter says yes: anything but `false` and `0` does.
 
-    >>> is_true("true"), is_true("0"), is_true(None)
-    (True, False, False)
+    Source: k8s.io/apimachinery/pkg/runtime/conversion.go, Convert_Slice_string_To_bool.
+
+    >>> is_true("true"), is_true(""), is_true("0"), is_true("False"), is_true(None)
+    (True, True, False, False, False)
     """
-    return text in _TRUE
+    return text is not None and text.lower() not in ("false", "0")
 
 
 def parse(method: str, path: str, query: Mapping[str, str]) -> RequestInfo:
@@ -76,9 +77,11 @@ def _fill_resource(info: RequestInfo, parts: list[str], at: int) -> None:
 
 def _verb(method: str, info: RequestInfo, query: Mapping[str, str], *, watches: bool) -> str:
     if method in ("GET", "HEAD"):
-        if watches or (query and is_true(query.get("watch"))):
+        if watches:
             return "watch" if not info.subresource else "get"
-        return "get" if info.name else "list"
+        if info.name:
+            return "get"
+        return "watch" if query and is_true(query.get("watch")) else "list"
     if method == "DELETE" and not info.name:
         return "deletecollection"
     return _VERBS.get(method, method.lower())

@@ -14,7 +14,7 @@ from functools import cache, partial
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
-from kcp.apis.kubernetes import definitions
+from kcp.apis.kubernetes import definitions, selectable
 from kcp.apis.kubernetes.columns import builtin_columns as builtin_columns
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
@@ -74,6 +74,7 @@ def _resource(kind: KindInfo) -> Resource:
         storage_hash=storage_hash(kind.gvk),
         schema_id=f"kubernetes-1.{definitions.MINOR}",
         selectable_fields=kind.fields,
+        field_values=selectable.readers(kind.group_resource),
         subresources=frozenset(kind.subresources),
     )
 

@@ -15,6 +15,7 @@ from kcp.apimachinery.gvk import GVK, GVR, GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.table import columns_from_crd
+from kcp.apimachinery.versions import version_rank
 from kcp.apis.kubernetes.compute import NATIVE
 from kcp.registry import strategy
 from kcp.registry.builtin import builtin_columns, builtin_resource, storage_hash, strategy_for
@@ -37,6 +38,8 @@ class _Parts:
     accepted: Mapping[str, Any]
     """The names that may be used: a CRD's accepted ones."""
     stored_versions: int = 1
+    undeprecated: tuple[str, ...] = ()
+    """Served versions that a user of a deprecated one may be told of."""
 
 
 def resources_from_crd(crd: JSONObject, *, origin: Origin = Origin.CRD, source: str = CUSTOM_RESOURCES) -> Iterator[Resource]:
@@ -57,7 +60,15 @@ def resource_from_crd(crd: JSONObject, version: str, *, origin: Origin = Origin.
     found = _version(spec["versions"], version)
     accepted = meta.nested(crd, "status", "acceptedNames", default=spec["names"])
     held = len(meta.nested(crd, "status", "storedVersions", default=()))
-    parts = _Parts(spec["group"], spec["names"], spec.get("scope") == "Namespaced", _stored(spec["versions"]), accepted, held)
+    parts = _Parts(
+        spec["group"],
+        spec["names"],
+        spec.get("scope") == "Namespaced",
+        _stored(spec["versions"]),
+        accepted,
+        held,
+        _undeprecated(spec["versions"]),
+    )
     schema = meta.nested(found, "schema", "openAPIV3Schema", default={})
     return _resource(parts, found, schema, prefix=resource_prefix(_gr(parts), source=source), origin=origin)
 
@@ -116,6 +127,7 @@ def _resource(parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix
         stored_versions=parts.stored_versions,
         identity=identity,
         schema_source=held.compiled,
+        rules_source=held.rules,
         openapi_source=held.openapi,
         strategy=kubernetes or strategy.CUSTOM,
         has_status=subresources.get("status") is not None,
@@ -123,7 +135,7 @@ def _resource(parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix
         columns=(builtin_columns(gvk) if kubernetes else ()) or columns_from_crd(version.get("additionalPrinterColumns") or ()),
         storage_hash=storage_hash(GVK(parts.group, parts.storage_version, names["kind"])),
         schema_id=held.digest,
-        deprecation_warning=_deprecation(version, gvk),
+        deprecation_warning=_deprecation(version, gvk, parts.undeprecated),
         selectable_fields=tuple(str(f.get("jsonPath") or "").removeprefix(".") for f in version.get("selectableFields") or ()),
     )
 
@@ -134,10 +146,17 @@ def _scale(paths: JSONObject | None) -> Scale | None:
     return Scale(paths.get("specReplicasPath") or "", paths.get("statusReplicasPath") or "", paths.get("labelSelectorPath") or "")
 
 
-def _deprecation(version: JSONObject, gvk: GVK) -> str:
+def _deprecation(version: JSONObject, gvk: GVK, others: Iterable[str]) -> str:
+    """The version's own text, or one that names the newest served version of equal or greater stability."""
     if not version.get("deprecated"):
         return ""
-    return version.get("deprecationWarning") or f"{gvk.api_version} {gvk.kind} is deprecated"
+    better = sorted((v for v in others if version_rank(v) < version_rank(gvk.version)), key=version_rank)
+    text = f"{gvk.api_version} {gvk.kind} is deprecated" + (f"; use {gvk.group}/{better[0]} {gvk.kind}" if better else "")
+    return version.get("deprecationWarning") or text
+
+
+def _undeprecated(versions: Iterable[JSONObject]) -> tuple[str, ...]:
+    return tuple(v["name"] for v in versions if v.get("served") and not v.get("deprecated"))
 
 
 class LocalCRDSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -67,11 +68,14 @@ class Reads:
         try:
             if query.continue_token:
                 return await self._continued(scope, query, selection)
+            revision = _list_revision(query.resource_version)
             if _is_exact(query):
-                return await self._at_revision(scope, query, selection, parse_revision(query.resource_version), b"")
+                return await self._at_revision(scope, query, selection, revision, b"")
             items = await self._cache.prefix(scope.resource.storage_prefix)
             if query.resource_version != "0":
                 await self._fresh(query.resource_version)
+            else:
+                query = replace(query, limit=0)  # such a list is whole, whatever its limit: cacher.go, delegateList
         except StoreError as error:
             raise as_status(error, scope.resource.group_resource) from error
         return self._cached(scope, query, selection, items)
@@ -103,7 +107,7 @@ class Reads:
             raise BadRequest("specifying resource version is not allowed when using continue")
         revision, after = decode_continue(query.continue_token)
         if not after.startswith(selection.prefix):
-            raise BadRequest("continue key is not valid: it belongs to another list")
+            raise BadRequest("invalid continue token: continue key is not valid: it belongs to another list")
         try:
             return await self._at_revision(scope, query, selection, max(revision, 0), after)
         except Compacted:
@@ -165,6 +169,14 @@ def parse_revision(text: str) -> int:
     return int(text)
 
 
+def _list_revision(text: str) -> int:
+    """Source: k8s.io/apiserver/pkg/storage/etcd3/store.go: a list says one word more than a get."""
+    try:
+        return parse_revision(text)
+    except BadRequest as error:
+        raise BadRequest(f"invalid resource version: {error}") from None
+
+
 def encode_continue(revision: int, key: bytes) -> str:
     """Source: k8s.io/apiserver/pkg/storage/continue.go."""
     token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": key.decode()})
@@ -178,7 +190,7 @@ def decode_continue(token: str) -> tuple[int, bytes]:
         held: Any = orjson.loads(text)
         revision, start = held["rv"], held["start"]
     except (ValueError, TypeError, KeyError) as error:
-        raise BadRequest("continue key is not valid: it was not given out by this server") from error
+        raise BadRequest("invalid continue token: continue key is not valid: it was not given out by this server") from error
     if not isinstance(revision, int) or not isinstance(start, str):
-        raise BadRequest("continue key is not valid: incorrect encoded start resourceVersion")
+        raise BadRequest("invalid continue token: continue key is not valid: incorrect encoded start resourceVersion")
     return revision, start.encode()

@@ -5,7 +5,7 @@ One `Resource` is shared by every workspace that serves the same schema: nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +15,7 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 
 if TYPE_CHECKING:
+    from kcp.apimachinery.cel.rules import RuleNode
     from kcp.apimachinery.schema.structural import Schema
     from kcp.apimachinery.table import Column
     from kcp.registry.strategy import Strategy
@@ -66,6 +67,8 @@ class Resource:
     """Identity hash of the APIExport a bound resource comes from."""
     schema_source: Callable[[], Schema | None] = lambda: None
     """Compiles on first use and caches; None: no schema, everything is kept."""
+    rules_source: Callable[[], RuleNode | None] = lambda: None
+    """The schema's x-kubernetes-validations, compiled on first use; None: there are none."""
     openapi_source: Callable[[], JSONObject] = dict
     """The raw OpenAPI v3 schema of the kind (may be large): for publishing only."""
     strategy: Strategy
@@ -80,6 +83,8 @@ class Resource:
     deprecation_warning: str = ""
     selectable_fields: tuple[str, ...] = ()
     """Field paths usable in field selectors beside metadata.name and metadata.namespace, such as `spec.nodeName`."""
+    field_values: Mapping[str, Callable[[JSONObject], str]] = field(default_factory=dict)
+    """How a selectable field is read where it is not simply the value at its path, such as `spec.unschedulable`: absent is `false`."""
     subresources: frozenset[str] = field(default_factory=frozenset)
     """Names of further subresources with handlers of their own, such as `token`, `binding`, `finalize`."""
 
@@ -94,6 +99,10 @@ class Resource:
     @property
     def schema(self) -> Schema | None:
         return self.schema_source()
+
+    @property
+    def rules(self) -> RuleNode | None:
+        return self.rules_source()
 
 
 class Catalog(Protocol):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.apimachinery.errors import BadRequest
 from kcp.apimachinery.keys import WILDCARD
-from kcp.apimachinery.meta import nested
+from kcp.apimachinery.meta import JSONObject, nested
 from kcp.registry.backend import Scope
-from kcp.registry.resource import Resource
+from kcp.registry.resource import Origin, Resource
 from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key, scope_prefix
 
@@ -55,7 +55,7 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
         elif op == "=" and field == "metadata.namespace" and resource.namespaced and not namespace:
             namespace = value
         else:
-            tests.append(_field_test(field, op, value))
+            tests.append(_field_test(field, op, value, resource.field_values.get(field)))
     wildcard = scope.cluster == WILDCARD
     if namespace and wildcard:
         tests.append(lambda item: item.key.namespace == namespace)
@@ -81,15 +81,20 @@ def _all_of(tests: list[Matches]) -> Matches | None:
 
 
 def _check_known(resource: Resource, field: str) -> None:
-    if field in _KEY_FIELDS or field in resource.selectable_fields:
+    """Raises BadRequest with one of upstream's two texts: custom kinds and those with fields of their own say no more than the field."""
+    own = bool(resource.selectable_fields) or resource.origin is not Origin.BUILTIN
+    keys = _KEY_FIELDS if resource.namespaced or not own else _KEY_FIELDS[:1]
+    if field in keys or field in resource.selectable_fields:
         return
-    if resource.selectable_fields:
+    if own:
         raise BadRequest(f"field label not supported: {field}")
     raise BadRequest(f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 
 
-def _field_test(field: str, op: str, value: str) -> Matches:
+def _field_test(field: str, op: str, value: str, read: Callable[[JSONObject], str] | None) -> Matches:
     wanted = op == "="
+    if read is not None:
+        return lambda item: (read(item.decode()) == value) is wanted
     if field == "metadata.name":
         return lambda item: (item.key.name == value) is wanted
     if field == "metadata.namespace":

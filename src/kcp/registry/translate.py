@@ -54,7 +54,7 @@ def conflict(resource: GroupResource, name: str, why: str = MODIFIED) -> Conflic
 def too_large_revision(asked: int, current: int) -> Timeout:
     """A resourceVersion from the future. Source: k8s.io/apiserver/pkg/storage/errors.go, NewTooLargeResourceVersionError."""
     return Timeout(
-        f"Too large resource version: {asked}, current: {current}",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
         causes=[Cause("", "ResourceVersionTooLarge", "Too large resource version")],
         retry_after_s=1,
     )

@@ -174,7 +174,7 @@ def _converted(event: WatchEvent, scope: Scope) -> WatchEvent:
 
 def bookmark(scope: Scope, revision: int, *, ends_initial_events: bool = False) -> WatchEvent:
     """`revision` has been reached: a watch may start again from there."""
-    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    metadata: dict[str, object] = {"resourceVersion": str(revision)}
     if ends_initial_events:
         metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
     obj = {"kind": scope.resource.kind, "apiVersion": scope.resource.gvr.api_version, "metadata": metadata}

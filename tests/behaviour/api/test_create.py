@@ -253,5 +253,5 @@ async def test_a_full_disk_says_that_nothing_was_written() -> None:
         answer = await api.post(MAPS, config_map("a"))
         assert (answer.status, answer.body["reason"]) == (507, "InsufficientStorage")
         assert "nothing was written" in answer.message
-        assert answer.headers["retry-after"] == "10"
+        assert "retry-after" not in answer.headers  # a client would wait, and the disk would still be full
         assert (await api.get(MAPS)).body["items"] == []

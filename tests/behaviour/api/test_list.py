@@ -157,7 +157,7 @@ async def test_a_revision_of_the_future_is_a_timeout_to_try_again(api: Api) -> N
     for query in ("resourceVersion=1000000", "resourceVersion=1000000&resourceVersionMatch=Exact"):
         answer = await api.get(f"{MAPS}?{query}")
         assert (answer.status, answer.body["reason"]) == (504, "Timeout")
-        assert answer.message.startswith("Too large resource version: 1000000, current: ")
+        assert answer.message.startswith("Timeout: Too large resource version: 1000000, current: ")
         assert answer.headers["retry-after"] == "1"
     assert (await api.get(f"{MAPS}/a-0?resourceVersion=1000000")).status == 504
 

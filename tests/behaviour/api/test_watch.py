@@ -77,7 +77,7 @@ async def test_a_field_selector_follows_one_object_or_one_node(api: Api) -> None
 async def test_one_object_can_be_watched_by_its_url(api: Api) -> None:
     await api.made(MAPS, config_map("a"))
     await api.made(MAPS, config_map("b"))
-    async with api.watch(f"{MAPS}/b") as events:
+    async with api.watch("/api/v1/watch/namespaces/default/configmaps/b") as events:
         await api.patch(f"{MAPS}/a", {"data": {"x": "1"}})
         await api.patch(f"{MAPS}/b", {"data": {"x": "1"}})
         assert await events.seen(2) == [("ADDED", "b"), ("MODIFIED", "b")]
@@ -219,7 +219,7 @@ async def test_a_revision_of_the_future_is_a_504_event(api: Api) -> None:
     async with api.watch(f"{MAPS}?resourceVersion=1000000") as events:
         event = await events.next()
     assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
-    assert event["object"]["message"].startswith("Too large resource version: 1000000, current: ")
+    assert event["object"]["message"].startswith("Timeout: Too large resource version: 1000000, current: ")
 
 
 async def test_a_watcher_that_does_not_keep_up_is_told_to_list_again() -> None:

@@ -68,10 +68,12 @@ _AUTHN = "authentication.k8s.io/v1"
 _AUTHZ = "authorization.k8s.io/v1"
 _EVENT_FIELDS = (
     "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "type",
+    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
 )  # fmt: skip
 _EVENT_V1_FIELDS = tuple(
-    field.replace("involvedObject.", "regarding.").replace("reportingComponent", "reportingController") for field in _EVENT_FIELDS
+    field.replace("involvedObject.", "regarding.").replace("reportingComponent", "reportingController")
+    for field in _EVENT_FIELDS
+    if field != "source"
 )
 
 WORKSPACE: tuple[KindInfo, ...] = (
@@ -110,8 +112,8 @@ WORKSPACE: tuple[KindInfo, ...] = (
 
 _SCALE = ScalePaths()
 _POD_FIELDS = (
-    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
-    "status.phase", "status.podIP", "status.nominatedNodeName",
+    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+    "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
 )  # fmt: skip
 
 _CLUSTER_ONLY: tuple[KindInfo, ...] = (
@@ -131,7 +133,7 @@ _CLUSTER_ONLY: tuple[KindInfo, ...] = (
     _k("apps/v1", "statefulsets", "StatefulSet", short=("sts",), categories=("all",), has_status=True, scale=_SCALE),
     _k("apps/v1", "daemonsets", "DaemonSet", short=("ds",), categories=("all",), has_status=True),
     _k("apps/v1", "controllerrevisions", "ControllerRevision"),
-    _k("batch/v1", "jobs", "Job", categories=("all",), has_status=True),
+    _k("batch/v1", "jobs", "Job", categories=("all",), has_status=True, fields=("status.successful",)),
     _k("batch/v1", "cronjobs", "CronJob", short=("cj",), categories=("all",), has_status=True),
     _k("discovery.k8s.io/v1", "endpointslices", "EndpointSlice"),
     _k("networking.k8s.io/v1", "ingresses", "Ingress", singular="ingress", short=("ing",), has_status=True),

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from kcp.apimachinery.errors import NotAcceptable
 from kcp.apimachinery.meta import JSONObject, metadata
 from kcp.apimachinery.table import AGE, Column, IncludeObject, build_table
 from kcp.apiserver.handlers.call import Call
@@ -48,6 +49,8 @@ def show_list(call: Call, found: ListResult, form: Wanted) -> bytes:
                 resource_version=str(found.revision), continue_=found.continue_token, remaining=found.remaining,
             )
         )  # fmt: skip
+    if form.transform == "PartialObjectMetadata":
+        raise NotAcceptable(f"you requested PartialObjectMetadata, but the requested object is a list ({call.scope.resource.kind}List)")
     resource = call.scope.resource
     head: dict[str, Any] = {"resourceVersion": str(found.revision)}
     if found.continue_token:
@@ -71,7 +74,7 @@ def table(
     call: Call, items: Sequence[Item], form: Wanted, *, resource_version: str, continue_: str = "", remaining: int | None = None
 ) -> JSONObject:
     include: IncludeObject = include_object(call.req)  # type: ignore[assignment]  # checked there
-    made = build_table(
+    return build_table(
         [item.decode() for item in items],
         _SCALE_COLUMNS if call.scope.subresource == "scale" else call.scope.resource.columns,
         now=call.clock.now(),
@@ -79,10 +82,8 @@ def table(
         resource_version=resource_version,
         continue_=continue_,
         remaining=remaining or None,
+        version=form.meta_version,
     )
-    if form.meta_version != "v1":
-        made["apiVersion"] = f"meta.k8s.io/{form.meta_version}"
-    return made
 
 
 def partial(raw: bytes, version: str = "v1") -> bytes:

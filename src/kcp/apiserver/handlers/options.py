@@ -35,7 +35,7 @@ def _number(query: Mapping[str, str], name: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax (query parameter {name})') from None
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 def list_query(req: Request) -> ListQuery:
@@ -48,6 +48,7 @@ def list_query(req: Request) -> ListQuery:
         labels, fields, max(_number(query, "limit"), 0), query.get("continue", ""), query.get("resourceVersion", ""),
         query.get("resourceVersionMatch", ""),
     )  # fmt: skip
+    _number(query, "timeoutSeconds")  # means nothing to a list, but must be one
     if asked.resource_version_match or "sendInitialEvents" in query:
         _refuse("ListOptions", list(_list_faults(asked, query)))
     return asked
@@ -61,18 +62,18 @@ def _selectors(query: Mapping[str, str]) -> tuple[LabelSelector | None, FieldSel
 def _list_faults(asked: ListQuery, query: Mapping[str, str]) -> list[Cause]:
     causes = []
     match = asked.resource_version_match
-    if "sendInitialEvents" in query:
-        causes.append(Cause.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if match:
         if not asked.resource_version:
             causes.append(Cause.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"))
         if asked.continue_token:
             causes.append(Cause.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
         if match not in _MATCHES:
-            causes.append(Cause.not_supported("resourceVersionMatch", match, _MATCHES))
+            causes.append(Cause.not_supported("resourceVersionMatch", match, (*_MATCHES, "")))
         if match == "Exact" and asked.resource_version == "0":
             detail = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
             causes.append(Cause.forbidden("resourceVersionMatch", detail))
+    if "sendInitialEvents" in query:
+        causes.append(Cause.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     return causes
 
 
@@ -91,6 +92,8 @@ def watch_query(req: Request) -> WatchQuery:
         causes.append(Cause.forbidden("resourceVersionMatch", detail))
     if match not in ("", "NotOlderThan"):
         causes.append(Cause.not_supported("resourceVersionMatch", match, ["NotOlderThan"]))
+    if match and query.get("continue"):
+        causes.append(Cause.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"))
     _refuse("ListOptions", causes)
     return WatchQuery(
         labels,

@@ -87,9 +87,13 @@ class _TableFrames:
         return orjson.dumps({"type": event.type, "object": made}) + b"\n"
 
     def _put_bookmark(self, made: dict[str, object], event: WatchEvent) -> None:
-        """A bookmark is a Table whose one row has empty cells and the bookmark as its object."""
+        """A bookmark is a Table whose one row has no cells to speak of, and the bookmark as its object in the form asked for."""
         obj = orjson.loads(event.frame)["object"]
-        made["rows"] = [{"cells": [""] * len(made["columnDefinitions"]), "object": obj}]  # type: ignore[arg-type]  # a list, by build_table
+        include = include_object(self._call.req)
+        if include == "Metadata":
+            obj = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self._form.meta_version}", "metadata": obj["metadata"]}
+        width = len(made["columnDefinitions"])  # type: ignore[arg-type]  # a list, by build_table
+        made["rows"] = [{"cells": ["", *[None] * (width - 1)], "object": obj if include != "None" else None}]
 
 
 async def _frames(events: AsyncIterator[Sequence[WatchEvent]], encode: Encode) -> AsyncGenerator[bytes, None]:
