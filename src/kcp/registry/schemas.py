@@ -2,12 +2,13 @@
 
 A CRD or an APIResourceSchema gives a `HeldSchema`: the encoded OpenAPI text, and its compiled form from the first use on. Two with equal
 text are the same object, so a CRD installed in a thousand workspaces is compiled once.
-Before: `crd`. After: `apimachinery.schema`.
+Before: `crd`. After: `apimachinery.schema`, `apimachinery.cel`.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import orjson
@@ -15,15 +16,22 @@ import orjson
 from kcp.apimachinery.meta import JSONObject, encode
 from kcp.apimachinery.schema.structural import Schema, compile_schema
 
+if TYPE_CHECKING:
+    from kcp.apimachinery.cel.rules import RuleNode
+
+_RULES = b'"x-kubernetes-validations"'
+
 
 class HeldSchema:
     """One OpenAPI v3 schema of a whole kind."""
 
-    __slots__ = ("__weakref__", "_compiled", "_text", "digest")
+    __slots__ = ("__weakref__", "_compiled", "_has_rules", "_rules", "_text", "digest")
 
     def __init__(self, text: bytes, digest: str) -> None:
         self._text = text
         self._compiled: Schema | None = None
+        self._has_rules = _RULES in text
+        self._rules: RuleNode | None = None
         self.digest = digest
         """Hex; equal for equal text."""
 
@@ -37,6 +45,16 @@ class HeldSchema:
         if self._compiled is None:
             self._compiled = compile_schema(self.openapi())
         return self._compiled
+
+    def rules(self) -> RuleNode | None:
+        """The rules in it, compiled on first use; None if there are none."""
+        if self._rules is None and self._has_rules:
+            from kcp.apimachinery.cel.rules import compile_rules
+
+            compiled = self.compiled()
+            self._rules = compile_rules(compiled) if compiled is not None else None
+            self._has_rules = self._rules is not None
+        return self._rules
 
 
 _held: WeakValueDictionary[str, HeldSchema] = WeakValueDictionary()

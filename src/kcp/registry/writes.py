@@ -31,6 +31,7 @@ from kcp.registry.objectmeta import (
     keep_system_fields,
     new_uid,
 )
+from kcp.registry.rules import rule_faults
 from kcp.registry.scale import apply_scale, scale_item, to_scale
 from kcp.registry.separation import confine, is_spec_changed
 from kcp.registry.strategy import tracks_generation
@@ -132,6 +133,7 @@ class Writes:
         _stamp_kind(obj, scope)
         confine(obj, None, scope)
         warnings, causes = _fit_schema(obj, None, scope, options)
+        unadmitted = obj
         admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run))
         obj = obj if admitted is None else admitted
         if tracks_generation(resource):
@@ -139,7 +141,7 @@ class Writes:
         resource.strategy.prepare_create(obj, now)
         if self._w.annotate_cluster:
             annotate_cluster(obj, scope.cluster)
-        _refuse_faults(obj, None, scope, had=causes)
+        warnings += _refuse_faults(obj, None, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
             track_update(None, obj, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
         await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run))
@@ -205,6 +207,7 @@ class Writes:
         _stamp_kind(new, scope)
         new = confine(new, shown.decode(), scope)
         warnings, causes = _fit_schema(new, old, scope, options)
+        unadmitted = new
         admitted = await self._w.admission.mutate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run))
         new = new if admitted is None else admitted
         if not scope.subresource:
@@ -213,7 +216,7 @@ class Writes:
             annotate_cluster(new, scope.cluster)
         if tracks_generation(resource) and is_spec_changed(new, old, resource):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        _refuse_faults(new, old, scope, had=causes)
+        warnings += _refuse_faults(new, old, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
             track_update(old, new, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
         await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run))
@@ -321,17 +324,22 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     return warnings, causes
 
 
-def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, had: Sequence[Cause]) -> None:
-    """Raises Invalid with every fault at once.
+def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, is_suspect: bool) -> Sequence[str]:
+    """Raises Invalid with every fault at once. Returns warnings.
 
     A fault that the stored object has too, word for word, does not stop an update. Source: KEP-4008 (ratcheting).
+
+    Args: is_suspect: the object did not fit its schema before admission, or admission gave another one.
     """
     resource = scope.resource
     causes = [*faults(new, scope)]
-    if had and (schema := resource.schema) is not None:
+    if is_suspect and (schema := resource.schema) is not None:
         held = set(schema.validate(old)) if old is not None else set()
         causes += [cause for cause in schema.validate(new) if cause not in held]
     if not scope.subresource:
         causes += resource.strategy.validate(new, old)
+    broken, warnings = rule_faults(resource, new, old, causes)
+    causes += broken
     if causes:
         raise Invalid.of(resource.group_resource, resource.kind, scope.name or new["metadata"].get("name", ""), causes)
+    return warnings

@@ -99,8 +99,27 @@ def version_faults(version: Mapping[str, Any], at: str, *, schema_at: str) -> It
     if not isinstance(schema, dict):
         yield Cause.required(schema_at, "schemas are required")
     else:
-        yield from structural_violations(schema, schema_at)
+        wrong = structural_violations(schema, schema_at)
+        yield from wrong
+        if not wrong and declares_rules(schema):
+            from kcp.apimachinery.cel.rulecheck import rule_faults
+
+            yield from rule_faults(schema, schema_at)
     yield from subresource_faults(version, at)
+
+
+def declares_rules(schema: Any) -> bool:
+    """Whether a schema has x-kubernetes-validations anywhere: without them nothing of CEL is loaded."""
+    waiting = [schema]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, Mapping):
+            if "x-kubernetes-validations" in held:
+                return True
+            waiting += held.values()
+        elif isinstance(held, list):
+            waiting += held
+    return False
 
 
 def subresource_faults(version: Mapping[str, Any], at: str) -> Iterator[Cause]:
