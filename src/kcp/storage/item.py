@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -89,9 +90,12 @@ def labels_of(raw: bytes) -> Mapping[str, str]:
         return _NO_LABELS
     start = raw.find(_METADATA)
     before = raw[start + len(_METADATA) : at]
-    labels: Mapping[str, str] | None
     if 0 <= start < at and b"{" not in before and b"}" not in before:
-        labels = orjson.loads(raw[at + len(_LABELS) - 1 : raw.index(b"}", at) + 1])
-    else:
-        labels = (orjson.loads(raw).get("metadata") or {}).get("labels")
-    return labels or _NO_LABELS
+        return _shared_labels(raw[at + len(_LABELS) - 1 : raw.index(b"}", at) + 1])
+    return (orjson.loads(raw).get("metadata") or {}).get("labels") or _NO_LABELS
+
+
+@lru_cache(maxsize=4096)
+def _shared_labels(raw: bytes) -> Mapping[str, str]:
+    """One map for all objects with the same labels, which in most resources are nearly all."""
+    return MappingProxyType(orjson.loads(raw)) if raw != b"{}" else _NO_LABELS

@@ -64,3 +64,10 @@ def test_a_frame_is_encoded_once() -> None:
     assert orjson.loads(event.frame) == {"type": "ADDED", "object": event.item.decode()} if event.item else False
     assert event.frame.endswith(b"}\n")
     assert event.frame is event.frame
+
+
+def test_objects_with_the_same_labels_share_one_map_that_nobody_can_change() -> None:
+    first, second = (labels_of(b'{"metadata":{"resourceVersion":"","labels":{"app":"web"},"name":"%d"}}' % n) for n in range(2))
+    assert first is second
+    with pytest.raises(TypeError):
+        first["app"] = "db"  # type: ignore[index]
