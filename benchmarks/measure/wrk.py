@@ -51,7 +51,7 @@ def run(program: Program, url: str, load: Load, *, connections: int, seconds: fl
         "TOKEN": load.token,
         "RUN": f"c{connections}-{os.urandom(3).hex()}",
     }
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "--timeout", "30s", "-s", str(SCRIPT), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "30s", "-s", str(SCRIPT), url]
     before_s = program.cpu_s()
     output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     used_s = program.cpu_s() - before_s
