@@ -184,5 +184,3 @@ def kill_all(*processes: Process | None) -> None:
     for process in processes:
         if process is not None:
             process.popen.wait(5)
-
-

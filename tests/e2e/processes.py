@@ -119,7 +119,14 @@ class Kubectl:
             "HOME": str(self.cwd),
         }
         done = subprocess.run(
-            ["kubectl", *self.flags, *arguments], cwd=self.cwd, env=environment, text=True, capture_output=True, input=stdin, timeout=90, check=False
+            ["kubectl", *self.flags, *arguments],
+            cwd=self.cwd,
+            env=environment,
+            text=True,
+            capture_output=True,
+            input=stdin,
+            timeout=90,
+            check=False,
         )
         if check and done.returncode != 0:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
