@@ -147,6 +147,25 @@ def copy_json(value: Any) -> Any:
     return value
 
 
+MOST_LEVELS = 200
+"""How deep an object may be nested. Kubernetes allows 10,000; the deepest CRD anybody has written stays below 60."""
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand more than `levels` deep in each other; by loops, so that no depth is too much.
+
+    >>> is_deeper([[1]], 2), is_deeper([[[]]], 2)
+    (False, True)
+    """
+    here = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(levels):
+        if not here:
+            return False
+        held = (part for parts in here for part in (parts.values() if type(parts) is dict else parts))
+        here = [part for part in held if type(part) is dict or type(part) is list]
+    return bool(here)
+
+
 def encode(value: Any) -> bytes:
     """JSON that is to be kept. orjson's own answers hold on to buffers of 4 KiB and more (3.13), however short their text is."""
     return bytes(memoryview(orjson.dumps(value)))

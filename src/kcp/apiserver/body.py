@@ -14,9 +14,10 @@ import orjson
 
 from kcp.apimachinery.errors import BadRequest, UnsupportedMediaType
 from kcp.apimachinery.gvk import GVK
-from kcp.apimachinery.meta import JSONObject, metadata
+from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
 from kcp.apiserver.request import Request
 from kcp.registry.backend import Scope
+from kcp.registry.builtin import builtin_schema
 
 JSON_TYPES = ("", "application/json", "text/json")
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -70,24 +71,50 @@ async def read_object(req: Request, kind: str) -> Body:
 
 def decode_json(raw: bytes, kind: str) -> JSONObject:
     try:
-        obj = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        obj = parse_json(raw)
+    except ValueError as error:
         raise _unrecognized(kind, f"json parse error: {error}", raw) from error
     if not isinstance(obj, dict):
         raise _unrecognized(kind, "json parse error: the body is not an object", raw)
     return obj
 
 
+class TooDeep(ValueError):
+    """JSON that is nested deeper than anything behind here can follow."""
+
+    def __init__(self) -> None:
+        super().__init__(f"exceeded max depth of {MOST_LEVELS}")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Any JSON value. Raises ValueError, TooDeep among them; counting the brackets first spares nearly every body the look inside."""
+    value = orjson.loads(raw)
+    if raw.count(b"{") + raw.count(b"[") > MOST_LEVELS and is_deeper(value, MOST_LEVELS):
+        raise TooDeep
+    return value
+
+
+def check_types(obj: JSONObject, gvk: GVK) -> None:
+    """For objects that are never stored, and so meet no schema on their way: values are of the types that their kind has.
+
+    Raises BadRequest, where Go could not decode the value.
+    """
+    schema = builtin_schema(gvk)
+    for cause in schema.validate(obj) if schema is not None else ():
+        if cause.reason == "FieldValueTypeInvalid":
+            raise BadRequest(f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {gvk.kind}: {cause}')
+
+
 def decode_yaml(raw: bytes, kind: str) -> tuple[JSONObject, tuple[str, ...]]:
     """One YAML document as JSON values, and the keys that it has twice."""
     import yaml
 
-    from kcp.apiserver.yamlbody import load
+    from kcp.apiserver.yamlbody import describe, load
 
     try:
         obj, duplicates = load(raw)
     except yaml.YAMLError as error:
-        raise _unrecognized(kind, f"yaml parse error: {error}", raw) from error
+        raise _unrecognized(kind, f"yaml parse error: yaml: {describe(error)}", raw) from error
     if not isinstance(obj, dict):
         raise _unrecognized(kind, "yaml parse error: the body is not an object", raw)
     return obj, duplicates
@@ -98,7 +125,10 @@ def decode_protobuf(raw: bytes, kind: str) -> JSONObject:
     from kcp.apiserver.protobuf.envelope import NoMessage, Undecodable, decode
 
     try:
-        return decode(raw)
+        obj = decode(raw)
+        if is_deeper(obj, MOST_LEVELS):
+            raise Undecodable(str(TooDeep()))
+        return obj
     except Undecodable as error:
         raise _unrecognized(kind, f"protobuf parse error: {error}", raw) from error
     except NoMessage as error:

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid
-from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject
-from kcp.apiserver.body import PROTOBUF, decode_protobuf, media_type
+from kcp.apiserver.body import check_types, read_object
 from kcp.apiserver.request import Handler, Request, Response
 
 ReviewKey: TypeAlias = tuple[str, str, str]
@@ -25,18 +25,21 @@ ReviewKey: TypeAlias = tuple[str, str, str]
 ReviewHandlers: TypeAlias = Mapping[ReviewKey, Handler]
 
 
+_AUTHENTICATION, _AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
+_GROUPS: Mapping[str, str] = {
+    "TokenReview": _AUTHENTICATION, "TokenRequest": _AUTHENTICATION, "SelfSubjectReview": _AUTHENTICATION,
+    "SubjectAccessReview": _AUTHORIZATION, "LocalSubjectAccessReview": _AUTHORIZATION, "SelfSubjectAccessReview": _AUTHORIZATION,
+    "SelfSubjectRulesReview": _AUTHORIZATION, "Binding": "", "Eviction": "policy",
+}  # fmt: skip
+
+
 async def read_review(req: Request, kind: str) -> JSONObject:
-    """The posted object. Raises BadRequest if it is neither JSON nor protobuf, not an object, or of another kind."""
-    body = await req.read_body()
-    try:
-        obj = decode_protobuf(body, kind) if media_type(req) == PROTOBUF else orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
-        raise BadRequest(f"couldn't get version/kind; json parse error: {fault}") from fault
-    if not isinstance(obj, dict):
-        raise BadRequest("couldn't get version/kind; json parse error: the body is not an object")
+    """The posted object. Raises BadRequest if it cannot be read, is of another kind, or has values of other types than the kind's."""
+    obj = (await read_object(req, kind)).fresh()
     found = obj.get("kind")
-    if found not in (None, kind):
+    if found not in (None, "", kind):
         raise BadRequest(f'{found} in version "{obj.get("apiVersion", "")}" cannot be handled as a {kind}')
+    check_types(obj, GVK(_GROUPS[kind], "v1", kind))
     return obj
 
 

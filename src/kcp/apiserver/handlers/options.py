@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-import orjson
-
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid
-from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.selectors import FieldSelector, LabelSelector
-from kcp.apiserver.body import JSON_TYPES, PROTOBUF, YAML_TYPES, decode_protobuf, decode_yaml, media_type, unsupported
+from kcp.apiserver.body import (
+    JSON_TYPES,
+    PROTOBUF,
+    YAML_TYPES,
+    check_types,
+    decode_protobuf,
+    decode_yaml,
+    media_type,
+    parse_json,
+    unsupported,
+)
 from kcp.apiserver.request import Request
 from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import DeleteOptions, ListQuery, WatchQuery, WriteOptions
@@ -186,18 +194,24 @@ async def delete_options(req: Request) -> DeleteOptions:
 
 
 async def _delete_body(req: Request) -> dict[str, Any]:
+    """The DeleteOptions in the body, if there is one; values have the types that they must have."""
     raw = await req.read_body()
     if not raw:
         return {}
-    media = media_type(req)
+    given = _decode_options(raw, media_type(req))
+    if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise BadRequest("the body of a delete must be a DeleteOptions")
+    check_types(given, GVK("meta.k8s.io", "v1", "DeleteOptions"))
+    return given
+
+
+def _decode_options(raw: bytes, media: str) -> Any:
     if media in YAML_TYPES:
         return decode_yaml(raw, "DeleteOptions")[0]
     if media not in JSON_TYPES and media != PROTOBUF:
         raise unsupported(f"application/json, application/yaml, {PROTOBUF}")
     try:
-        given = decode_protobuf(raw, "DeleteOptions") if media == PROTOBUF else orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        given = decode_protobuf(raw, "DeleteOptions") if media == PROTOBUF else parse_json(raw)
+    except ValueError as error:
         raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
-    if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":
-        raise BadRequest("the body of a delete must be a DeleteOptions")
     return given

@@ -11,18 +11,16 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import orjson
-
 from kcp.aio.clock import rfc3339
 from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import server_side_apply
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid, NotFound, RequestEntityTooLarge
 from kcp.apimachinery.gvk import GroupResource
-from kcp.apimachinery.meta import JSONObject, metadata
+from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
 from kcp.apimachinery.patch import json_patch, merge_patch, strategic
 from kcp.apimachinery.patch.errors import PatchError
 from kcp.apimachinery.schema.structural import Schema
-from kcp.apiserver.body import check_kind, check_name, decode_yaml, duplicate_fields, media_type, unsupported
+from kcp.apiserver.body import TooDeep, check_kind, check_name, decode_yaml, duplicate_fields, media_type, parse_json, unsupported
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.handlers.forms import show_one
 from kcp.apiserver.handlers.options import write_options
@@ -94,9 +92,10 @@ async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
     if "force" in req.query:
         cause = Cause.forbidden("force", "may not be specified for non-apply patch")
         raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
-    duplicates = tuple(duplicate_fields(raw)) if req.query.get("fieldValidation") in ("Warn", "Strict") and _is_json(raw) else ()
+    given = _decode(raw)
+    duplicates = tuple(duplicate_fields(raw)) if req.query.get("fieldValidation") in ("Warn", "Strict") else ()
     options = write_options(req, "PatchOptions", duplicates=duplicates)
-    transform = _transform(media, _decode(raw), scope)
+    transform = _transform(media, given, scope)
 
     def mutate(current: JSONObject | None) -> JSONObject:
         if current is None:
@@ -105,6 +104,8 @@ async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
             patched = transform(current)
         except PatchError as error:
             raise _unfit(error) from error
+        except RecursionError:  # operations nested it ever deeper
+            raise _unfit(TooDeep()) from None
         if not isinstance(patched, dict):
             raise BadRequest("the patch must leave an object")
         check_kind(patched, scope, expected=SCALE if scope.subresource == "scale" else None)
@@ -113,18 +114,10 @@ async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
     return options, mutate
 
 
-def _is_json(raw: bytes) -> bool:
-    try:
-        orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
 def _decode(raw: bytes) -> Any:
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        return parse_json(raw)
+    except ValueError as error:
         raise BadRequest(f"error decoding patch: {error}") from error
 
 
@@ -135,7 +128,7 @@ def _transform(media: str, given: Any, scope: Scope) -> Transform:
             raise BadRequest("error decoding patch: a JSON patch is an array of operations")
         if len(given) > _MOST_OPERATIONS:
             raise RequestEntityTooLarge(f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(given)}")
-        return lambda current: json_patch.apply(current, given)
+        return lambda current: _checked(json_patch.apply(current, given))
     if not isinstance(given, dict):
         raise BadRequest("error decoding patch: a merge patch is an object")
     if media == MERGE_PATCH:
@@ -146,7 +139,14 @@ def _transform(media: str, given: Any, scope: Scope) -> Transform:
     return lambda current: strategic.apply(current, given, schema)
 
 
-def _unfit(error: PatchError) -> Invalid:
+def _checked(patched: Any) -> Any:
+    """What comes of operations that copy and add, which may nest it deeper than any body is let in. Raises PatchError."""
+    if is_deeper(patched, MOST_LEVELS):
+        raise PatchError(str(TooDeep()))
+    return patched
+
+
+def _unfit(error: ValueError) -> Invalid:
     """Source: patch.go, applyJSPatch: 422 with the generic text; what did not fit follows it, for which upstream has no place."""
     return Invalid(f"the server rejected our request due to an error in our request: {error}")
 
@@ -197,9 +197,11 @@ def _precondition(config: JSONObject, part: str) -> str:
 def _decode_config(raw: bytes, scope: Scope) -> tuple[JSONObject, tuple[str, ...]]:
     """The applied configuration: JSON or YAML, of the kind and name of the URL, without what this endpoint does not take."""
     duplicates: tuple[str, ...]
-    if _is_json(raw):
-        config, duplicates = orjson.loads(raw), tuple(duplicate_fields(raw))
-    else:
+    try:
+        config, duplicates = parse_json(raw), tuple(duplicate_fields(raw))
+    except TooDeep as error:
+        raise BadRequest(f"error decoding YAML: {error}") from error
+    except ValueError:  # not JSON
         config, duplicates = decode_yaml(raw, scope.resource.kind)
     if not isinstance(config, dict):
         raise BadRequest("error decoding YAML: the configuration must be an object")
