@@ -47,8 +47,10 @@ from kcp.sim.addresses import Allocator
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
 from kcp.sim.runstate import ClusterRecord
 from kcp.sim.workloads import (
+    cronjob,
     daemonset,
     deployment,
+    disruption,
     endpoints,
     job,
     kubelet,
@@ -80,9 +82,11 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     endpoints.controller,
     loadbalancer.controller,
     job.controller,
+    cronjob.controller,
     daemonset.controller,
     statefulset.controller,
     volumes.controller,
+    disruption.controller,
 )
 """What makes a cluster of an API server; started in this order."""
 

@@ -1,7 +1,7 @@
-"""Subresources of pods that only a physical cluster has: `binding`, `eviction` and `log`.
+"""Subresources of pods that only a physical cluster has: `binding` and `log` here, `eviction` in `evictions`.
 
 Before: `apiserver.resources`, as connectors. After: the registry.
-Source: pkg/registry/core/pod/storage/{storage,eviction}.go, pkg/registry/core/pod/rest/log.go.
+Source: pkg/registry/core/pod/storage/storage.go, pkg/registry/core/pod/rest/log.go.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import BadRequest, Conflict, MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import BadRequest, Conflict, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.reviews import read_review
-from kcp.registry.backend import Backend, DeleteOptions, Scope, WriteOptions
+from kcp.registry.backend import Backend, Scope, WriteOptions
 from kcp.registry.resource import Catalog
+from kcp.sim.evictions import Evictions, only, success
 
 _PODS = GVR("", "v1", "pods")
 
@@ -32,7 +31,8 @@ class PodVerbs:
     clock: Clock
 
     def connectors(self) -> Mapping[tuple[str, str, str], Handler]:
-        return {("", "pods", "binding"): self.bind, ("", "pods", "eviction"): self.evict, ("", "pods", "log"): self.log}
+        evictions = Evictions(self.catalog, self.backend, self.clock)
+        return {("", "pods", "binding"): self.bind, ("", "pods", "eviction"): evictions.evict, ("", "pods", "log"): self.log}
 
     def _scope(self, req: Request, subresource: str = "") -> Scope:
         resource = self.catalog.resolve(req.info.cluster, _PODS)
@@ -42,7 +42,7 @@ class PodVerbs:
 
     async def bind(self, req: Request) -> Response:
         """Assign a pod to a node. Raises: Conflict if it has one, or is on its way out."""
-        _only(req, "POST")
+        only(req, "POST")
         binding = await read_review(req, "Binding")
         node = meta.nested(binding, "target", "name", default="")
         if not node:
@@ -57,28 +57,11 @@ class PodVerbs:
         # nobody's field: as upstream, a binding leaves no trace in managedFields, which `Apply` says is already taken care of
         options = WriteOptions(user=req.user, operation="Apply", uid=meta.uid(binding), dry_run=req.query.get("dryRun") == "All")
         await self.backend.update(scope, assign, options)
-        return _success()
-
-    async def evict(self, req: Request) -> Response:
-        """Delete a pod, as `kubectl drain` asks for it. Disruption budgets are not looked at."""
-        _only(req, "POST")
-        eviction = await read_review(req, "Eviction")
-        options = eviction.get("deleteOptions") or {}
-        preconditions = options.get("preconditions") or {}
-        await self.backend.delete(
-            self._scope(req),
-            DeleteOptions(
-                user=req.user,
-                grace_period_s=options.get("gracePeriodSeconds"),
-                uid=preconditions.get("uid") or "",
-                dry_run="All" in (options.get("dryRun") or ()) or req.query.get("dryRun") == "All",
-            ),
-        )
-        return _success()
+        return success()
 
     async def log(self, req: Request) -> Response:
         """What a simulated container has to say."""
-        _only(req, "GET")
+        only(req, "GET")
         pod = (await self.backend.get(self._scope(req))).decode()
         names = [c["name"] for c in meta.nested(pod, "spec", "containers", default=())]
         wanted = req.query.get("container") or names[0]
@@ -90,15 +73,6 @@ class PodVerbs:
         if tail.isdigit():
             lines = lines[len(lines) - min(int(tail), len(lines)) :]
         return Response(body="".join(f"{line}\n" for line in lines).encode(), content_type="text/plain")
-
-
-def _only(req: Request, method: str) -> None:
-    if req.method != method:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
-
-
-def _success() -> Response:
-    return Response(201, orjson.dumps({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 
 
 def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, str], now: str) -> JSONObject:

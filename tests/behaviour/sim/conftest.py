@@ -28,6 +28,10 @@ GVRS = {
     "daemonsets": GVR("apps", "v1", "daemonsets"),
     "statefulsets": GVR("apps", "v1", "statefulsets"),
     "jobs": GVR("batch", "v1", "jobs"),
+    "cronjobs": GVR("batch", "v1", "cronjobs"),
+    "poddisruptionbudgets": GVR("policy", "v1", "poddisruptionbudgets"),
+    "controllerrevisions": GVR("apps", "v1", "controllerrevisions"),
+    "storageclasses": GVR("storage.k8s.io", "v1", "storageclasses"),
 }
 
 

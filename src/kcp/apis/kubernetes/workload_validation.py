@@ -11,7 +11,7 @@ from typing import Any
 from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import checks, pod_validation
+from kcp.apis.kubernetes import checks, cron, pod_validation
 from kcp.apis.kubernetes.checks import obj_at
 
 _MISMATCH = "`selector` does not match template `labels`"
@@ -193,6 +193,7 @@ def cron_job(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
         causes.append(Cause.required("spec.schedule"))
     elif isinstance(schedule, str):
         causes += _schedule(schedule)
+    causes += _time_zone(spec.get("timeZone"))
     name = obj_at(new, "metadata").get("name") or ""
     if len(name) > 52:
         causes.append(Cause.invalid("metadata.name", name, "must be no more than 52 characters"))
@@ -202,9 +203,23 @@ def cron_job(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
 def _schedule(text: str) -> Iterator[Cause]:
     if "TZ=" in text:
         yield Cause.invalid("spec.schedule", text, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
-    elif not text.startswith("@") and len(text.split()) != 5:
-        found = len(text.split())
-        yield Cause.invalid("spec.schedule", text, f"expected exactly 5 fields, found {found}: [{' '.join(text.split())}]")
+        return
+    try:
+        cron.parse(text)
+    except cron.ScheduleError as fault:
+        yield Cause.invalid("spec.schedule", text, str(fault))
+
+
+def _time_zone(name: Any) -> Iterator[Cause]:
+    """Source: k8s.io/kubernetes/pkg/apis/batch/validation/validation.go (validateTimeZone)."""
+    if not isinstance(name, str):
+        return
+    if not name:
+        yield Cause.invalid("spec.timeZone", name, "timeZone must be nil or non-empty string")
+    elif name.lower() == "local":
+        yield Cause.invalid("spec.timeZone", name, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
+    elif not cron.is_time_zone(name):
+        yield Cause.invalid("spec.timeZone", name, f"unknown time zone {name}")
 
 
 def pod_disruption_budget(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
