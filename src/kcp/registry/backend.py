@@ -80,6 +80,8 @@ class Attributes:
     """The object as it would be stored; None for DELETE. A mutating step returns a changed one."""
     old: JSONObject | None
     dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+    """Texts for `Warning` headers; any step may add one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Deleted:
     item: Item
     """The last state if `gone`, else the object that now waits for its finalizers."""
     gone: bool
+    warnings: tuple[str, ...] = ()
 
 
 Mutate: TypeAlias = Callable[[JSONObject | None], JSONObject | Awaitable[JSONObject]]

@@ -127,15 +127,16 @@ class Deletions:
         if planned.is_gone:
             if not options.dry_run:
                 await self._w.cache.wait_revision(await self._w.store.delete(key, expected))
-            return Deleted(shown, gone=True)
+            return Deleted(shown, gone=True, warnings=tuple(attributes.warnings))
         if planned.obj == old:
-            return Deleted(shown, gone=False)
+            return Deleted(shown, gone=False, warnings=tuple(attributes.warnings))
         value = encode(planned.obj, stored_api_version(resource))
         revision = current.revision
         if not options.dry_run:
             revision = await self._w.store.update(key, value, expected)
             await self._w.cache.wait_revision(revision)
-        return Deleted(serve(stored_item(scope.key, value, revision), resource), gone=False)
+        stays = serve(stored_item(scope.key, value, revision), resource)
+        return Deleted(stays, gone=False, warnings=tuple(attributes.warnings))
 
     async def delete_all(self, scope: Scope, items: list[Item], options: DeleteOptions) -> None:
         """Delete each of `items`; those that are gone already do not matter. Raises the first refusal, after all were tried."""

@@ -134,7 +134,7 @@ class Writes:
         confine(obj, None, scope)
         warnings, causes = _fit_schema(obj, None, scope, options)
         unadmitted = obj
-        admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run))
+        admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         obj = obj if admitted is None else admitted
         if tracks_generation(resource):
             obj["metadata"]["generation"] = 1
@@ -144,7 +144,7 @@ class Writes:
         warnings += _refuse_faults(obj, None, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
             track_update(None, obj, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
-        await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run))
+        await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         warnings += resource.strategy.warnings(obj)
         value = encode(obj, stored_api_version(resource))
         revision = 0
@@ -208,7 +208,7 @@ class Writes:
         new = confine(new, shown.decode(), scope)
         warnings, causes = _fit_schema(new, old, scope, options)
         unadmitted = new
-        admitted = await self._w.admission.mutate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run))
+        admitted = await self._w.admission.mutate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
         new = new if admitted is None else admitted
         if not scope.subresource:
             resource.strategy.prepare_update(new, old)
@@ -219,7 +219,7 @@ class Writes:
         warnings += _refuse_faults(new, old, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
             track_update(old, new, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
-        await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run))
+        await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
         if not scope.subresource:
             warnings += resource.strategy.warnings(new)
         item = await self._write(scope, current, old, new, options)

@@ -96,4 +96,4 @@ def _kind(attributes: Attributes) -> _Kind:
 
 
 def _with_object(attributes: Attributes, new: JSONObject | None) -> Attributes:
-    return Attributes(attributes.verb, attributes.scope, attributes.user, new, attributes.old, attributes.dry_run)
+    return Attributes(attributes.verb, attributes.scope, attributes.user, new, attributes.old, attributes.dry_run, attributes.warnings)

@@ -20,6 +20,7 @@ async def delete(call: Call) -> Response:
     req, scope = call.req, call.scope
     form = wanted(req, scope)
     deleted = await call.backend.delete(scope, await delete_options(req))
+    req.warnings += deleted.warnings
     if not deleted.gone:
         return await answer(req, show_one(call, deleted.item, form), form, call.clock)
     details = {
