@@ -46,7 +46,7 @@ class Report:
         print(f"{name:44} {measured}" + (f"   [{'; '.join(extra)}]" if extra else ""), flush=True)
 
     def end(self) -> None:
-        print(f"\n| what | target | measured | reached | baseline |\n|---|---|---|---|---|  \n{_table(self.rows)}")
+        print(f"\n| what | target | measured | reached | baseline |\n|---|---|---|---|---|\n{_table(self.rows)}")
         print(f"\ntook {time.perf_counter() - self._started_s:.0f} s", file=sys.stderr)
 
 
