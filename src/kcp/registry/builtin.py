@@ -16,6 +16,7 @@ from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
 from kcp.apis.kubernetes import definitions, selectable
 from kcp.apis.kubernetes.columns import builtin_columns as builtin_columns
+from kcp.apis.kubernetes.firststatus import first_status
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
@@ -103,10 +104,11 @@ def strategy_for(gvk: GVK) -> Strategy | None:
     special = _SPECIAL.get((gvk.group, gvk.kind))
     if gvk not in RULES and special is None and by_gvk(gvk) is None:
         return None
-    rules, base = rules_of(gvk), special or strategy.BUILTIN
+    rules, base, known = rules_of(gvk), special or strategy.BUILTIN, by_gvk(gvk)
+    shows_status = known is not None and known.has_status and gvk.kind != "CustomResourceDefinition"
     return replace(
         base,
-        prepare_create=_before_create(rules, base.prepare_create),
+        prepare_create=_before_create(rules, _with_status(gvk, base.prepare_create) if shows_status else base.prepare_create),
         prepare_update=_before_update(rules, base.prepare_update),
         validate=rules.validate if gvk in RULES else base.validate,
         name_faults=base.name_faults if special is not None else rules.name_faults,
@@ -117,6 +119,14 @@ def _before_create(rules: KindRules, then: Callable[[JSONObject, str], None]) ->
     def prepare(new: JSONObject, now: str) -> None:
         then(new, now)
         rules.default(new)
+
+    return prepare
+
+
+def _with_status(gvk: GVK, then: Callable[[JSONObject, str], None]) -> Callable[[JSONObject, str], None]:
+    def prepare(new: JSONObject, now: str) -> None:
+        new["status"] = first_status(gvk.group, gvk.kind)
+        then(new, now)
 
     return prepare
 
