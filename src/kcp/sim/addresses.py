@@ -1,7 +1,8 @@
 """Cluster IPs and node ports: handed out at the creation of a Service, so that the answer already carries them.
 
-`ClusterAdmission` stands before the ordinary admission chain and fills in what a physical cluster's API server allocates: addresses and
-ports of Services, the selector of Jobs. Before: `cluster`. After: the Services informer, which says what is taken.
+`ClusterAdmission` stands before the ordinary admission chain and fills in what a physical cluster's API server does: addresses and ports
+of Services, the selector of Jobs, how long pods outlive their node.
+Before: `cluster`. After: the Services informer, which says what is taken.
 Source: pkg/registry/core/service/storage/alloc.go; pkg/registry/batch/job/strategy.go (generateSelector).
 """
 
@@ -17,6 +18,7 @@ from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Admission, Attributes
 from kcp.sim.workloads.endpoints import SERVICES
+from kcp.sim.workloads.taints import tolerate_for_a_while
 
 SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
 KUBERNETES_IP = "10.96.0.1"
@@ -109,6 +111,8 @@ class ClusterAdmission:
                 case "services" if scope.resource.gvr.group == "":
                     self._address(new, attributes.old)
                     self._refuse_taken(new, scope.key)
+                case "pods" if attributes.verb == "CREATE":
+                    tolerate_for_a_while(new)
                 case "jobs" if attributes.verb == "CREATE":
                     select_own_pods(new)
         return await self._inner.mutate(attributes)

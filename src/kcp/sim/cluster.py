@@ -58,6 +58,7 @@ from kcp.sim.workloads import (
     replicaset,
     scheduler,
     statefulset,
+    taints,
     volumes,
 )
 from kcp.sim.workloads.nodes import Nodes, NodeShape
@@ -87,6 +88,7 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     statefulset.controller,
     volumes.controller,
     disruption.controller,
+    taints.controller,
 )
 """What makes a cluster of an API server; started in this order."""
 

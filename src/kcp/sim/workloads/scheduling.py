@@ -103,17 +103,18 @@ def _shortages(requests: Requests, node: NodeView) -> list[str]:
 
 
 def _tolerated(taint: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    return any(tolerates(toleration, taint) for toleration in spec.get("tolerations") or ())
+
+
+def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     """Source: k8s.io/api/core/v1/toleration.go ToleratesTaint."""
-    for toleration in spec.get("tolerations") or ():
-        if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-            continue
-        if toleration.get("key") and toleration["key"] != taint.get("key"):
-            continue
-        if toleration.get("operator") == "Exists":
-            return True
-        if toleration.get("key") and (toleration.get("value") or "") == (taint.get("value") or ""):
-            return True
-    return False
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration["key"] != taint.get("key"):
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def matches_node(spec: Mapping[str, Any], node: NodeView) -> bool:

@@ -1,0 +1,84 @@
+"""Nodes that lose pods: NoExecute taints, nodes that are not ready, cordons; daemons and tolerating pods stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kcp.apimachinery import meta
+
+if TYPE_CHECKING:
+    from tests.behaviour.sim.conftest import World
+
+Make = Callable[..., dict[str, Any]]
+NODE = "east-node-1"
+
+
+async def nodes_of(world: World, labels: str) -> list[str]:
+    pods = await world.list("pods", labels)
+    return sorted(p["spec"].get("nodeName", "") for p in pods if not meta.deletion_timestamp(p))
+
+
+async def run(world: World, deployment: Make, **pod: Any) -> None:
+    made = deployment()
+    made["spec"]["template"]["spec"] |= pod
+    await world.create(made)
+
+    async def is_running() -> bool:
+        return len(await world.running("app=web")) == 3
+
+    await world.until(is_running)
+
+
+async def test_a_taint_drives_pods_away_but_those_that_tolerate_it(world: World, deployment: Make) -> None:
+    await run(world, deployment)
+    daemon = {"tolerations": [{"operator": "Exists"}], "containers": [{"name": "c", "image": "x"}]}
+    template = {"metadata": {"labels": {"app": "daemon"}}, "spec": daemon}
+    spec = {"selector": {"matchLabels": {"app": "daemon"}}, "template": template}
+    await world.create({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "daemon"}, "spec": spec})
+    await world.clock.advance(2)
+    assert NODE in await nodes_of(world, "app=web")
+    await world.resource("nodes").patch(NODE, {"spec": {"taints": [{"key": "gone", "effect": "NoExecute"}]}})
+
+    async def is_free() -> bool:
+        found = await nodes_of(world, "app=web")
+        return NODE not in found and len(found) == 3 and "" not in found
+
+    await world.until(is_free, within_s=5)
+    assert NODE in await nodes_of(world, "app=daemon")
+
+
+async def test_a_node_that_is_not_ready_keeps_its_pods_for_five_minutes(world: World, deployment: Make) -> None:
+    await run(world, deployment)
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}
+    held = await world.resource("nodes").patch(NODE, unready, subresource="status")
+    await world.clock.advance(1)
+    taints = (await world.get("nodes", NODE, ""))["spec"]["taints"]
+    assert [(t["key"], t["effect"]) for t in taints] == [
+        ("node.kubernetes.io/not-ready", "NoSchedule"), ("node.kubernetes.io/not-ready", "NoExecute"),
+    ]  # fmt: skip
+    await world.clock.advance(250)
+    assert NODE in await nodes_of(world, "app=web")
+    assert held["metadata"]["name"] == NODE
+
+
+async def test_pods_leave_when_their_patience_ends(world: World, deployment: Make) -> None:
+    patience = [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 20}]
+    await run(world, deployment, tolerations=patience)
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}
+    await world.resource("nodes").patch(NODE, unready, subresource="status")
+    await world.clock.advance(15)
+    assert NODE in await nodes_of(world, "app=web")
+    await world.clock.advance(10)
+    assert NODE not in await nodes_of(world, "app=web")
+
+
+async def test_a_cordoned_node_says_so_and_keeps_its_pods(world: World, deployment: Make) -> None:
+    await run(world, deployment)
+    await world.resource("nodes").patch(NODE, {"spec": {"unschedulable": True}})
+    await world.clock.advance(1)
+    assert [t["key"] for t in (await world.get("nodes", NODE, ""))["spec"]["taints"]] == ["node.kubernetes.io/unschedulable"]
+    assert NODE in await nodes_of(world, "app=web")
+    await world.resource("nodes").patch(NODE, {"spec": {"unschedulable": None}})
+    await world.clock.advance(1)
+    assert "taints" not in (await world.get("nodes", NODE, ""))["spec"]
