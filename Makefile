@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+COMPAT_STAMP := $(VENV)/.installed-compat
 
 .DEFAULT_GOAL := help
 
@@ -23,6 +24,11 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 	@echo "Installing kcp-tmc and its development tools into $(VENV) …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(STAMP)
+
+$(COMPAT_STAMP): $(DEV_STAMP)
+	@echo "Installing the clients that tests/compat runs …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat]'
+	@touch $@
 
 .PHONY: setup
 setup: $(DEV_STAMP) ## Make the virtual environment with everything that development needs
@@ -52,7 +58,7 @@ test-contract: $(DEV_STAMP) ## The contract suites only
 	$(BIN)/pytest -q tests/contract
 
 .PHONY: test-e2e
-test-e2e: $(DEV_STAMP) ## Real processes, TLS and kubectl
+test-e2e: $(COMPAT_STAMP) ## Real processes, TLS, kubectl and other strangers' clients
 	$(BIN)/pytest -q -m e2e tests
 
 .PHONY: benchmark

@@ -1,0 +1,106 @@
+"""Helm 4 installs, upgrades, rolls back, tests and removes a chart with a custom kind, hooks and notes, by its own SDK.
+
+With workloads on a simulated cluster; without them in a workspace. The chart is `tests/compat/chart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.compat.servers import Server
+from tests.e2e.processes import Kubectl
+
+helm: Any = pytest.importorskip("helm_python", reason="needs helm-python-sdk: pip install -e .[compat]")
+
+pytestmark = pytest.mark.e2e
+
+CHART = Path(__file__).parent / "chart"
+
+
+@pytest.fixture
+def release(cluster: Server, kubectl: Kubectl) -> Iterator[Any]:
+    """Helm's configuration for the test's own namespace."""
+    config = helm.Config(kubeconfig_path=cluster.kubeconfig, namespace=kubectl.flags[1])
+    yield config
+    config.close()
+
+
+def revisions(config: Any) -> list[tuple[int, str]]:
+    return [(r["revision"], r["status"]) for r in config.history("web")]
+
+
+def test_a_release_lives_on_a_cluster(release: Any, kubectl: Kubectl) -> None:
+    chart = helm.Chart.load(CHART)
+    installed = release.install(chart, "web", {"replicas": 2}, wait="watcher", timeout=60)
+    assert (installed["status"], installed["revision"]) == ("deployed", 1)
+    assert "web is blue, revision 1." in installed["notes"]
+    assert kubectl("get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}") == "2"
+    assert kubectl("get", "site", "web", "-o", "jsonpath={.spec.color} {.spec.pages}") == "blue 1"
+    settings = kubectl.json("get", "cm", "web-settings")["data"]
+    assert settings["kubernetes"].startswith("v1.36")
+    assert settings["hasDeployments"] == "true"
+    assert settings["namespaceUID"] == kubectl("get", "ns", kubectl.flags[1], "-o", "jsonpath={.metadata.uid}")
+    assert kubectl("get", "cm", "web-installed", "-o", "jsonpath={.data.at}") == "1"
+    assert kubectl.run("get", "job", "web-prepare", check=False).returncode == 1
+
+    upgraded = release.upgrade(chart, "web", {"color": "red", "tag": "1.26"}, reuse_values=True, wait="watcher", timeout=60)
+    assert (upgraded["status"], upgraded["revision"]) == ("deployed", 2)
+    assert kubectl("get", "site", "web", "-o", "jsonpath={.spec.color}") == "red"
+    assert kubectl("get", "cm", "web-upgraded", "-o", "jsonpath={.data.at}") == "2"
+    assert release.get_values("web") == {"color": "red", "tag": "1.26", "replicas": 2}
+
+    release.rollback("web", version=1, wait="watcher", timeout=60)
+    assert revisions(release) == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+    assert kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}") == "nginx:1.25"
+
+    tested = release.test("web", timeout=60, logs=True)
+    assert tested["release"]["status"] == "deployed"
+    assert "web-test" in tested["logs"]
+
+    assert [r["name"] for r in release.list()] == ["web"]
+    release.uninstall("web", wait="watcher", timeout=60)
+    assert release.list(all_states=True) == []
+    assert kubectl("get", "deployment,service,secret,role,rolebinding,site", "-o", "name") == ""
+    assert kubectl("get", "crd", "sites.compat.example.com", "-o", "name") != ""
+
+
+def test_a_failed_upgrade_is_rolled_back(release: Any, kubectl: Kubectl) -> None:
+    chart = helm.Chart.load(CHART)
+    release.install(chart, "web", {"color": "red"}, wait="watcher", timeout=60)
+    with pytest.raises(helm.HelmError, match="spec.replicas: Invalid value: -1: must be greater than or equal to 0"):
+        release.upgrade(chart, "web", {"replicas": -1}, rollback_on_failure=True, wait="watcher", timeout=60)
+    assert revisions(release) == [(1, "superseded"), (2, "failed"), (3, "deployed")]
+    assert kubectl("get", "cm", "web-settings", "-o", "jsonpath={.data.color}") == "red"
+    with pytest.raises(helm.HelmError, match="cannot reuse a name that is still in use"):
+        release.install(chart, "web")
+
+
+def test_dry_run_stores_nothing_and_a_foreign_object_stops_an_installation(release: Any, kubectl: Kubectl) -> None:
+    chart = helm.Chart.load(CHART)
+    shown = release.install(chart, "web", {"workloads": False}, dry_run="server")
+    assert "kind: Site" in shown["manifest"]
+    assert release.list(all_states=True) == []
+    assert kubectl("get", "cm", "-o", "name") == "configmap/kube-root-ca.crt"
+    kubectl("create", "configmap", "web-settings")
+    with pytest.raises(helm.HelmError, match="exists and cannot be imported into the current release"):
+        release.install(chart, "web", {"workloads": False})
+
+
+def test_a_release_without_workloads_lives_in_a_workspace(workspace: Server) -> None:
+    kubectl = workspace.namespace("helm")
+    config = helm.Config(kubeconfig_path=workspace.kubeconfig, namespace="helm")
+    chart = helm.Chart.load(CHART)
+    installed = config.install(chart, "web", {"workloads": False}, wait="watcher", timeout=60)
+    assert installed["status"] == "deployed"
+    assert kubectl("get", "site", "web", "-o", "jsonpath={.spec.color}") == "blue"
+    assert kubectl("get", "cm", "web-settings", "-o", "jsonpath={.data.hasDeployments}") == "false"
+    config.upgrade(chart, "web", {"workloads": False, "color": "red"}, wait="watcher", timeout=60)
+    config.rollback("web", wait="watcher", timeout=60)
+    assert kubectl("get", "site", "web", "-o", "jsonpath={.spec.color}") == "blue"
+    assert revisions(config) == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+    config.uninstall("web", wait="watcher", timeout=60)
+    assert kubectl("get", "secret,role,rolebinding,site", "-o", "name") == ""
+    config.close()
