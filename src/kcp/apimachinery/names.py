@@ -26,8 +26,9 @@ _env_name = re.compile(_ENV_NAME + r"\Z")
 _config_key = re.compile(_CONFIG_KEY + r"\Z")
 
 
-def _too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+def _too_long(limit: int, unit: str = "characters") -> str:
+    """Labels count bytes, names count characters; both are ASCII. Source: api/validate/content/errors.go, util/validation."""
+    return f"must be no more than {limit} {unit}"
 
 
 def _regex_fault(rule: str, pattern: str, *examples: str) -> str:
@@ -49,11 +50,11 @@ def qualified_name(text: str) -> list[str]:
         if not head:
             faults.append("prefix part must be non-empty")
         else:
-            faults.extend("prefix part " + fault for fault in dns1123_subdomain(head))
+            faults.extend("prefix part " + fault for fault in dns1123_subdomain(head, unit="bytes"))
     if not name:
         faults.append("name part must be non-empty")
     elif len(name) > 63:
-        faults.append("name part " + _too_long(63))
+        faults.append("name part " + _too_long(63, "bytes"))
     if not _qualified.match(name):
         faults.append("name part " + _regex_fault(_QUALIFIED_RULE, _QUALIFIED, "MyName", "my.name", "123-abc"))
     return faults
@@ -64,7 +65,7 @@ _PREFIX_HINT = " with an optional DNS subdomain prefix and '/' (e.g. 'example.co
 
 
 def label_value(text: str) -> list[str]:
-    faults = [_too_long(63)] if len(text) > 63 else []
+    faults = [_too_long(63, "bytes")] if len(text) > 63 else []
     if not _label_value.match(text):
         rule = (
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
@@ -74,9 +75,9 @@ def label_value(text: str) -> list[str]:
     return faults
 
 
-def dns1123_subdomain(text: str) -> list[str]:
+def dns1123_subdomain(text: str, *, unit: str = "characters") -> list[str]:
     """Faults of an ordinary object name."""
-    faults = [_too_long(253)] if len(text) > 253 else []
+    faults = [_too_long(253, unit)] if len(text) > 253 else []
     if not _dns1123_subdomain.match(text):
         rule = (
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "

@@ -12,12 +12,14 @@ from typing import Any
 
 import orjson
 
-from kcp.apimachinery.errors import BadRequest, UnsupportedMediaType
-from kcp.apimachinery.gvk import GVK
+from kcp.apimachinery.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
+from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
 from kcp.apiserver.request import Request
 from kcp.registry.backend import Scope
 from kcp.registry.builtin import builtin_schema
+from kcp.registry.resource import Origin
+from kcp.registry.writes import OTHER_NAMESPACE
 
 JSON_TYPES = ("", "application/json", "text/json")
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -73,10 +75,25 @@ def decode_json(raw: bytes, kind: str) -> JSONObject:
     try:
         obj = parse_json(raw)
     except ValueError as error:
-        raise _unrecognized(kind, f"json parse error: {error}", raw) from error
+        raise _unrecognized(kind, f"json parse error: {json_fault(error)}", raw) from error
     if not isinstance(obj, dict):
-        raise _unrecognized(kind, "json parse error: the body is not an object", raw)
+        raise _unrecognized(kind, f"json parse error: {go_mismatch(obj, _TYPE_META)}", raw)
     return obj
+
+
+_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+
+
+def json_fault(error: ValueError) -> str:
+    """What Go says of JSON that ends too early, which is what a person meets; other faults are said in the parser's own words."""
+    text = str(error)
+    return "unexpected end of JSON input" if text.startswith(("unexpected end of data", "Input is a zero-length")) else text
+
+
+def go_mismatch(value: Any, wanted: str) -> str:
+    """What Go says of a JSON value of the wrong kind. Source: encoding/json, UnmarshalTypeError."""
+    kinds = {dict: "object", list: "array", str: "string", bool: "bool", type(None): "null"}
+    return f"json: cannot unmarshal {kinds.get(type(value), 'number')} into Go value of type {wanted}"
 
 
 class TooDeep(ValueError):
@@ -136,8 +153,15 @@ def decode_protobuf(raw: bytes, kind: str) -> JSONObject:
 
 
 def _unrecognized(kind: str, why: str, raw: bytes) -> BadRequest:
-    shown = raw[:30].hex() + (" ..." if len(raw) > 30 else "")
-    return BadRequest(f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {why} ({shown})")
+    return BadRequest(f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {why} ({_summary(raw)})")
+
+
+def _summary(raw: bytes) -> str:
+    """The beginning of a body, in hexadecimal where it is not JSON. Source: handlers/rest.go, summarizeData."""
+    if not raw:
+        return "<empty>"
+    more = " ..." if len(raw) > 30 else ""
+    return (raw[:30].decode(errors="replace") if raw[:1] == b"{" else raw[:30].hex()) + more
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -177,6 +201,8 @@ def repeated_keys(keys: Iterable[str]) -> list[str]:
 def check_kind(obj: JSONObject, scope: Scope, *, expected: GVK | None = None) -> None:
     """apiVersion and kind of a body; absent ones are those of the URL. Raises BadRequest for others."""
     gvk = expected or scope.resource.gvk
+    if expected is None and scope.resource.origin is Origin.CRD:
+        return _check_custom_kind(obj, gvk)
     api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
     if api_version != gvk.api_version:
         raise BadRequest(f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})")
@@ -188,23 +214,37 @@ def check_kind(obj: JSONObject, scope: Scope, *, expected: GVK | None = None) ->
     obj["apiVersion"], obj["kind"] = api_version, kind
 
 
+def _check_custom_kind(obj: JSONObject, gvk: GVK) -> None:
+    """Custom objects must say what they are. Source: customresource_handler.go (unstructured decoding), validator.go (ValidateTypeMeta)."""
+    api_version, kind = obj.get("apiVersion") or "", obj.get("kind")
+    if not kind:
+        shown = orjson.dumps(obj)
+        missing = f"Object 'Kind' is missing in '{shown.decode()}'"
+        raise BadRequest(f"the object provided is unrecognized (must be of type {gvk.kind}): {missing} ({_summary(shown)})")
+    if api_version != gvk.api_version:
+        raise BadRequest(f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})")
+    if kind != gvk.kind:
+        cause = Cause.invalid("kind", kind, f"must be {gvk.kind}")
+        raise Invalid.of(GroupResource(gvk.group, str(kind)), str(kind), str(metadata(obj).get("name") or ""), [cause])
+
+
 def check_name(obj: JSONObject, scope: Scope) -> None:
     """A PUT's body must have the name of its URL. Raises BadRequest."""
     name = _metadata(obj).get("name")
     if not name:
-        raise BadRequest("the name of the object (based on URL) was undeterminable: name must be provided")
+        raise BadRequest(f"the name of the object ({scope.name} based on URL) was undeterminable: name must be provided")
     if name != scope.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({scope.name})")
     namespace = _metadata(obj).get("namespace")
     if namespace and scope.namespace and namespace != scope.namespace:
-        raise BadRequest(f"the namespace of the object ({namespace}) does not match the namespace on the request ({scope.namespace})")
+        raise BadRequest(OTHER_NAMESPACE)
 
 
 def check_namespace(obj: JSONObject, scope: Scope) -> None:
     """A POST's body may leave its namespace out. Raises BadRequest for another one."""
     namespace = _metadata(obj).get("namespace")
     if namespace and scope.namespace and namespace != scope.namespace:
-        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        raise BadRequest(OTHER_NAMESPACE)
 
 
 def _metadata(obj: JSONObject) -> Any:

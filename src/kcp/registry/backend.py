@@ -119,6 +119,8 @@ class WriteOptions:
     resource_version: str = ""
     """Precondition; "" for none. For update the object's own metadata.resourceVersion counts too."""
     create_if_missing: bool = False
+    is_patch: bool = False
+    """The object is the stored one, patched: what does not belong into it is the patch's fault."""
     duplicate_fields: tuple[str, ...] = ()
     """Field paths that the body names twice, found while decoding; told to the client as `field_validation` says."""
 

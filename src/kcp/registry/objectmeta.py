@@ -6,8 +6,9 @@ Before: `writes`. Source: k8s.io/apimachinery/pkg/api/validation/objectmeta.go, 
 from __future__ import annotations
 
 import random
+import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kcp.apimachinery import names
@@ -17,6 +18,7 @@ from kcp.apimachinery.meta import JSONObject, set_annotation
 from kcp.registry.backend import Scope
 
 _ANNOTATIONS_BYTES = 256 * 1024
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _LONGEST_BASE = 63 - _SUFFIX_LENGTH
@@ -34,7 +36,7 @@ def new_uid(source: random.Random) -> str:
 def fill_new(obj: JSONObject, scope: Scope, *, now: str, uid: str) -> None:
     """System metadata of an object to create. Raises BadRequest where metadata is not an object or carries a resourceVersion."""
     metadata = checked_metadata(obj)
-    if metadata.get("resourceVersion"):
+    if metadata.get("resourceVersion", "") not in ("", "0"):
         raise BadRequest("resourceVersion should not be set on objects to be created")
     for server_made in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(server_made, None)
@@ -52,18 +54,34 @@ def checked_metadata(obj: JSONObject) -> JSONObject:
     if metadata is None:
         metadata = obj["metadata"] = {}
     if not isinstance(metadata, dict):
-        raise BadRequest("metadata must be an object")
+        raise _undecodable(obj, metadata, "value of type v1.ObjectMeta")
     for part, kind in _PARTS.items():
         value = metadata.get(part)
         if value is None:
             metadata.pop(part, None)
         elif not isinstance(value, kind):
-            raise BadRequest(f"metadata.{part} must be {_KIND_NAMES[kind]}")
+            raise _undecodable(obj, value, f"struct field ObjectMeta.metadata.{part} of type {_GO_TYPES.get(part) or _GO_NAMES[kind]}")
     for part in ("labels", "annotations"):
-        wrong = next((k for k, v in metadata.get(part, {}).items() if not isinstance(v, str)), None)
-        if wrong is not None:
-            raise BadRequest(f"metadata.{part}.{wrong} must be a string")
+        for value in metadata.get(part, {}).values():
+            if not isinstance(value, str):
+                raise _undecodable(obj, value, f"struct field ObjectMeta.metadata.{part} of type string")
+    for part in ("creationTimestamp", "deletionTimestamp"):
+        if part in metadata and not _TIME.match(metadata[part]):
+            text = metadata[part]
+            why = f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
+            raise _unhandled(obj, why)
     return metadata
+
+
+def _undecodable(obj: JSONObject, value: object, what: str) -> BadRequest:
+    """What Go says of a JSON value that does not fit."""
+    return _unhandled(obj, f"json: cannot unmarshal {_JSON_NAMES.get(type(value), 'number')} into Go {what}")
+
+
+def _unhandled(obj: JSONObject, why: str) -> BadRequest:
+    """Source: k8s.io/apiserver/pkg/endpoints/handlers/rest.go, transformDecodeError."""
+    kind, version = obj.get("kind", "object"), str(obj.get("apiVersion", "")).rpartition("/")[2]
+    return BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
 
 _PARTS: Mapping[str, type] = {
@@ -71,7 +89,9 @@ _PARTS: Mapping[str, type] = {
     "deletionTimestamp": str, "generation": int, "deletionGracePeriodSeconds": int, "labels": dict, "annotations": dict,
     "finalizers": list, "ownerReferences": list, "managedFields": list,
 }  # fmt: skip
-_KIND_NAMES = {str: "a string", int: "an integer", dict: "an object", list: "an array"}
+_GO_NAMES = {str: "string", int: "int64", dict: "map[string]string", list: "[]string"}
+_GO_TYPES = {"ownerReferences": "[]v1.OwnerReference", "managedFields": "[]v1.ManagedFieldsEntry"}
+_JSON_NAMES = {str: "string", dict: "object", list: "array", bool: "bool"}
 
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name")
 
@@ -90,11 +110,55 @@ def keep_system_fields(new: JSONObject, old: JSONObject) -> None:
         metadata["managedFields"] = kept["managedFields"]
 
 
+def drop_repeated_owners(metadata: JSONObject, *, admitted: bool) -> list[str]:
+    """Keep one of several equal owner references. Returns a warning where there were any.
+
+    Source: k8s.io/apiserver/pkg/endpoints/handlers/rest.go, dedupOwnerReferencesAndAddWarning.
+    """
+    owners = metadata.get("ownerReferences")
+    if not owners or len(owners) < 2:
+        return []
+    kept: list[Any] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(str(owner.get("uid", "")) if isinstance(owner, dict) else "")
+        else:
+            kept.append(owner)
+    if not repeated:
+        return []
+    metadata["ownerReferences"] = kept
+    when = " after mutating admission happens" if admitted else ""
+    return [
+        f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such "
+        f"requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {', '.join(repeated)}"
+    ]
+
+
+def finalizer_warnings(finalizers: Iterable[Any]) -> list[str]:
+    """For custom kinds. Source: apiextensions-apiserver/pkg/registry/customresource/validator.go, validateKubeFinalizerName."""
+    texts = []
+    for name in finalizers:
+        if not isinstance(name, str) or "/" in name or name in _STANDARD_FINALIZERS:
+            continue
+        path = " including a path (/)" if "." in name else ""
+        texts.append(
+            f'metadata.finalizers: "{name}": prefer a domain-qualified finalizer name{path} '
+            "to avoid accidental conflicts with other finalizer writers"
+        )
+    return texts
+
+
+_STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
+
+
 def immutable_faults(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Cause]:
     """Changes to metadata that are refused rather than ignored; both arguments are `metadata` objects.
 
-    A client may send back what it read or leave it out. `uid` is a precondition, not a fault: see `writes`.
+    A client may send back what it read or leave it out. In a PUT, `uid` has been checked as a precondition before: see `writes`.
     """
+    if new.get("uid") and new["uid"] != old.get("uid"):
+        yield Cause.invalid("metadata.uid", new["uid"], "field is immutable")
     for part in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         if part not in old and new.get(part) is not None:
             yield Cause.invalid(f"metadata.{part}", new[part], "field is immutable")
@@ -110,6 +174,9 @@ def faults(obj: JSONObject, scope: Scope) -> Iterator[Cause]:
     """Everything that is wrong with the metadata of an object to be stored."""
     metadata = obj["metadata"]
     name = metadata.get("name")
+    if base := metadata.get("generateName"):
+        shape = base[:-1] + "a" if base.endswith("-") else base
+        yield from (Cause.invalid("metadata.generateName", base, fault) for fault in scope.resource.strategy.name_faults(shape))
     if not name:
         yield Cause.required("metadata.name", "name or generateName is required")
     else:
@@ -124,6 +191,8 @@ def faults(obj: JSONObject, scope: Scope) -> Iterator[Cause]:
         for finalizer in held:
             for fault in names.qualified_name(finalizer) if isinstance(finalizer, str) else ["must be a string"]:
                 yield Cause.invalid("metadata.finalizers", finalizer, fault)
+        if "orphan" in held and "foregroundDeletion" in held:
+            yield Cause.invalid("metadata.finalizers", held, "finalizer orphan and foregroundDeletion cannot be both set")
     if held := metadata.get("ownerReferences"):
         yield from _owner_faults(held)
 
@@ -142,21 +211,33 @@ def _annotation_faults(held: Mapping[str, str]) -> Iterator[Cause]:
 
 
 def _owner_faults(held: list[Any]) -> Iterator[Cause]:
-    controllers = []
-    for index, owner in enumerate(held):
-        path = f"metadata.ownerReferences[{index}]"
+    """Source: objectmeta.go, ValidateOwnerReferences."""
+    at, first = "metadata.ownerReferences", ""
+    for owner in held:
         if not isinstance(owner, dict):
-            yield Cause.invalid(path, owner, "must be an object")
+            yield Cause.invalid(at, owner, "must be an object")
             continue
-        for part in ("apiVersion", "kind", "name", "uid"):
+        version, kind = owner.get("apiVersion") or "", owner.get("kind") or ""
+        if not _version_of(version):
+            yield Cause.invalid(f"{at}.apiVersion", version, "version must not be empty")
+        for part in ("kind", "name", "uid"):
             if not owner.get(part):
-                yield Cause.invalid(f"{path}.{part}", owner.get(part, ""), "must not be empty")
+                yield Cause.invalid(f"{at}.{part}", "", "must not be empty")
+        if (version, kind) == ("v1", "Event"):
+            yield Cause.invalid(at, owner, "/v1, Kind=Event is disallowed from being an owner")
         if owner.get("controller"):
-            controllers.append(owner)
-    if len(controllers) > 1:
-        first, second = (f"{o.get('kind')} {o.get('name')}" for o in controllers[:2])
-        detail = f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}'
-        yield Cause.invalid("metadata.ownerReferences", held, detail)
+            name = f"{kind}/{owner.get('name')}"
+            if first:
+                detail = f'Only one reference can have Controller set to true. Found "true" in references for {first} and {name}'
+                yield Cause.invalid(at, held, detail)
+            first = first or name
+
+
+def _version_of(api_version: object) -> str:
+    """The version part; "" for what is no apiVersion."""
+    if not isinstance(api_version, str) or api_version.count("/") > 1:
+        return ""
+    return api_version.rpartition("/")[2]
 
 
 def annotate_cluster(obj: JSONObject, cluster: ClusterName) -> None:

@@ -13,7 +13,7 @@ import orjson
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid, NotFound
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject, ensure, metadata, nested
-from kcp.registry.resource import Resource, Scale
+from kcp.registry.resource import Origin, Resource, Scale
 from kcp.storage.item import Item
 
 _SHOWN = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -38,7 +38,7 @@ def to_scale(obj: JSONObject, resource: Resource) -> JSONObject:
     if selector := _selector_text(nested(obj, *_path(paths.label_selector_path)) if paths.label_selector_path else None):
         status["selector"] = selector
     replicas = nested(obj, *_path(paths.spec_replicas_path))
-    spec = {} if replicas is None else {"replicas": replicas}
+    spec = {"replicas": replicas} if replicas else {}
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": shown, "spec": spec, "status": status}
 
 
@@ -63,13 +63,21 @@ def apply_scale(obj: JSONObject, scale: JSONObject, resource: Resource) -> None:
     wanted = nested(scale, "spec", "replicas", default=0)
     name = metadata(obj).get("name", "")
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
-        cause = Cause.invalid("spec.replicas", wanted, "should be a non-negative integer")
-        raise Invalid.of(GroupResource("autoscaling", "scales"), "Scale", name, [cause])
+        raise _no_count(wanted, name, resource)
     *head, last = _path(scale_of(resource).spec_replicas_path)
     ensure(obj, *head)[last] = wanted
     for part in ("resourceVersion", "uid"):
         if part in metadata(scale):
             obj["metadata"][part] = metadata(scale)[part]
+
+
+def _no_count(wanted: object, name: str, resource: Resource) -> Invalid:
+    """A replica count that is none, in the words of a custom kind or of a built-in one (apis/autoscaling/validation, ValidateScale)."""
+    if resource.origin is not Origin.BUILTIN:
+        cause = Cause.invalid(scale_of(resource).spec_replicas_path, wanted, "should be a non-negative integer")
+        return Invalid.of(resource.group_resource, resource.kind, name, [cause])
+    cause = Cause.invalid("spec.replicas", wanted, "must be greater than or equal to 0")
+    return Invalid.of(GroupResource("autoscaling", "scales"), "Scale", name, [cause])
 
 
 def scale_item(item: Item, resource: Resource) -> Item:

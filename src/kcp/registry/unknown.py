@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kcp.apimachinery.errors import BadRequest
+import orjson
+
+from kcp.apimachinery.errors import BadRequest, Cause, Invalid
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Scope, WriteOptions
 
@@ -24,6 +26,8 @@ def drop_unknown(obj: JSONObject, schema: Schema | None, scope: Scope, options: 
     """Remove what is not known from `obj`; returns warnings, none with fieldValidation=Ignore. Raises BadRequest with Strict."""
     metadata = obj["metadata"]
     unknown = [f"metadata.{part}" for part in metadata if part not in _METADATA]
+    is_strict = options.field_validation == "Strict"
+    sent = orjson.dumps(obj) if is_strict and options.is_patch else b""
     for path in unknown:
         del metadata[path.removeprefix("metadata.")]
     if schema is not None:
@@ -35,8 +39,11 @@ def drop_unknown(obj: JSONObject, schema: Schema | None, scope: Scope, options: 
     if options.field_validation == "Ignore":
         return []
     texts = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.duplicate_fields]
-    if texts and options.field_validation == "Strict":
+    if texts and is_strict:
         kind = scope.resource.kind
         listed = ", ".join(texts)
+        if sent:  # source: handlers/patch.go, applyPatchToCurrentObject
+            cause = Cause.invalid("patch", sent.decode(), f"strict decoding error: {listed}")
+            raise Invalid(f' "" is invalid: {cause}', causes=[cause])
         raise BadRequest(f'{kind} in version "{scope.resource.gvr.version}" cannot be handled as a {kind}: strict decoding error: {listed}')
     return texts

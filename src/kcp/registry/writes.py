@@ -24,13 +24,16 @@ from kcp.registry.encoding import encode, listed_item, serve, stored_api_version
 from kcp.registry.objectmeta import (
     annotate_cluster,
     checked_metadata,
+    drop_repeated_owners,
     faults,
     fill_new,
+    finalizer_warnings,
     generated_name,
     immutable_faults,
     keep_system_fields,
     new_uid,
 )
+from kcp.registry.resource import Origin, Resource
 from kcp.registry.rules import rule_faults
 from kcp.registry.scale import apply_scale, scale_item, to_scale
 from kcp.registry.separation import confine, is_spec_changed
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 _MOST_GENERATED = 8
 """Names tried for one generateName. Source: k8s.io/apiserver/pkg/registry/rest/create.go (RetryGenerateName, KEP-4420)."""
+OTHER_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
+"""Source: k8s.io/apiserver/pkg/registry/rest/meta.go."""
 _MOST_RETRIES = 200
 """Rounds of one update against other writers; each round that fails is a round in which another one succeeded."""
 
@@ -132,10 +137,12 @@ class Writes:
         fill_new(obj, scope, now=now, uid=new_uid(self._w.random))
         _stamp_kind(obj, scope)
         confine(obj, None, scope)
+        repeated = drop_repeated_owners(obj["metadata"], admitted=False)
         warnings, causes = _fit_schema(obj, None, scope, options)
         unadmitted = obj
         admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         obj = obj if admitted is None else admitted
+        warnings += repeated + drop_repeated_owners(obj["metadata"], admitted=True)
         if tracks_generation(resource):
             obj["metadata"]["generation"] = 1
         resource.strategy.prepare_create(obj, now)
@@ -145,7 +152,7 @@ class Writes:
         if options.operation == "Update":
             track_update(None, obj, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
         await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
-        warnings += resource.strategy.warnings(obj)
+        warnings += _own_warnings(obj, None, resource)
         value = encode(obj, stored_api_version(resource))
         revision = 0
         if options.dry_run:
@@ -202,14 +209,16 @@ class Writes:
         old = shown.decode()
         check_preconditions(scope, current, old["metadata"]["uid"], uid=options.uid, resource_version=options.resource_version)
         new = await self._mutated(scope, shown, mutate)
-        _check_sent_metadata(new, old, scope, current)
+        _check_sent_metadata(new, old, scope, current, options)
         keep_system_fields(new, old)
         _stamp_kind(new, scope)
         new = confine(new, shown.decode(), scope)
+        repeated = [] if options.is_patch else drop_repeated_owners(new["metadata"], admitted=False)
         warnings, causes = _fit_schema(new, old, scope, options)
         unadmitted = new
         admitted = await self._w.admission.mutate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
         new = new if admitted is None else admitted
+        warnings += repeated + drop_repeated_owners(new["metadata"], admitted=True)
         if not scope.subresource:
             resource.strategy.prepare_update(new, old)
         if self._w.annotate_cluster:
@@ -221,7 +230,7 @@ class Writes:
             track_update(old, new, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
         await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
         if not scope.subresource:
-            warnings += resource.strategy.warnings(new)
+            warnings += _own_warnings(new, old, resource)
         item = await self._write(scope, current, old, new, options)
         return Written(self._answered(item, scope), created=False, warnings=tuple(warnings))
 
@@ -279,7 +288,16 @@ def _stamp_kind(obj: JSONObject, scope: Scope) -> None:
     obj["kind"] = scope.resource.kind
 
 
-def _check_sent_metadata(new: JSONObject, old: JSONObject, scope: Scope, current: Item) -> None:
+def _own_warnings(new: JSONObject, old: JSONObject | None, resource: Resource) -> list[str]:
+    """The kind's warnings, and those of all custom kinds."""
+    warnings = list(resource.strategy.warnings(new))
+    if resource.origin is not Origin.BUILTIN and (held := new["metadata"].get("finalizers")):
+        if old is None or old["metadata"].get("finalizers") != held:
+            warnings += finalizer_warnings(held)
+    return warnings
+
+
+def _check_sent_metadata(new: JSONObject, old: JSONObject, scope: Scope, current: Item, options: WriteOptions) -> None:
     """What the client sent as metadata, before the server's own is put back.
 
     Raises: Conflict for another resourceVersion or uid, Invalid for a missing one where it is needed, BadRequest for another name.
@@ -288,18 +306,17 @@ def _check_sent_metadata(new: JSONObject, old: JSONObject, scope: Scope, current
     metadata = checked_metadata(new)
     sent = metadata.get("resourceVersion", "")
     if sent in ("", "0"):
-        if not resource.strategy.allow_unconditional_update and not scope.subresource:
+        if not resource.strategy.allow_unconditional_update and scope.subresource != "scale":
             cause = Cause("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0: must be specified for an update")
             raise Invalid.of(resource.group_resource, resource.gvr.resource, scope.name, [cause])
     elif sent != str(current.revision):
         raise conflict(resource.group_resource, scope.name)
-    check_preconditions(scope, current, old["metadata"]["uid"], uid=metadata.get("uid", ""), resource_version="")
+    if not options.is_patch:
+        check_preconditions(scope, current, old["metadata"]["uid"], uid=metadata.get("uid", ""), resource_version="")
     if metadata.get("name", scope.name) != scope.name:
         raise BadRequest(f"the name of the object ({metadata['name']}) does not match the name on the URL ({scope.name})")
     if metadata.get("namespace", scope.namespace) not in ("", scope.namespace):
-        raise BadRequest(
-            f"the namespace of the object ({metadata['namespace']}) does not match the namespace on the request ({scope.namespace})"
-        )
+        raise BadRequest(OTHER_NAMESPACE)
     causes = list(immutable_faults(metadata, old["metadata"]))
     if causes:
         raise Invalid.of(resource.group_resource, resource.kind, scope.name, causes)
@@ -316,6 +333,10 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
         return warnings, []
     schema.default(obj)
     causes = schema.validate(obj)
+    if causes and not schema.native and schema.prune_nulls(obj):
+        schema.default(obj)
+        causes = schema.validate(obj)
+    causes = [cause for cause in causes if not cause.field.startswith("metadata.ownerReferences")]  # `objectmeta` words them
     wrong = next((cause for cause in causes if cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType")), None)
     if wrong is not None:
         refusal = WrongType.of(scope.resource.group_resource, scope.resource.kind, scope.name, causes)

@@ -93,10 +93,10 @@ async def test_the_cluster_annotation_cannot_be_forged_or_removed(api: Api) -> N
     ("metadata", "text"),
     [
         ({"name": "b"}, "the name of the object (b) does not match the name on the URL (a)"),
-        ({}, "the name of the object (based on URL) was undeterminable: name must be provided"),
+        ({}, "the name of the object (a based on URL) was undeterminable: name must be provided"),
         (
             {"name": "a", "namespace": "other"},
-            "the namespace of the object (other) does not match the namespace on the request (default)",
+            "the namespace of the provided object does not match the namespace sent on the request",
         ),
     ],
 )

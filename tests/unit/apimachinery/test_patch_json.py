@@ -53,7 +53,6 @@ def test_operations_apply(doc: Any, operations: list[dict[str, Any]], expected: 
     ("operation", "text"),
     [
         ({"op": "add", "path": "/a/b/c", "value": 1}, 'add operation does not apply: doc is missing path: "/a/b/c": missing value'),
-        ({"op": "replace", "path": "/x", "value": 1}, "replace operation does not apply: doc is missing key: /x: missing value"),
         ({"op": "remove", "path": "/x"}, "remove operation does not apply: doc is missing key: /x: missing value"),
         ({"op": "remove", "path": "/list/7"}, "Unable to access invalid index: 7: invalid index referenced"),
         ({"op": "copy", "from": "/x", "path": "/y"}, 'copy operation does not apply: doc is missing from path: "/x": missing value'),
@@ -90,3 +89,7 @@ def test_too_many_operations_are_refused() -> None:
 @given(st.lists(st.text(), min_size=1))
 def test_a_pointer_round_trips_through_escaping(steps: list[str]) -> None:
     assert pointer.parse("".join("/" + pointer.escape(step) for step in steps)) == tuple(steps)
+
+
+def test_replace_adds_a_missing_key_as_the_library_inside_kube_apiserver_does() -> None:
+    assert json_patch.apply({"a": 1}, [{"op": "replace", "path": "/x", "value": 1}]) == {"a": 1, "x": 1}

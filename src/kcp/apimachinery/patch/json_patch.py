@@ -6,7 +6,10 @@ Source: RFC 6902; github.com/evanphx/json-patch v4 (patch.go); apiserver/pkg/end
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.patch import pointer
@@ -15,6 +18,36 @@ from kcp.apimachinery.patch.errors import PatchError, TestFailed
 __all__ = ["MAX_OPERATIONS", "PatchError", "TestFailed", "apply"]
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED_BYTES = 3 * 1024 * 1024
+"""What all `copy` operations of a patch may add. Source: apiserver/pkg/server/config.go (JSONPatchMaxCopyBytes)."""
+_MOST_SHIFTED = 50_000_000
+"""List items that insertions and removals may move along; some 50 ms."""
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a patch has cost so far."""
+
+    copied_bytes: int = 0
+    shifted: int = 0
+
+    def copy(self, value: Any) -> Any:
+        """A copy. Raises PatchError beyond what all copies together may add."""
+        try:
+            self.copied_bytes += len(orjson.dumps(value))
+        except TypeError as error:  # the copy of a copy of a copy …
+            raise PatchError(f"Unable to complete the copy: {error}") from error
+        if self.copied_bytes > MAX_COPIED_BYTES:
+            raise PatchError(
+                f"Unable to complete the copy, the accumulated size increase of copy is {self.copied_bytes}, "
+                f"exceeding the limit {MAX_COPIED_BYTES}"
+            )
+        return copy_json(value)
+
+    def shift(self, items: int) -> None:
+        self.shifted += items
+        if self.shifted > _MOST_SHIFTED:
+            raise PatchError(f"the operations move more than {_MOST_SHIFTED} list items in all")
 
 
 def apply(doc: Any, operations: list[JSONObject]) -> Any:
@@ -23,9 +56,9 @@ def apply(doc: Any, operations: list[JSONObject]) -> Any:
     Raises: TestFailed, PatchError. Either all operations apply, or none does.
     """
     _check(operations)
-    result = copy_json(doc)
+    result, spent = copy_json(doc), _Spent()
     for operation in operations:
-        result = _apply_one(result, operation)
+        result = _apply_one(result, operation, spent)
     return result
 
 
@@ -37,7 +70,7 @@ def _check(operations: Any) -> None:
         raise PatchError(limit)
 
 
-def _apply_one(document: Any, operation: JSONObject) -> Any:
+def _apply_one(document: Any, operation: JSONObject, spent: _Spent) -> Any:
     kind, path = operation.get("op"), operation.get("path")
     if not isinstance(path, str):
         raise PatchError(f"{kind} operation failed to decode path: missing value")
@@ -45,12 +78,14 @@ def _apply_one(document: Any, operation: JSONObject) -> Any:
     if kind in ("add", "replace", "test"):
         if "value" not in operation and kind != "test":
             raise PatchError(f"{kind} operation at {path} has no value: missing value")
-        value = copy_json(operation.get("value"))
-        return {"add": _add, "replace": _replace, "test": _test}[kind](document, steps, path, value)
+        if kind == "test":
+            return _test(document, steps, path, operation.get("value"))
+        value = copy_json(operation["value"])
+        return _add(document, steps, path, value, spent) if kind == "add" else _replace(document, steps, path, value)
     if kind == "remove":
-        return _remove(document, steps, path, "remove")
+        return _remove(document, steps, path, "remove", spent)
     if kind in ("move", "copy"):
-        return _transfer(document, operation, steps, path)
+        return _transfer(document, operation, steps, path, spent)
     raise PatchError(f"Unexpected kind: {kind}" if kind else "Unexpected kind: unknown")
 
 
@@ -64,12 +99,14 @@ def _parent(document: Any, steps: tuple[str, ...], path: str, kind: str) -> Any:
     return found
 
 
-def _add(document: Any, steps: tuple[str, ...], path: str, value: Any) -> Any:
+def _add(document: Any, steps: tuple[str, ...], path: str, value: Any, spent: _Spent) -> Any:
     if not steps:
         return value
     parent = _parent(document, steps, path, "add")
     if isinstance(parent, list):
-        parent.insert(pointer.index(steps[-1], len(parent), adding=True), value)
+        at = pointer.index(steps[-1], len(parent), adding=True)
+        spent.shift(len(parent) - at)
+        parent.insert(at, value)
     else:
         parent[steps[-1]] = value
     return document
@@ -81,19 +118,19 @@ def _replace(document: Any, steps: tuple[str, ...], path: str, value: Any) -> An
     parent = _parent(document, steps, path, "replace")
     if isinstance(parent, list):
         parent[pointer.index(steps[-1], len(parent))] = value
-    elif steps[-1] in parent:
-        parent[steps[-1]] = value
     else:
-        raise PatchError(f"replace operation does not apply: doc is missing key: {path}: missing value")
+        parent[steps[-1]] = value  # though RFC 6902 wants it to be there: v4 does not look, and clients rely on that
     return document
 
 
-def _remove(document: Any, steps: tuple[str, ...], path: str, kind: str) -> Any:
+def _remove(document: Any, steps: tuple[str, ...], path: str, kind: str, spent: _Spent) -> Any:
     if not steps:
         return None
     parent = _parent(document, steps, path, kind)
     if isinstance(parent, list):
-        del parent[pointer.index(steps[-1], len(parent))]
+        at = pointer.index(steps[-1], len(parent))
+        spent.shift(len(parent) - at)
+        del parent[at]
     elif steps[-1] in parent:
         del parent[steps[-1]]
     else:
@@ -124,19 +161,19 @@ def _equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _transfer(document: Any, operation: JSONObject, steps: tuple[str, ...], path: str) -> Any:
+def _transfer(document: Any, operation: JSONObject, steps: tuple[str, ...], path: str, spent: _Spent) -> Any:
     kind, source = operation["op"], operation.get("from")
     if not isinstance(source, str):
         raise PatchError(f"{kind} operation failed to decode from: missing value")
     source_steps = pointer.parse(source)
     try:
-        value = copy_json(pointer.get(document, source_steps))
+        value = pointer.get(document, source_steps)
     except LookupError:
         raise PatchError(f'{kind} operation does not apply: doc is missing from path: "{source}": missing value') from None
     if kind == "copy":
-        return _add(document, steps, path, value)
+        return _add(document, steps, path, spent.copy(value), spent)
     if source_steps == steps:
         return document
     if steps[: len(source_steps)] == source_steps:
         raise PatchError(f'move operation does not apply: "{path}" lies inside "{source}"')
-    return _add(_remove(document, source_steps, source, kind), steps, path, value)
+    return _add(_remove(document, source_steps, source, kind, spent), steps, path, value, spent)

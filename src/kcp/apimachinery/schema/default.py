@@ -25,6 +25,28 @@ def default(node: Schema, value: Any) -> None:
                     default(items, item)
 
 
+def prune_nulls(node: Schema, value: Any) -> bool:
+    """Remove the nulls of fields that are not nullable and have no default. Returns whether there were any.
+
+    Only looked for where validation has found fault: hardly any object has one. Source: defaulting/prunenulls.go.
+    """
+    found = False
+    if type(value) is dict:
+        for name in list(value):
+            child = node.properties.get(name, node.additional)
+            if child is None:
+                continue
+            if value[name] is not None:
+                found |= prune_nulls(child, value[name])
+            elif not child.nullable and not child.has_default:
+                del value[name]
+                found = True
+    elif type(value) is list and node.items is not None:
+        for item in value:
+            found |= prune_nulls(node.items, item)
+    return found
+
+
 def _default_object(node: Schema, value: dict[str, Any]) -> None:
     for name, content, nullable in node.defaults:
         if name not in value or (value[name] is None and not nullable):

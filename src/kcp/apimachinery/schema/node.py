@@ -7,14 +7,14 @@ Before: `compile.compile_schema`. After: `validate`, `fields` (unknown fields, p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from re import Pattern
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
-from kcp.apimachinery.schema.default import default
+from kcp.apimachinery.schema.default import default, prune_nulls
 from kcp.apimachinery.schema.fields import prune, unknown_fields
+from kcp.apimachinery.schema.patterns import Pattern
 from kcp.apimachinery.schema.validate import conforms, faults
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -99,7 +99,7 @@ class Schema:
     items: Schema | None
     required: tuple[str, ...]
     enum: tuple[Any, ...]
-    pattern: Pattern[str] | None
+    pattern: Pattern | None
     pattern_text: str
     format: str
     minimum: float | None
@@ -165,6 +165,10 @@ class Schema:
     def default(self, obj: JSONObject) -> None:
         """Fill in defaults; nulls that mean "absent" are removed. `obj` is changed."""
         default(self, obj)
+
+    def prune_nulls(self, obj: JSONObject) -> bool:
+        """Remove nulls where null is not allowed; returns whether there were any."""
+        return prune_nulls(self, obj)
 
     def child(self, key: str) -> Schema | None:
         """The schema of one field or map entry, or None where it is unknown."""

@@ -28,6 +28,8 @@ from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import DeleteOptions, ListQuery, WatchQuery, WriteOptions
 
 _LONGEST_MANAGER = 128
+_MOST_DIGITS = 19
+"""Of a 64-bit number with a sign."""
 _PROPAGATIONS = ("Foreground", "Background", "Orphan")
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 _MATCHES = ("Exact", "NotOlderThan")
@@ -142,19 +144,20 @@ def _manager_faults(query: Mapping[str, str]) -> list[Cause]:
     causes = []
     if len(manager) > _LONGEST_MANAGER:
         causes.append(Cause.too_long("fieldManager", _LONGEST_MANAGER))
-    if manager and not manager.isprintable():
-        causes.append(Cause.invalid("fieldManager", manager, "should only contain printable characters"))
+    for position, char in enumerate(manager):
+        if not char.isprintable():
+            causes.append(Cause.invalid("fieldManager", manager, f"invalid character U+{ord(char):04X} (at position {position})"))
     return causes
 
 
 def _dry_run_faults(query: Mapping[str, str]) -> list[Cause]:
     value = query.get("dryRun", "")
-    return [Cause.not_supported("dryRun", value, ["All"])] if value not in ("", "All") else []
+    return [Cause.not_supported("dryRun", [value], ["All"])] if value not in ("", "All") else []
 
 
 def _validation_faults(query: Mapping[str, str]) -> list[Cause]:
     value = query.get("fieldValidation", "")
-    return [Cause.not_supported("fieldValidation", value, ["", *_VALIDATIONS])] if value and value not in _VALIDATIONS else []
+    return [Cause.not_supported("fieldValidation", value, ["", *sorted(_VALIDATIONS)])] if value and value not in _VALIDATIONS else []
 
 
 async def delete_options(req: Request) -> DeleteOptions:

@@ -20,7 +20,18 @@ from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
 from kcp.apimachinery.patch import json_patch, merge_patch, strategic
 from kcp.apimachinery.patch.errors import PatchError
 from kcp.apimachinery.schema.structural import Schema
-from kcp.apiserver.body import TooDeep, check_kind, check_name, decode_yaml, duplicate_fields, media_type, parse_json, unsupported
+from kcp.apiserver.body import (
+    TooDeep,
+    check_kind,
+    check_name,
+    decode_yaml,
+    duplicate_fields,
+    go_mismatch,
+    json_fault,
+    media_type,
+    parse_json,
+    unsupported,
+)
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.handlers.forms import show_one
 from kcp.apiserver.handlers.options import write_options
@@ -94,7 +105,7 @@ async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
         raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
     given = _decode(raw)
     duplicates = tuple(duplicate_fields(raw)) if req.query.get("fieldValidation") in ("Warn", "Strict") else ()
-    options = write_options(req, "PatchOptions", duplicates=duplicates)
+    options = replace(write_options(req, "PatchOptions", duplicates=duplicates), is_patch=True)
     transform = _transform(media, given, scope)
 
     def mutate(current: JSONObject | None) -> JSONObject:
@@ -109,6 +120,7 @@ async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
         if not isinstance(patched, dict):
             raise BadRequest("the patch must leave an object")
         check_kind(patched, scope, expected=SCALE if scope.subresource == "scale" else None)
+        check_name(patched, scope)
         return patched
 
     return options, mutate
@@ -118,19 +130,19 @@ def _decode(raw: bytes) -> Any:
     try:
         return parse_json(raw)
     except ValueError as error:
-        raise BadRequest(f"error decoding patch: {error}") from error
+        raise BadRequest(f"error decoding patch: {json_fault(error)}") from error
 
 
 def _transform(media: str, given: Any, scope: Scope) -> Transform:
     """Raises: BadRequest for a patch of the wrong shape, RequestEntityTooLarge for too many operations."""
     if media == JSON_PATCH:
         if not isinstance(given, list):
-            raise BadRequest("error decoding patch: a JSON patch is an array of operations")
+            raise BadRequest(f"error decoding patch: {go_mismatch(given, '[]handlers.jsonPatchOp')}")
         if len(given) > _MOST_OPERATIONS:
             raise RequestEntityTooLarge(f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(given)}")
         return lambda current: _checked(json_patch.apply(current, given))
     if not isinstance(given, dict):
-        raise BadRequest("error decoding patch: a merge patch is an object")
+        raise BadRequest(f"error decoding patch: {go_mismatch(given, 'map[string]interface {}')}")
     if media == MERGE_PATCH:
         return lambda current: merge_patch.apply(current, given)
     schema = scope.resource.schema
