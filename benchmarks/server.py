@@ -43,13 +43,15 @@ BASELINES = {
 def start_and_idle(report: Report, directory: Path) -> None:
     report.step("starting, cold: empty root directory, certificates made")
     cold: list[float] = []
+    used: list[float] = []
     for turn in range(3):
         server = ControlPlane.start(directory, name=f"cold-{turn}")
         cold.append(server.ready_after_s)
+        used.append(server.program.cpu_s())
         server.stop()
     report.row(
-        "start to /readyz, cold, with TMC", f"{percentile(cold, 0.5):.2f} s ({min(cold):.2f}-{max(cold):.2f})", target="≤ 1.5 s",
-        reached=max(cold) <= 1.5, baseline="2.42 s",
+        "start to /readyz, cold, with TMC", f"{percentile(cold, 0.5):.2f} s ({min(cold):.2f}-{max(cold):.2f}; CPU {percentile(used, 0.5):.2f} s)",
+        target="≤ 1.5 s", reached=max(cold) <= 1.5, baseline="2.42 s",
     )  # fmt: skip
     report.step("starting again on the same root directory, and without TMC; 10 s of idling")
     again = ControlPlane.start(directory, name="cold-0")
@@ -227,7 +229,8 @@ async def fan_out(report: Report, server: ControlPlane, token: str, watchers: in
         used_s = server.program.cpu_s() - used_s
     report.row(
         f"watch, {watchers} watchers × {changes} creates",
-        f"{len(delays) / elapsed_s:,.0f} events/s; create→event {spread_ms(delays)}; {used_s / len(delays) * 1e6:.0f} µs CPU per event, creates included",
+        f"{len(delays) / elapsed_s:,.0f} events/s; create→event {spread_ms(delays)};"
+        f" {used_s / len(delays) * 1e6:.0f} µs CPU per event, creates included",
         baseline=baseline,
     )
 
