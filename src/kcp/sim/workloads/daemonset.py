@@ -1,7 +1,7 @@
 """DaemonSets: one pod on each node that takes it, replaced within maxUnavailable when the template changes.
 
 `decide` is pure. Before: `sim.cluster`, which starts it. After: pods, bound by the scheduler through node affinity.
-Source: pkg/controller/daemon/{daemon_controller,update}.go, util/daemonset_util.go. ControllerRevision objects are not kept.
+Source: pkg/controller/daemon/{daemon_controller,update}.go, util/daemonset_util.go.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import owner_reference, pod_from_template, safe_suffix, template_hash
 from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView
 from kcp.sim.workloads.resources import NOTHING
+from kcp.sim.workloads.revisions import REVISIONS, Histories
 from kcp.sim.workloads.rollout import share
 from kcp.sim.workloads.scheduling import NodeView, unfit
-from kcp.sim.workloads.wiring import NODES, PODS, OwnerKind, Wiring, wake_owner, wake_self
+from kcp.sim.workloads.wiring import NODES, OWNER_INDEX, PODS, OwnerKind, Wiring, by_owner, wake_owner, wake_self
 from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
 DAEMONSET = OwnerKind(GVR("apps", "v1", "daemonsets"), "DaemonSet")
@@ -140,6 +141,7 @@ def _status(
 @dataclass
 class DaemonSetReconciler:
     daemonsets: Informer
+    histories: Histories
     nodes: Informer
     pods: PodBook
     client: Client
@@ -150,7 +152,9 @@ class DaemonSetReconciler:
         if daemonset is None:
             return Result()
         nodes = [NodeView.of(n, NOTHING) for n in self.nodes.list()]
-        plan = decide(daemonset, self.pods.owned_by(meta.uid(daemonset)), nodes, self.clock.now())
+        held = self.pods.owned_by(meta.uid(daemonset))
+        await self.histories.keep(daemonset, {f"{key.name}-{p.revision}" for p in held})
+        plan = decide(daemonset, held, nodes, self.clock.now())
         pods = self.client.resource(PODS)
         for pod in plan.create:
             if (made := await create_if_missing(pods, pod)) is not None:
@@ -164,7 +168,9 @@ class DaemonSetReconciler:
 
 def controller(wiring: Wiring) -> Controller:
     daemonsets, nodes = wiring.informers.informer(DAEMONSET.gvr), wiring.informers.informer(NODES)
-    reconciler = DaemonSetReconciler(daemonsets, nodes, wiring.pods, wiring.client, wiring.clock)
+    revisions = wiring.informers.informer(REVISIONS, indexers={OWNER_INDEX: by_owner})
+    histories = Histories(revisions, wiring.client, DAEMONSET, REVISION_HASH_LABEL)
+    reconciler = DaemonSetReconciler(daemonsets, histories, nodes, wiring.pods, wiring.client, wiring.clock)
     made = Controller("daemonset", reconciler.reconcile, clock=wiring.clock, workers=2)
     wake_self(daemonsets, made)
     made.watch(nodes, lambda _key, _old, _new: daemonsets.keys())

@@ -1,8 +1,7 @@
 """StatefulSets: pods with an ordinal each, made in order, ended in reverse, replaced one at a time.
 
-`decide` is pure. Before: `sim.cluster`, which starts it. After: pods and, for volumeClaimTemplates, PersistentVolumeClaims.
-Source: pkg/controller/statefulset/{stateful_set_control,stateful_set_utils}.go. ControllerRevision objects are not kept: a pod below the
-partition that has to be made again gets the new template.
+`decide` is pure. Before: `sim.cluster`, which starts it. After: pods, their `revisions` and, for volumeClaimTemplates, claims.
+Source: pkg/controller/statefulset/{stateful_set_control,stateful_set_utils}.go.
 """
 
 from __future__ import annotations
@@ -23,13 +22,16 @@ from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import owner_reference, pod_from_template, template_hash
 from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView
+from kcp.sim.workloads.revisions import REVISIONS, Histories, template_of
 from kcp.sim.workloads.rollout import replicas_of
-from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
+from kcp.sim.workloads.wiring import OWNER_INDEX, PODS, OwnerKind, Wiring, by_owner, wake_owner, wake_self
 from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
 STATEFULSET = OwnerKind(GVR("apps", "v1", "statefulsets"), "StatefulSet")
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 
+REVISION_LABEL = "controller.kubernetes.io/hash"
+"""Of a ControllerRevision: the hash of its template."""
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
 
@@ -43,14 +45,16 @@ class Plan:
     status: JSONObject
 
 
-def decide(statefulset: Mapping[str, Any], pods: Sequence[PodView], now: datetime) -> Plan:
-    """What a StatefulSet needs now. Args: pods: all that it controls."""
+def decide(
+    statefulset: Mapping[str, Any], pods: Sequence[PodView], now: datetime, templates: Mapping[str, Mapping[str, Any]] | None = None
+) -> Plan:
+    """What a StatefulSet needs now. Args: pods: all that it controls. templates: those it has had, by name of the revision."""
     spec = statefulset.get("spec") or {}
     revision = f"{meta.name(statefulset)}-{template_hash(spec.get('template') or {})}"
     held = {p.index: p for p in pods if p.index >= 0}
     create, delete = _next(spec, held, revision, now) if not meta.deletion_timestamp(statefulset) else ([], [])
     return Plan(
-        tuple(_pod(statefulset, index, revision) for index in create),
+        tuple(_pod(statefulset, index, *_template_for(statefulset, index, revision, templates or {})) for index in create),
         tuple(claim for index in create for claim in _claims(statefulset, index)),
         tuple(delete),
         _status(statefulset, list(held.values()), revision, now),
@@ -91,7 +95,7 @@ def _outdated(spec: Mapping[str, Any], held: Mapping[int, PodView], wanted: rang
     partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
     for index in reversed(wanted):
         pod = held.get(index)
-        if index < partition or pod is None or pod.terminating:
+        if index - wanted.start < partition or pod is None or pod.terminating:
             return []
         if pod.revision != revision:
             return [pod]
@@ -100,11 +104,22 @@ def _outdated(spec: Mapping[str, Any], held: Mapping[int, PodView], wanted: rang
     return []
 
 
-def _pod(statefulset: Mapping[str, Any], index: int, revision: str) -> JSONObject:
+def _template_for(
+    statefulset: Mapping[str, Any], index: int, revision: str, templates: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, Mapping[str, Any]]:
+    """Revision and template of a pod to make: below the partition the one that is current. Source: newVersionedStatefulSetPod."""
+    partition = meta.nested(statefulset, "spec", "updateStrategy", "rollingUpdate", "partition", default=0)
+    current = meta.nested(statefulset, "status", "currentRevision", default="")
+    if current in templates and index - meta.nested(statefulset, "spec", "ordinals", "start", default=0) < partition:
+        return current, templates[current]
+    return revision, meta.nested(statefulset, "spec", "template", default={})
+
+
+def _pod(statefulset: Mapping[str, Any], index: int, revision: str, template: Mapping[str, Any]) -> JSONObject:
     spec = statefulset.get("spec") or {}
     name = f"{meta.name(statefulset)}-{index}"
     reference = owner_reference(statefulset, api_version="apps/v1", kind="StatefulSet")
-    pod = pod_from_template(spec.get("template") or {}, name=name, namespace=meta.namespace(statefulset), owner=reference)
+    pod = pod_from_template(template, name=name, namespace=meta.namespace(statefulset), owner=reference)
     for label, value in ((POD_NAME_LABEL, name), (POD_INDEX_LABEL, str(index)), (REVISION_HASH_LABEL, revision)):
         meta.set_label(pod, label, value)
     pod["spec"]["hostname"] = name
@@ -156,6 +171,7 @@ def _status(statefulset: Mapping[str, Any], pods: Sequence[PodView], revision: s
 @dataclass
 class StatefulSetReconciler:
     statefulsets: Informer
+    histories: Histories
     pods: PodBook
     client: Client
     clock: Clock
@@ -164,7 +180,11 @@ class StatefulSetReconciler:
         statefulset = self.statefulsets.get(key)
         if statefulset is None:
             return Result()
-        plan = decide(statefulset, self.pods.owned_by(meta.uid(statefulset)), self.clock.now())
+        held = self.pods.owned_by(meta.uid(statefulset))
+        current = meta.nested(statefulset, "status", "currentRevision", default="")
+        await self.histories.keep(statefulset, {current, *(p.revision for p in held)})
+        templates = {meta.name(r): template_of(r) for r in self.histories.of(statefulset)}
+        plan = decide(statefulset, held, self.clock.now(), templates)
         pods = self.client.resource(PODS)
         for claim in plan.claims:
             await create_if_missing(self.client.resource(CLAIMS), claim)  # one from an earlier pod of this ordinal is kept
@@ -180,7 +200,9 @@ class StatefulSetReconciler:
 
 def controller(wiring: Wiring) -> Controller:
     statefulsets = wiring.informers.informer(STATEFULSET.gvr)
-    reconciler = StatefulSetReconciler(statefulsets, wiring.pods, wiring.client, wiring.clock)
+    revisions = wiring.informers.informer(REVISIONS, indexers={OWNER_INDEX: by_owner})
+    histories = Histories(revisions, wiring.client, STATEFULSET, REVISION_LABEL)
+    reconciler = StatefulSetReconciler(statefulsets, histories, wiring.pods, wiring.client, wiring.clock)
     made = Controller("statefulset", reconciler.reconcile, clock=wiring.clock, workers=2)
     wake_self(statefulsets, made)
     wake_owner(wiring.pods, made, STATEFULSET.kind)
