@@ -1,6 +1,7 @@
 """kubectl's JSONPath, the part that printer columns, scale subresources and selectable fields use.
 
 `.a.b`, `['a']`, `.a\\.b`, `[0]`, `[-1]`, `[1:3]`, `[*]`, `.*`, `..name`, `['a','b']`, `[?(@.type=="Ready")]`; a `{…}` wrapper is accepted.
+A path costs at most `_MOST_VISITED` values, however it is written: one that asks for more (`..` after `..`) finds nothing.
 Before: table columns, scale, catalog (CRD checks). Source: k8s.io/client-go/util/jsonpath.
 """
 
@@ -9,16 +10,42 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, TypeAlias
 
-Step: TypeAlias = Callable[[Any], Iterable[Any]]
+from kcp.apimachinery.remember import remembered
+
+LONGEST = 1024
+"""Characters of a path."""
+_MOST_FILTERS = 8
+_MOST_VISITED = 10_000
+
+
+class _Enough(Exception):
+    """The path has visited as many values as it may."""
+
+
+class _Visits:
+    """What a walk may still visit."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = _MOST_VISITED
+
+    def take(self, values: int) -> None:
+        self._left -= values
+        if self._left < 0:
+            raise _Enough
+
+
+Step: TypeAlias = Callable[[Any, _Visits], Iterable[Any]]
 Path: TypeAlias = Callable[[Any], list[Any]]
+_Walk: TypeAlias = Callable[[Any, _Visits], list[Any]]
 
 _PLAIN = re.compile(r"\.((?:[^.\[\]{}\\*\s]|\\.)+)")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d*))?\Z")
-_FILTER = re.compile(r"\?\(\s*@((?:[^=!<>\s]|\\.)+)\s*(?:(==|!=|<=|>=|<|>)\s*(.+?))?\s*\)\Z", re.DOTALL)
+_FILTER = re.compile(r"\?\(\s*@((?:[^=!<>\s\\]|\\.)+)\s*(?:(==|!=|<=|>=|<|>)\s*(.+?))?\s*\)\Z", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
 }  # fmt: skip
@@ -28,7 +55,7 @@ class JSONPathError(ValueError):
     """The text is not a JSONPath of this subset."""
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def compile(text: str) -> Path:  # noqa: A001 - named as re.compile is
     """A function from an object to the list of values found; missing parts give an empty list. Raises JSONPathError.
 
@@ -39,18 +66,37 @@ def compile(text: str) -> Path:  # noqa: A001 - named as re.compile is
     fields = simple_fields(text)
     if fields is not None:
         return _walk_fields(fields)
-    steps = tuple(_steps(_unwrap(text)))
+    if len(text) > LONGEST or text.count("?(") > _MOST_FILTERS:
+        raise JSONPathError(f"a path may have {LONGEST} characters and {_MOST_FILTERS} filters")
+    inner = _walk(text)
 
     def walk(obj: Any) -> list[Any]:
+        try:
+            return inner(obj, _Visits())
+        except _Enough:
+            return []
+
+    return walk
+
+
+def _walk(text: str) -> _Walk:
+    steps = tuple(_steps(_unwrap(text)))
+
+    def walk(obj: Any, visits: _Visits) -> list[Any]:
         here: list[Any] = [obj]
         for step in steps:
-            here = [found for value in here for found in step(value)]
+            there: list[Any] = []
+            for value in here:
+                found = step(value, visits)
+                there += found
+            visits.take(len(there))
+            here = there
         return here
 
     return walk
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def simple_fields(text: str) -> tuple[str, ...] | None:
     """The field names of a path that is only fields, such as `.spec.replicas`; None for any other path.
 
@@ -138,16 +184,18 @@ def _bracket(inner: str) -> Step:
         return _filter(inner)
     if sliced := _SLICE.match(inner):
         start, stop, step = (int(g) if g else None for g in sliced.groups())
-        return lambda value: value[start:stop:step] if isinstance(value, list) else ()
+        if step == 0:
+            raise JSONPathError("the step of a slice must not be 0")
+        return lambda value, visits: value[start:stop:step] if isinstance(value, list) else ()
     if re.fullmatch(r"-?\d+", inner):
         return _index(int(inner))
     parts = [a or b for a, b in _QUOTED.findall(inner)]
     if parts and re.sub(r"[\s,]", "", _QUOTED.sub("", inner)) == "":
         steps = [_field(_unescape(part)) for part in parts]
-        return lambda value: [found for step in steps for found in step(value)]
+        return lambda value, visits: [found for step in steps for found in step(value, visits)]
     if re.fullmatch(r"-?\d+(\s*,\s*-?\d+)+", inner):
         indexes = [_index(int(part)) for part in inner.split(",")]
-        return lambda value: [found for step in indexes for found in step(value)]
+        return lambda value, visits: [found for step in indexes for found in step(value, visits)]
     raise JSONPathError(f"invalid array index {inner}")
 
 
@@ -155,13 +203,13 @@ def _filter(inner: str) -> Step:
     found = _FILTER.match(inner)
     if found is None:
         raise JSONPathError(f"unrecognized filter {inner}")
-    path, comparison, literal = compile(found.group(1)), found.group(2), found.group(3)
+    path, comparison, literal = _walk(found.group(1)), found.group(2), found.group(3)
     if comparison is None:
-        return lambda value: [item for item in _elements(value) if path(item)]
+        return lambda value, visits: [item for item in _children(value, visits) if path(item, visits)]
     compare, wanted = _COMPARE[comparison], _literal(literal)
 
-    def select(value: Any) -> list[Any]:
-        return [item for item in _elements(value) if any(_holds(compare, found, wanted) for found in path(item))]
+    def select(value: Any, visits: _Visits) -> list[Any]:
+        return [item for item in _children(value, visits) if any(_holds(compare, found, wanted) for found in path(item, visits))]
 
     return select
 
@@ -171,6 +219,8 @@ def _holds(compare: Callable[[Any, Any], bool], found: Any, wanted: Any) -> bool
         return False
     if isinstance(found, str) is not isinstance(wanted, str):
         return False
+    if found is None or isinstance(found, (dict, list)):
+        return compare is operator.ne
     return compare(found, wanted)
 
 
@@ -186,27 +236,29 @@ def _literal(text: str) -> Any:
 
 
 def _field(name: str) -> Step:
-    return lambda value: (value[name],) if isinstance(value, dict) and name in value else ()
+    return lambda value, visits: (value[name],) if isinstance(value, dict) and name in value else ()
 
 
 def _index(position: int) -> Step:
-    return lambda value: (value[position],) if isinstance(value, list) and -len(value) <= position < len(value) else ()
+    return lambda value, visits: (value[position],) if isinstance(value, list) and -len(value) <= position < len(value) else ()
 
 
-def _elements(value: Any) -> Iterable[Any]:
-    if isinstance(value, list):
-        return value
-    return value.values() if isinstance(value, dict) else ()
+def _children(value: Any, visits: _Visits) -> Iterable[Any]:
+    if not isinstance(value, (dict, list)):
+        return ()
+    visits.take(len(value))
+    return value if isinstance(value, list) else value.values()
 
 
-def _children(value: Any) -> Iterable[Any]:
-    return _elements(value)
-
-
-def _descend(value: Any) -> Iterator[Any]:
-    yield value
-    for child in _elements(value):
-        yield from _descend(child)
+def _descend(value: Any, visits: _Visits) -> list[Any]:
+    """The value and everything in it, outer before inner, in the order of the document."""
+    found: list[Any] = []
+    pending = [value]
+    while pending:
+        here = pending.pop()
+        found.append(here)
+        pending.extend(reversed(list(_children(here, visits))))
+    return found
 
 
 def _unescape(text: str) -> str:

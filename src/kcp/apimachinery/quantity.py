@@ -21,6 +21,8 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]+)\Z")
 _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
+_MOST_DIGITS = 1_000
+"""More than any number that is not capped anyway; and what is longer takes ever longer to read."""
 _MAX = Fraction((1 << 63) - 1)
 _NANO = 10**9
 
@@ -65,6 +67,8 @@ def _parse_text(source: str) -> tuple[Fraction, Form]:
     sign, whole, decimals, suffix = found.group(1), found.group(2), found.group(3) or "", found.group(4)
     if not whole and not decimals:
         raise QuantityError(WRONG_NUMBER if found.group(3) is not None else WRONG_FORMAT)
+    if len(source) > _MOST_DIGITS:
+        raise QuantityError(WRONG_NUMBER)
     scale, form = _scale(suffix)
     value = Fraction(int(whole + decimals or "0"), 10 ** len(decimals)) * scale
     value = min(Fraction(-((-value.numerator * _NANO) // value.denominator), _NANO), _MAX)

@@ -7,9 +7,9 @@ Source: k8s.io/apimachinery/pkg/labels/selector.go, pkg/fields/selector.go, pkg/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from kcp.apimachinery import names
 from kcp.apimachinery.errors import BadRequest, Cause
@@ -88,6 +88,17 @@ def _value_faults(key: str, operator: Operator, values: list[str]) -> list[Cause
     return faults
 
 
+MOST_REQUIREMENTS = 1_000
+"""A selector is matched with every object of a list; one set of values counts once, however large."""
+_Term = TypeVar("_Term")
+
+
+def _at_most(terms: Collection[_Term]) -> Collection[_Term]:
+    if len(terms) > MOST_REQUIREMENTS:
+        raise BadRequest(f"unable to parse requirement: a selector may have {MOST_REQUIREMENTS} requirements, not {len(terms)}")
+    return terms
+
+
 class LabelSelector:
     """All requirements hold. Immutable.
 
@@ -113,7 +124,7 @@ class LabelSelector:
         """From query text such as `app=web,env in (a,b),!canary`. Raises BadRequest."""
         if not text or text.isspace():
             return cls.EVERYTHING
-        return cls(_Parser(text).parse())
+        return cls(_at_most(dict.fromkeys(_Parser(text).parse())))
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any] | None) -> LabelSelector:
@@ -275,14 +286,14 @@ class FieldSelector:
     @classmethod
     def parse(cls, text: str) -> FieldSelector:
         """Raises BadRequest. Whether a resource supports the fields is the registry's question."""
-        terms: list[FieldTerm] = []
+        terms: dict[FieldTerm, None] = {}
         for part in sorted(_split_terms(text)):
             found = re.search(r"!=|==|=", part)
             if found is None:
                 raise BadRequest(f"invalid selector: '{text}'; can't understand '{part}'")
             value = _unescape(part[found.end() :])
-            terms.append((part[: found.start()], "!=" if found.group() == "!=" else "=", value))
-        return cls(terms)
+            terms[part[: found.start()], "!=" if found.group() == "!=" else "=", value] = None
+        return cls(_at_most(terms))
 
     @property
     def is_everything(self) -> bool:

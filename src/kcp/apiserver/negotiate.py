@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import orjson
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import BadRequest, NotAcceptable
+from kcp.apimachinery.remember import remembered
 from kcp.apiserver.body import PROTOBUF as PROTOBUF
 from kcp.apiserver.request import Request, Response
 from kcp.registry.backend import Scope
@@ -67,7 +67,7 @@ def _in_protobuf(scope: Scope) -> InProtobuf:
     return "everything" if has_message(api_version, kind) else "metadata"
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool) -> Wanted:
     for media, params in _by_preference(accept):
         form = PROTOBUF if media == PROTOBUF and in_protobuf != "nothing" else _TEXT_TYPES.get(media)
@@ -88,7 +88,7 @@ def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool) -> Wanted:
     raise NotAcceptable(f"only the following media types are accepted: {', '.join(offered)}")
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def _preferred(accept: str) -> str:
     """The form of the first known media type."""
     known = [_TEXT_TYPES.get(media, media) for media, _ in _by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]

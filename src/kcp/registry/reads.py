@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _INCONSISTENT = -1
 """In a continue token: go on at the latest revision, whatever changed between the pages."""
+_MOST_DIGITS = 20
+"""Of a 64-bit number."""
 _PAGE_ROWS = 500
 """Rows read from the store at once while a selector thins them out."""
 
@@ -164,8 +166,13 @@ def parse_revision(text: str) -> int:
     """A resourceVersion as a client sends it; "" is 0. Raises BadRequest."""
     if not text:
         return 0
+    fault = ""
     if not (text.isascii() and text.isdigit()):
-        raise BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        fault = "invalid syntax"
+    elif len(text) > _MOST_DIGITS or int(text) >= 1 << 64:
+        fault = "value out of range"
+    if fault:
+        raise BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {fault}')
     return int(text)
 
 
@@ -191,6 +198,6 @@ def decode_continue(token: str) -> tuple[int, bytes]:
         revision, start = held["rv"], held["start"]
     except (ValueError, TypeError, KeyError) as error:
         raise BadRequest("invalid continue token: continue key is not valid: it was not given out by this server") from error
-    if not isinstance(revision, int) or not isinstance(start, str):
+    if type(revision) is not int or not isinstance(start, str):
         raise BadRequest("invalid continue token: continue key is not valid: incorrect encoded start resourceVersion")
     return revision, start.encode()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kcp.apimachinery.selectors import FieldSelector, LabelSelector
 
 Matches: TypeAlias = Callable[[Item], bool]
+Look: TypeAlias = Callable[[JSONObject], bool]
 
 _KEY_FIELDS = ("metadata.name", "metadata.namespace")
 
@@ -48,14 +49,17 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
     terms = fields.requirements if fields is not None else ()
     namespace, name = scope.namespace, scope.name
     tests: list[Matches] = []
+    looks: list[Look] = []
     for field, op, value in terms:
         _check_known(resource, field)
         if op == "=" and field == "metadata.name" and not name:
             name = value
         elif op == "=" and field == "metadata.namespace" and resource.namespaced and not namespace:
             namespace = value
+        elif field in _KEY_FIELDS and field not in resource.field_values:
+            tests.append(_key_test(field, op, value))
         else:
-            tests.append(_field_test(field, op, value, resource.field_values.get(field)))
+            looks.append(_look(field, op, value, resource.field_values.get(field)))
     wildcard = scope.cluster == WILDCARD
     if namespace and wildcard:
         tests.append(lambda item: item.key.namespace == namespace)
@@ -63,6 +67,8 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
         tests.append(lambda item: item.key.name == name)
     if labels is not None:
         tests.append(lambda item: labels.matches(item.labels))
+    if looks:
+        tests.append(lambda item: _all_hold(looks, item.decode()))
     pinned = name and not wildcard and (namespace or not resource.namespaced)
     exact = labels.exact_values() if labels is not None else {}
     return Selection(
@@ -91,20 +97,25 @@ def _check_known(resource: Resource, field: str) -> None:
     raise BadRequest(f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 
 
-def _field_test(field: str, op: str, value: str, read: Callable[[JSONObject], str] | None) -> Matches:
+def _key_test(field: str, op: str, value: str) -> Matches:
+    """Of a field that is in the key."""
     wanted = op == "="
-    if read is not None:
-        return lambda item: (read(item.decode()) == value) is wanted
     if field == "metadata.name":
         return lambda item: (item.key.name == value) is wanted
-    if field == "metadata.namespace":
-        return lambda item: (item.key.namespace == value) is wanted
+    return lambda item: (item.key.namespace == value) is wanted
+
+
+def _look(field: str, op: str, value: str, read: Callable[[JSONObject], str] | None) -> Look:
+    """Of a field for which the object has to be decoded: once for all of them."""
+    wanted = op == "="
+    if read is not None:
+        return lambda obj: (read(obj) == value) is wanted
     path = tuple(field.lstrip(".").split("."))
+    return lambda obj: (_as_text(nested(obj, *path)) == value) is wanted
 
-    def test(item: Item) -> bool:
-        return (_as_text(nested(item.decode(), *path)) == value) is wanted
 
-    return test
+def _all_hold(looks: list[Look], obj: JSONObject) -> bool:
+    return all(look(obj) for look in looks)
 
 
 def _as_text(value: object) -> str:

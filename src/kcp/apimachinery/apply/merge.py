@@ -40,6 +40,7 @@ def _merge_items(node: Schema | None, wanted: dict[str, Any], held: list[str], l
         present.setdefault(step, item)
     emitted = {step: merge(items, present[step], item) if step in present else item for step, item in wanted.items()}
     order = list(wanted)
+    position = {step: index for index, step in enumerate(order)}
     shared = iter([step for step in order if step in present])
     expected, done = next(shared, None), 0
     merged: list[Any] = []
@@ -47,7 +48,7 @@ def _merge_items(node: Schema | None, wanted: dict[str, Any], held: list[str], l
         if step not in wanted:
             merged.append(item)
         elif step == expected:
-            until = order.index(step) + 1
+            until = position[step] + 1
             merged += [emitted[each] for each in order[done:until]]
             done, expected = until, next(shared, None)
     return merged + [emitted[each] for each in order[done:]]

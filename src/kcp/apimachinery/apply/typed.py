@@ -12,6 +12,7 @@ from typing import Any
 
 from kcp.apimachinery.apply.fields import item_key, item_value, step_text
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.remember import LONGEST
 from kcp.apimachinery.schema.structural import Schema
 
 
@@ -59,8 +60,8 @@ def _keyed_step(node: Schema, item: Any) -> str:
     if not isinstance(item, dict):
         raise NotKeyed("associative list with keys may not have non-map elements")
     names = node.list_keys
-    if len(names) == 1 and type(item.get(names[0])) is str:
-        return _single_key_step(names[0], item[names[0]])
+    if len(names) == 1 and type(value := item.get(names[0])) is str and len(value) <= LONGEST:
+        return _single_key_step(names[0], value)
     keys: JSONObject = {name: item[name] for name in names if item.get(name) is not None}
     if len(keys) < len(names) and node.items is not None:
         keys |= {name: value for name, value, _ in node.items.defaults if name in names and name not in keys}

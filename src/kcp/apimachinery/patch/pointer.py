@@ -9,6 +9,8 @@ from typing import Any
 
 from kcp.apimachinery.patch.errors import PatchError
 
+_MOST_DIGITS = 18
+
 
 def parse(pointer: str) -> tuple[str, ...]:
     """The unescaped steps of a pointer; () is the whole document.
@@ -42,7 +44,7 @@ def index(step: str, length: int, *, adding: bool = False) -> int:
             return length
         raise PatchError(f"Unable to access invalid index: {step}: invalid index referenced")
     digits = step[1:] if step.startswith("-") else step
-    if not digits.isascii() or not digits.isdigit() or (len(digits) > 1 and digits[0] == "0"):
+    if len(digits) > _MOST_DIGITS or not digits.isascii() or not digits.isdigit() or (len(digits) > 1 and digits[0] == "0"):
         raise PatchError(f'Unable to access invalid index: "{step}": invalid index referenced')
     position = int(step)
     limit = length + 1 if adding else length

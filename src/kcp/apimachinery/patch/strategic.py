@@ -93,8 +93,7 @@ def _merge_list(original: list[Any], patch: list[Any], field: Schema, order: lis
         if step.replace:
             return [without_directives(item) for item in step.items]
         merged = lists.without(original, step.deleted, merge_key)
-        for item in step.items:
-            lists.merge_item(merged, item, merge_key, lambda held, change: merge_map(held, change, items))
+        lists.merge_items(merged, step.items, merge_key, lambda held, change: merge_map(held, change, items))
         named = step.items
     if order is None:
         return lists.reorder(merged, named, named, original, merge_key)
@@ -114,7 +113,8 @@ def _delete_from(original: JSONObject, key: str, values: Any) -> None:
         raise PatchError(f"invalid {_DELETE_FROM}{key}: it must be a list")
     held = original.get(key)
     if isinstance(held, list):
-        original[key] = [item for item in held if item not in values]
+        gone = {lists.identity(value, "") for value in values}
+        original[key] = [item for item in held if lists.identity(item, "") not in gone]
 
 
 def _retain_keys(original: JSONObject, patch: JSONObject) -> None:
@@ -124,10 +124,11 @@ def _retain_keys(original: JSONObject, patch: JSONObject) -> None:
     kept = patch[_RETAIN_KEYS]
     if not isinstance(kept, list):
         raise PatchError("the value of $retainKeys must be a list")
+    names = {key for key in kept if isinstance(key, str)}
     for key, value in patch.items():
-        if not key.startswith("$") and value is not None and key not in kept:
+        if not key.startswith("$") and value is not None and key not in names:
             raise PatchError(f"bad $retainKeys: {key} is patched but not in the list {kept}")
-    for key in [key for key in original if key not in kept]:
+    for key in [key for key in original if key not in names]:
         del original[key]
 
 

@@ -6,9 +6,11 @@ community/contributors/design-proposals/cli/preserve-order-in-strategic-merge-pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.patch.errors import PatchError
@@ -54,23 +56,45 @@ def _key_of(item: JSONObject, merge_key: str) -> Any:
     return item[merge_key]
 
 
+def identity(item: Any, merge_key: str) -> Hashable:
+    """What an item is known by in a list: the value of its merge key, or itself. Lists of thousands are matched by it in one pass."""
+    if isinstance(item, dict):
+        return (_OF_OBJECT, _hashable(item.get(merge_key)))
+    return _hashable(item)
+
+
+_OF_OBJECT = object()
+"""An object with the key "a" is not the text "a"."""
+
+
+def _hashable(value: Any) -> Hashable:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if isinstance(value, (dict, list)) else value
+
+
 def without(original: list[Any], deleted: list[Any], merge_key: str) -> list[Any]:
-    return [item for item in original if not (isinstance(item, dict) and item.get(merge_key) in deleted)] if deleted else list(original)
+    """`original` without the objects that have one of these values as their key."""
+    gone = {identity({merge_key: value}, merge_key) for value in deleted}
+    return [item for item in original if identity(item, merge_key) not in gone] if gone else list(original)
 
 
-def merge_item(merged: list[Any], item: JSONObject, merge_key: str, merge: Callable[[JSONObject, JSONObject], JSONObject]) -> None:
-    """Merge `item` into the first item with its key, or append it."""
-    wanted = _key_of(item, merge_key)
-    for index, held in enumerate(merged):
-        if isinstance(held, dict) and held.get(merge_key) == wanted:
-            merged[index] = merge(held, item)
-            return
-    merged.append(merge({}, item))
+def merge_items(merged: list[Any], items: list[JSONObject], merge_key: str, merge: Callable[[JSONObject, JSONObject], JSONObject]) -> None:
+    """Merge each item into the first one with its key, or append it; changes `merged`."""
+    positions = _positions(merged, merge_key)
+    for item in items:
+        _key_of(item, merge_key)
+        known_by = identity(item, merge_key)
+        at = positions.get(known_by)
+        if at is None:
+            positions[known_by] = len(merged)
+            merged.append(merge({}, item))
+        else:
+            merged[at] = merge(merged[at], item)
 
 
 def check_order(patch: list[Any], order: list[Any], merge_key: str) -> None:
     """Items of the patch must stand in the order that `$setElementOrder` gives."""
-    positions = [_position(order, item, merge_key) for item in patch]
+    held = _positions(order, merge_key)
+    positions = [held.get(identity(item, merge_key), -1) for item in patch]
     if any(position < 0 for position in positions) or positions != sorted(positions):
         raise PatchError(f"The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")
 
@@ -80,23 +104,30 @@ def reorder(merged: list[Any], patch: list[Any], order: list[Any], server: list[
 
     The relative order of either group never changes. Args: server the list before the patch.
     """
-    placed = [item for item in merged if _position(order, item, merge_key) >= 0 or _position(patch, item, merge_key) >= 0]
-    placed.sort(key=lambda item: _position(order, item, merge_key))
-    own = [item for item in merged if not any(item is other for other in placed)] if merge_key else [i for i in merged if i not in placed]
-    own.sort(key=lambda item: _position(server, item, merge_key))
+    ordered, named, before = (_positions(items, merge_key) for items in (order, patch, server))
+    known = [(identity(item, merge_key), item) for item in merged]
+    placed = [(ordered.get(known_by, -1), known_by, item) for known_by, item in known if known_by in ordered or known_by in named]
+    placed.sort(key=lambda entry: entry[0])
+    own = [(before.get(known_by, -1), item) for known_by, item in known if known_by not in ordered and known_by not in named]
+    own.sort(key=lambda entry: entry[0])
     result: list[Any] = []
-    while own and placed:
-        mine, theirs = _position(server, own[0], merge_key), _position(server, placed[0], merge_key)
-        result.append(own.pop(0) if 0 <= mine < theirs else placed.pop(0))
-    return copy_json([*result, *own, *placed])  # type: ignore[no-any-return]
+    own_at = placed_at = 0
+    while own_at < len(own) and placed_at < len(placed):
+        mine, theirs = own[own_at][0], before.get(placed[placed_at][1], -1)
+        if 0 <= mine < theirs:
+            result.append(own[own_at][1])
+            own_at += 1
+        else:
+            result.append(placed[placed_at][2])
+            placed_at += 1
+    result += [item for _, item in own[own_at:]]
+    result += [item for _, _, item in placed[placed_at:]]
+    return copy_json(result)  # type: ignore[no-any-return]
 
 
-def _position(items: list[Any], item: Any, merge_key: str) -> int:
-    """Where the item with the same key (or value) stands, or -1."""
-    for index, other in enumerate(items):
-        if isinstance(item, dict) and isinstance(other, dict):
-            if other.get(merge_key) == item.get(merge_key):
-                return index
-        elif other == item:
-            return index
-    return -1
+def _positions(items: list[Any], merge_key: str) -> dict[Hashable, int]:
+    """Where each item stands first."""
+    found: dict[Hashable, int] = {}
+    for index, item in enumerate(items):
+        found.setdefault(identity(item, merge_key), index)
+    return found

@@ -133,7 +133,7 @@ def _string_faults(node: Schema, value: str, path: str) -> Iterator[Cause]:
         yield Cause.too_long(path, node.max_length)
     if node.min_length is not None and len(value) < node.min_length:
         yield Cause.invalid(path, value, f"{path} in body should be at least {node.min_length} chars long")
-    if node.pattern is not None and node.pattern.search(value) is None:
+    if node.pattern is not None and not node.pattern.matches(value):
         yield Cause.invalid(path, value, f"{path} in body should match '{node.pattern_text}'")
     check = STRING_FORMATS.get(node.format) if node.type == "string" else None
     if check is not None and not check(value):

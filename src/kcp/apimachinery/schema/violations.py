@@ -143,7 +143,7 @@ def _map_keys(schema: Mapping[str, Any], keys: Sequence[str], path: str) -> Iter
 
 def _limits(schema: Mapping[str, Any], path: str) -> Iterator[Cause]:
     pattern = schema.get("pattern")
-    if isinstance(pattern, str) and pattern and compile_pattern(pattern) is None and "\\p" not in pattern and "\\P" not in pattern:
+    if isinstance(pattern, str) and pattern and compile_pattern(pattern) is None:
         yield Cause.invalid(f"{path}.pattern", pattern, "must be a valid regular expression, but isn't")
     for key in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"):
         value = schema.get(key)
