@@ -6,14 +6,15 @@ Source: k8s.io/apiextensions-apiserver/pkg/controller/{status,establish,finalize
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.keys import CLUSTER_ANNOTATION, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.builtin.kinds import ForCluster
@@ -29,8 +30,8 @@ _LOOK_AGAIN_S = 1.0
 @dataclass(frozen=True, slots=True)
 class CRDReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
-    others: Callable[[ObjectKey], Sequence[JSONObject]]
-    """The other CRDs of the same cluster."""
+    rivals: Callable[[ObjectKey, JSONObject], Sequence[JSONObject]]
+    """The other CRDs of the same cluster that hold a name which this one wants."""
     for_cluster: ForCluster
     clock: Clock
 
@@ -41,7 +42,7 @@ class CRDReconciler:
         now = rfc3339(self.clock.now())
         if crdstatus.is_terminating(crd):
             return await self._finish(key, crd, now)
-        await commit_both(self.for_cluster(key.cluster).resource(CRDS), crd, crdstatus.reconcile_crd(crd, self.others(key), now))
+        await commit_both(self.for_cluster(key.cluster).resource(CRDS), crd, crdstatus.reconcile_crd(crd, self.rivals(key, crd), now))
         return Result()
 
     async def _finish(self, key: ObjectKey, crd: JSONObject, now: str) -> Result:
@@ -75,24 +76,39 @@ async def _delete_instances(client: Client, gvr: GVR) -> bool:
         return False  # not served, so there is nobody who could have made one
 
 
+_WANTED, _HELD = "wanted-names", "held-names"
+
+
 def build_crd_controller(informers: InformerFactory, *, for_cluster: ForCluster, clock: Clock, workers: int = 2) -> Controller:
     """Args: informers: of one cluster, or of `*`."""
-    crds = informers.informer(CRDS)
+    crds = informers.informer(CRDS, indexers={_WANTED: _wanted_names, _HELD: _held_names})
 
-    def others(key: ObjectKey) -> Sequence[JSONObject]:
-        return [o for o in crds.list(cluster=key.cluster) if meta.name(o) != key.name]
+    def rivals(key: ObjectKey, crd: JSONObject) -> Sequence[JSONObject]:
+        """Found by index: CRDs are large, and few ever quarrel."""
+        keys = {k for name in _wanted_names(crd) for k in crds.index_keys(_HELD, name) if k != key}
+        return [rival for k in sorted(keys) if (rival := crds.get(k)) is not None]
 
-    def of_cluster(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG001
-        """A CRD that goes, or gives up names, may free those that another one waits for."""
+    def touched(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """The CRD, and those that wait for a name which it has given up."""
         yield key
-        if old is not None and _names(old) != _names(new or {}):
-            yield from (k for k in crds.keys(cluster=key.cluster) if k != key)
+        for name in sorted(set(_held_names(old or {})) - set(_held_names(new or {}))):
+            yield from (k for k in crds.index_keys(_WANTED, name) if k != key)
 
-    controller = Controller("crd", CRDReconciler(crds.get, others, for_cluster, clock).reconcile, clock=clock, workers=workers)
-    controller.watch(crds, of_cluster)
+    controller = Controller("crd", CRDReconciler(crds.get, rivals, for_cluster, clock).reconcile, clock=clock, workers=workers)
+    controller.watch(crds, touched)
     return controller
 
 
-def _names(crd: JSONObject) -> JSONObject | None:
-    names: JSONObject | None = meta.nested(crd, "status", "acceptedNames")
-    return names
+def _wanted_names(crd: Mapping[str, Any]) -> Iterator[str]:
+    return _names(crd, meta.nested(crd, "spec", "names", default={}))
+
+
+def _held_names(crd: Mapping[str, Any]) -> Iterator[str]:
+    return _names(crd, meta.nested(crd, "status", "acceptedNames", default={}))
+
+
+def _names(crd: Mapping[str, Any], names: Mapping[str, Any]) -> Iterator[str]:
+    """What only one CRD of a cluster may hold: resources, their singulars and short names among each other, and kinds with list kinds."""
+    group = f"{meta.annotations(crd).get(CLUSTER_ANNOTATION, '')}|{meta.nested(crd, 'spec', 'group', default='')}"
+    yield from (f"{group}/{name}" for name in (names.get("plural"), names.get("singular"), *(names.get("shortNames") or ())) if name)
+    yield from (f"{group}:{name}" for name in (names.get("kind"), names.get("listKind")) if name)
