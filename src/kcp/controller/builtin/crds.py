@@ -14,7 +14,7 @@ from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
-from kcp.apimachinery.keys import CLUSTER_ANNOTATION, ObjectKey
+from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.builtin.kinds import ForCluster
@@ -109,6 +109,6 @@ def _held_names(crd: Mapping[str, Any]) -> Iterator[str]:
 
 def _names(crd: Mapping[str, Any], names: Mapping[str, Any]) -> Iterator[str]:
     """What only one CRD of a cluster may hold: resources, their singulars and short names among each other, and kinds with list kinds."""
-    group = f"{meta.annotations(crd).get(CLUSTER_ANNOTATION, '')}|{meta.nested(crd, 'spec', 'group', default='')}"
+    group = f"{meta.cluster(crd)}|{meta.nested(crd, 'spec', 'group', default='')}"
     yield from (f"{group}/{name}" for name in (names.get("plural"), names.get("singular"), *(names.get("shortNames") or ())) if name)
     yield from (f"{group}:{name}" for name in (names.get("kind"), names.get("listKind")) if name)
