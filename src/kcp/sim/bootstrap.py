@@ -1,4 +1,4 @@
-"""What a physical cluster holds from its first moment: namespaces, the service `kubernetes`, the default roles.
+"""What a physical cluster holds from its first moment: namespaces, a storage class, the service `kubernetes`, the default roles.
 
 Before: `cluster`, at start. After: the cluster's own API. Everything is created only where it is missing.
 """
@@ -14,7 +14,9 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.authz.bootstrap import bootstrap_policy
 from kcp.client.rest import Client
 from kcp.sim.addresses import KUBERNETES_IP
+from kcp.sim.storageclass import DEFAULT_MARK
 from kcp.sim.workloads.endpoints import ENDPOINTS, SERVICES
+from kcp.sim.workloads.volumes import PROVISIONER, STORAGE_CLASSES
 
 NAMESPACES = GVR("", "v1", "namespaces")
 _RBAC = {
@@ -28,6 +30,17 @@ _MANAGER = "kube-apiserver"
 async def ensure_namespaces(client: Client) -> None:
     for name in _SYSTEM_NAMESPACES:
         await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+async def ensure_storage_class(client: Client) -> None:
+    """Class `standard`, the default one, whose volumes are made when they are claimed."""
+    standard = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "standard", "annotations": {DEFAULT_MARK: "true"}},
+        "provisioner": PROVISIONER,
+    }
+    await _ensure(client, STORAGE_CLASSES, standard)
 
 
 async def ensure_kubernetes_service(client: Client, host: str, port: int) -> None:

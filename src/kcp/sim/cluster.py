@@ -87,6 +87,7 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     daemonset.controller,
     statefulset.controller,
     volumes.controller,
+    volumes.volume_controller,
     disruption.controller,
     taints.controller,
 )
@@ -225,6 +226,7 @@ class SimCluster:
         made: list[Controller[Any]] = [*(build(wiring) for build in _WORKLOADS), *self._common_controllers(client, informers)]
         informers.run_all(self._tasks)
         await bootstrap.ensure_namespaces(client)
+        await bootstrap.ensure_storage_class(client)
         await nodes.ensure()
         await informers.wait_all_synced()
         if self._api is not None:

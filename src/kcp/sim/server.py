@@ -58,6 +58,7 @@ from kcp.registry.resource import Resource
 from kcp.registry.strategy import FieldPath
 from kcp.sim.addresses import Allocator, ClusterAdmission
 from kcp.sim.podverbs import PodVerbs
+from kcp.sim.storageclass import DefaultStorageClass
 from kcp.storage.interface import Store
 from kcp.storage.keyspace import object_key, resource_prefix
 from kcp.storage.subscriptions import CacheEvent
@@ -119,8 +120,9 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     lookup = Lookup(cache)
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), await _local_crds(cache)])
     lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
-    quotas = await QuotaAdmission.open(store, cache, clock=clock)
-    admission = ClusterAdmission(AdmissionChain([*lifecycle.plugins(), accounts.plugin(), *limits.plugins(), quotas.plugin()]), allocator)
+    classes, quotas = await DefaultStorageClass.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
+    plugins = [*lifecycle.plugins(), accounts.plugin(), classes.plugin(), *limits.plugins(), quotas.plugin()]
+    admission = ClusterAdmission(AdmissionChain(plugins), allocator)
     registry = Registry(store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None))
 
     keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())

@@ -1,35 +1,47 @@
-"""Volumes: every PersistentVolumeClaim gets a PersistentVolume made for it, which goes when the claim goes.
+"""Volumes: claims are bound to volumes made by hand where one fits, else to a volume made for them; freed volumes are reclaimed.
 
-`volume` and `claim_status` are pure. Before: `sim.cluster`, which starts it. After: PersistentVolumes, and the status of claims.
-Source: pkg/controller/volume/persistentvolume/pv_controller.go (dynamic provisioning and binding at once, reclaim policy Delete).
+The functions up to the reconcilers are pure. Before: `sim.cluster`, which starts both controllers. After: PersistentVolumes and claims.
+Claims of any class get a volume, whether there is a StorageClass of that name or not: the simulated provisioner serves them all; only
+class "" means volumes made by hand.
+Source: pkg/controller/volume/persistentvolume/pv_controller.go, pkg/volume/util (FindMatchingVolume).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kcp.apimachinery import meta
+from kcp.apimachinery import meta, quantity
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.selectors import LabelSelector
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
-from kcp.sim.workloads.wiring import Wiring, wake_self
+from kcp.sim.workloads.wiring import PODS, Wiring, wake_self
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, create_if_missing, delete_if_there, patch_status
 
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 VOLUMES = GVR("", "v1", "persistentvolumes")
+STORAGE_CLASSES = GVR("storage.k8s.io", "v1", "storageclasses")
 
 PROVISIONER = "sim.kcp.io/provisioner"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+_BIND_COMPLETED, _BOUND_BY_CONTROLLER = "pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"
+_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+_OF_CLAIM, _OF_POD = "claim", "claims"
+"""Indexes: volumes by the claim they refer to, pods by the claims they use."""
 
 
-def volume(claim: Mapping[str, Any]) -> JSONObject:
-    """The volume of a claim; named by its uid, so that a second attempt meets the first."""
+def class_of(obj: Mapping[str, Any]) -> str:
+    return meta.annotations(obj).get(_BETA_CLASS) or meta.nested(obj, "spec", "storageClassName", default="")
+
+
+def volume(claim: Mapping[str, Any], storage_class: Mapping[str, Any] | None = None) -> JSONObject:
+    """The volume to make for a claim; named by its uid, so that a second attempt meets the first."""
     spec = claim.get("spec") or {}
     return {
         "apiVersion": "v1",
@@ -38,72 +50,208 @@ def volume(claim: Mapping[str, Any]) -> JSONObject:
         "spec": {
             "accessModes": list(spec.get("accessModes") or ("ReadWriteOnce",)),
             "capacity": {"storage": meta.nested(spec, "resources", "requests", "storage", default="1Gi")},
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": meta.name(claim),
-                         "namespace": meta.namespace(claim), "uid": meta.uid(claim)},
+            "claimRef": reference(claim),
             "csi": {"driver": PROVISIONER, "volumeHandle": meta.uid(claim)},
-            "persistentVolumeReclaimPolicy": "Delete",
-            "storageClassName": spec.get("storageClassName") or "",
+            "persistentVolumeReclaimPolicy": (storage_class or {}).get("reclaimPolicy") or "Delete",
+            "storageClassName": class_of(claim),
             "volumeMode": spec.get("volumeMode") or "Filesystem",
         },
-    }  # fmt: skip
+    }
 
 
-def claim_status(claim: Mapping[str, Any], held: Mapping[str, Any]) -> JSONObject:
-    """Bound to `held`."""
+def reference(claim: Mapping[str, Any]) -> JSONObject:
+    """What a volume says of its claim."""
+    identity = {"name": meta.name(claim), "namespace": meta.namespace(claim), "uid": meta.uid(claim)}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **identity}
+
+
+def is_bound_to(held: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
+    """Whether a volume is this claim's, or reserved for one of its name."""
+    ref = meta.nested(held, "spec", "claimRef", default={})
+    return (ref.get("namespace"), ref.get("name")) == (meta.namespace(claim), meta.name(claim)) and ref.get("uid") in (
+        None, "", meta.uid(claim),
+    )  # fmt: skip
+
+
+def match(claim: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The volume for a claim: the one that is reserved for it, else the smallest free one that fits, ties by name.
+
+    Source: FindMatchingVolume.
+    """
+    reserved = [held for held in volumes if is_bound_to(held, claim)]
+    if reserved:
+        return min(reserved, key=meta.name)
+    fit = [held for held in volumes if meta.nested(held, "spec", "claimRef") is None and _fits(held, claim)]
+    return min(fit, key=lambda held: (quantity.parse(held["spec"]["capacity"]["storage"]), meta.name(held)), default=None)
+
+
+def _fits(held: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
+    spec, wanted = held.get("spec") or {}, claim.get("spec") or {}
+    capacity = meta.nested(spec, "capacity", "storage")
+    if capacity is None or meta.deletion_timestamp(held) or class_of(held) != class_of(claim):
+        return False
+    if (spec.get("volumeMode") or "Filesystem") != (wanted.get("volumeMode") or "Filesystem"):
+        return False
+    if not set(wanted.get("accessModes") or ()) <= set(spec.get("accessModes") or ()):
+        return False
+    selector = wanted.get("selector")
+    if selector is not None and not LabelSelector.from_object(selector).matches(meta.labels(held)):
+        return False
+    return quantity.compare(capacity, meta.nested(wanted, "resources", "requests", "storage", default="0")) >= 0
+
+
+def claim_status(claim: Mapping[str, Any], held: Mapping[str, Any] | None) -> JSONObject:
+    """Bound to `held`; without one Pending, or Lost where there was one."""
     status: JSONObject = meta.copy_json(claim.get("status") or {})
+    if held is None:
+        lost = _BIND_COMPLETED in meta.annotations(claim)
+        return {**status, "phase": "Lost"} if lost else {**status, "phase": status.get("phase") or "Pending"}
     spec = held.get("spec") or {}
     return {**status, "phase": "Bound", "accessModes": spec.get("accessModes"), "capacity": spec.get("capacity")}
 
 
+def volume_phase(held: Mapping[str, Any], claim: Mapping[str, Any] | None) -> str:
+    """Args: claim: of the name that the volume refers to. Source: syncVolume."""
+    ref = meta.nested(held, "spec", "claimRef", default={})
+    if not ref.get("name") or not ref.get("uid"):
+        return "Available"  # free, or reserved by hand for a claim that has not come
+    return "Bound" if claim is not None and meta.uid(claim) == ref["uid"] else "Released"
+
+
+@dataclass
+class ClaimReconciler:
+    """One claim at a time."""
+
+    claims: Informer
+    volumes: Informer
+    classes: Informer
+    pods: Informer
+    client: Client
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        claim = self.claims.get(key)
+        if claim is None or meta.deletion_timestamp(claim):
+            return Result()
+        held = self._volume_for(claim)
+        claims = self.client.resource(CLAIMS)
+        if held is None and self._may_provision(claim):
+            storage_class = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim)))
+            wanted = volume(claim, storage_class)
+            held = await create_if_missing(self.client.resource(VOLUMES), wanted) or wanted
+        elif held is not None and not meta.nested(held, "spec", "claimRef", default={}).get("uid"):
+            await self._reserve(held, claim)
+        if held is not None and not meta.nested(claim, "spec", "volumeName"):
+            marks = {_BIND_COMPLETED: "yes", _BOUND_BY_CONTROLLER: "yes"}
+            patch = {"metadata": {"uid": meta.uid(claim), "annotations": marks}, "spec": {"volumeName": meta.name(held)}}
+            try:
+                claim = await claims.patch(key.name, patch, namespace=key.namespace, field_manager=CONTROLLER_MANAGER)
+            except NotFound:
+                return Result()  # deleted meanwhile
+        await patch_status(claims, claim, claim_status(claim, held))
+        return Result()
+
+    def _volume_for(self, claim: JSONObject) -> JSONObject | None:
+        """The volume that the claim names, if it may have it; else one that fits."""
+        named = meta.nested(claim, "spec", "volumeName", default="")
+        if named:
+            held = self.volumes.get(ObjectKey(ClusterName(""), "", named))
+            free = held is not None and (meta.nested(held, "spec", "claimRef") is None or is_bound_to(held, claim))
+            return held if free else None
+        found = match(claim, self.volumes.list())
+        return dict(found) if found is not None else None
+
+    def _may_provision(self, claim: Mapping[str, Any]) -> bool:
+        """Whether a volume is to be made now: not for claims that name or select one, nor before the first pod where the class says so."""
+        spec = claim.get("spec") or {}
+        if spec.get("volumeName") or spec.get("selector") or (spec.get("storageClassName") == "" and not class_of(claim)):
+            return False
+        storage_class = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim))) or {}
+        waits = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+        return not waits or bool(self.pods.index_keys(_OF_POD, _place(claim)))
+
+    async def _reserve(self, held: JSONObject, claim: JSONObject) -> None:
+        """Only while the volume is as it was: it may have been given away meanwhile. Raises: Conflict."""
+        identity = {"uid": meta.uid(held), "resourceVersion": meta.resource_version(held)}
+        patch = {"metadata": {**identity, "annotations": {_BOUND_BY_CONTROLLER: "yes"}}, "spec": {"claimRef": reference(claim)}}
+        await self.client.resource(VOLUMES).patch(meta.name(held), patch, field_manager=CONTROLLER_MANAGER)
+
+
 @dataclass
 class VolumeReconciler:
-    """One claim at a time. A claim that names a volume itself, or a volume made by hand, is left alone."""
+    """One volume at a time: what it is now, and its end."""
 
     claims: Informer
     volumes: Informer
     client: Client
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        claim = self.claims.get(key)
-        await self._reclaim(key, meta.uid(claim) if claim is not None else "")
-        if claim is None or meta.deletion_timestamp(claim):
+        held = self.volumes.get(key)
+        if held is None or meta.deletion_timestamp(held):
             return Result()
-        wanted = volume(claim)
-        named = meta.nested(claim, "spec", "volumeName", default="")
-        if named not in ("", meta.name(wanted)):
+        ref = meta.nested(held, "spec", "claimRef", default={})
+        phase = volume_phase(held, self.claims.get(ObjectKey(ClusterName(""), ref.get("namespace") or "", ref.get("name") or "")))
+        if phase == "Released" and await self._is_claimed(ref):
+            return Result()  # the mirror is a little behind
+        resource = self.client.resource(VOLUMES)
+        policy = meta.nested(held, "spec", "persistentVolumeReclaimPolicy", default="Retain")
+        if phase == "Released" and policy == "Delete" and meta.annotations(held).get(_PROVISIONED_BY) == PROVISIONER:
+            await delete_if_there(resource, key.name, "", meta.uid(held))
             return Result()
-        held = self.volumes.get(ObjectKey(ClusterName(""), "", meta.name(wanted)))
-        if held is None:
-            await create_if_missing(self.client.resource(VOLUMES), wanted)
-        claims = self.client.resource(CLAIMS)
-        if not named:
-            patch = {"metadata": {"uid": meta.uid(claim)}, "spec": {"volumeName": meta.name(wanted)}}
-            try:
-                await claims.patch(key.name, patch, namespace=key.namespace, field_manager=CONTROLLER_MANAGER)
-            except NotFound:
-                return Result()  # deleted meanwhile
-        await patch_status(claims, claim, claim_status(claim, wanted))
-        if held is not None:  # else its creation wakes us
-            await patch_status(self.client.resource(VOLUMES), held, {"phase": "Bound"})
+        await patch_status(resource, held, {**(held.get("status") or {}), "phase": phase})
         return Result()
 
-    async def _reclaim(self, key: ObjectKey, uid: str) -> None:
-        """Delete the volumes made for earlier claims of this name."""
-        for held in self.volumes.list():
-            claim = meta.nested(held, "spec", "claimRef", default={})
-            is_ours = meta.annotations(held).get(_PROVISIONED_BY) == PROVISIONER
-            if is_ours and (claim.get("namespace"), claim.get("name")) == (key.namespace, key.name) and claim.get("uid") != uid:
-                await delete_if_there(self.client.resource(VOLUMES), meta.name(held), "", meta.uid(held))
+    async def _is_claimed(self, ref: Mapping[str, Any]) -> bool:
+        """What the server itself says: no volume is given up on the word of a mirror."""
+        try:
+            live = await self.client.resource(CLAIMS).get(ref["name"], namespace=ref.get("namespace") or "")
+        except NotFound:
+            return False
+        return bool(meta.uid(live) == ref.get("uid"))
+
+
+def _place(obj: Mapping[str, Any]) -> str:
+    return f"{meta.namespace(obj)}/{meta.name(obj)}"
+
+
+def _claim_of(held: Mapping[str, Any]) -> list[str]:
+    ref = meta.nested(held, "spec", "claimRef", default={})
+    return [f"{ref.get('namespace')}/{ref['name']}"] if ref.get("name") else []
+
+
+def _claims_of(pod: Mapping[str, Any]) -> list[str]:
+    used = (meta.nested(v, "persistentVolumeClaim", "claimName") for v in meta.nested(pod, "spec", "volumes", default=()))
+    return [f"{meta.namespace(pod)}/{name}" for name in used if name]
 
 
 def controller(wiring: Wiring) -> Controller:
-    claims, volumes = wiring.informers.informer(CLAIMS), wiring.informers.informer(VOLUMES)
-    made = Controller("volume", VolumeReconciler(claims, volumes, wiring.client).reconcile, clock=wiring.clock, workers=1)
+    """Binds claims."""
+    claims, volumes = wiring.informers.informer(CLAIMS), wiring.informers.informer(VOLUMES, indexers={_OF_CLAIM: _claim_of})
+    classes, pods = wiring.informers.informer(STORAGE_CLASSES), wiring.informers.informer(PODS, indexers={_OF_POD: _claims_of})
+    reconciler = ClaimReconciler(claims, volumes, classes, pods, wiring.client)
+    made = Controller("claim", reconciler.reconcile, clock=wiring.clock, workers=1)
     wake_self(claims, made)
 
-    def of_claim(_key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        claim = meta.nested(new or {}, "spec", "claimRef", default={})
-        return (ObjectKey(ClusterName(""), claim["namespace"], claim["name"]),) if claim.get("name") else ()
+    def pending(_key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """A volume that comes, or changes, may be what a claim waits for; one that goes is missed by its claim."""
+        waiting = [c for c in claims.list() if meta.nested(c, "status", "phase") != "Bound"]
+        return [meta.key(c) for c in waiting] if new is not None else claims.keys()
 
-    made.watch(volumes, of_claim)
+    def of_pod(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """A new pod may be the first consumer."""
+        if old is not None or new is None:
+            return ()
+        return [ObjectKey(key.cluster, key.namespace, place.partition("/")[2]) for place in _claims_of(new)]
+
+    made.watch(volumes, pending)
+    made.watch(classes, pending)
+    made.watch(pods, of_pod)
+    return made
+
+
+def volume_controller(wiring: Wiring) -> Controller:
+    """Says what volumes are, and reclaims those that are free."""
+    claims, volumes = wiring.informers.informer(CLAIMS), wiring.informers.informer(VOLUMES, indexers={_OF_CLAIM: _claim_of})
+    made = Controller("volume", VolumeReconciler(claims, volumes, wiring.client).reconcile, clock=wiring.clock, workers=1)
+    made.watch(volumes)
+    made.watch(claims, lambda key, _old, _new: volumes.index_keys(_OF_CLAIM, f"{key.namespace}/{key.name}"))
     return made
