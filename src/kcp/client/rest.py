@@ -6,7 +6,7 @@ Before: `controller.informer`, reconcilers, TMC, CLI. After: a `transport.Transp
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -304,9 +304,11 @@ class ResourceClient:
         resource_version: str = "",
         bookmarks: bool = True,
         timeout_s: int = 0,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Events after `resource_version`, until the server ends the watch (after `timeout_s`; 0: its choice). Close it with `aclosing`.
 
+        Args: opened: called once the server has accepted the watch; the first event may be long in coming.
         Raises: Expired when that version is compacted; TransportError when the connection breaks.
         """
         query = {"watch": "true", **_selectors(label_selector, field_selector)}
@@ -321,6 +323,7 @@ class ResourceClient:
         async with self.client.transport.stream(request) as (response, chunks):
             if response.status != 200:
                 raise self.client.error_of(response)
+            opened()
             async with aclosing(decode(chunks)) as events:
                 async for event in events:
                     yield event

@@ -120,7 +120,8 @@ class Informer:
         self._resource_version = ""
         self._synced = asyncio.Event()
         self._pause: asyncio.Task[None] | None = None
-        self._is_hurried = False
+        self._is_hurried = self._is_cut_off = False
+        self._opened_s: float | None = None
         self._counts = {"lists": 0, "watches": 0, "events": 0, "breaks": 0}
 
     # Reading
@@ -221,6 +222,10 @@ class Informer:
                     continue
             except (TransportError, StatusError) as error:
                 # A server that is away would otherwise be reported by every informer at every try.
+                if self._was_steady():
+                    backoff.reset()
+                self._opened_s = None
+                self._is_cut_off = isinstance(error, (TransportError, *_TRANSIENT))
                 log.log(logging.DEBUG if backoff.has_failed else logging.INFO, "%s%s: %s", self._where, self.gvr, error)
                 if not _may_resume(error):
                     self._resource_version = ""
@@ -228,10 +233,11 @@ class Informer:
             await self._pause_for(backoff)
 
     def hurry(self) -> None:
-        """The server is known to answer again: end the pause after the last failure, or leave out the next one."""
-        self._is_hurried = True
-        if self._pause is not None:
-            self._pause.cancel()
+        """The server is known to answer: if it could not be reached before, end the pause, or leave out the next one."""
+        if self._is_cut_off:
+            self._is_hurried = True
+            if self._pause is not None:
+                self._pause.cancel()
 
     async def _pause_for(self, backoff: Backoff) -> None:
         async with asyncio.TaskGroup() as group:
@@ -263,15 +269,24 @@ class Informer:
     async def _watch(self) -> None:
         """Follow events until the server ends the watch. Raises TransportError for one that ended at once: that is not normal."""
         self._counts["watches"] += 1
+        self._opened_s = None
         started, events = self._clock.monotonic(), 0
         timeout_s = int(_WATCH_TIMEOUT_S * (1.0 + self._rng.random()))
-        watch = self._resource.watch(resource_version=self._resource_version, timeout_s=timeout_s, **self._scope)
+        watch = self._resource.watch(resource_version=self._resource_version, timeout_s=timeout_s, opened=self._opened, **self._scope)
         async with aclosing(watch):
             async for event in watch:
                 events += 1
                 self._take(event)
         if not events and self._clock.monotonic() - started < _SHORT_WATCH_S:
             raise TransportError("the server ended a watch as soon as it began")
+
+    def _opened(self) -> None:
+        self._opened_s = self._clock.monotonic()
+        self._is_hurried = self._is_cut_off = False
+
+    def _was_steady(self) -> bool:
+        """Whether the last watch stood for a while: then its end is a new trouble, not more of the old one."""
+        return self._opened_s is not None and self._clock.monotonic() - self._opened_s >= _SHORT_WATCH_S
 
     def _take(self, event: WatchEvent) -> None:
         self._counts["events"] += 1

@@ -147,6 +147,20 @@ async def test_hurry_ends_the_pause_after_a_long_break(world: World) -> None:
         assert informer.keys() == [key(cluster, "a")]
 
 
+async def test_every_break_of_a_steady_watch_starts_from_the_shortest_pause(world: World) -> None:
+    transport = BreakableTransport(world.transport())
+    cluster = world.clusters()[0]
+    async with mirrored(world, transport) as informer:
+        for number in range(8):
+            await world.clock.advance(2.0)
+            transport.cut()
+            await put(world, cluster, f"m{number}")
+            await settle()
+            transport.mend()
+            await world.clock.advance(0.35)
+            assert len(informer) == number + 1
+
+
 async def test_expired_version_makes_a_new_list_that_tells_the_differences_only() -> None:
     async with make_world(has_workspaces=False, history_events=5) as world:
         transport = BreakableTransport(world.transport())

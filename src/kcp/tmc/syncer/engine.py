@@ -171,10 +171,10 @@ class Syncer:
         supervisor.spawn(controller.run(), name=controller.name)
 
     def _heartbeat(self, upstream: InformerFactory, downstream: InformerFactory) -> Heartbeat:
-        def recovered(side: Side) -> None:
-            """Everything that failed for want of this side is tried again now: an outage of an hour must not cost minutes more."""
+        def answered(side: Side, again: bool) -> None:  # noqa: FBT001 - the callback's own shape
+            """Whoever waits for this side need not wait longer: an outage of an hour must not cost minutes more."""
             (downstream if side is Side.CLUSTER else upstream).hurry()
-            for controller in self._controllers:
+            for controller in self._controllers if again else ():
                 controller.hurry()
 
         observe = self.metrics.observe_connection if self.metrics else lambda _what, _worked: None
@@ -186,7 +186,7 @@ class Syncer:
             self.config.heartbeat_period_s,
             self._synced_resources,
             observe,
-            recovered,
+            answered,
         )
 
     def _workspace(self) -> Client:

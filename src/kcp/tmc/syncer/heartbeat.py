@@ -54,8 +54,8 @@ class Heartbeat:
     """`status.syncedResources` as the engine knows it."""
     observe: Callable[[str, bool], None]
     """For metrics: ("heartbeat" | "kcp" | "cluster", worked)."""
-    recovered: Callable[[Side], None] = lambda _: None
-    """Told when a side answers again, so that nobody has to wait out their back-off."""
+    answered: Callable[[Side, bool], None] = lambda _side, _again: None
+    """Told of every answer of a side, and whether it had failed before, so that nobody has to wait out their back-off."""
     _failures: int = field(default=0)
     _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
@@ -83,8 +83,8 @@ class Heartbeat:
         self.observe("cluster", problem is None)
         failed_before = self._failures > 0
         self._failures = self._failures + 1 if problem is not None else 0
-        if problem is None and failed_before:
-            self.recovered(Side.CLUSTER)
+        if problem is None:
+            self.answered(Side.CLUSTER, failed_before)
         if problem is not None and self._failures < FAILURES_BEFORE_REPORT:
             return False
         before, self._problem = self._problem, problem
@@ -105,9 +105,10 @@ class Heartbeat:
         return None
 
     def _heard_of_kcp(self, *, worked: bool) -> None:
-        if worked and self._report_failed:
-            log.warning("the control plane answers again")
-            self.recovered(Side.KCP)
+        if worked:
+            if self._report_failed:
+                log.warning("the control plane answers again")
+            self.answered(Side.KCP, self._report_failed)
         self._report_failed = not worked
 
     async def _report(self) -> bool:
