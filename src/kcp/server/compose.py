@@ -95,7 +95,8 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         foundation = await Foundation.lay(store, cache)
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
         assembly = _Assembly(options, clock, foundation, pki)
-        await assembly.connect()
+        security = await assembly.connect()
+        stack.push_async_callback(security.close)
         handle = None
         if with_socket:
             tls = TLSFiles(certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate)
@@ -163,6 +164,7 @@ class _Assembly:
             inner_filters=[with_home_workspaces(homes)],
         )  # fmt: skip
         self._entry.handler = build_handler(http)
+        return security
 
     def _add_tokens(self) -> None:
         self._tokens.add(self._admin_tokens.kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from kcp.aio.clock import Clock
 from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.admission.chain import AdmissionChain, Plugin
+from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdmission
 from kcp.apiserver.admission.escalation import EscalationCheck
 from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NamespaceLifecycle
@@ -59,6 +60,8 @@ class Security:
     connectors: Mapping[ConnectorKey, Handler]
     """Reviews and token requests."""
     account_tokens: ServiceAccountTokens
+    close: Callable[[], Awaitable[None]]
+    """Ends the connections to admission webhooks."""
 
     async def allows(self, user: UserInfo, cluster: ClusterName, verb: str, group: str, resource: str, name: str) -> bool:
         """Whether a user has a verb on one cluster-scoped object."""
@@ -95,8 +98,12 @@ async def build_security(parts: SecurityParts) -> Security:
     )
     connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
     limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
-    plugins = [*_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), _object_limit(parts), quotas.plugin()]
-    return Security(authentication, authorizer, AdmissionChain(plugins), connectors, account_tokens)
+    configurable = await ConfigurableAdmission.open(AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer))
+    plugins = [
+        *_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
+        quotas.plugin(),
+    ]  # fmt: skip
+    return Security(authentication, authorizer, AdmissionChain(plugins), connectors, account_tokens, configurable.close)
 
 
 def _object_limit(parts: SecurityParts) -> Plugin:

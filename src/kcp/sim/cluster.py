@@ -192,6 +192,7 @@ class SimCluster:
         self._tasks.spawn(Compactor(store, clock=self.clock, cache=cache).run(), name="compactor")
         allocator = Allocator(self.clock)
         self._server = await server.build(store, cache, allocator, clock=self.clock, pki=self._pki, seed=self._seed)
+        self._stack.push_async_callback(self._server.close)
         if self._listens:
             await self._serve()
         self._started = rfc3339(self.clock.now())

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from kcp.apimachinery.keys import LOCAL, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import definitions
 from kcp.apiserver.admission.chain import AdmissionChain
+from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdmission
 from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NAMESPACES, NamespaceLifecycle
 from kcp.apiserver.admission.resourcequota import QuotaAdmission
@@ -58,6 +59,7 @@ from kcp.registry.resource import Resource
 from kcp.registry.strategy import FieldPath
 from kcp.sim.addresses import Allocator, ClusterAdmission
 from kcp.sim.podverbs import PodVerbs
+from kcp.sim.services import ServiceAddresses
 from kcp.sim.storageclass import DefaultStorageClass
 from kcp.storage.interface import Store
 from kcp.storage.keyspace import object_key, resource_prefix
@@ -113,6 +115,8 @@ class ClusterServer:
     catalog: DynamicCatalog
     metrics: Metrics
     tokens: ServiceAccountTokens
+    close: Callable[[], Awaitable[None]]
+    """Ends the connections to webhooks."""
 
 
 async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock: Clock, pki: PKI | None, seed: int) -> ClusterServer:
@@ -121,15 +125,19 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), await _local_crds(cache)])
     lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
     classes, quotas = await DefaultStorageClass.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
-    plugins = [*lifecycle.plugins(), accounts.plugin(), classes.plugin(), *limits.plugins(), quotas.plugin()]
+    rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
+    authorizer = Union([PrivilegedGroups(), AllowedPaths(), rbac])
+    services = ServiceAddresses(lookup)
+    configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
+    plugins = [
+        *lifecycle.plugins(), accounts.plugin(), classes.plugin(), *limits.plugins(), *configurable.plugins(), quotas.plugin(),
+    ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)
     registry = Registry(store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None))
 
     keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())
     tokens = ServiceAccountTokens(keys, lookup, clock=clock, issuer="https://kubernetes.default.svc.cluster.local", cluster_claim=False)
     authentication = Authentication(tokens=[tokens], audiences=tokens.audiences)
-    rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
-    authorizer = Union([PrivilegedGroups(), AllowedPaths(), rbac])
     connectors = {
         **access_reviews(authorizer, rbac),
         **token_reviews(authentication, tokens, lookup),
@@ -140,7 +148,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         Router(ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer), _routes(catalog, metrics)),
         *_filters(authentication, authorizer, metrics, clock),
     )
-    return ClusterServer(App(handler), authentication, catalog, metrics, tokens)
+    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, configurable.close)
 
 
 async def _local_crds(cache: WatchCache) -> LocalCRDSource:

@@ -1,0 +1,102 @@
+"""One call of one webhook: dry run, time limit, answer, and what a failure means.
+
+Before: `mutating`, `validating`. After: `client`, `review`.
+Source: k8s.io/apiserver/pkg/admission/plugin/webhook/{mutating,validating}/dispatcher.go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from kcp.apimachinery.errors import BadRequest, InternalError
+from kcp.apimachinery.keys import ClusterName
+from kcp.apiserver.admission.expressions import evaluate_conditions, values_for
+from kcp.apiserver.admission.matching import Serves, is_exempt
+from kcp.apiserver.admission.occasion import NamespaceLookup, Occasion
+from kcp.apiserver.admission.webhooks.client import Target, Unreachable, WebhookClient
+from kcp.apiserver.admission.webhooks.model import Configuration, ServiceResolver, Webhook
+from kcp.apiserver.admission.webhooks.review import Answer, Unusable, question, read_answer, refusal
+from kcp.apiserver.authz.attributes import Authorizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookCalls:
+    """What calling webhooks takes; shared by the mutating and the validating ones."""
+
+    client: WebhookClient
+    serves: Serves
+    namespace_of: NamespaceLookup
+    authorizer: Authorizer
+    resolve: ServiceResolver | None
+
+    async def relevant(self, configurations: Sequence[Configuration], occasion: Occasion) -> AsyncIterator[tuple[Webhook, Occasion]]:
+        """The webhooks to call for a write, in order, each with the write in its version.
+
+        Raises: InternalError for match conditions that cannot be evaluated, where that is not ignored.
+        """
+        if is_exempt(occasion):
+            return
+        for configuration in configurations:
+            for webhook in configuration.webhooks:
+                found = webhook.match.find(occasion, self.serves)
+                if found is None or not await webhook.match.selects(found, self.namespace_of):
+                    continue
+                if webhook.conditions and not self._meets(webhook, found):
+                    continue
+                yield webhook, found
+
+    def _meets(self, webhook: Webhook, occasion: Occasion) -> bool:
+        outcome = evaluate_conditions(webhook.conditions, values_for(occasion, asks=self.authorizer))
+        if not outcome.error:
+            return outcome.is_match
+        if webhook.is_ignoring:
+            log.warning("match conditions of webhook %s cannot be evaluated and it is left out: %s", webhook.name, outcome.error)
+            return False
+        raise InternalError(f'Internal error occurred: failed evaluating match conditions of webhook "{webhook.name}": {outcome.error}')
+
+    async def call(self, webhook: Webhook, occasion: Occasion, *, is_mutating: bool) -> Answer | None:
+        """Its answer, which allows the write; None where a failure is ignored.
+
+        Raises: BadRequest for a dry run that it does not support, InternalError where it cannot be reached, what it answers for a denial.
+        """
+        if occasion.attributes.dry_run and webhook.has_side_effects:
+            raise BadRequest(f'admission webhook "{webhook.name}" does not support dry run')
+        try:
+            answer = await self._ask(webhook, occasion, is_mutating=is_mutating)
+        except Unreachable as error:
+            _note_failure(webhook, f"failed to call webhook: {error}")
+            return None
+        except Unusable as error:
+            _note_failure(webhook, f"received invalid webhook response: {error}")
+            return None
+        occasion.attributes.warnings.extend(answer.warnings)
+        if not answer.is_allowed:
+            raise refusal(webhook.name, answer.status)
+        return answer
+
+    async def _ask(self, webhook: Webhook, occasion: Occasion, *, is_mutating: bool) -> Answer:
+        uid, body = question(occasion)
+        target = await self._target(webhook, occasion.cluster)
+        return read_answer(uid, await self.client.post(target, body, timeout_s=webhook.timeout_s), is_mutating=is_mutating)
+
+    async def _target(self, webhook: Webhook, cluster: ClusterName) -> Target:
+        service = webhook.service
+        if service is None:
+            return Target(webhook.url, webhook.ca_pem)
+        address = await self.resolve(cluster, service) if self.resolve is not None else None
+        if address is None:
+            where = f"https://{service.host}:{service.port}{service.path}?timeout={webhook.timeout_s}s"
+            raise Unreachable(f'Post "{where}": no endpoints available for service "{service.name}"')
+        return Target(address + (service.path if service.path.startswith("/") else f"/{service.path}"), webhook.ca_pem, service.host)
+
+
+def _note_failure(webhook: Webhook, why: str) -> None:
+    """Raises InternalError unless the webhook's failures are ignored."""
+    if webhook.is_ignoring:
+        log.warning("webhook %s failed and is left out: %s", webhook.name, why)
+        return
+    raise InternalError(f'Internal error occurred: failed calling webhook "{webhook.name}": {why}')

@@ -1,0 +1,96 @@
+"""Webhooks as admission calls them: parsed once per change of their configuration.
+
+Before: `hooks`. After: `matching`, `apimachinery.cel.admission`. Source: k8s.io/api/admissionregistration/v1/types.go.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.cel.admission import Kind
+from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.admission.expressions import Named
+from kcp.apiserver.admission.matching import Match
+from kcp.apiserver.admission.policies.model import parse_conditions
+
+_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReference:
+    namespace: str
+    name: str
+    port: int
+    path: str
+
+    @property
+    def host(self) -> str:
+        """The name its certificate must be for."""
+        return f"{self.name}.{self.namespace}.svc"
+
+
+ServiceResolver: TypeAlias = Callable[[ClusterName, ServiceReference], Awaitable[str | None]]
+"""`https://<address>:<port>` of a Service, None if it leads nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    name: str
+    match: Match
+    conditions: tuple[Named, ...]
+    url: str
+    """"" where it is reached through `service`."""
+    service: ServiceReference | None
+    ca_pem: bytes
+    """b"": the system's authorities."""
+    timeout_s: int
+    is_ignoring: bool
+    """failurePolicy Ignore."""
+    has_side_effects: bool
+    """It must not be called for a dry run."""
+    is_reinvoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A MutatingWebhookConfiguration or ValidatingWebhookConfiguration."""
+
+    name: str
+    webhooks: tuple[Webhook, ...]
+
+
+def parse_configuration(obj: JSONObject) -> Configuration:
+    return Configuration(meta.name(obj), tuple(_webhook(given) for given in obj.get("webhooks") or ()))
+
+
+def _webhook(given: Mapping[str, Any]) -> Webhook:
+    client = given.get("clientConfig") or {}
+    reference = client.get("service")
+    service = None
+    if reference:
+        path = reference.get("path") or ""
+        service = ServiceReference(reference.get("namespace") or "", reference.get("name") or "", reference.get("port") or 443, path)
+    return Webhook(
+        name=str(given.get("name") or ""),
+        match=Match.of_webhook(given),
+        conditions=parse_conditions(given.get("matchConditions") or (), Kind()),
+        url=str(client.get("url") or ""),
+        service=service,
+        ca_pem=_decoded(client.get("caBundle")),
+        timeout_s=int(given.get("timeoutSeconds") or _TIMEOUT_S),
+        is_ignoring=given.get("failurePolicy") == "Ignore",
+        has_side_effects=given.get("sideEffects") not in ("None", "NoneOnDryRun"),
+        is_reinvoked=given.get("reinvocationPolicy") == "IfNeeded",
+    )
+
+
+def _decoded(bundle: Any) -> bytes:
+    try:
+        return binascii.a2b_base64(bundle) if bundle else b""
+    except (binascii.Error, TypeError, ValueError):
+        return b""

@@ -1,0 +1,43 @@
+"""Validating webhooks: called all at the same time, with the object as it will be stored.
+
+Before: `engine`. After: `caller`. Source: k8s.io/apiserver/pkg/admission/plugin/webhook/validating/dispatcher.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kcp.apimachinery.errors import StatusError
+from kcp.apiserver.admission.configured import Configured
+from kcp.apiserver.admission.occasion import Occasion
+from kcp.apiserver.admission.webhooks.caller import WebhookCalls
+from kcp.apiserver.admission.webhooks.model import Configuration, Webhook
+from kcp.registry.backend import Attributes
+
+
+class ValidatingWebhooks:
+    def __init__(self, configurations: Configured[Configuration], calls: WebhookCalls) -> None:
+        self._configurations = configurations
+        self._calls = calls
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Raises what the first webhook that refuses says."""
+        configurations = self._configurations.of(attributes.scope.cluster)
+        if not configurations:
+            return
+        relevant = [found async for found in self._calls.relevant(configurations, Occasion.of(attributes))]
+        if not relevant:
+            return
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(self._call(webhook, shown)) for webhook, shown in relevant]
+        for call in calls:
+            refused = call.result()
+            if refused is not None:
+                raise refused
+
+    async def _call(self, webhook: Webhook, occasion: Occasion) -> StatusError | None:
+        try:
+            await self._calls.call(webhook, occasion, is_mutating=False)
+        except StatusError as refused:
+            return refused
+        return None
