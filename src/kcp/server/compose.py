@@ -145,7 +145,7 @@ class _Assembly:
         metrics = TMCMetrics(self._metrics.registry) if self._options.tmc.metrics else None
         return TMC(self._parts, self._options.tmc, lambda: self._url, metrics)
 
-    async def connect(self) -> None:
+    async def connect(self) -> Security:
         """Security, registry and request path."""
         foundation, clock = self._foundation, self._clock
         self._add_tokens()
