@@ -250,5 +250,7 @@ def check_namespace(obj: JSONObject, scope: Scope) -> None:
 def _metadata(obj: JSONObject) -> Any:
     held = metadata(obj)
     if not isinstance(held, dict) and held:
-        raise BadRequest("metadata must be an object")
+        kind, version = obj.get("kind", "object"), str(obj.get("apiVersion", "")).rpartition("/")[2]
+        fault = go_mismatch(held, "v1.ObjectMeta")
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {fault}')
     return held

@@ -60,15 +60,31 @@ def apply_scale(obj: JSONObject, scale: JSONObject, resource: Resource) -> None:
     """
     if scale.get("kind") != "Scale" or not str(scale.get("apiVersion", "")).startswith("autoscaling/"):
         raise BadRequest(f"wrong object passed to Scale update: {scale.get('kind')} in {scale.get('apiVersion')}")
-    wanted = nested(scale, "spec", "replicas", default=0)
-    name = metadata(obj).get("name", "")
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
-        raise _no_count(wanted, name, resource)
+    wanted = _wanted(scale, metadata(obj).get("name", ""), resource)
     *head, last = _path(scale_of(resource).spec_replicas_path)
     ensure(obj, *head)[last] = wanted
     for part in ("resourceVersion", "uid"):
         if part in metadata(scale):
             obj["metadata"][part] = metadata(scale)[part]
+
+
+def applied_scale(scale: JSONObject, resource: Resource) -> JSONObject:
+    """An applied Scale as an applied configuration of the object itself, so that its replicas get the right owner.
+
+    Raises: Invalid for a replica count that is none. Source: apimachinery/pkg/util/managedfields/scalehandler.go.
+    """
+    config: JSONObject = {"apiVersion": resource.gvr.api_version, "kind": resource.kind, "metadata": dict(metadata(scale))}
+    if nested(scale, "spec", "replicas") is not None:
+        *head, last = _path(scale_of(resource).spec_replicas_path)
+        ensure(config, *head)[last] = _wanted(scale, metadata(scale).get("name", ""), resource)
+    return config
+
+
+def _wanted(scale: JSONObject, name: str, resource: Resource) -> int:
+    wanted = nested(scale, "spec", "replicas", default=0)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 0:
+        raise _no_count(wanted, name, resource)
+    return wanted
 
 
 def _no_count(wanted: object, name: str, resource: Resource) -> Invalid:

@@ -27,7 +27,7 @@ def drop_unknown(obj: JSONObject, schema: Schema | None, scope: Scope, options: 
     metadata = obj["metadata"]
     unknown = [f"metadata.{part}" for part in metadata if part not in _METADATA]
     is_strict = options.field_validation == "Strict"
-    sent = orjson.dumps(obj) if is_strict and options.is_patch else b""
+    sent = orjson.dumps(obj) if is_strict and options.is_patch and options.operation == "Update" else b""
     for path in unknown:
         del metadata[path.removeprefix("metadata.")]
     if schema is not None:

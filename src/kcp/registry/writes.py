@@ -113,9 +113,17 @@ class Writes:
                 return await self._create(_named(scope, metadata.get("name", "")), obj, options)
             return await self._create_generated(scope, obj, options, base)
         except KeyExists as error:
-            raise AlreadyExists.of(scope.resource.group_resource, metadata["name"]) from error
+            raise await self._taken(_named(scope, metadata["name"])) from error
         except StoreError as error:
             raise as_status(error, scope.resource.group_resource, metadata.get("name", "")) from error
+
+    async def _taken(self, scope: Scope) -> AlreadyExists:
+        """Source: k8s.io/apiserver/pkg/registry/generic/registry/store.go, Create."""
+        resource, found = scope.resource.group_resource, await self._w.current(scope)
+        if found is not None and "deletionTimestamp" in found.decode()["metadata"]:
+            text = f'object is being deleted: {resource} "{scope.name}" already exists'
+            return AlreadyExists(text, resource=resource, name=scope.name)
+        return AlreadyExists.of(resource, scope.name)
 
     async def _create_generated(self, scope: Scope, obj: JSONObject, options: WriteOptions, base: str) -> Written:
         for _ in range(_MOST_GENERATED):
@@ -208,7 +216,7 @@ class Writes:
         shown = serve(current, resource)
         old = shown.decode()
         check_preconditions(scope, current, old["metadata"]["uid"], uid=options.uid, resource_version=options.resource_version)
-        new = await self._mutated(scope, shown, mutate)
+        new = await self._mutated(scope, shown, mutate, options)
         _check_sent_metadata(new, old, scope, current, options)
         keep_system_fields(new, old)
         _stamp_kind(new, scope)
@@ -234,9 +242,9 @@ class Writes:
         item = await self._write(scope, current, old, new, options)
         return Written(self._answered(item, scope), created=False, warnings=tuple(warnings))
 
-    async def _mutated(self, scope: Scope, shown: Item, mutate: Mutate) -> JSONObject:
+    async def _mutated(self, scope: Scope, shown: Item, mutate: Mutate, options: WriteOptions) -> JSONObject:
         obj = shown.decode()
-        if scope.subresource != "scale":
+        if scope.subresource != "scale" or options.operation == "Apply":
             return await _call(mutate, obj)
         apply_scale(obj, await _call(mutate, to_scale(obj, scope.resource)), scope.resource)
         return obj

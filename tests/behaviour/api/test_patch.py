@@ -140,14 +140,14 @@ async def test_apply_needs_a_field_manager(api: Api) -> None:
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"metadata": {"name": "a"}}, "has no apiVersion"),
+        ({"metadata": {"name": "a"}}, "invalid object type: /, Kind="),
         (config_map("b"), "does not match the name on the URL"),
-        ({**config_map("a"), "kind": "Secret"}, "cannot be handled as a ConfigMap"),
+        ({**config_map("a"), "kind": "Secret"}, "invalid object type: v1, Kind=Secret"),
         (
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "managedFields": [{"manager": "x"}]}},
             "metadata.managedFields must be nil",
         ),
-        ([], "must be an object"),
+        ([], "cannot unmarshal array into Go value"),
     ],
 )
 async def test_an_apply_configuration_that_does_not_fit_is_a_bad_request(api: Api, config: object, text: str) -> None:

@@ -47,7 +47,8 @@ def server_side_apply(
 ) -> JSONObject:
     """The object after `manager` applied `config`; a new object, neither argument is changed.
 
-    Applying the same again gives back `live` unchanged, times included.
+    Applying the same again gives back `live` unchanged, times included. An apply that only changes who owns what leaves its manager's time
+    alone, so that a new manager has none (managedfieldsupdater.go).
     Args: ignored fields that this endpoint resets (`status` on the main one): nobody comes to own them here.
     Raises: Conflict naming the managers and fields in the way (never with `force`); BadRequest for a configuration that breaks the schema.
     """
@@ -71,8 +72,8 @@ def server_side_apply(
                 own = lastapplied.taken_over(live, schema, entry.api_version)
             _refuse_conflicts(others, change.written - own)
         managers.take_away(change.written | change.removed, but_from=owner)
-    if last is not None and last.fields == applied and last.api_version == entry.api_version and view == live_view:
-        managers.put(replace(entry, time=last.time))
+    if view == live_view and live is not None:
+        managers.put(replace(entry, time=last.time if last is not None else ""))
     merged = _merge_untracked(live, config, view)
     _set_entries(merged, managers.encode())
     result: JSONObject = copy_json(merged)
@@ -120,7 +121,7 @@ def track_update(
 
 
 def _check(config: JSONObject, schema: Schema | None) -> None:
-    if metadata(config).get("managedFields"):
+    if metadata(config).get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     found = problems(schema, config)
     if found:

@@ -146,5 +146,7 @@ def _decode(entry: Mapping[str, Any], *, trusted: bool) -> Managed:
     api_version, fields = entry.get("apiVersion") or "", entry.get("fieldsV1") or {}
     if not isinstance(fields, dict):
         raise ValueError("managedFields: fieldsV1 must be an object")
+    if not trusted and entry.get("fieldsType") != "FieldsV1":
+        raise ValueError(f"managedFields: missing or invalid fieldsType {entry.get('fieldsType')!r}")
     owner = Owner.of(entry.get("manager") or "", operation, api_version, entry.get("subresource") or "")
     return Managed(owner, api_version, entry.get("time") or "", FieldSet(fields) if trusted else FieldSet.from_v1(fields))

@@ -24,7 +24,6 @@ from kcp.apiserver.body import (
     TooDeep,
     check_kind,
     check_name,
-    decode_yaml,
     duplicate_fields,
     go_mismatch,
     json_fault,
@@ -41,6 +40,7 @@ from kcp.apiserver.request import Response
 from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import Scope, WriteOptions
 from kcp.registry.resource import Origin, Resource
+from kcp.registry.scale import applied_scale
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -179,10 +179,10 @@ async def _apply(call: Call) -> tuple[WriteOptions, Any]:
         write_options(req, "PatchOptions", duplicates=duplicates),
         operation="Apply",
         create_if_missing=not scope.subresource,
-        resource_version=_precondition(config, "resourceVersion"),
+        is_patch=True,
     )
     if scope.subresource == "scale":
-        return replace(options, operation="Update"), lambda current: merge_patch.apply(current, config)
+        config = applied_scale(config, scope.resource)
 
     async def mutate(current: JSONObject | None) -> JSONObject:
         if current is None:
@@ -201,9 +201,17 @@ async def _apply(call: Call) -> tuple[WriteOptions, Any]:
     return options, mutate
 
 
-def _precondition(config: JSONObject, part: str) -> str:
-    value = metadata(config).get(part)
-    return value if isinstance(value, str) else ""
+def _decode_yaml(raw: bytes) -> tuple[Any, tuple[str, ...]]:
+    """Any YAML value; nothing at all is an empty object."""
+    import yaml
+
+    from kcp.apiserver.yamlbody import describe, load
+
+    try:
+        config, duplicates = load(raw)
+    except yaml.YAMLError as error:
+        raise BadRequest(f"error decoding YAML: error converting YAML to JSON: yaml: {describe(error)}") from error
+    return {} if config is None else config, duplicates
 
 
 def _decode_config(raw: bytes, scope: Scope) -> tuple[JSONObject, tuple[str, ...]]:
@@ -214,18 +222,19 @@ def _decode_config(raw: bytes, scope: Scope) -> tuple[JSONObject, tuple[str, ...
     except TooDeep as error:
         raise BadRequest(f"error decoding YAML: {error}") from error
     except ValueError:  # not JSON
-        config, duplicates = decode_yaml(raw, scope.resource.kind)
+        config, duplicates = _decode_yaml(raw)
     if not isinstance(config, dict):
-        raise BadRequest("error decoding YAML: the configuration must be an object")
-    for part in ("apiVersion", "kind"):
-        if not config.get(part):
-            raise BadRequest(f"the configuration has no {part}: an applied object must say what it is")
-    check_kind(config, scope, expected=SCALE if scope.subresource == "scale" else None)
+        fault = go_mismatch(config, "map[string]interface {}")
+        raise BadRequest(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {fault}")
+    gvk = SCALE if scope.subresource == "scale" else scope.resource.gvk
+    said = (config.get("apiVersion") or "", config.get("kind") or "")
+    if said != (gvk.api_version, gvk.kind):
+        raise BadRequest(f"invalid object type: {said[0] or '/'}, Kind={said[1]}")
     if not isinstance(config.get("metadata", {}), dict):
         raise BadRequest("metadata must be an object")
     config.setdefault("metadata", {}).setdefault("name", scope.name)
     check_name(config, scope)
-    if metadata(config).get("managedFields"):
+    if metadata(config).get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     parts = scope.resource.strategy.subresource_parts.get(scope.subresource)
     if parts is not None:
