@@ -6,6 +6,7 @@ Before: `cluster`, at start. After: the cluster's own API. Everything is created
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import AlreadyExists
@@ -16,6 +17,7 @@ from kcp.client.rest import Client
 from kcp.sim.addresses import KUBERNETES_IP
 from kcp.sim.storageclass import DEFAULT_MARK
 from kcp.sim.workloads.endpoints import ENDPOINTS, SERVICES
+from kcp.sim.workloads.slices import ENDPOINT_SLICES, SERVICE_NAME_LABEL
 from kcp.sim.workloads.volumes import PROVISIONER, STORAGE_CLASSES
 
 NAMESPACES = GVR("", "v1", "namespaces")
@@ -57,6 +59,16 @@ async def ensure_kubernetes_service(client: Client, host: str, port: int) -> Non
     held = {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}
     await _ensure(client, SERVICES, service)
     await _ensure(client, ENDPOINTS, {"apiVersion": "v1", "kind": "Endpoints", "metadata": held, "subsets": subsets})
+    named = {"name": "kubernetes", "namespace": "default", "labels": {SERVICE_NAME_LABEL: "kubernetes"}}
+    made = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": named,
+        "addressType": f"IPv{ip_address(host).version}",
+        "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
+        "ports": subsets[0]["ports"],
+    }
+    await _ensure(client, ENDPOINT_SLICES, made)
 
 
 async def ensure_policy(client: Client) -> None:

@@ -40,7 +40,7 @@ def test_endpoints_part_ready_from_unready_addresses_and_leave_out_the_ending(ma
 
 
 def test_endpoint_slices_carry_the_conditions_and_know_their_service(make_view: Callable[..., PodView]) -> None:
-    made = endpoints.endpoint_slice(service(), [make_view("a", ip="10.0.0.1"), make_view("c", ip="10.0.0.3", deleted=True)])
+    (made,) = endpoints.endpoint_slices(service(), [make_view("a", ip="10.0.0.1"), make_view("c", ip="10.0.0.3", deleted=True)])
     assert made["metadata"]["labels"]["kubernetes.io/service-name"] == "web"
     assert [e["conditions"]["ready"] for e in made["endpoints"]] == [True, False]
     assert made["endpoints"][1]["conditions"] == {"ready": False, "serving": True, "terminating": True}

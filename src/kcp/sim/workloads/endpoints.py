@@ -1,6 +1,6 @@
 """Endpoints and EndpointSlices of Services with a selector: the addresses of their pods, ready and not.
 
-`addresses` and the two builders are pure. Before: `sim.cluster`, which starts it. After: one Endpoints and one EndpointSlice per Service.
+The builders are pure. Before: `sim.cluster`, which starts it. After: one Endpoints per Service, and its `slices`.
 Source: pkg/controller/endpoint/endpoints_controller.go, pkg/controller/endpointslice/endpointslice_controller.go.
 """
 
@@ -21,18 +21,30 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
-from kcp.sim.workloads.podtemplate import owner_reference, safe_suffix
 from kcp.sim.workloads.podview import PodView
+from kcp.sim.workloads.slices import (
+    BY_SERVICE,
+    ENDPOINT_SLICES,
+    HEADLESS_LABEL,
+    INDEX,
+    Ports,
+    SliceKeeper,
+    by_service,
+    of_service,
+    target_ref,
+    to_service,
+)
 from kcp.sim.workloads.wiring import Wiring
-from kcp.sim.workloads.writes import CONTROLLER_MANAGER
+from kcp.sim.workloads.writes import CONTROLLER_MANAGER, IDLE_S, delete_if_there
 
 SERVICES = GVR("", "v1", "services")
 ENDPOINTS = GVR("", "v1", "endpoints")
-ENDPOINT_SLICES = GVR("discovery.k8s.io", "v1", "endpointslices")
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
-_MANAGED_BY = "endpointslice-controller.k8s.io"
+MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
+_MANAGED_BY = "endpoint-controller"
+_OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+_MOST_ADDRESSES = 1_000
+"""Of one Endpoints object; further ones are in the slices only. Source: maxCapacity, truncateEndpoints."""
 
 _GATHER_S = 0.08
 """Pods of a workload become ready together: waiting a little turns a write per pod into one."""
@@ -43,8 +55,7 @@ class Backend:
     """A pod behind a Service, with the numbers of the Service's ports on it."""
 
     pod: PodView
-    ports: tuple[tuple[str, int, str], ...]
-    """(name, number, protocol)"""
+    ports: Ports
 
 
 def backends(service: Mapping[str, Any], pods: Sequence[PodView]) -> list[Backend]:
@@ -71,72 +82,49 @@ def _target(port: Mapping[str, Any], pod: PodView) -> int:
 
 def endpoints(service: Mapping[str, Any], pods: Sequence[PodView]) -> JSONObject:
     """The Endpoints object: pods with equal ports share a subset; terminating pods are not in it."""
-    subsets: dict[tuple[tuple[str, int, str], ...], JSONObject] = {}
+    subsets: dict[Ports, JSONObject] = {}
     publish_all = bool(meta.nested(service, "spec", "publishNotReadyAddresses"))
-    for backend in backends(service, pods):
-        if backend.pod.terminating:
-            continue
+    found = [backend for backend in backends(service, pods) if not backend.pod.terminating]
+    is_cut = len(found) > _MOST_ADDRESSES
+    for backend in sorted(found, key=lambda b: not b.pod.is_ready)[:_MOST_ADDRESSES] if is_cut else found:
         subset = subsets.setdefault(backend.ports, {})
         part = "addresses" if backend.pod.is_ready or publish_all else "notReadyAddresses"
         subset.setdefault(part, []).append(_endpoint_address(service, backend.pod))
     for ports, subset in subsets.items():
         if ports:
             subset["ports"] = [_port(*port) for port in ports]
-    made: JSONObject = {"apiVersion": "v1", "kind": "Endpoints", "metadata": _metadata(service, meta.name(service))}
+    made: JSONObject = {"apiVersion": "v1", "kind": "Endpoints", "metadata": _metadata(service)}
+    if is_cut:
+        made["metadata"]["annotations"] = {_OVER_CAPACITY: "truncated"}
     if subsets:
         made["subsets"] = [subsets[ports] for ports in sorted(subsets)]
     return made
 
 
 def _endpoint_address(service: Mapping[str, Any], pod: PodView) -> JSONObject:
-    address: JSONObject = {"ip": pod.ip, "nodeName": pod.node, "targetRef": _target_ref(pod)}
+    address: JSONObject = {"ip": pod.ip, "nodeName": pod.node, "targetRef": target_ref(pod)}
     if pod.hostname and pod.subdomain == meta.name(service):
         address["hostname"] = pod.hostname
     return address
-
-
-def _target_ref(pod: PodView) -> JSONObject:
-    return {"kind": "Pod", "name": pod.key.name, "namespace": pod.key.namespace, "uid": pod.uid}
 
 
 def _port(name: str, number: int, protocol: str) -> JSONObject:
     return {**({"name": name} if name else {}), "port": number, "protocol": protocol}
 
 
-def _metadata(service: Mapping[str, Any], name: str) -> JSONObject:
-    return {"name": name, "namespace": meta.namespace(service), "labels": dict(meta.labels(service))}
-
-
-def endpoint_slice(service: Mapping[str, Any], pods: Sequence[PodView]) -> JSONObject:
-    """One EndpointSlice with all endpoints. Ports that differ between pods are those of the first; upstream makes a slice for each."""
-    found = backends(service, pods)
-    publish_all = bool(meta.nested(service, "spec", "publishNotReadyAddresses"))
-    named = _metadata(service, f"{meta.name(service)}-{safe_suffix(meta.uid(service), 5)}")
-    named["labels"] |= {SERVICE_NAME_LABEL: meta.name(service), MANAGED_BY_LABEL: _MANAGED_BY}
+def _metadata(service: Mapping[str, Any]) -> JSONObject:
+    labels = {**meta.labels(service), MANAGED_BY_LABEL: _MANAGED_BY}
     if meta.nested(service, "spec", "clusterIP") == "None":
-        named["labels"]["service.kubernetes.io/headless"] = ""
-    named["ownerReferences"] = [owner_reference(service, api_version="v1", kind="Service")]
-    ports = found[0].ports if found else ()
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": named,
-        "addressType": "IPv4",
-        "endpoints": [_endpoint(service, b.pod, ready=publish_all or (b.pod.is_ready and not b.pod.terminating)) for b in found],
-        "ports": [{"name": name, "port": number, "protocol": protocol} for name, number, protocol in ports],
-    }
+        labels[HEADLESS_LABEL] = ""
+    return {"name": meta.name(service), "namespace": meta.namespace(service), "labels": labels}
 
 
-def _endpoint(service: Mapping[str, Any], pod: PodView, *, ready: bool) -> JSONObject:
-    made: JSONObject = {
-        "addresses": [pod.ip],
-        "conditions": {"ready": ready, "serving": pod.is_ready, "terminating": pod.terminating},
-        "nodeName": pod.node,
-        "targetRef": _target_ref(pod),
-    }
-    if pod.hostname and pod.subdomain == meta.name(service):
-        made["hostname"] = pod.hostname
-    return made
+def endpoint_slices(service: Mapping[str, Any], pods: Sequence[PodView]) -> list[JSONObject]:
+    """The same as EndpointSlices, those that end included."""
+    groups: dict[Ports, list[PodView]] = {}
+    for backend in backends(service, pods):
+        groups.setdefault(backend.ports, []).append(backend.pod)
+    return of_service(service, groups)
 
 
 @dataclass
@@ -145,7 +133,7 @@ class EndpointsReconciler:
 
     services: Informer
     endpoints: Informer
-    slices: Informer
+    slices: SliceKeeper
     pods: PodBook
     client: Client
 
@@ -158,43 +146,48 @@ class EndpointsReconciler:
         if not labels or meta.deletion_timestamp(service):
             return Result()  # somebody else's endpoints
         pods = self.pods.selected(key.namespace, LabelSelector.from_labels(labels))
-        await self._bring(ENDPOINTS, self.endpoints, endpoints(service, pods), ("subsets",))
-        await self._bring(ENDPOINT_SLICES, self.slices, endpoint_slice(service, pods), ("endpoints", "ports"))
+        await self._bring(endpoints(service, pods))
+        await self.slices.bring(key.namespace, key.name, endpoint_slices(service, pods))
         return Result()
 
-    async def _bring(self, gvr: GVR, informer: Informer, wanted: JSONObject, parts: Sequence[str]) -> None:
-        """Create the object, or change its labels and `parts` where they differ."""
-        resource = self.client.resource(gvr)
-        held = informer.get(ObjectKey(meta.cluster(wanted), meta.namespace(wanted), meta.name(wanted)))
+    async def _bring(self, wanted: JSONObject) -> None:
+        """Create the Endpoints, or change what differs."""
+        resource = self.client.resource(ENDPOINTS)
+        held = self.endpoints.get(ObjectKey(meta.cluster(wanted), meta.namespace(wanted), meta.name(wanted)))
         if held is None:
             try:
                 await resource.create(wanted, field_manager=CONTROLLER_MANAGER)
                 return
             except AlreadyExists:
                 held = await resource.get(meta.name(wanted), namespace=meta.namespace(wanted))
-        patch = merge_patch.diff(_compared(held, parts), _compared(wanted, parts))
+        patch = merge_patch.diff(_compared(held), _compared(wanted))
         if patch:
             patch.setdefault("metadata", {})["uid"] = meta.uid(held)
             await resource.patch(meta.name(held), patch, namespace=meta.namespace(held), field_manager=CONTROLLER_MANAGER)
 
     async def _remove_endpoints(self, key: ObjectKey) -> None:
-        """Endpoints have no owner reference: the controller deletes them itself, as upstream."""
-        if key not in self.endpoints:
+        """Endpoints have no owner reference: the controller deletes them itself, as upstream; not on the word of a mirror alone."""
+        held = self.endpoints.get(key)
+        if held is None:
             return
         try:
-            await self.client.resource(ENDPOINTS).delete(key.name, namespace=key.namespace)
+            await self.client.resource(SERVICES).get(key.name, namespace=key.namespace)
         except NotFound:
-            return  # gone already
+            await delete_if_there(self.client.resource(ENDPOINTS), key.name, key.namespace, meta.uid(held))
 
 
-def _compared(obj: Mapping[str, Any], parts: Sequence[str]) -> JSONObject:
-    return {"metadata": {"labels": dict(meta.labels(obj))}, **{part: obj[part] for part in parts if obj.get(part)}}
+def _compared(obj: Mapping[str, Any]) -> JSONObject:
+    metadata: JSONObject = {"labels": dict(meta.labels(obj))}
+    if (over := meta.annotations(obj).get(_OVER_CAPACITY)) is not None:
+        metadata["annotations"] = {_OVER_CAPACITY: over}
+    return {"metadata": metadata, **({"subsets": obj["subsets"]} if obj.get("subsets") else {})}
 
 
 def controller(wiring: Wiring) -> Controller:
     services, held = wiring.informers.informer(SERVICES), wiring.informers.informer(ENDPOINTS)
-    slices = wiring.informers.informer(ENDPOINT_SLICES)
-    reconciler = EndpointsReconciler(services, held, slices, wiring.pods, wiring.client)
+    slices = wiring.informers.informer(ENDPOINT_SLICES, indexers={INDEX: by_service})
+    keeper = SliceKeeper(slices, wiring.client, BY_SERVICE)
+    reconciler = EndpointsReconciler(services, held, keeper, wiring.pods, wiring.client)
     made = Controller("endpoints", reconciler.reconcile, clock=wiring.clock, workers=2)
     selectors: dict[str, dict[ObjectKey, LabelSelector]] = {}
 
@@ -217,6 +210,17 @@ def controller(wiring: Wiring) -> Controller:
                 if selector.matches(pod.labels):
                     made.enqueue_after(key, _GATHER_S)
 
+    def missed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+        """What somebody else deletes or changes is put right."""
+        if old is not None and key in services:
+            made.enqueue_after(key, IDLE_S)
+
+    def missed_slice(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+        for service in to_service(key, old):
+            missed(service, old, new)
+
     services.add_handler(know)
+    held.add_handler(missed)
+    slices.add_handler(missed_slice)
     wiring.pods.listen(listen)
     return made
