@@ -40,7 +40,7 @@ def texts(spec: JSONObject, value: Any) -> list[str]:
         (
             {"type": "array", "items": {"type": "integer"}, "minItems": 1},
             [],
-            "spec: Invalid value: []: spec in body should have at least 1 items",
+            "spec: Invalid value: 0: spec in body should have at least 1 items",
         ),
         (
             {"type": "string", "format": "date-time"},

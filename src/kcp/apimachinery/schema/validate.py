@@ -173,7 +173,7 @@ def _list_faults(node: Schema, value: list[Any], path: str) -> Iterator[Cause]:
     if node.max_items is not None and len(value) > node.max_items:
         yield _too_many(path, len(value), node.max_items)
     if node.min_items is not None and len(value) < node.min_items:
-        yield Cause.invalid(path, value, f"{path} in body should have at least {node.min_items} items")
+        yield Cause.invalid(path, len(value), f"{path} in body should have at least {node.min_items} items")
     if node.unique_items and any(True for _ in _repeated([_encode(item) for item in value])):
         yield Cause.invalid(path, value, f"{path} in body shouldn't contain duplicates")
     if node.native:
@@ -209,7 +209,7 @@ def _object_faults(node: Schema, value: dict[str, Any], path: str) -> Iterator[C
     if node.max_properties is not None and len(value) > node.max_properties:
         yield _too_many(path, len(value), node.max_properties)
     if node.min_properties is not None and len(value) < node.min_properties:
-        yield Cause.invalid(path, value, f"{path} in body should have at least {node.min_properties} properties")
+        yield Cause.invalid(path, node.min_properties, f"{path} in body should have at least {node.min_properties} properties")
     if node.embedded:
         for name in ("apiVersion", "kind"):
             if not value.get(name):
