@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 
 from kcp.aio.clock import parse_rfc3339, rfc3339
 from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp, finalizers, metadata, set_finalizers
 from kcp.registry.backend import Attributes, Deleted, DeleteOptions, Scope
 from kcp.registry.encoding import encode, serve, stored_api_version, stored_item
 from kcp.registry.strategy import Strategy
 from kcp.registry.translate import as_status, conflict
-from kcp.registry.writes import Writing, check_preconditions, moved
+from kcp.registry.writes import Writing, moved
 from kcp.storage.interface import Revision, RevisionMismatch, StoreError
 from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key
@@ -89,6 +90,18 @@ def _mark(obj: JSONObject, now: datetime, grace_s: int) -> None:
         held["generation"] += 1
 
 
+def _check_preconditions(scope: Scope, item: Item, uid: str, options: DeleteOptions) -> None:
+    """Raises Conflict, which names the kind here. Source: k8s.io/apiserver/pkg/registry/rest/delete.go, BeforeDelete."""
+    kind = GroupResource(scope.resource.gvr.group, scope.resource.kind)
+    if options.uid and options.uid != uid:
+        why = f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid})"
+        raise conflict(kind, scope.name, f"{why}. The object might have been deleted and then recreated")
+    if options.resource_version and options.resource_version != str(item.revision):
+        asked = options.resource_version
+        why = f"the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({item.revision})"
+        raise conflict(kind, scope.name, f"{why}. The object might have been modified")
+
+
 class Deletions:
     """The deleting part of `Registry`."""
 
@@ -118,7 +131,7 @@ class Deletions:
         shown = serve(current, resource)
         old = shown.decode()
         uid = metadata(old).get("uid", "")
-        check_preconditions(scope, current, uid, uid=options.uid, resource_version=options.resource_version)
+        _check_preconditions(scope, current, uid, options)
         attributes = Attributes("DELETE", scope, options.user, None, old, options.dry_run)
         await self._w.admission.mutate(attributes)
         await self._w.admission.validate(attributes)

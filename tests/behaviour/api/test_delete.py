@@ -87,9 +87,9 @@ async def test_preconditions_guard_against_deleting_another_object(api: Api) -> 
     made = await api.made(MAPS, config_map("a"))
     answer = await api.delete(f"{MAPS}/a", {"preconditions": {"uid": "other"}})
     assert answer.status == 409
-    assert "Precondition failed: UID in precondition: other" in answer.message
+    assert "the UID in the precondition (other) does not match the UID in record" in answer.message
     answer = await api.delete(f"{MAPS}/a", {"preconditions": {"resourceVersion": "1"}})
-    assert "ResourceVersion in precondition: 1" in answer.message
+    assert "the ResourceVersion in the precondition (1) does not match the ResourceVersion in record" in answer.message
     right = {"uid": made["metadata"]["uid"], "resourceVersion": made["metadata"]["resourceVersion"]}
     assert (await api.delete(f"{MAPS}/a", {"preconditions": right})).status == 200
 

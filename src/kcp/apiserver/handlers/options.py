@@ -19,6 +19,8 @@ from kcp.apiserver.body import (
     check_types,
     decode_protobuf,
     decode_yaml,
+    go_mismatch,
+    json_fault,
     media_type,
     parse_json,
     unsupported,
@@ -202,8 +204,12 @@ async def _delete_body(req: Request) -> dict[str, Any]:
     if not raw:
         return {}
     given = _decode_options(raw, media_type(req))
-    if not isinstance(given, dict) or given.get("kind", "DeleteOptions") != "DeleteOptions":
-        raise BadRequest("the body of a delete must be a DeleteOptions")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise BadRequest(f"couldn't get version/kind; json parse error: {go_mismatch(given, 'struct')}")
+    if (kind := given.get("kind", "DeleteOptions")) != "DeleteOptions":
+        raise BadRequest(f'no kind "{kind}" is registered for version "{given.get("apiVersion", "")}"')
     check_types(given, GVK("meta.k8s.io", "v1", "DeleteOptions"))
     return given
 
@@ -216,5 +222,5 @@ def _decode_options(raw: bytes, media: str) -> Any:
     try:
         given = decode_protobuf(raw, "DeleteOptions") if media == PROTOBUF else parse_json(raw)
     except ValueError as error:
-        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from error
+        raise BadRequest(f"couldn't get version/kind; json parse error: {json_fault(error)}") from error
     return given
