@@ -2,6 +2,7 @@ package main
 
 import (
 	admissionregistration "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1beta1 "k8s.io/api/admissionregistration/v1beta1"
 	apps "k8s.io/api/apps/v1"
 	authentication "k8s.io/api/authentication/v1"
 	authorization "k8s.io/api/authorization/v1"
@@ -27,7 +28,7 @@ import (
 
 // register has every group that this server serves.
 var register = []func(*runtime.Scheme) error{
-	admissionregistration.AddToScheme, apps.AddToScheme, authentication.AddToScheme, authorization.AddToScheme,
+	admissionregistration.AddToScheme, admissionregistrationv1beta1.AddToScheme, apps.AddToScheme, authentication.AddToScheme, authorization.AddToScheme,
 	autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, batch.AddToScheme, certificates.AddToScheme,
 	coordination.AddToScheme, core.AddToScheme, discovery.AddToScheme, events.AddToScheme,
 	networking.AddToScheme, node.AddToScheme, policy.AddToScheme, rbac.AddToScheme,
