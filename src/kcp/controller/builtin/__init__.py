@@ -1,4 +1,4 @@
-"""The controllers every Kubernetes API needs: namespace deletion, garbage collection, default service accounts, the root CA.
+"""The controllers every Kubernetes API needs: namespace deletion, garbage collection, CRDs, quota, service accounts, roles, events.
 
 Each works for a server without workspaces (cluster "") and, with wildcard informers, for all workspaces of a kcp server at once.
 Before: `server.compose` and simulated clusters. After: `controller`.
