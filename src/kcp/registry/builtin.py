@@ -20,7 +20,7 @@ from kcp.apis.kubernetes.firststatus import first_status
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
-from kcp.registry import crdstatus, strategy
+from kcp.registry import crdstatus, policystatus, strategy
 from kcp.registry.resource import Origin, Resource, Scale
 from kcp.registry.strategy import Strategy
 from kcp.storage.keyspace import resource_prefix
@@ -28,11 +28,21 @@ from kcp.storage.keyspace import resource_prefix
 __all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resource", "builtin_resources", "builtin_schema", "strategy_for"]
 
 _RBAC = "rbac.authorization.k8s.io"
+
+
+def _schema_of(gvk: GVK) -> Schema | None:
+    return builtin_schema(gvk)
+
+
+_POLICY_STATUS = policystatus.status_hooks(_schema_of)
 _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
     ("", "Pod"): strategy.POD,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
         prepare_delete=crdstatus.await_cleanup, held_by_spec=lambda crd: not deletion_timestamp(crd)
+    ),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): Strategy(
+        prepare_create=_POLICY_STATUS[0], prepare_update=_POLICY_STATUS[1]
     ),
     (_RBAC, "Role"): strategy.RBAC,
     (_RBAC, "RoleBinding"): strategy.RBAC,

@@ -42,6 +42,8 @@ class Declarations:
         return self._types[key]
 
     def _make(self, schema: Schema, *, is_root: bool) -> Type | None:
+        if schema.quantity:
+            return Type("string", max_size=LARGEST_REQUEST - 2)
         if schema.int_or_string:
             return Type("dyn", max_size=LARGEST_REQUEST - 2 if schema.max_length is None else max(schema.max_length, 0) * 4)
         match schema.type:
@@ -81,6 +83,7 @@ class Declarations:
         return Type("object", max_size=0, fields=lambda: self._fields(schema, is_root=is_root), schema=schema)
 
     def _fields(self, schema: Schema, *, is_root: bool) -> Mapping[str, Field]:
+        is_root = is_root and not schema.native  # Kubernetes' own kinds say themselves what their metadata is
         found: dict[str, Field] = dict(_ROOT_FIELDS) if is_root else {}
         for name, child in schema.properties.items():
             if is_root and name in _ROOT_FIELDS:

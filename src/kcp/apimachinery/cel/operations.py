@@ -16,7 +16,7 @@ from kcp.apimachinery.cel.errors import EvaluationError, no_such_overload
 from kcp.apimachinery.cel.overloads import Overload
 from kcp.apimachinery.cel.run import Code, Planned, Run, charged
 from kcp.apimachinery.cel.types import SCALARS
-from kcp.apimachinery.cel.values import equals
+from kcp.apimachinery.cel.values import Optional, equals
 
 Plan = Callable[[Node], Planned]
 
@@ -31,6 +31,9 @@ def plan_call(plan: Plan, node: Call) -> Planned:
             return Planned(_conditional(condition.code, charged(then), charged(other)), condition.cost)
         case "_==_" | "_!=_":
             return _equality(plan, node)
+        case "or" | "orValue" if node.target is not None:
+            held, other = plan(node.target), plan(node.args[0])
+            return Planned(_otherwise(held.code, charged(other), gives_value=node.function == "orValue"), held.cost + 1)
     parts = [plan(operand) for operand in node.operands]
     cost = sum(part.cost for part in parts)
     compare = _COMPARISONS.get(node.function)
@@ -80,6 +83,20 @@ def _conditional(condition: Code, then: Code, other: Code) -> Code:
         raise no_such_overload()
 
     return run_conditional
+
+
+def _otherwise(held: Code, other: Code, *, gives_value: bool) -> Code:
+    """`a.or(b)`, `a.orValue(b)`: the other is evaluated only where it is needed."""
+
+    def run_otherwise(run: Run) -> Any:
+        found = held(run)
+        if type(found) is not Optional:
+            raise no_such_overload()
+        if not found.has_value:
+            return other(run)
+        return found.value if gives_value else found
+
+    return run_otherwise
 
 
 # --- equality ---

@@ -233,22 +233,3 @@ def binding(obj: JSONObject) -> None:
     for subject in objects(obj, "subjects"):
         if subject.get("kind") in ("User", "Group"):
             fill(subject, apiGroup=RBAC_GROUP)
-
-
-def _webhook(webhook: JSONObject) -> None:
-    fill(webhook, failurePolicy="Fail", matchPolicy="Equivalent", namespaceSelector={}, objectSelector={}, timeoutSeconds=10)
-    for rule in objects(webhook, "rules"):
-        fill(rule, scope="*")
-    if reference := child(webhook, "clientConfig", "service"):
-        fill(reference, port=443)
-
-
-def validating_webhooks(obj: JSONObject) -> None:
-    for webhook in objects(obj, "webhooks"):
-        _webhook(webhook)
-
-
-def mutating_webhooks(obj: JSONObject) -> None:
-    for webhook in objects(obj, "webhooks"):
-        _webhook(webhook)
-        fill(webhook, reinvocationPolicy="Never")

@@ -93,6 +93,14 @@ WORKSPACE: tuple[KindInfo, ...] = (
        singular="validatingadmissionpolicy", has_status=True),
     _k(_ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False,
        categories=("api-extensions",)),
+    *(
+        _k(f"admissionregistration.k8s.io/{version}", plural, kind, namespaced=False, categories=("api-extensions",),
+           singular=kind.lower(), storage_version="v1")
+        for version in ("v1", "v1beta1")
+        for plural, kind in (
+            ("mutatingadmissionpolicies", "MutatingAdmissionPolicy"), ("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding"),
+        )
+    ),
     _k(_RBAC, "roles", "Role"),
     _k(_RBAC, "rolebindings", "RoleBinding"),
     _k(_RBAC, "clusterroles", "ClusterRole", namespaced=False),

@@ -1,6 +1,6 @@
 """Defaults and validation of Kubernetes' kinds by GVK, for whoever serves them: built in, or bound from an APIExport.
 
-Before: `registry.builtin`. After: `defaults`, `validation`, `limit_validation`, `crds`.
+Before: `registry.builtin`. After: `defaults`, `validation`, `limit_validation`, `crds`, `admission`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import crds, defaults, limit_validation, validation
+from kcp.apis.kubernetes import admission, crds, defaults, limit_validation, validation
 
 
 def _nothing(obj: JSONObject) -> None:
@@ -72,8 +72,26 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("rbac.authorization.k8s.io/v1", "Role"): KindRules(validate=validation.role),
     _gvk("rbac.authorization.k8s.io/v1", "ClusterRole"): KindRules(validate=validation.role),
     _gvk("apiextensions.k8s.io/v1", "CustomResourceDefinition"): KindRules(default=crds.default, validate=crds.validate),
-    _gvk("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"): KindRules(default=defaults.mutating_webhooks),
-    _gvk("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"): KindRules(default=defaults.validating_webhooks),
+    _gvk("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"): KindRules(
+        default=admission.mutating_webhooks, validate=admission.mutating_configuration
+    ),
+    _gvk("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"): KindRules(
+        default=admission.validating_webhooks, validate=admission.validating_configuration
+    ),
+    _gvk("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"): KindRules(
+        default=admission.policy, validate=admission.validating_policy
+    ),
+    _gvk("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"): KindRules(
+        default=admission.binding, validate=admission.validating_binding
+    ),
+    **{
+        _gvk(f"admissionregistration.k8s.io/{version}", kind): rules
+        for version in ("v1", "v1beta1")
+        for kind, rules in {
+            "MutatingAdmissionPolicy": KindRules(default=admission.policy, validate=admission.mutating_policy),
+            "MutatingAdmissionPolicyBinding": KindRules(default=admission.binding, validate=admission.mutating_binding),
+        }.items()
+    },
 }
 """Every GVK that has rules."""
 
