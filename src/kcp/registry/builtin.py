@@ -14,20 +14,22 @@ from functools import cache, partial
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
-from kcp.apis.kubernetes import definitions, selectable
+from kcp.apis.kubernetes import definitions, events, selectable
 from kcp.apis.kubernetes.columns import builtin_columns as builtin_columns
 from kcp.apis.kubernetes.firststatus import first_status
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
 from kcp.registry import crdstatus, policystatus, strategy
-from kcp.registry.resource import Origin, Resource, Scale
+from kcp.registry.resource import Conversion, Origin, Resource, Scale
 from kcp.registry.strategy import Strategy
 from kcp.storage.keyspace import resource_prefix
 
 __all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resource", "builtin_resources", "builtin_schema", "strategy_for"]
 
 _RBAC = "rbac.authorization.k8s.io"
+_NEW_EVENT = GVK("events.k8s.io", "v1", "Event")
+_CORE_EVENTS = GroupResource("", "events")
 
 
 def _schema_of(gvk: GVK) -> Schema | None:
@@ -74,15 +76,16 @@ def _resource(kind: KindInfo) -> Resource:
         categories=kind.categories,
         verbs=kind.verbs,
         origin=Origin.BUILTIN,
-        storage_prefix=resource_prefix(kind.group_resource),
+        storage_prefix=resource_prefix(_CORE_EVENTS if kind.gvk == _NEW_EVENT else kind.group_resource),
         storage_version=kind.storage_version,
+        conversion=Conversion("v1", events.to_core, events.from_core) if kind.gvk == _NEW_EVENT else None,
         schema_source=partial(builtin_schema, kind.gvk),
         openapi_source=partial(_openapi, kind.gvk),
         strategy=strategy_for(kind.gvk) or strategy.BUILTIN,
         has_status=kind.has_status,
         scale=_scale(kind.scale),
         columns=builtin_columns(kind.gvk),
-        storage_hash=storage_hash(kind.gvk),
+        storage_hash=storage_hash(GVK("", "v1", "Event") if kind.gvk == _NEW_EVENT else kind.gvk),
         schema_id=f"kubernetes-1.{definitions.MINOR}",
         selectable_fields=kind.fields,
         field_values=selectable.readers(kind.group_resource),

@@ -17,7 +17,7 @@ from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp, finalizers, metadata, set_finalizers
 from kcp.registry.backend import Attributes, Deleted, DeleteOptions, Scope
-from kcp.registry.encoding import encode, serve, stored_api_version, stored_item
+from kcp.registry.encoding import serve, stored_item, stored_value
 from kcp.registry.strategy import Strategy
 from kcp.registry.translate import as_status, conflict
 from kcp.registry.writes import Writing, moved
@@ -143,7 +143,7 @@ class Deletions:
             return Deleted(shown, gone=True, warnings=tuple(attributes.warnings))
         if planned.obj == old:
             return Deleted(shown, gone=False, warnings=tuple(attributes.warnings))
-        value = encode(planned.obj, stored_api_version(resource))
+        value = stored_value(planned.obj, resource)
         revision = current.revision
         if not options.dry_run:
             revision = await self._w.store.update(key, value, expected)

@@ -23,6 +23,13 @@ _EMPTY_REVISION = b'"metadata":{"resourceVersion":"",'
 _API_VERSION = b'{"apiVersion":"'
 
 
+def stored_value(obj: JSONObject, resource: Resource) -> bytes:
+    """The stored form of a whole object as this resource shows it. Raises RequestEntityTooLarge."""
+    if resource.conversion is not None:
+        return encode(resource.conversion.to_stored(obj), resource.conversion.api_version)
+    return encode(obj, stored_api_version(resource))
+
+
 def stored_api_version(resource: Resource) -> str:
     version = resource.storage_version or resource.gvr.version
     return f"{resource.gvr.group}/{version}" if resource.gvr.group else version
@@ -56,13 +63,17 @@ def with_api_version(raw: bytes, api_version: str) -> bytes:
 
 def is_converted(resource: Resource) -> bool:
     """Whether objects of this resource may be stored in another version than it is served under."""
-    return bool(resource.storage_version) and (resource.storage_version != resource.gvr.version or resource.stored_versions > 1)
+    if not resource.storage_version:
+        return resource.conversion is not None
+    return resource.storage_version != resource.gvr.version or resource.stored_versions > 1
 
 
 def serve(item: Item, resource: Resource) -> Item:
     """A cached item as this resource shows it: the same item, or a copy with another apiVersion."""
     if not is_converted(resource):
         return item
+    if resource.conversion is not None:
+        return Item(item.key, item.revision, json_bytes(resource.conversion.from_stored(item.decode())), item.labels)
     raw = with_api_version(item.raw, resource.gvr.api_version)
     return item if raw is item.raw else Item(item.key, item.revision, raw, item.labels)
 

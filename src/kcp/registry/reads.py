@@ -56,7 +56,7 @@ class Reads:
             raise NotFound.of(resource.group_resource, scope.name)
         if scope.subresource == "scale":
             return scale_item(item, resource)
-        return serve(item, resource) if resource.storage_version else item
+        return serve(item, resource) if resource.storage_version or resource.conversion is not None else item
 
     async def _fresh(self, resource_version: str) -> None:
         """Wait until the cache shows every write acknowledged so far. Raises BadRequest, and Timeout for a revision of the future."""

@@ -40,6 +40,17 @@ class Scale:
     label_selector_path: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """For a resource whose objects are stored as another one's: the two are views of the same objects."""
+
+    api_version: str
+    """What objects are stored as; of the same kind."""
+    to_stored: Callable[[JSONObject], JSONObject]
+    """Neither function changes its argument; both may share parts with it."""
+    from_stored: Callable[[JSONObject], JSONObject]
+
+
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -61,6 +72,8 @@ class Resource:
     """See `storage.keyspace.resource_prefix`; two versions of one resource share it."""
     storage_version: str = ""
     """Version objects are stored in; "" means the one of `gvr`."""
+    conversion: Conversion | None = None
+    """For objects that are stored as another resource's; `storage_prefix` is then that one's."""
     stored_versions: int = 1
     """How many versions there may be objects in: more than one where another one was the storage version before."""
     identity: str = ""

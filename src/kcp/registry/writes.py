@@ -20,7 +20,7 @@ from kcp.apimachinery.apply.manager import track_update
 from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Invalid, NotFound
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
-from kcp.registry.encoding import encode, listed_item, serve, stored_api_version, stored_item
+from kcp.registry.encoding import listed_item, serve, stored_item, stored_value
 from kcp.registry.objectmeta import (
     annotate_cluster,
     checked_metadata,
@@ -161,7 +161,7 @@ class Writes:
             track_update(None, obj, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
         await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         warnings += _own_warnings(obj, None, resource)
-        value = encode(obj, stored_api_version(resource))
+        value = stored_value(obj, resource)
         revision = 0
         if options.dry_run:
             await self._refuse_existing(scope)
@@ -256,7 +256,7 @@ class Writes:
         """Store `new`; remove it instead where it waited for nothing but this update; write nothing where nothing changed."""
         resource = scope.resource
         key, expected = object_key(resource.storage_prefix, scope.key), Revision(current.revision)
-        value = encode(new, stored_api_version(resource))
+        value = stored_value(new, resource)
         if _may_go(new, scope):
             gone = stored_item(scope.key, value, current.revision)
             if not options.dry_run:

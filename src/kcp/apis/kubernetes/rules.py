@@ -12,7 +12,7 @@ from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import admission, crds, defaults, limit_validation, validation
+from kcp.apis.kubernetes import admission, crds, defaults, events, limit_validation, validation
 
 
 def _nothing(obj: JSONObject) -> None:
@@ -40,6 +40,8 @@ def _gvk(group_version: str, kind: str) -> GVK:
 
 BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("v1", "Namespace"): KindRules(default=defaults.namespace, name_faults=names.dns1123_label),
+    _gvk("v1", "Event"): KindRules(validate=events.core_event),
+    _gvk("events.k8s.io/v1", "Event"): KindRules(validate=events.new_event),
     _gvk("v1", "ConfigMap"): KindRules(validate=validation.config_map),
     _gvk("v1", "Secret"): KindRules(default=defaults.secret, validate=validation.secret),
     _gvk("v1", "ResourceQuota"): KindRules(default=defaults.resource_quota, validate=limit_validation.resource_quota),

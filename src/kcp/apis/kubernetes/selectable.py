@@ -23,6 +23,13 @@ def _count(*path: str) -> Reader:
     return lambda obj: str(nested(obj, *path) or 0)
 
 
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+
+
+def _text(*path: str) -> Reader:
+    return lambda obj: str(nested(obj, *path) or "")
+
+
 def _pod_ip(pod: JSONObject) -> str:
     ips = nested(pod, "status", "podIPs") or ({"ip": nested(pod, "status", "podIP")},)
     return str(ips[0].get("ip") or "")
@@ -41,6 +48,10 @@ _READERS: Mapping[GroupResource, Mapping[str, Reader]] = {
         "status.podIPs": _pod_ip,
     },
     GroupResource("", "events"): {"source": _event_source},
+    GroupResource("events.k8s.io", "events"): {
+        **{f"regarding.{part}": _text("involvedObject", part) for part in _REFERENCE},
+        "reportingController": _text("reportingComponent"),
+    },  # of objects as they are stored, see `events`
     GroupResource("", "replicationcontrollers"): _REPLICAS,
     GroupResource("apps", "replicasets"): _REPLICAS,
     GroupResource("batch", "jobs"): {"status.successful": _count("status", "succeeded")},
