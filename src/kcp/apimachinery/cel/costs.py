@@ -164,7 +164,7 @@ _MOST_WEIGHED = 20_000_000
 def _compare_actual(args: Sequence[Any]) -> int:
     left, right = args
     if type(left) in (list, dict) and type(right) is type(left):
-        return walked(min(weight(left), weight(right)))
+        return 1 if len(left) != len(right) else 1 + weight(left) // 2
     return walked(min(size_of(left), size_of(right)))
 
 

@@ -89,7 +89,7 @@ _WORDS = {
     t.kind: t for t in (DYN, NULL, BOOL, INT, UINT, DOUBLE, STRING, BYTES, TIMESTAMP, DURATION)
 }  # fmt: skip
 
-SCALARS = frozenset(("bool", "int", "uint", "double", "timestamp", "duration", "null"))
+SCALARS = frozenset(("bool", "int", "uint", "double", "timestamp", "duration", "null", "type"))
 
 
 def list_of(item: Type) -> Type:
