@@ -24,6 +24,9 @@ from kcp.sim.workloads.wiring import NODES, PODS, Wiring
 from kcp.sim.workloads.writes import KUBELET, delete_if_there, patch_status
 
 
+_WATCH_DELAY_S = 0.02
+
+
 @dataclass
 class KubeletReconciler:
     """One pod at a time."""
@@ -42,8 +45,10 @@ class KubeletReconciler:
     async def reconcile(self, key: ObjectKey) -> Result:
         pod = self.get_pod(key)
         view = self.pods.get(key)
-        if pod is None or view is None or not view.node:
+        if view is None or not view.node:
             return Result()
+        if pod is None or meta.uid(pod) != view.uid or (view.terminating and not meta.deletion_timestamp(pod)):
+            return Result(requeue_after_s=_WATCH_DELAY_S)  # the book knows it from its writer; the watch is still to bring it
         node = self.nodes.get(ObjectKey(ClusterName(""), "", view.node))
         if node is None:
             return Result(requeue_after_s=1.0)  # bound to a node that does not exist (yet)
