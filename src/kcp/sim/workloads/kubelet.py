@@ -23,7 +23,6 @@ from kcp.sim.workloads.podview import PodView
 from kcp.sim.workloads.wiring import NODES, PODS, Wiring
 from kcp.sim.workloads.writes import KUBELET, delete_if_there, patch_status
 
-
 _WATCH_DELAY_S = 0.02
 
 
