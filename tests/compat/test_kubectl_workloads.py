@@ -100,14 +100,14 @@ def test_autoscale(web: Kubectl) -> None:
     (row,) = web("get", "hpa", "--no-headers").splitlines()
     assert row.split()[:2] == ["web", "Deployment/web"]
     assert "/80%" in row
-    held = web.json("get", "hpa.v2.autoscaling", "web")["spec"]
+    held = web.json("get", "horizontalpodautoscalers.v2.autoscaling", "web")["spec"]
     assert held["metrics"] == [
         {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
     ]
-    assert web.json("get", "hpa.v1.autoscaling", "web")["spec"]["targetCPUUtilizationPercentage"] == 80
+    assert web.json("get", "horizontalpodautoscalers.v1.autoscaling", "web")["spec"]["targetCPUUtilizationPercentage"] == 80
     assert "Metrics:" in web("describe", "hpa", "web")
-    assert web("patch", "hpa.v1.autoscaling", "web", "-p", '{"spec":{"maxReplicas":6}}').endswith("patched")
-    assert web("get", "hpa.v2.autoscaling", "web", "-o", "jsonpath={.spec.maxReplicas}") == "6"
+    assert web("patch", "horizontalpodautoscalers.v1.autoscaling", "web", "-p", '{"spec":{"maxReplicas":6}}').endswith("patched")
+    assert web("get", "horizontalpodautoscalers.v2.autoscaling", "web", "-o", "jsonpath={.spec.maxReplicas}") == "6"
 
 
 def test_set(web: Kubectl) -> None:

@@ -14,7 +14,8 @@ from functools import cache, partial
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
-from kcp.apis.kubernetes import definitions, events, selectable
+from kcp.apimachinery.table import Column, Getter
+from kcp.apis.kubernetes import autoscaling, definitions, events, selectable
 from kcp.apis.kubernetes.columns import builtin_columns as builtin_columns
 from kcp.apis.kubernetes.firststatus import first_status
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
@@ -28,8 +29,10 @@ from kcp.storage.keyspace import resource_prefix
 __all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resource", "builtin_resources", "builtin_schema", "strategy_for"]
 
 _RBAC = "rbac.authorization.k8s.io"
-_NEW_EVENT = GVK("events.k8s.io", "v1", "Event")
-_CORE_EVENTS = GroupResource("", "events")
+_VIEWS: Mapping[GVK, Conversion] = {
+    GVK("events.k8s.io", "v1", "Event"): Conversion("v1", events.to_core, events.from_core),
+    GVK("autoscaling", "v1", "HorizontalPodAutoscaler"): Conversion("autoscaling/v2", autoscaling.to_v2, autoscaling.to_v1),
+}
 
 
 def _schema_of(gvk: GVK) -> Schema | None:
@@ -66,6 +69,7 @@ def builtin_resource(gvk: GVK) -> Resource | None:
 
 @cache
 def _resource(kind: KindInfo) -> Resource:
+    stored = kind.view_of or kind.gvk
     return Resource(
         gvr=kind.gvr,
         kind=kind.kind,
@@ -76,21 +80,35 @@ def _resource(kind: KindInfo) -> Resource:
         categories=kind.categories,
         verbs=kind.verbs,
         origin=Origin.BUILTIN,
-        storage_prefix=resource_prefix(_CORE_EVENTS if kind.gvk == _NEW_EVENT else kind.group_resource),
+        storage_prefix=resource_prefix(GroupResource(stored.group, kind.plural)),
         storage_version=kind.storage_version,
-        conversion=Conversion("v1", events.to_core, events.from_core) if kind.gvk == _NEW_EVENT else None,
+        conversion=_VIEWS.get(kind.gvk),
         schema_source=partial(builtin_schema, kind.gvk),
         openapi_source=partial(_openapi, kind.gvk),
         strategy=strategy_for(kind.gvk) or strategy.BUILTIN,
         has_status=kind.has_status,
         scale=_scale(kind.scale),
-        columns=builtin_columns(kind.gvk),
-        storage_hash=storage_hash(GVK("", "v1", "Event") if kind.gvk == _NEW_EVENT else kind.gvk),
+        columns=_columns(kind.gvk),
+        storage_hash=storage_hash(stored),
         schema_id=f"kubernetes-1.{definitions.MINOR}",
         selectable_fields=kind.fields,
         field_values=selectable.readers(kind.group_resource),
         subresources=frozenset(kind.subresources),
     )
+
+
+def _columns(gvk: GVK) -> tuple[Column, ...]:
+    """Columns read v2 of an autoscaler, and either view of an event."""
+    conversion = _VIEWS.get(gvk)
+    if conversion is None or gvk.kind == "Event":
+        return builtin_columns(gvk)
+    return tuple(
+        replace(column, getter=_of_stored(conversion, column.getter)) if column.getter else column for column in builtin_columns(gvk)
+    )
+
+
+def _of_stored(conversion: Conversion, read: Getter) -> Getter:
+    return lambda obj, now: read(conversion.to_stored(obj), now)
 
 
 def _scale(paths: ScalePaths | None) -> Scale | None:

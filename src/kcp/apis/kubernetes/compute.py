@@ -29,9 +29,9 @@ _KEY_DEFAULTS: Mapping[str, str] = {"protocol": "TCP"}
 
 
 def compute_schemas(which: Iterable[GroupResource] = COMPUTE_KINDS) -> list[JSONObject]:
-    """One APIResourceSchema per kind, named `v136.<plural>.<group, or core>`, in the table's order."""
+    """One APIResourceSchema per kind, named `v136.<plural>.<group, or core>`, in the table's order; of the version it is stored in."""
     inliner = _Inliner(load())
-    return [_schema(kind, inliner) for kind in select(which)]
+    return [_schema(kind, inliner) for kind in select(which) if kind.view_of is None]
 
 
 def _schema(kind: KindInfo, inliner: _Inliner) -> JSONObject:

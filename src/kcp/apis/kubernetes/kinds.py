@@ -43,6 +43,8 @@ class KindInfo:
     """Selectable beside metadata.name and metadata.namespace."""
     storage_version: str = ""
     """"" for the version itself."""
+    view_of: GVK | None = None
+    """The kind that objects are stored as, where this one is another view of them."""
 
     @property
     def gvr(self) -> GVR:
@@ -106,7 +108,7 @@ WORKSPACE: tuple[KindInfo, ...] = (
     _k(_RBAC, "clusterroles", "ClusterRole", namespaced=False),
     _k(_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
     _k("coordination.k8s.io/v1", "leases", "Lease"),
-    _k("events.k8s.io/v1", "events", "Event", short=("ev",), fields=_EVENT_V1_FIELDS),
+    _k("events.k8s.io/v1", "events", "Event", short=("ev",), fields=_EVENT_V1_FIELDS, view_of=GVK("", "v1", "Event")),
     _k("certificates.k8s.io/v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False, short=("csr",),
        has_status=True, subresources=("approval",), fields=("spec.signerName",)),
     _k(_AUTHN, "tokenreviews", "TokenReview", namespaced=False, verbs=CREATE_ONLY),
@@ -152,10 +154,12 @@ _CLUSTER_ONLY: tuple[KindInfo, ...] = (
     _k("storage.k8s.io/v1", "storageclasses", "StorageClass", singular="storageclass", namespaced=False, short=("sc",)),
     _k("node.k8s.io/v1", "runtimeclasses", "RuntimeClass", singular="runtimeclass", namespaced=False),
     _k("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short=("hpa",), categories=("all",), has_status=True),
+    _k("autoscaling/v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short=("hpa",), categories=("all",), has_status=True,
+       view_of=GVK("autoscaling", "v2", "HorizontalPodAutoscaler")),
 )  # fmt: skip
 
 WORKSPACE_KINDS: tuple[GroupResource, ...] = tuple(kind.group_resource for kind in WORKSPACE)
-CLUSTER_KINDS: tuple[GroupResource, ...] = (*WORKSPACE_KINDS, *(kind.group_resource for kind in _CLUSTER_ONLY))
+CLUSTER_KINDS: tuple[GroupResource, ...] = tuple(dict.fromkeys((*WORKSPACE_KINDS, *(kind.group_resource for kind in _CLUSTER_ONLY))))
 """What a physical cluster serves."""
 
 KINDS: tuple[KindInfo, ...] = (*WORKSPACE, *_CLUSTER_ONLY)
