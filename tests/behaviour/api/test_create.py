@@ -123,7 +123,10 @@ async def test_values_of_the_wrong_type_are_invalid_not_a_crash(api: Api) -> Non
         ({**config_map("a"), "kind": "Secret"}, 'Secret in version "v1" cannot be handled as a ConfigMap'),
         ({"metadata": "a"}, "json: cannot unmarshal string into Go value of type v1.ObjectMeta"),
         ({"metadata": {"name": 7}}, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string"),
-        ({"metadata": {"name": "a", "labels": {"a": 1}}}, "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (
+            {"metadata": {"name": "a", "labels": {"a": 1}}},
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
         ({"metadata": {"name": "a", "resourceVersion": "5"}}, "resourceVersion should not be set on objects to be created"),
         (
             {"metadata": {"name": "a", "namespace": "other"}},

@@ -113,7 +113,10 @@ async def test_json_is_the_answer_where_it_is_acceptable(api: Api, accept: str) 
 async def test_a_form_that_is_not_offered_is_406(api: Api, accept: str) -> None:
     answer = await api.get(MAPS, accept)
     assert (answer.status, answer.body["reason"]) == (406, "NotAcceptable")
-    assert answer.message == "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    assert (
+        answer.message
+        == "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    )
 
 
 async def test_a_table_has_columns_and_metadata_of_each_row(api: Api) -> None:
