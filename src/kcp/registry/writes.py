@@ -166,6 +166,7 @@ class Writes:
         if options.dry_run:
             await self._refuse_existing(scope)
         else:
+            await self._w.cache.prefix(resource.storage_prefix)  # so that a watch can start from the first object on
             revision = await self._w.store.create(object_key(resource.storage_prefix, scope.key), value)
             await self._w.cache.wait_revision(revision)
         return Written(serve(stored_item(scope.key, value, revision), resource), created=True, warnings=tuple(warnings))
