@@ -49,6 +49,7 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): Strategy(
         prepare_create=_POLICY_STATUS[0], prepare_update=_POLICY_STATUS[1]
     ),
+    ("certificates.k8s.io", "CertificateSigningRequest"): strategy.CERTIFICATE_REQUEST,
     (_RBAC, "Role"): strategy.RBAC,
     (_RBAC, "RoleBinding"): strategy.RBAC,
     (_RBAC, "ClusterRole"): strategy.RBAC,

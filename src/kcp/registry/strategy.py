@@ -186,3 +186,18 @@ POD = Strategy(
     ),
 )
 """A pod on a node stays for its grace period and is removed when its node deletes it again with grace 0."""
+
+
+def _keep_request(new: JSONObject, old: JSONObject) -> None:
+    new["spec"] = old["spec"]
+
+
+CERTIFICATE_REQUEST = Strategy(
+    prepare_update=_keep_request,
+    name_faults=names.path_segment,
+    subresource_parts=MappingProxyType({"status": (("status",),), "approval": (("status", "conditions"),)}),
+)
+"""What is asked for never changes; approval and signing go through subresources of their own.
+
+Source: k8s.io/kubernetes/pkg/registry/certificates/certificates/strategy.go.
+"""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.keys import ClusterName
+from kcp.apiserver.admission.certificates import CertificateRequests
 from kcp.apiserver.admission.chain import AdmissionChain, Plugin
 from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdmission
 from kcp.apiserver.admission.escalation import EscalationCheck
@@ -134,6 +135,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
     may_use = may("use", "tenancy.kcp.io", "workspacetypes")
     return [
         *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
+        *CertificateRequests(authorizer, parts.clock).plugins(),
         Plugin.of("LogicalCluster", LogicalClusterAdmission()),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of)),
         Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use)),

@@ -15,6 +15,7 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import LOCAL, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import definitions
+from kcp.apiserver.admission.certificates import CertificateRequests
 from kcp.apiserver.admission.chain import AdmissionChain
 from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdmission
 from kcp.apiserver.admission.limitranger import LimitRanger
@@ -130,7 +131,8 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     services = ServiceAddresses(lookup)
     configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
     plugins = [
-        *lifecycle.plugins(), accounts.plugin(), classes.plugin(), *limits.plugins(), *configurable.plugins(), quotas.plugin(),
+        *lifecycle.plugins(), accounts.plugin(), classes.plugin(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
+        *configurable.plugins(), quotas.plugin(),
     ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)
     registry = Registry(store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None))

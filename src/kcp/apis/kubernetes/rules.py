@@ -12,7 +12,7 @@ from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import admission, autoscaling, crds, defaults, events, limit_validation, validation
+from kcp.apis.kubernetes import admission, autoscaling, certificates, crds, defaults, events, limit_validation, validation
 
 
 def _nothing(obj: JSONObject) -> None:
@@ -67,6 +67,7 @@ BUILTIN: Mapping[GVK, KindRules] = {
         default=defaults.horizontal_pod_autoscaler, validate=validation.horizontal_pod_autoscaler
     ),
     _gvk("autoscaling/v1", "HorizontalPodAutoscaler"): KindRules(default=autoscaling.default_v1, validate=autoscaling.validate_v1),
+    _gvk("certificates.k8s.io/v1", "CertificateSigningRequest"): KindRules(validate=certificates.validate),
     _gvk("storage.k8s.io/v1", "StorageClass"): KindRules(default=defaults.storage_class),
     _gvk("scheduling.k8s.io/v1", "PriorityClass"): KindRules(default=defaults.priority_class),
     _gvk("discovery.k8s.io/v1", "EndpointSlice"): KindRules(default=defaults.endpoint_slice),
