@@ -111,17 +111,16 @@ class Kubectl:
     flags: tuple[str, ...] = ()
     """Put before every command's own arguments."""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.cwd)}
+
     def run(self, *arguments: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "KUBECONFIG": str(self.kubeconfig),
-            "HOME": str(self.cwd),
-        }
         done = subprocess.run(
             ["kubectl", *self.flags, *arguments],
             cwd=self.cwd,
-            env=environment,
+            env=self.environment,
             text=True,
             capture_output=True,
             input=stdin,

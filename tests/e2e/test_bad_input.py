@@ -1,7 +1,7 @@
 """Bad input with the real programs: every mistake of the issue's list gets an answer that names it and says what to do.
 
-Aspects: workspaces, credentials, malformed bodies, unknown and duplicate fields, schema violations, conflicts, stale writes, Placements that
-match nothing, wrong SyncTargets and kubeconfigs for the syncer and `kubectl ws`, ports and directories that are taken, a full disk.
+Aspects: workspaces, credentials, malformed bodies, unknown and duplicate fields, schema violations, conflicts, stale writes, Placements
+that match nothing, wrong SyncTargets and kubeconfigs for the syncer and `kubectl ws`, ports and directories that are taken, a full disk.
 """
 
 from __future__ import annotations
