@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def fleet(shared: Fleet) -> Iterator[Fleet]:
+def fleet(shared: Fleet) -> Fleet:
     """Everything runs, and the Deployments of BEGUN are settled; whatever the test before has done to it."""
     revive(shared)
     kubectl = shared.at(WORKSPACE)
@@ -42,7 +43,7 @@ def fleet(shared: Fleet) -> Iterator[Fleet]:
         kubectl("delete", "deployment", *other)
     apply(shared, BEGUN)
     shared.wait_deployments(BEGUN)
-    yield shared
+    return shared
 
 
 def revive(fleet: Fleet) -> None:
@@ -304,7 +305,7 @@ def test_a_sandbox_stops_in_order_and_comes_back_with_its_data_even_after_a_kill
                 kubectl("apply", "-f", str(EXAMPLES / "01-hello-world"))
                 uid = kubectl("get", "deployment", "hello-world", "-o", "jsonpath={.metadata.uid}")
             kubectl("scale", "deployment", "hello-world", f"--replicas={replicas}")
-            found = kubectl.until("get", "deployment", "hello-world", is_right=lambda d, n=replicas: is_settled(d, n))
+            found = kubectl.until("get", "deployment", "hello-world", is_right=partial(is_settled, replicas=replicas))
             assert found["metadata"]["uid"] == uid
             if number == signal.SIGINT:
                 assert_stops(running)
