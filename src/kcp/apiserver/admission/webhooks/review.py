@@ -92,4 +92,11 @@ def refusal(webhook: str, status: JSONObject) -> StatusError:
     text, reason = status.get("message"), status.get("reason")
     message = f"{denied}: {text}" if text else f"{denied}: {reason}" if reason else f"{denied} without explanation"
     code = status.get("code")
-    return from_status(code if isinstance(code, int) and 400 <= code < 600 else 403, {**status, "message": message})
+    if not isinstance(code, int) or not 400 <= code < 600:
+        code = 403
+    refused = from_status(code, {**status, "message": message})
+    if refused.code == code:
+        return refused
+    kind = type("WebhookDenial", (StatusError,), {"code": code, "reason": reason or ""})  # a code that no class of ours stands for
+    denial: StatusError = kind(message, causes=refused.causes)
+    return denial
