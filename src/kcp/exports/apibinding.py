@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
@@ -152,6 +152,9 @@ def _summarize(obj: JSONObject, now: str) -> None:
     conditions.summarize(obj, [k for k in _SUMMARY if conditions.get(obj, k) is not None], now=now)
 
 
+_SOONEST_LOOK_S, _LATEST_LOOK_S = 0.3, 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class BindingReconciler:
     """Keeps one binding's status true, and empties its resources before it goes."""
@@ -182,7 +185,12 @@ class BindingReconciler:
         await commit_both(self.for_cluster(key.cluster).resource(BINDINGS), binding, wanted)
         # Another workspace's export or CRD may free the name without an event that leads here.
         blocked = meta.nested(wanted, "status", "phase") != PHASE_BOUND
-        return Result(requeue_after_s=5.0 if blocked else None)
+        return Result(requeue_after_s=self._next_look_s(binding) if blocked else None)
+
+    def _next_look_s(self, binding: JSONObject) -> float:
+        """Soon while the binding is young: after a restart, what it refers to may just not be known yet."""
+        age_s = (self.clock.now() - parse_rfc3339(meta.creation_timestamp(binding))).total_seconds()
+        return min(max(age_s / 4, _SOONEST_LOOK_S), _LATEST_LOOK_S)
 
     async def _finalize(self, key: ObjectKey, binding: JSONObject) -> Result:
         """Delete every instance in this workspace, then let the binding go."""
