@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, Self
 
 from kcp.apimachinery.gvk import GroupResource
@@ -69,19 +70,82 @@ class Cause:
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
+MOST_CAUSES = 500
+"""Faults that are told of one object; nobody reads more, and a body of 3 MiB can have a million."""
+_LONGEST_SHOWN = 16 * 1024
+"""Characters of a value that are shown in an error: a thousand causes may show the same one."""
+
+
+def first_causes(causes: Iterable[Cause]) -> list[Cause]:
+    """As many as are told; those behind are not even looked for."""
+    return list(islice(causes, MOST_CAUSES))
+
+
 def _show(value: object) -> str:
-    """A value as Kubernetes prints it inside an error: strings quoted, the rest as compact JSON."""
+    """A value as Kubernetes prints it inside an error: strings quoted, the rest as compact JSON; a very long one only begins."""
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_show(str(k))}:{_show(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, Sequence):
-        return "[" + ",".join(_show(v) for v in value) + "]"
-    return str(value)
+        if len(value) > _LONGEST_SHOWN:
+            return f"{_quoted(value[:_LONGEST_SHOWN])}..."
+        return _quoted(value)
+    parts: list[str] = []
+    _write(value, parts, _LONGEST_SHOWN)
+    return "".join(parts)
+
+
+def _write(value: object, parts: list[str], room: int) -> int:
+    """Append the text of `value` to `parts`. Returns the room that is left; from zero on, nothing more is written."""
+    if room <= 0:
+        return room
+    if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
+        return _write_parts(value, parts, room)
+    if isinstance(value, str):
+        text = _quoted(value[:room])
+    elif value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    else:
+        text = str(value)
+    parts.append(text)
+    return room - len(text)
+
+
+def _write_parts(value: Mapping[Any, object] | Sequence[object], parts: list[str], room: int) -> int:
+    is_map = isinstance(value, Mapping)
+    parts.append("{" if is_map else "[")
+    for index, part in enumerate(value):
+        if room <= 0:
+            parts.append("...")
+            break
+        if index:
+            parts.append(",")
+        if isinstance(value, Mapping):
+            room = _write(str(part), parts, room)
+            parts.append(":")
+        room = _write(value[part] if isinstance(value, Mapping) else part, parts, room) - 1
+    parts.append("}" if is_map else "]")
+    return room
+
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
+
+
+def _quoted(text: str) -> str:
+    """As Go's %q writes it.
+
+    >>> _quoted('a "b"'), _quoted("a\\x00\\u2028")
+    ('"a \\\\"b\\\\""', '"a\\\\x00\\\\u2028"')
+    """
+    if text.isprintable():
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + "".join(_escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    if (known := _ESCAPES.get(char)) is not None:
+        return known
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _cause_object(cause: Cause) -> dict[str, str]:
@@ -221,9 +285,12 @@ class Invalid(StatusError):
     def of(cls, resource: GroupResource, kind: str, name: str, causes: Sequence[Cause]) -> Self:
         """The usual text: `Deployment.apps "web" is invalid: spec.replicas: Invalid value: …`."""
         qualified = f"{kind}.{resource.group}" if resource.group else kind
-        texts = [str(c) for c in causes]
+        told = causes[:MOST_CAUSES]
+        texts = [str(c) for c in told]
+        if len(told) < len(causes):
+            texts.append(f"and {len(causes) - len(told)} more")
         body = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-        return cls(f'{qualified} "{name}" is invalid: {body}', resource=resource, kind=kind, name=name, causes=causes)
+        return cls(f'{qualified} "{name}" is invalid: {body}', resource=resource, kind=kind, name=name, causes=told)
 
 
 class TooManyRequests(StatusError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import orjson
@@ -125,7 +125,7 @@ def with_warnings() -> Filter:
         async def warned(req: Request) -> Response:
             response = await handler(req)
             if req.warnings:
-                response.headers = (*response.headers, *(("warning", f'299 - "{_quoted(w)}"') for w in dict.fromkeys(req.warnings)))
+                response.headers = (*response.headers, *(("warning", header) for header in warning_headers(req.warnings)))
             return response
 
         return warned
@@ -133,9 +133,26 @@ def with_warnings() -> Filter:
     return wrap
 
 
-def _quoted(text: str) -> str:
-    one_line = " ".join(text.split())
-    return one_line.replace("\\", "\\\\").replace('"', '\\"')
+_WARNING_CHARACTERS = 4096
+_ONE_WARNING_CHARACTERS = 256
+
+
+def warning_headers(warnings: Iterable[str]) -> list[str]:
+    """Values of `Warning` headers, each text once; cut short, then left out, where they would be too much for a client's HTTP library.
+
+    Source: endpoints/filters/warning.go (recorder.AddWarning), apimachinery/pkg/util/net/http.go (NewWarningHeader).
+    """
+    texts = list(dict.fromkeys(" ".join("".join(c if c.isprintable() else " " for c in text).split()) for text in warnings))
+    if sum(map(len, texts)) > _WARNING_CHARACTERS:
+        texts = [text[:_ONE_WARNING_CHARACTERS] for text in texts]
+    written, told = 0, []
+    for text in texts:
+        if written >= _WARNING_CHARACTERS:
+            break
+        written += len(text)
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        told.append(f'299 - "{escaped}"')
+    return told
 
 
 def with_errors(on_unexpected: Callable[[Exception], None] | None = None) -> Filter:

@@ -16,6 +16,8 @@ from kcp.registry.backend import Scope, WriteOptions
 if TYPE_CHECKING:
     from kcp.apimachinery.schema.structural import Schema
 
+_MOST_TOLD = 100
+"""Source: sigs.k8s.io/json/internal/golang/encoding/json/kubernetes_patch.go (saveStrictError)."""
 _METADATA = frozenset(
     "name generateName namespace selfLink uid resourceVersion generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds "
     "labels annotations ownerReferences finalizers managedFields".split()
@@ -38,7 +40,10 @@ def drop_unknown(obj: JSONObject, schema: Schema | None, scope: Scope, options: 
             schema.prune(obj)
     if options.field_validation == "Ignore":
         return []
-    texts = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.duplicate_fields]
+    unknown = unknown[:_MOST_TOLD]
+    texts = [f'unknown field "{path}"' for path in unknown] + [
+        f'duplicate field "{path}"' for path in options.duplicate_fields[: _MOST_TOLD - len(unknown)]
+    ]
     if texts and is_strict:
         kind = scope.resource.kind
         listed = ", ".join(texts)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery.apply.manager import track_update
-from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Invalid, NotFound
+from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
 from kcp.registry.encoding import listed_item, serve, stored_item, stored_value
@@ -362,10 +362,11 @@ def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, is_
     Args: is_suspect: the object did not fit its schema before admission, or admission gave another one.
     """
     resource = scope.resource
-    causes = [*faults(new, scope)]
+    causes = first_causes(faults(new, scope))
     if is_suspect and (schema := resource.schema) is not None:
         held = set(schema.validate(old)) if old is not None else set()
-        causes += [cause for cause in schema.validate(new) if cause not in held]
+        found = schema.validate(new)
+        causes += found if len(found) == MOST_CAUSES else [cause for cause in found if cause not in held]
     if not scope.subresource:
         causes += resource.strategy.validate(new, old)
     broken, warnings = rule_faults(resource, new, old, causes)

@@ -239,7 +239,7 @@ def test_a_rule_counts_as_often_as_its_place_can_occur() -> None:
     ("given", "shown"),
     [
         (rule(""), "Required value: rule is not specified"),
-        (rule("true", message="a\nb"), 'Invalid value: "a\nb": message must not contain line breaks'),
+        (rule("true", message="a\nb"), 'Invalid value: "a\\nb": message must not contain line breaks'),
         (rule("true", message=" "), 'Invalid value: " ": message must be non-empty if specified'),
         (rule("true\n&& true"), "Required value: message must be specified if rule contains line breaks"),
         (rule("true", reason="Bad"), 'Unsupported value: "Bad": supported values: '),

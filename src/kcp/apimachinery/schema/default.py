@@ -52,7 +52,7 @@ def _default_object(node: Schema, value: dict[str, Any]) -> None:
         if name not in value or (value[name] is None and not nullable):
             value[name] = copy_json(content)
     properties, rest = node.properties, node.additional
-    absent: list[str] | None = None
+    absent: list[str] = []
     for name, held in value.items():
         kind = type(held)
         if kind is str:
@@ -62,11 +62,10 @@ def _default_object(node: Schema, value: dict[str, Any]) -> None:
             continue
         if kind is dict or kind is list:
             if not held and child.drop_empty and name not in node.required:
-                absent = [name] if absent is None else [*absent, name]
+                absent.append(name)
             elif child.defaulting:
                 default(child, held)
         elif held is None and child.drop_null:
-            absent = [name] if absent is None else [*absent, name]
-    if absent is not None:
-        for name in absent:
-            del value[name]
+            absent.append(name)
+    for name in absent:
+        del value[name]

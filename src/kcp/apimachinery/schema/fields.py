@@ -46,17 +46,16 @@ def prune(node: Schema, value: Any) -> None:
         if node.type not in _HAVE_FIELDS:
             return
         properties, rest = node.properties, node.additional
-        unknown: list[str] | None = None
+        unknown: list[str] = []
         for name, held in value.items():
             child = properties.get(name, rest)
             if child is None:
                 if not node.preserve:
-                    unknown = [name] if unknown is None else [*unknown, name]
+                    unknown.append(name)
             elif type(held) is dict or type(held) is list:
                 prune(child, held)
-        if unknown is not None:
-            for name in unknown:
-                del value[name]
+        for name in unknown:
+            del value[name]
     elif type(value) is list and (items := node.items) is not None:
         for item in value:
             if type(item) is dict or type(item) is list:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kcp.apimachinery.errors import Cause
+from kcp.apimachinery.errors import Cause, first_causes
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.schema.default import default, prune_nulls
 from kcp.apimachinery.schema.fields import prune, unknown_fields
@@ -151,8 +151,8 @@ class Schema:
             return getattr(self, name)
 
     def validate(self, obj: JSONObject) -> list[Cause]:
-        """Every fault of `obj`, with Kubernetes field paths and texts; empty for a valid object."""
-        return [] if conforms(self, obj) else list(faults(self, obj, ""))
+        """The faults of `obj`, `MOST_CAUSES` at most, with Kubernetes field paths and texts; empty for a valid object."""
+        return [] if conforms(self, obj) else first_causes(faults(self, obj, ""))
 
     def unknown_fields(self, obj: JSONObject) -> list[str]:
         """Paths of the fields that this schema does not know: `spec.foo`, `spec.containers[0].bar`."""

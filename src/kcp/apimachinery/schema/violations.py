@@ -12,6 +12,7 @@ from typing import Any
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.schema.patterns import compile_pattern
+from kcp.apimachinery.schema.wellformed import type_faults
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean")
 _JUNCTORS = ("allOf", "anyOf", "oneOf", "not")
@@ -28,6 +29,8 @@ _ONLY_STRUCTURAL = (
 
 def structural_violations(schema: JSONObject, path: str = "openAPIV3Schema") -> list[Cause]:
     """Every rule that `schema`, a kind's OpenAPI v3 schema at field `path`, breaks; empty for a structural schema."""
+    if wrong := type_faults(schema, path):
+        return wrong
     causes = list(_node(schema, path, root=True))
     if schema.get("type") != "object":
         at, shown = f"{path}.type", schema.get("type") or ""
