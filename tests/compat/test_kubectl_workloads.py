@@ -212,11 +212,9 @@ def test_drain_honours_a_disruption_budget(kubectl: Kubectl) -> None:
 # --- certificates, events
 
 
-def certificate_request(name: str) -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "dev")])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    pem = request.public_bytes(serialization.Encoding.PEM)
+def certificate_request(name: str, key: ec.EllipticCurvePrivateKey, organization: str = "dev") -> str:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)])
+    pem = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     spec = {"request": base64.b64encode(pem).decode(), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}
     return json.dumps(
         {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name}, "spec": spec}
@@ -224,8 +222,9 @@ def certificate_request(name: str) -> str:
 
 
 def test_certificates_are_approved_and_denied(kubectl: Kubectl) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
     for name in ("jane", "mallory"):
-        kubectl("create", "-f", "-", stdin=certificate_request(name))
+        kubectl("create", "-f", "-", stdin=certificate_request(name, key))
     (row,) = kubectl("get", "csr", "jane", "--no-headers").splitlines()
     assert row.split()[2:] == ["kubernetes.io/kube-apiserver-client", "kubernetes-admin", "<none>", "Pending"]
     assert kubectl("certificate", "approve", "jane") == "certificatesigningrequest.certificates.k8s.io/jane approved"
@@ -233,10 +232,32 @@ def test_certificates_are_approved_and_denied(kubectl: Kubectl) -> None:
     conditions = kubectl.json("get", "csr", "mallory")["status"]["conditions"]
     assert [(c["type"], c["status"]) for c in conditions] == [("Denied", "True")]
     assert conditions[0]["lastTransitionTime"]
-    approved = kubectl.run("certificate", "deny", "jane", check=False)
-    assert approved.returncode == 1
-    assert "Requesting User:" in kubectl("describe", "csr", "jane")
-    kubectl("delete", "csr", "jane", "mallory")
+    assert kubectl.run("certificate", "deny", "jane", check=False).returncode == 1
+    kubectl("wait", "--for=jsonpath={.status.certificate}", "csr/jane", "--timeout=5s")
+    assert kubectl("get", "csr", "jane", "--no-headers").endswith("Approved,Issued")
+    masters = kubectl.run("create", "-f", "-", stdin=certificate_request("eve", key, "system:masters"), check=False).stderr
+    assert "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed" in masters
+
+
+def test_an_approved_certificate_is_who_it_says(cluster: Server, kubectl: Kubectl) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    kubectl("create", "-f", "-", stdin=certificate_request("kim", key))
+    kubectl("certificate", "approve", "kim")
+    kubectl("wait", "--for=jsonpath={.status.certificate}", "csr/kim", "--timeout=5s")
+    key_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    user = {
+        "client-certificate-data": kubectl("get", "csr", "kim", "-o", "jsonpath={.status.certificate}"),
+        "client-key-data": base64.b64encode(key_pem).decode(),
+    }
+    config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
+    config["users"][0]["user"] = user
+    kubeconfig = cluster.directory / "kim.kubeconfig"
+    kubeconfig.write_text(json.dumps(config))
+    kim = Kubectl(kubeconfig, cluster.directory, kubectl.flags)
+    assert kim.json("auth", "whoami")["status"]["userInfo"] == {"username": "kim", "groups": ["dev", "system:authenticated"]}
+    assert 'User "kim" cannot list resource "pods"' in kim.run("get", "pods", check=False).stderr
+    kubectl("create", "rolebinding", "kim", "--clusterrole=view", "--group=dev")
+    assert kim("get", "pods", "-o", "name") == ""
 
 
 EVENT = """

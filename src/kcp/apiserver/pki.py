@@ -106,6 +106,12 @@ class PKI:
         issued = pki_issue.client(_read(self.client_ca), name, groups, now=self._clock.now(), lifetime=lifetime)
         return ClientCertificate(issued.certificate.decode(), issued.key.decode())
 
+    def sign_client(self, request: bytes, lifetime: timedelta) -> str:
+        """The certificate for a PEM request. Raises ValueError for a request that is none, or not signed by its own key."""
+        from kcp.apiserver import pki_issue
+
+        return pki_issue.sign_request(_read(self.client_ca), request, now=self._clock.now(), lifetime=lifetime).decode()
+
     def ensure_client(self, stem: str, name: str, groups: Sequence[str] = ()) -> Pair:
         """The client certificate in `<stem>.crt`, kept if it still says the same and is valid."""
         pair = self._pair(stem)

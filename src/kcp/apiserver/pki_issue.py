@@ -14,12 +14,13 @@ from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Authority: TypeAlias = tuple[bytes, bytes]
 """PEM of a CA certificate and of its key."""
+_PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 _BACKDATE = timedelta(minutes=5)
 """So that machines whose clocks differ a little accept a new certificate."""
@@ -52,6 +53,15 @@ def client(signer: Authority, name: str, groups: Sequence[str], *, now: datetime
     return _leaf(signer, _name(name, groups), ExtendedKeyUsageOID.CLIENT_AUTH, None, now=now, lifetime=lifetime)
 
 
+def sign_request(signer: Authority, request: bytes, *, now: datetime, lifetime: timedelta) -> bytes:
+    """The client certificate that a PEM request asks for: its subject and key, nothing else of it. Raises ValueError."""
+    asked = x509.load_pem_x509_csr(request)
+    key = asked.public_key()
+    if not asked.is_signature_valid or not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey, ed25519.Ed25519PublicKey)):
+        raise ValueError("the request is not signed by its own EC, RSA or Ed25519 key")
+    return _signed(signer, asked.subject, key, ExtendedKeyUsageOID.CLIENT_AUTH, None, now=now, lifetime=lifetime)
+
+
 def key_pair() -> Issued:
     """A bare key pair, for signing tokens."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -67,24 +77,29 @@ def _leaf(
     signer: Authority, subject: x509.Name, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None, *,
     now: datetime, lifetime: timedelta,
 ) -> Issued:  # fmt: skip
+    key = ec.generate_private_key(ec.SECP256R1())
+    return Issued(_signed(signer, subject, key.public_key(), usage, names, now=now, lifetime=lifetime), _pem(key))
+
+
+def _signed(
+    signer: Authority, subject: x509.Name, key: _PublicKey, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None, *,
+    now: datetime, lifetime: timedelta,
+) -> bytes:  # fmt: skip
     issuer = x509.load_pem_x509_certificate(signer[0])
     signing_key = load_pem_private_key(signer[1], None)
     if not isinstance(signing_key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise ValueError("the key of the certificate authority is neither an EC nor an RSA key")
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(subject, issuer.subject, key.public_key(), now, lifetime)
+    builder = _builder(subject, issuer.subject, key, now, lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(is_ca=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
     if names is not None:
         builder = builder.add_extension(names, critical=False)
-    return Issued(builder.sign(signing_key, hashes.SHA256()).public_bytes(Encoding.PEM), _pem(key))
+    return builder.sign(signing_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: _PublicKey, now: datetime, lifetime: timedelta) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - _BACKDATE).not_valid_after(now + lifetime)
     return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

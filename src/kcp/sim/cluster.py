@@ -31,6 +31,7 @@ from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
 from kcp.client import kubeconfig
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
+from kcp.controller.builtin.certificatesigning import build_certificate_signer
 from kcp.controller.builtin.clusterroles import build_cluster_role_aggregation
 from kcp.controller.builtin.crds import build_crd_controller
 from kcp.controller.builtin.eventttl import build_event_sweeper
@@ -260,6 +261,7 @@ class SimCluster:
         if self._pki is not None:
             ca, tokens = self._pki.ca_pem, self._server.tokens
             found += [
+                build_certificate_signer(informers, for_cluster=for_cluster, sign=self._pki.sign_client, clock=self.clock),
                 build_root_ca_publisher(informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=ca, workers=1),
                 build_token_secret_controller(
                     informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=ca, workers=1,
