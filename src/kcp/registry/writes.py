@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import track_update
 from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
@@ -158,7 +159,7 @@ class Writes:
             annotate_cluster(obj, scope.cluster)
         warnings += _refuse_faults(obj, None, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
-            track_update(None, obj, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
+            track_update(None, obj, manager=options.field_manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
         await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         warnings += _own_warnings(obj, None, resource)
         value = stored_value(obj, resource)
@@ -278,6 +279,14 @@ def _may_go(obj: JSONObject, scope: Scope) -> bool:
     if "deletionTimestamp" not in metadata or metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
         return False
     return not scope.resource.strategy.held_by_spec(obj)
+
+
+_STATUS = FieldSet.of(("f:status",))
+
+
+def _reset_fields(resource: Resource) -> FieldSet:
+    """What a creation cannot set, so that its manager does not own it. Source: the strategies' GetResetFields."""
+    return _STATUS if resource.has_status else FieldSet()
 
 
 def _named(scope: Scope, name: str) -> Scope:

@@ -35,6 +35,14 @@ async def test_the_field_manager_defaults_to_the_first_part_of_the_user_agent(ap
     assert named["metadata"]["managedFields"][0]["manager"] == "me"
 
 
+async def test_a_new_object_has_an_empty_status_that_nobody_owns(api: Api) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    made = await api.made("/apis/apps/v1/namespaces/default/replicasets", {"metadata": {"name": "r"}, "spec": spec})
+    assert made["status"] == {"replicas": 0}
+    assert [sorted(entry["fieldsV1"]) for entry in made["metadata"]["managedFields"]] == [["f:spec"]]
+
+
 async def test_status_is_stripped_and_generation_starts_at_one(api: Api) -> None:
     made = await api.made(ALL_WIDGETS, {**widget("w"), "status": {"phase": "Ready"}})
     assert "status" not in made
