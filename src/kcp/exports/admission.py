@@ -5,13 +5,14 @@ Source: kcp pkg/admission/{apiresourceschema,apibinding,apiexport}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Forbidden, Invalid
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
+from kcp.apis.kubernetes.crds import declares_rules
 from kcp.exports.names import (
     APIS_GROUP,
     BINDING_FINALIZER,
@@ -98,7 +99,17 @@ def _schema_faults(new: JSONObject, old: JSONObject | None) -> list[Cause]:
     storage = [v for v in spec.get("versions") or () if v.get("storage")]
     if len(storage) != 1:
         faults.append(Cause.invalid("spec.versions", len(storage), "must have exactly one version marked as storage version"))
-    return faults
+    return [*faults, *(_rule_faults(spec) if old is None else ())]
+
+
+def _rule_faults(spec: JSONObject) -> Iterator[Cause]:
+    """Of x-kubernetes-validations, as in a CRD; CEL is loaded where there are any."""
+    for index, version in enumerate(spec.get("versions") or ()):
+        schema = version.get("schema")
+        if isinstance(schema, dict) and declares_rules(schema):
+            from kcp.apimachinery.cel.rulecheck import rule_faults
+
+            yield from rule_faults(schema, f"spec.versions[{index}].schema")
 
 
 def _binding_faults(new: JSONObject, old: JSONObject | None) -> list[Cause]:
