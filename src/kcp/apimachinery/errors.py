@@ -70,10 +70,10 @@ class Cause:
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
-MOST_CAUSES = 500
+MOST_CAUSES = 250
 """Faults that are told of one object; nobody reads more, and a body of 3 MiB can have a million."""
-_LONGEST_SHOWN = 16 * 1024
-"""Characters of a value that are shown in an error: a thousand causes may show the same one."""
+_LONGEST_SHOWN = 4 * 1024
+"""Characters of a value that are shown in an error: hundreds of causes may show the same one."""
 
 
 def first_causes(causes: Iterable[Cause]) -> list[Cause]:

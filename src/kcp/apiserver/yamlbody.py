@@ -18,6 +18,8 @@ from kcp.apiserver.yamlscalars import NoSuchValue, resolve
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_ALIASED = 1 << 20
 """Characters and values that aliases may add to a document."""
+_MOST_EVENTS = 1_000_000
+"""Half of them or more are values: one for every few characters of the largest body."""
 _MOST_DIRECTIVES = 100
 """libyaml compares every %TAG with all before it."""
 _MERGE = "tag:yaml.org,2002:merge"
@@ -161,9 +163,12 @@ def load(raw: bytes) -> tuple[Any, tuple[str, ...]]:
 
 def _read(loader: Any) -> tuple[Any, tuple[str, ...]]:
     document = _Document()
-    documents = 0
+    documents = events = 0
     while loader.check_event():
         event = loader.get_event()
+        events += 1
+        if events > _MOST_EVENTS:
+            raise Unreadable("document has too many values")
         kind = type(event)
         try:
             if kind is yaml.ScalarEvent:

@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from kcp.apimachinery import names
 from kcp.apimachinery.errors import BadRequest, Cause
 from kcp.apimachinery.keys import CLUSTER_ANNOTATION, ClusterName
@@ -118,16 +120,17 @@ def drop_repeated_owners(metadata: JSONObject, *, admitted: bool) -> list[str]:
     owners = metadata.get("ownerReferences")
     if not owners or len(owners) < 2:
         return []
-    kept: list[Any] = []
+    kept: dict[bytes, Any] = {}
     repeated: list[str] = []
     for owner in owners:
-        if owner in kept:
+        written = orjson.dumps(owner, option=orjson.OPT_SORT_KEYS)
+        if written in kept:
             repeated.append(str(owner.get("uid", "")) if isinstance(owner, dict) else "")
         else:
-            kept.append(owner)
+            kept[written] = owner
     if not repeated:
         return []
-    metadata["ownerReferences"] = kept
+    metadata["ownerReferences"] = list(kept.values())
     when = " after mutating admission happens" if admitted else ""
     return [
         f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such "

@@ -161,12 +161,15 @@ def _canonical_step(step: str) -> str:
         return step
     try:
         if kind == "k:":
-            return item_key(orjson.loads(rest))
+            keys = orjson.loads(rest)
+            if not isinstance(keys, dict):
+                raise ValueError("the keys must be an object")
+            return item_key(keys)
         if kind == "v:":
             return item_value(orjson.loads(rest))
         if kind == "i:":
             return f"i:{int(rest)}"
-    except ValueError as e:
+    except (ValueError, TypeError) as e:  # TypeError: nested too deep to be written again
         raise ValueError(f"FieldsV1: cannot read the path element {step!r}: {e}") from e
     raise ValueError(f"FieldsV1: unknown kind of path element {step!r}")
 
