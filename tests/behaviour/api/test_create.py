@@ -35,11 +35,10 @@ async def test_the_field_manager_defaults_to_the_first_part_of_the_user_agent(ap
     assert named["metadata"]["managedFields"][0]["manager"] == "me"
 
 
-async def test_a_new_object_has_an_empty_status_that_nobody_owns(api: Api) -> None:
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
-    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
-    made = await api.made("/apis/apps/v1/namespaces/default/replicasets", {"metadata": {"name": "r"}, "spec": spec})
-    assert made["status"] == {"replicas": 0}
+async def test_nobody_owns_the_status_of_a_new_object(api: Api) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    made = await api.made("/api/v1/namespaces/default/pods", pod)
+    assert made["status"]["phase"] == "Pending"
     assert [sorted(entry["fieldsV1"]) for entry in made["metadata"]["managedFields"]] == [["f:spec"]]
 
 
