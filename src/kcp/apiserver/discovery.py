@@ -122,7 +122,7 @@ def _legacy_entries(resource: Resource) -> Iterable[dict[str, Any]]:
     if resource.storage_hash:
         entry["storageVersionHash"] = resource.storage_hash
     yield entry
-    for name, gvk, verbs in _subresources(resource):
+    for name, gvk, verbs in subresources_of(resource):
         sub: dict[str, Any] = {"name": f"{resource.gvr.resource}/{name}", "singularName": "", "namespaced": resource.namespaced}
         sub |= {"kind": gvk.kind, "verbs": list(verbs)}
         if (gvk.group, gvk.version) != (resource.gvr.group, resource.gvr.version):
@@ -130,7 +130,7 @@ def _legacy_entries(resource: Resource) -> Iterable[dict[str, Any]]:
         yield sub
 
 
-def _subresources(resource: Resource) -> Iterable[tuple[str, GVK, tuple[str, ...]]]:
+def subresources_of(resource: Resource) -> Iterable[tuple[str, GVK, tuple[str, ...]]]:
     """Name, kind and verbs of each subresource."""
     found: dict[str, tuple[GVK, tuple[str, ...]]] = {}
     if resource.has_status:
@@ -169,7 +169,9 @@ def _aggregated(resource: Resource) -> dict[str, Any]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    subresources = [{"subresource": name, "responseKind": _kind(gvk), "verbs": list(verbs)} for name, gvk, verbs in _subresources(resource)]
+    subresources = [
+        {"subresource": name, "responseKind": _kind(gvk), "verbs": list(verbs)} for name, gvk, verbs in subresources_of(resource)
+    ]
     if subresources:
         entry["subresources"] = subresources
     return entry

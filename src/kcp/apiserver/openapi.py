@@ -17,17 +17,15 @@ import orjson
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apiserver.discovery import grouped
+from kcp.apiserver.discovery import grouped, subresources_of
 from kcp.apiserver.documents import Document, DocumentCache, respond
-from kcp.apiserver.handlers.patch import supported_patches
+from kcp.apiserver.openapi_paths import GVK_EXTENSION, META, PREFIX, SUBRESOURCE_COMPONENTS, api_path, paths_of
+from kcp.apiserver.openapi_v2 import PROTOBUF_V2, second_form, to_v2
 from kcp.apiserver.request import Request, Response
 from kcp.apiserver.version import version_info
-from kcp.registry.resource import Catalog, Resource
+from kcp.registry.resource import Catalog, Origin, Resource
 
 _V3 = "/openapi/v3"
-_PREFIX = "#/components/schemas/"
-_GVK = "x-kubernetes-group-version-kind"
-_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 _DESCRIPTIONS = {
     "apiVersion": "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas "
@@ -38,7 +36,8 @@ _DESCRIPTIONS = {
 }
 """Source: apimachinery's TypeMeta, apiextensions-apiserver/pkg/controller/openapi/builder/builder.go."""
 
-_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_FORMAT = "2"
+"""Changes with what this file makes of the same schemas: clients keep documents by their hash."""
 
 DefinitionSource = Callable[[str], JSONObject]
 """Name of a shared definition → its published schema, with references in the form `#/components/schemas/<name>`. Raises KeyError."""
@@ -60,11 +59,8 @@ class OpenAPI:
         if path == _V3:
             key = (cluster, self._catalog.version(cluster))
             return respond(request, self._indexes.get(key, lambda: _index(groups)))
-        if path == "/openapi/v2" and _V2_PROTOBUF in request.headers.get("accept", ""):
-            return respond(request, self._documents.get("v2 protobuf", _v2_protobuf))
         if path == "/openapi/v2":
-            everything = [r for resources in groups.values() for r in resources]
-            return respond(request, self._documents.get(("v2", _hash(everything)), lambda: self._v2(everything)))
+            return respond(request, self._second(request, [r for resources in groups.values() for r in resources]))
         resources = groups.get(path.removeprefix(_V3 + "/"))
         if resources is None:
             raise NotFound("the server could not find the requested resource")
@@ -77,24 +73,29 @@ class OpenAPI:
         return {
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": version_info()["gitVersion"]},
-            "paths": dict(path for resource in resources for path in _paths(resource)),
+            "paths": dict(path for resource in resources for path in paths_of(resource, *self._components(resource))),
             "components": {"schemas": self._schemas(resources)},
         }
 
-    def _v2(self, resources: list[Resource]) -> Document:
-        schemas = orjson.loads(orjson.dumps(self._schemas(resources)).replace(_PREFIX.encode(), b"#/definitions/"))
-        info = {"title": "Kubernetes", "version": version_info()["gitVersion"]}
-        return Document.of(orjson.dumps({"swagger": "2.0", "info": info, "paths": {}, "definitions": schemas}))
+    def _second(self, request: Request, resources: list[Resource]) -> Document:
+        """The one document of OpenAPI v2, in JSON or, for client-go, in protobuf. Raises NotAcceptable."""
+        form = second_form(request.headers.get("accept", ""))
+        digest = _hash(resources)
+        plain = self._documents.get(("v2", digest), lambda: Document.of(orjson.dumps(to_v2(self._v3(resources)))))
+        if form != PROTOBUF_V2:
+            return plain
+        return self._documents.get(("v2 protobuf", digest), lambda: _as_protobuf(plain))
 
     def _schemas(self, resources: Iterable[Resource]) -> JSONObject:
         """Every kind, its list, and what they refer to, transitively."""
         found: JSONObject = {}
-        pending: list[str] = [_META + "ObjectMeta", _META + "ListMeta", _META + "DeleteOptions", _META + "Status"]
+        pending: list[str] = [META + part for part in ("ObjectMeta", "ListMeta", "DeleteOptions", "Status", "Patch")]
         for resource in resources:
             name, schema = self._kind_schema(resource)
             found[name] = schema
             found[name + "List"] = _list_schema(resource, name)
             pending += _references(schema)
+            pending += (SUBRESOURCE_COMPONENTS[gvk] for _, gvk, _ in subresources_of(resource) if gvk in SUBRESOURCE_COMPONENTS)
         while pending:
             name = pending.pop()
             if name in found:
@@ -106,38 +107,24 @@ class OpenAPI:
             pending += _references(found[name])
         return found
 
+    def _components(self, resource: Resource) -> tuple[str, str]:
+        """Names of the schemas of a kind and of its list."""
+        reference = resource.openapi_source().get("$ref")
+        name = reference.removeprefix(PREFIX) if isinstance(reference, str) else component_name(resource.gvk)
+        return name, name + "List"
+
     def _kind_schema(self, resource: Resource) -> tuple[str, JSONObject]:
         """Component name and schema of a kind."""
         schema = dict(resource.openapi_source())
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            name = reference.removeprefix(_PREFIX)
+            name = reference.removeprefix(PREFIX)
             schema = dict(self._definition(name))
         else:
             name = component_name(resource.gvk)
-            schema = _with_object_fields(schema)
-        schema[_GVK] = [_gvk_object(resource.gvk)]
+            schema = _with_object_fields(_with_both_types(schema)) | _selectable(resource)
+        schema[GVK_EXTENSION] = [_gvk_object(resource.gvk)]
         return name, schema
-
-
-def _v2_protobuf() -> Document:
-    """The same as protobuf, without definitions: client-go asks in this form only, about kinds that v3 does not have.
-
-    For a kind without definition kubectl leaves validation to the server, and says that the kind is not served.
-    Source: github.com/google/gnostic-models/openapiv2/OpenAPIv2.proto (Document: swagger = 1, info = 2, paths = 8; Info: title, version).
-    """
-    info = _field(1, b"Kubernetes") + _field(2, str(version_info()["gitVersion"]).encode())
-    body = _field(1, b"2.0") + _field(2, info) + _field(8, b"")
-    return Document.of(body, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """A length-delimited protobuf field of less than 128 bytes."""
-    return bytes((number << 3 | 2, len(value))) + value
-
-
-def api_path(group: str, version: str) -> str:
-    return f"apis/{group}/{version}" if group else f"api/{version}"
 
 
 def component_name(gvk: GVK) -> str:
@@ -151,7 +138,11 @@ def component_name(gvk: GVK) -> str:
 
 def _hash(resources: Iterable[Resource]) -> str:
     """What a document depends on: which resources with which schemas and verbs."""
-    parts = sorted(f"{r.gvr}|{r.kind}|{r.schema_id}|{','.join(r.verbs)}|{r.has_status}|{r.scale is not None}" for r in resources)
+    parts = sorted(
+        f"{r.gvr}|{r.kind}|{r.schema_id}|{','.join(r.verbs)}|{r.has_status}|{r.scale is not None}|{r.selectable_fields}|{r.list_kind}"
+        for r in resources
+    )
+    parts += [_FORMAT, str(version_info()["gitVersion"])]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32].upper()
 
 
@@ -165,29 +156,63 @@ def _with_object_fields(schema: JSONObject) -> JSONObject:
     properties = dict(schema.get("properties") or {})
     for part in ("apiVersion", "kind"):
         properties[part] = {"type": "string", "description": _DESCRIPTIONS[part]}
-    properties["metadata"] = {"allOf": [{"$ref": _PREFIX + _META + "ObjectMeta"}], "description": _DESCRIPTIONS["metadata"]}
+    properties["metadata"] = {"allOf": [{"$ref": PREFIX + META + "ObjectMeta"}], "description": _DESCRIPTIONS["metadata"]}
     return {**schema, "type": "object", "properties": properties}
 
 
 def _list_schema(resource: Resource, item: str) -> JSONObject:
+    described: JSONObject = {part: {"type": "string", "description": _DESCRIPTIONS[part]} for part in ("apiVersion", "kind")}
     return {
+        "description": f"{resource.kind}List is a list of {resource.kind}",
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"allOf": [{"$ref": _PREFIX + _META + "ListMeta"}]},
-            "items": {"type": "array", "items": {"$ref": _PREFIX + item}},
+            **described,
+            "items": {
+                "description": f"List of {resource.gvr.resource}. More info: {_CONVENTIONS}",
+                "type": "array",
+                "items": {"$ref": PREFIX + item},
+            },
+            "metadata": {
+                "description": f"Standard list metadata. More info: {_CONVENTIONS}#types-kinds",
+                "allOf": [{"$ref": PREFIX + META + "ListMeta"}],
+            },
         },
-        _GVK: [{**_gvk_object(resource.gvk), "kind": resource.list_kind or resource.kind + "List"}],
+        GVK_EXTENSION: [{**_gvk_object(resource.gvk), "kind": resource.list_kind or resource.kind + "List"}],
+        **_selectable(resource),
     }
+
+
+def _selectable(resource: Resource) -> JSONObject:
+    """Which fields of a custom kind select. Source: KEP-4358."""
+    if resource.origin is Origin.BUILTIN or not resource.selectable_fields:
+        return {}
+    return {"x-kubernetes-selectable-fields": [{"fieldPath": field} for field in resource.selectable_fields]}
+
+
+def _with_both_types(node: Any) -> Any:
+    """A custom schema in which each int-or-string says which two types that is, as v3 documents do."""
+    if isinstance(node, list):
+        return [_with_both_types(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _with_both_types(value) if isinstance(value, (dict, list)) else value for key, value in node.items()}
+    if made.get("x-kubernetes-int-or-string") is True and "anyOf" not in made and "oneOf" not in made:
+        made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    return made
+
+
+def _as_protobuf(plain: Document) -> Document:
+    from kcp.apiserver.protobuf.openapi import encode
+
+    return Document.of(encode(orjson.loads(plain.body)), PROTOBUF_V2.replace("@", "."))
 
 
 def _references(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         reference = node.get("$ref")
         if isinstance(reference, str):
-            yield reference.removeprefix(_PREFIX)
+            yield reference.removeprefix(PREFIX)
         for value in node.values():
             if isinstance(value, (dict, list)):
                 yield from _references(value)
@@ -199,62 +224,3 @@ def _references(node: Any) -> Iterator[str]:
 
 def _gvk_object(gvk: GVK) -> JSONObject:
     return {"group": gvk.group, "version": gvk.version, "kind": gvk.kind}
-
-
-def _paths(resource: Resource) -> Iterator[tuple[str, JSONObject]]:
-    """The collection, the object and the subresources of one resource."""
-    base = f"/{api_path(resource.gvr.group, resource.gvr.version)}"
-    scope = f"{base}/namespaces/{{namespace}}" if resource.namespaced else base
-    collection, one = f"{scope}/{resource.gvr.resource}", f"{scope}/{resource.gvr.resource}/{{name}}"
-    in_path = [_parameter("namespace", where="path")] if resource.namespaced else []
-    verbs = set(resource.verbs)
-    item: JSONObject = {"parameters": in_path}
-    if "list" in verbs:
-        item["get"] = _operation(resource, "list")
-    if "create" in verbs:
-        item["post"] = _operation(resource, "create")
-    if "deletecollection" in verbs:
-        item["delete"] = _operation(resource, "deletecollection")
-    yield collection, item
-    if resource.namespaced and "list" in verbs:
-        yield f"{base}/{resource.gvr.resource}", {"get": _operation(resource, "list")}
-    named = {"parameters": [*in_path, _parameter("name", where="path")]}
-    operations = {"get": "get", "update": "put", "patch": "patch", "delete": "delete"}
-    yield one, named | {method: _operation(resource, verb) for verb, method in operations.items() if verb in verbs}
-    if resource.has_status:
-        methods = {"get": "get", "update": "put", "patch": "patch"}
-        yield f"{one}/status", named | {method: _operation(resource, verb) for verb, method in methods.items()}
-
-
-_ACTIONS = {"create": "post", "update": "put"}
-_WRITES = ("create", "update", "patch")
-
-
-def _operation(resource: Resource, verb: str) -> JSONObject:
-    parameters: list[JSONObject] = []
-    if verb in _WRITES:
-        parameters = [_parameter(name) for name in ("dryRun", "fieldManager", "fieldValidation")]
-    if verb == "patch":
-        parameters.append(_parameter("force", kind="boolean"))
-    if verb in ("list", "deletecollection"):
-        names = ("continue", "fieldSelector", "labelSelector", "resourceVersion", "resourceVersionMatch")
-        parameters = [*(_parameter(n) for n in names), _parameter("limit", kind="integer"), _parameter("timeoutSeconds", kind="integer")]
-    if verb == "list":
-        parameters += [_parameter(n, kind="boolean") for n in ("watch", "allowWatchBookmarks", "sendInitialEvents")]
-    found: JSONObject = {
-        "operationId": f"{verb}_{resource.gvr.group}_{resource.gvr.version}_{resource.gvr.resource}".replace(".", "_"),
-        "parameters": parameters,
-        "responses": {"200": {"description": "OK"}, "401": {"description": "Unauthorized"}},
-        "x-kubernetes-action": _ACTIONS.get(verb, verb),
-        _GVK: _gvk_object(resource.gvk),
-    }
-    if verb in _WRITES:
-        types = supported_patches(resource) if verb == "patch" else ("application/json", "application/yaml")
-        body = {"type": "object"}
-        found["requestBody"] = {"required": True, "content": {t: {"schema": body} for t in types}}
-    return found
-
-
-def _parameter(name: str, *, where: str = "query", kind: str = "string") -> JSONObject:
-    found: JSONObject = {"name": name, "in": where, "schema": {"type": kind}}
-    return found | {"required": True} if where == "path" else found

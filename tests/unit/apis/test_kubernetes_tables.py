@@ -26,7 +26,7 @@ def test_published_definitions_are_openapi_not_json_schema() -> None:
     spec = held.published("io.k8s.api.apps.v1.DeploymentSpec")
     assert spec["type"] == "object"
     assert spec["properties"]["replicas"]["type"] == "integer"
-    assert spec["properties"]["template"]["$ref"] == "#/components/schemas/io.k8s.api.core.v1.PodTemplateSpec"
+    assert spec["properties"]["template"]["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodTemplateSpec"}]
     assert held.published(definitions.INT_OR_STRING)["x-kubernetes-int-or-string"] is True
     assert "enum" not in held.published("io.k8s.api.apps.v1.Deployment")["properties"]["kind"]
 

@@ -174,11 +174,3 @@ async def test_openapi_v2_is_valid_enough_to_be_read(catalog: DynamicCatalog) ->
     assert document["swagger"] == "2.0"
     assert "io.k8s.api.core.v1.ConfigMap" in document["definitions"]
     assert b"#/components/schemas/" not in orjson.dumps(document)
-
-
-async def test_openapi_v2_as_protobuf_is_a_document_without_definitions(catalog: DynamicCatalog) -> None:
-    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-    answer = await openapi(catalog)(request("/openapi/v2", accept=accept))
-    assert answer.content_type == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-    assert answer.body.startswith(b"\x0a\x032.0\x12")
-    assert answer.body.endswith(b"\x42\x00")

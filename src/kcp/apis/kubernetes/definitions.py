@@ -141,10 +141,8 @@ def _published(name: str, definition: JSONObject) -> JSONObject:
     if name == QUANTITY:
         return {"description": definition.get("description", ""), "oneOf": [{"type": "string"}, {"type": "number"}]}
     made: JSONObject = _plain(definition)
-    if name in _FREE_FORM:
-        made["x-kubernetes-preserve-unknown-fields"] = True
-        if ".JSON" in name:
-            made.pop("type", None)
+    if name in _FREE_FORM and ".JSON" in name:
+        made.pop("type", None)
     for field in ("apiVersion", "kind"):
         made.get("properties", {}).get(field, {}).pop("enum", None)
     return made
@@ -155,12 +153,13 @@ def _plain(node: Any) -> Any:
         return [_plain(item) for item in node]
     if not isinstance(node, dict):
         return node
-    made = {}
+    made: JSONObject = {}
     for key, value in node.items():
         if key == "type" and isinstance(value, list):
             made[key] = next((kind for kind in value if kind != "null"), "object")
         elif key == "$ref" and isinstance(value, str):
-            made[key] = COMPONENT_PREFIX + value.removeprefix(_SOURCE_PREFIX)
+            reference = {"$ref": COMPONENT_PREFIX + value.removeprefix(_SOURCE_PREFIX)}
+            made |= reference if len(node) == 1 else {"allOf": [reference]}  # v3.0 ignores whatever stands beside a $ref
         else:
             made[key] = _plain(value) if isinstance(value, (dict, list)) else value
     return made
