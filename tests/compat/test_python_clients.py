@@ -20,6 +20,9 @@ lightkube: Any = pytest.importorskip("lightkube", reason=REASON)
 
 pytestmark = [
     pytest.mark.e2e,
+    # kr8s leaves its connections to the garbage collector, which may come at any later test.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Kubernetes version .* is not supported:UserWarning"),  # kr8s, of servers newer than itself
 ]
 
