@@ -59,7 +59,7 @@ test-contract: $(DEV_STAMP) ## The contract suites only
 
 .PHONY: test-e2e
 test-e2e: $(COMPAT_STAMP) ## Real processes, TLS, kubectl and other strangers' clients
-	$(BIN)/pytest -q -m e2e tests
+	$(BIN)/pytest -q -m e2e -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning tests
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## Every benchmark, one after the other; the figures of docs/benchmarks.md
