@@ -53,7 +53,7 @@ class Column:
         if not found:
             return None
         if self.type == "string":
-            return " ".join(_text(value) for value in found)
+            return _text(found[0])  # a path of several results shows its first: tableconvertor.go
         return _typed(self.type, found[0], now)
 
     def definition(self) -> JSONObject:
@@ -144,14 +144,16 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
-        return "<nil>"
+        return "<no value>"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return orjson.dumps(value).decode() if isinstance(value, (dict, list)) else str(value)
 
 
 def _typed(kind: str, value: Any, now: datetime) -> object:
     match kind:
         case "integer":
-            return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+            return _whole(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
         case "number":
             return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
         case "boolean":
@@ -159,6 +161,11 @@ def _typed(kind: str, value: Any, now: datetime) -> object:
         case "date":
             return age_of(value, now) if isinstance(value, str) else None
     return None
+
+
+def _whole(number: float) -> int:
+    """A number without its fraction; one beyond 64 bits as Go on amd64 shows it."""
+    return int(number) if -(2.0**63) <= number < 2.0**63 else -(2**63)
 
 
 def age_of(timestamp: str, now: datetime) -> str:

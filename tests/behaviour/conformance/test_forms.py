@@ -6,10 +6,14 @@ apiserver/pkg/endpoints/handlers/response.go, pkg/endpoints/handlers/negotiation
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 import yaml
 from tests.behaviour.api.server import Api
 from tests.behaviour.conformance.server import PARTIAL, PARTIAL_LIST, TABLE, WIDGETS, widget
+
+from kcp.apimachinery.table import build_table, columns_from_crd
 
 ALL_FORMS = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 STREAMS = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
@@ -128,3 +132,24 @@ async def test_a_watch_of_metadata_only(filled: Api) -> None:
     async with filled.watch(f"{WIDGETS}?{INITIAL}", PARTIAL) as events:
         kinds = [(e["type"], e["object"]["kind"]) for e in [await events.next() for _ in range(3)]]
     assert kinds == [("ADDED", "PartialObjectMetadata")] * 2 + [("BOOKMARK", "PartialObjectMetadata")]
+
+
+async def test_cells_of_a_custom_kind_are_typed_by_their_columns() -> None:
+    # Source: apiextensions-apiserver/pkg/registry/customresource/tableconvertor/tableconvertor.go.
+    declared = [
+        ("S", "string", ".spec.s"), ("I", "integer", ".spec.i"), ("N", "number", ".spec.n"), ("B", "boolean", ".spec.b"),
+        ("D", "date", ".spec.d"), ("Names", "string", ".spec.arr[*].name"), ("Found", "string", '.spec.arr[?(@.name=="b")].x'),
+        ("Label", "string", ".metadata.labels.x\\.y/z"), ("Beyond", "string", ".spec.arr[5].name"), ("List", "string", ".spec.arr"),
+    ]  # fmt: skip
+    columns = columns_from_crd({"name": name, "type": kind, "jsonPath": path} for name, kind, path in declared)
+    full = {"s": "text", "i": 5.0, "n": 2, "b": True, "d": "2019-12-31T23:59:00Z", "arr": [{"name": "a"}, {"name": "b", "x": 1}]}
+    odd = {"s": None, "i": 1e21, "n": "x", "b": "true", "d": "nope", "arr": []}
+    items = [
+        {"metadata": {"name": name, "labels": {"x.y/z": "l"}}, "spec": spec} for name, spec in (("full", full), ("odd", odd), ("no", {}))
+    ]
+    rows = build_table(items, columns, now=datetime(2020, 1, 1, tzinfo=UTC))["rows"]
+    assert [row["cells"] for row in rows] == [
+        ["full", "text", 5, 2.0, True, "60s", "a", "1", "l", None, '[{"name":"a"},{"name":"b","x":1}]'],
+        ["odd", "<no value>", -(2**63), None, None, "<invalid>", None, None, "l", None, "[]"],
+        ["no", None, None, None, None, None, None, None, "l", None, None],
+    ]

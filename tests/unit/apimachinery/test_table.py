@@ -45,7 +45,7 @@ def test_declared_columns_are_typed_and_absent_values_null() -> None:
         {"name": "Wrong", "type": "integer", "jsonPath": ".spec.list"},
     ]
     table = build_table([WEB], columns_from_crd(declared), now=NOW)
-    assert table["rows"][0]["cells"] == ["web", 3, True, 0.5, "60s", "a b", '["a","b"]', None, None]
+    assert table["rows"][0]["cells"] == ["web", 3, True, 0.5, "60s", "a", '["a","b"]', None, None]
     assert table["columnDefinitions"][2]["priority"] == 1
 
 
