@@ -29,7 +29,13 @@ _UNTRACKED_METADATA = frozenset(
     ("name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion")
 )
 _IDENTITY = FieldSet.of(("f:apiVersion",), ("f:kind",), ("f:metadata", "f:name"))
-_GO_STRUCTS = ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate")
+_GO_STRUCTS = frozenset(
+    "metadata spec status template strategy updateStrategy jobTemplate names acceptedNames scaleTargetRef loadBalancer podSelector roleRef "
+    "involvedObject source regarding deprecatedSource nodeInfo daemonEndpoints kubeletEndpoint".split()
+)
+"""Structs of Kubernetes' types that are no pointers, by the names of their fields; see `protobuf.json.gz`."""
+_OTHERWISE = {"ReplicationController": _GO_STRUCTS - {"template"}, "PersistentVolumeClaim": _GO_STRUCTS | {"resources"}}
+"""Kinds in which a field of such a name is something else."""
 _METADATA = FieldSet.of(("f:metadata",))
 _NOBODY = FieldSet()
 
@@ -156,23 +162,44 @@ def _managers_before_apply(live: JSONObject | None, schema: Schema | None, now: 
 
 def _changes(old: JSONObject | None, new: JSONObject, schema: Schema | None, ignored: FieldSet) -> Comparison:
     view = _tracked(new)
-    return compare(schema, _zero(schema, view) if old is None else _tracked(old), view).without(ignored)
+    structs = _OTHERWISE.get(new.get("kind") or "", _GO_STRUCTS)
+    if old is None:
+        before = _zero(schema, view, structs)
+    else:
+        before = _tracked(old)
+        if schema is not None and schema.native:
+            before = _with_structs(schema, before, view, structs)
+    return compare(schema, before, view).without(ignored)
 
 
-def _zero(schema: Schema | None, value: Mapping[str, Any]) -> JSONObject:
+def _zero(schema: Schema | None, value: Mapping[str, Any], structs: frozenset[str]) -> JSONObject:
     """What a new object is compared with: in Go, a struct that is no pointer, and a required list, are there from the start, but empty."""
     zero: JSONObject = {"metadata": {}} if "metadata" in value else {}
     if schema is None or not schema.native:
         return zero
-    for part in _GO_STRUCTS:
-        node, held = schema.properties.get(part), value.get(part)
-        if node is not None and node.properties and isinstance(held, dict):
-            zero[part] = _zero(node, held)
+    for part, held in value.items():
+        if part in structs and isinstance(held, dict) and (node := schema.properties.get(part)) is not None and node.properties:
+            zero[part] = _zero(node, held, structs)
     for part in schema.required:
         node = schema.properties.get(part)
         if node is not None and node.type == "array":
             zero[part] = None
     return zero
+
+
+def _with_structs(schema: Schema, old: JSONObject, new: Mapping[str, Any], structs: frozenset[str]) -> JSONObject:
+    """`old` with the structs that it does not mention, but `new` does; `old` itself where there is none."""
+    filled = old
+    for part, held in new.items():
+        if part not in structs or not isinstance(held, dict):
+            continue
+        node, had = schema.properties.get(part), old.get(part)
+        if node is None or not node.properties:
+            continue
+        inner = _with_structs(node, had, held, structs) if isinstance(had, dict) else _zero(node, held, structs)
+        if inner is not had:
+            filled = {**filled, part: inner}
+    return filled
 
 
 def _tracked(obj: Mapping[str, Any]) -> JSONObject:
