@@ -7,6 +7,7 @@ apiserver/pkg/endpoints/handlers/response.go, pkg/endpoints/handlers/negotiation
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import yaml
@@ -143,7 +144,7 @@ async def test_cells_of_a_custom_kind_are_typed_by_their_columns() -> None:
     ]  # fmt: skip
     columns = columns_from_crd({"name": name, "type": kind, "jsonPath": path} for name, kind, path in declared)
     full = {"s": "text", "i": 5.0, "n": 2, "b": True, "d": "2019-12-31T23:59:00Z", "arr": [{"name": "a"}, {"name": "b", "x": 1}]}
-    odd = {"s": None, "i": 1e21, "n": "x", "b": "true", "d": "nope", "arr": []}
+    odd: Any = {"s": None, "i": 1e21, "n": "x", "b": "true", "d": "nope", "arr": []}
     items = [
         {"metadata": {"name": name, "labels": {"x.y/z": "l"}}, "spec": spec} for name, spec in (("full", full), ("odd", odd), ("no", {}))
     ]
