@@ -216,6 +216,59 @@ def test_a_crd_changes_and_goes_with_its_objects(workspace: Server) -> None:
     assert "gadgets" not in kubectl("api-resources", "-o", "name")
 
 
+EXPORT = """
+apiVersion: apis.kcp.io/v1alpha1
+kind: APIResourceSchema
+metadata: {name: v1.cogs.machine.example.com}
+spec:
+  group: machine.example.com
+  names: {plural: cogs, singular: cog, kind: Cog, listKind: CogList}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      type: object
+      description: A part of a machine.
+      properties: {spec: {type: object, properties: {teeth: {type: integer, description: How many it has.}}}}
+---
+apiVersion: apis.kcp.io/v1alpha2
+kind: APIExport
+metadata: {name: machine.example.com}
+spec: {resources: [{group: machine.example.com, name: cogs, schema: v1.cogs.machine.example.com, storage: {crd: {}}}]}
+"""
+BINDING = """
+apiVersion: apis.kcp.io/v1alpha2
+kind: APIBinding
+metadata: {name: machine}
+spec: {reference: {export: {path: "root:compat", name: machine.example.com}}}
+"""
+COG = """
+apiVersion: machine.example.com/v1
+kind: Cog
+metadata: {name: one}
+spec: {teeth: 12}
+"""
+
+
+def test_a_bound_kind_is_explained_and_goes_with_its_binding(workspace: Server) -> None:
+    kubectl = workspace.kubectl()
+    kubectl("create", "-f", "-", stdin=EXPORT)
+    kubectl("create", "-f", "-", stdin=BINDING)
+    kubectl("wait", "--for=condition=Ready", "apibinding/machine", "--timeout=10s")
+    assert "FIELD: teeth <integer>\n\n\nDESCRIPTION:\n    How many it has." in kubectl("explain", "cog.spec.teeth")
+    for namespace in ("left", "right"):
+        workspace.namespace(namespace)("apply", "-f", "-", stdin=COG)
+    assert kubectl("get", "cogs", "-A", "-o", "jsonpath={.items[*].metadata.namespace}") == "left right"
+    kubectl("patch", "cog", "one", "-n", "left", "--type=merge", "-p", '{"metadata":{"finalizers":["example.com/hold"]}}')
+    assert kubectl.run("delete", "apibinding", "machine", "--timeout=1s", check=False).returncode == 1
+    assert kubectl("get", "cogs", "-A", "-o", "jsonpath={.items[*].metadata.namespace}") == "left"
+    kubectl("patch", "cog", "one", "-n", "left", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    kubectl("wait", "--for=delete", "apibinding/machine", "--timeout=10s")
+    assert "cogs" not in kubectl("api-resources", "-o", "name")
+
+
 # --- who may do what
 
 

@@ -211,8 +211,10 @@ class BindingReconciler:
     async def _empty(self, client: Client, bound: BoundResource) -> str:
         """Delete all instances of one bound resource; says what still waits, "" when nothing is left."""
         resource = client.resource(GVR(bound.group_resource.group, bound.version, bound.group_resource.resource))
-        await resource.delete_collection()
-        left = (await resource.list()).items
+        found = (await resource.list()).items
+        for namespace in sorted({meta.namespace(obj) for obj in found if not meta.deletion_timestamp(obj)}):
+            await resource.delete_collection(namespace=namespace)
+        left = (await resource.list()).items if found else []
         if not left:
             return ""
         waiting = sorted({f for obj in left for f in meta.finalizers(obj)})
