@@ -72,7 +72,11 @@ def test_faults(schedule: str, fault: str) -> None:
 
 
 def test_faulty_cron_jobs_are_invalid() -> None:
-    spec = {"schedule": "61 * * * *", "timeZone": "Mars/Olympus", "jobTemplate": {"spec": {}}}
+    spec = {
+        "schedule": "61 * * * *",
+        "timeZone": "Mars/Olympus",
+        "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never"}}}},
+    }
     assert [c.field for c in cron_job({"metadata": {"name": "x"}, "spec": spec}, None)] == ["spec.schedule", "spec.timeZone"]
     for zone, fault in (("", "nil or non-empty"), ("Local", "explicit time zone")):
         causes = cron_job({"metadata": {"name": "x"}, "spec": {**spec, "schedule": "@daily", "timeZone": zone}}, None)

@@ -239,7 +239,11 @@ def test_role_ref_cannot_change() -> None:
             {"resources": {"requests": {"storage": "1Gi"}}},
             "spec.accessModes: Required value: at least 1 access mode is required",
         ),
-        ("CronJob", {"schedule": "* *"}, 'spec.schedule: Invalid value: "* *": expected exactly 5 fields, found 2: [* *]'),
+        (
+            "CronJob",
+            {"schedule": "* *", "jobTemplate": {"spec": {"template": {"spec": {"dnsPolicy": "Default"}}}}},
+            'spec.schedule: Invalid value: "* *": expected exactly 5 fields, found 2: [* *]',
+        ),
         (
             "Ingress",
             {"rules": [{"http": {"paths": [{"path": "a", "pathType": "Prefix"}]}}]},

@@ -118,6 +118,8 @@ def selector(held: Any, at: str) -> Iterator[Cause]:
         elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
             yield Cause.invalid(f"{path}.operator", operator, "not a valid selector operator")
         yield from named(expression.get("key"), f"{path}.key", names.qualified_name)
+        for index, value in enumerate(values):
+            yield from named(value, f"{path}.values[{index}]", names.label_value)
 
 
 def selects(held: Mapping[str, Any], carried: Mapping[str, Any]) -> bool:

@@ -198,6 +198,8 @@ def role(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
             causes.append(Cause.required(f"{path}.apiGroups", "resource rules must supply at least one api group"))
         if not list_at(rule, "resources"):
             causes.append(Cause.required(f"{path}.resources", "resource rules must supply at least one resource"))
+    for path, selector in numbered(obj_at(new, "aggregationRule"), "clusterRoleSelectors", "aggregationRule.clusterRoleSelectors"):
+        causes += checks.selector(selector, path)
     return causes
 
 

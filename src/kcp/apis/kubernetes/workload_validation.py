@@ -30,6 +30,7 @@ def _template(spec: Mapping[str, Any], at: str, restart: tuple[str, ...] = ("Alw
     yield from checks.labels(carried, f"{at}.template.labels")
     inner = obj_at(template, "spec")
     if not inner:
+        yield Cause.required(f"{at}.template.spec.containers")
         return
     yield from pod_validation.spec(inner, f"{at}.template.spec")
     policy = inner.get("restartPolicy")
