@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from tests.faults import FailingTransport
@@ -120,13 +120,16 @@ async def with_clusters() -> AsyncIterator[dict[str, SimCluster]]:
         yield {cluster.name: await stack.enter_async_context(cluster) for cluster in clusters}
 
 
+Through: TypeAlias = Callable[[Transport], Transport]
+
+
 @asynccontextmanager
-async def running(directory: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def running(directory: Path, patch: pytest.MonkeyPatch, *, through: Through = lambda inner: inner) -> AsyncIterator[World]:
     """Control plane and clusters, SyncTargets with their syncers, one Placement on both for every namespace."""
     async with with_clusters() as clusters:
         async with with_control_plane(directory, patch, clusters, in_memory=True) as world:
             await world.set_up()
-            async with syncing(world):
+            async with syncing(world, through=through):
                 yield world
 
 
@@ -149,6 +152,14 @@ async def with_control_plane(
         yield world
 
 
+@asynccontextmanager
+async def with_target(directory: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """The same with SyncTargets, but without syncers."""
+    async with with_clusters() as clusters, with_control_plane(directory, patch, clusters, in_memory=True) as world:
+        await world.set_up()
+        yield world
+
+
 def _interpose(transport: Transport, patch: pytest.MonkeyPatch) -> FailingTransport:
     """Put faults into a transport that clients hold already."""
 
@@ -163,15 +174,15 @@ def _interpose(transport: Transport, patch: pytest.MonkeyPatch) -> FailingTransp
 
 
 @asynccontextmanager
-async def syncing(world: World) -> AsyncIterator[None]:
-    """A syncer for each cluster; east's meets the faults "syncer up" and "syncer down"."""
+async def syncing(world: World, *, through: Through = lambda inner: inner) -> AsyncIterator[None]:
+    """A syncer for each cluster; east's meets the faults "syncer up" and "syncer down", and reaches its cluster `through` this."""
     async with Supervisor("syncers") as tasks:
         for name, cluster in world.clusters.items():
             up: Transport = AsgiTransport(world.server.app, SYSTEM)
             down = cluster.client().transport
             if name == "east":
                 up = world.faults["syncer up"] = FailingTransport(up)
-                down = world.faults["syncer down"] = FailingTransport(down)
+                down = world.faults["syncer down"] = FailingTransport(through(down))
             control_plane = Client(up, clock=CLOCK)
             target = await world.client.resource(SYNC_TARGETS).get(name)
             identity = await find_target(control_plane, "root:work", name, meta.uid(target))

@@ -42,3 +42,9 @@ def test_severities_follow_the_reference() -> None:
 def test_a_tmc_error_passes_unchanged() -> None:
     error = classify(errors.Forbidden("x"), cluster="east")
     assert classify(error, cluster="other") is error
+
+
+def test_a_namespace_that_is_going_is_a_matter_of_time() -> None:
+    refusal = errors.Forbidden("no", causes=[errors.Cause("metadata.namespace", "NamespaceTerminating", "namespace x is being terminated")])
+    found = classify(refusal, cluster="east")
+    assert (found.type, found.retryable) == (ErrorType.CLUSTER_UNAVAILABLE, True)
