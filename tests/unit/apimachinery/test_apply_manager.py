@@ -265,12 +265,13 @@ def test_ignored_fields_are_neither_owned_nor_in_conflict() -> None:
     assert owned(apply(live, config, "me", ignored=FieldSet.of(("f:status",))), "me") == [".spec.replicas"]
 
 
-def test_empty_lists_and_maps_of_a_built_in_type_claim_nothing() -> None:
+def test_empty_lists_and_maps_are_owned_though_a_built_in_type_does_not_store_them() -> None:
+    # Source: structured-merge-diff typed/tofieldset.go, visitMapItems.
     config = deployment(replicas=1, selector={"matchLabels": {}})
     config["metadata"]["labels"] = {}
     live = apply(None, config, "a")
     DEPLOYMENT.default(live)
-    assert owned(live, "a") == [".spec.replicas", ".spec.selector"]
+    assert owned(live, "a") == [".metadata.labels", ".spec.replicas", ".spec.selector"]
     assert apply(live, config, "a", now=T2) == live
 
 

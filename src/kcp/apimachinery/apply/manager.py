@@ -61,8 +61,9 @@ def server_side_apply(
     _check(config, schema)
     owner = Owner.of(manager, Operation.APPLY, "", subresource)
     managers = _managers_before_apply(live, schema, now)
-    config_view = without_absent(schema, _tracked(config))
-    applied = (field_set(schema, config_view) - _METADATA).without(ignored)
+    said = without_absent(schema, _tracked(config), keep_empty=True)
+    applied = (field_set(schema, said) - _METADATA).without(ignored)  # who applies an empty list owns it, though it is never stored
+    config_view = without_absent(schema, said)
     last = managers.get(owner)
     entry = Managed(owner, config.get("apiVersion") or "", now, applied)
     managers.put(entry)
@@ -133,7 +134,8 @@ def _check(config: JSONObject, schema: Schema | None) -> None:
     if found:
         text = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {problem}" for problem in found)
         kind = gvk(config)
-        raise BadRequest(f"failed to create typed patch object ({namespace(config)}/{name(config)}; {kind}): {text}")
+        shown = f"{kind.group}/{kind.version}, Kind={kind.kind}"
+        raise BadRequest(f"failed to create typed patch object ({namespace(config)}/{name(config)}; {shown}): {text}")
 
 
 def _decoded(given: Sequence[JSONObject], held: Sequence[JSONObject]) -> Managers:

@@ -6,6 +6,7 @@ Source: structured-merge-diff typed/helpers.go, schema/elements.go; kube-openapi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from operator import is_
 from typing import Any
@@ -88,14 +89,16 @@ def steps(node: Schema | None, items: list[Any]) -> list[str] | None:
 
 
 def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
-    """Why `value` cannot be applied: undeclared fields, list items without their keys, two items with the same keys."""
+    """Why `value` cannot be applied: undeclared fields, list items without their keys, two items with the same keys, no map or list."""
     found: list[str] = []
+    if node is not None and (wanted := _CONTAINERS.get(node.type)) is not None and not isinstance(value, (wanted[0], type(None))):
+        return [f"{path}: expected {wanted[1]}, got &{{{_as_go(value)}}}"]
     if isinstance(value, dict) and node is not None:
         for name, held in value.items():
             inner = child(node, name)
             if inner is None and not node.preserve:
                 found.append(f"{path}.{name}: field not declared in schema")
-            elif isinstance(held, (dict, list)):
+            elif isinstance(held, (dict, list)) or (inner is not None and inner.type in _CONTAINERS):
                 found += problems(inner, held, f"{path}.{name}")
     elif isinstance(value, list) and node is not None:
         seen: set[str] = set()
@@ -111,14 +114,25 @@ def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
                 if step in seen:
                     found.append(f"{path}: duplicate entries for key {step_text(step)}")
                 seen.add(step)
-            if isinstance(item, (dict, list)):
+            if isinstance(item, (dict, list)) or (node.items is not None and node.items.type in _CONTAINERS):
                 found += problems(node.items, item, where)
     return found
 
 
-def without_absent(node: Schema | None, value: Any) -> Any:
-    """`value` without the nulls, empty lists and empty maps that mean "absent" in a built-in type: applying one must not claim a field
-    that is never stored.
+_CONTAINERS: Mapping[str, tuple[type, str]] = {"object": (dict, "map"), "array": (list, "list")}
+
+
+def _as_go(value: Any) -> str:
+    """A value as Go's %v prints it."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_as_go(held)}" for key, held in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_as_go, value)) + "]"
+    return {None: "<nil>", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def without_absent(node: Schema | None, value: Any, *, keep_empty: bool = False) -> Any:
+    """`value` without the nulls, empty lists and empty maps that mean "absent" in a built-in type: they are never stored.
 
     Returns `value` itself, or what of it needs no change, wherever there is nothing to remove.
     """
@@ -128,17 +142,19 @@ def without_absent(node: Schema | None, value: Any) -> Any:
         for name, held in value.items():
             if held is None or held == {} or held == []:
                 inner = child(node, name)
-                if node is not None and inner is not None and _means_absent(inner, held, required=name in node.required):
+                if node is None or inner is None or (keep_empty and held is not None):
+                    continue
+                if _means_absent(inner, held, required=name in node.required):
                     absent.append(name)
             elif type(held) is dict or type(held) is list:
-                clean = without_absent(child(node, name), held)
+                clean = without_absent(child(node, name), held, keep_empty=keep_empty)
                 if clean is not held:
                     changed[name] = clean
         if not changed and not absent:
             return value
         return {name: changed.get(name, held) for name, held in value.items() if name not in absent}
     if type(value) is list and node is not None and not _is_plain(node.items):
-        items = [without_absent(node.items, item) for item in value]
+        items = [without_absent(node.items, item, keep_empty=keep_empty) for item in value]
         return value if all(map(is_, items, value)) else items
     return value
 

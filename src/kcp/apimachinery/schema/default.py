@@ -19,10 +19,21 @@ def default(node: Schema, value: Any) -> None:
         _default_object(node, value)
     elif type(value) is list:
         items = node.items
-        if items is not None and items.defaulting:
+        if items is None:
+            return
+        if items.drop_null and None in value:
+            value[:] = [zero(items) if item is None else item for item in value]
+        if items.defaulting:
             for item in value:
                 if type(item) is dict or type(item) is list:
                     default(items, item)
+
+
+def zero(node: Schema) -> Any:
+    """What Go makes of a null in a list: there is no leaving it out."""
+    if node.int_or_string or node.quantity:
+        return 0
+    return {"object": {}, "array": [], "string": "", "boolean": False, "integer": 0, "number": 0}.get(node.type)
 
 
 def prune_nulls(node: Schema, value: Any) -> bool:

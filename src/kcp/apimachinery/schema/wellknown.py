@@ -29,7 +29,7 @@ def _ref(name: str) -> dict[str, str]:
 WELL_KNOWN: dict[str, dict[str, Any]] = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"x-kubernetes-int-or-string": True},
     "io.k8s.apimachinery.pkg.api.resource.Quantity": {QUANTITY: True},
-    "io.k8s.apimachinery.pkg.runtime.RawExtension": _FREE_OBJECT,
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": {**_FREE_OBJECT, "x-kubernetes-map-type": "atomic"},
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON": _ANYTHING,
     _META + "Time": _TIME,
     _META + "MicroTime": _TIME,
