@@ -442,6 +442,17 @@ def test_all_faults_of_the_flags_are_told_at_once(fleet: Fleet) -> None:
     assert "--token-auth-file=nowhere.csv: no such file" in told
 
 
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(["start", "--secure-port=0"], "--root-directory"), (["sandbox", "--once=hello-world"], "--root-directory"),
+     (["sim", "cluster", "north"], "--data-dir"), (["sim", "cluster", "north"], "--kubeconfig-out")],
+)  # fmt: skip
+def test_a_place_that_cannot_be_written_is_named_with_its_flag(fleet: Fleet, command: list[str], flag: str) -> None:
+    told = ended(fleet, ["kcp", *command, f"{flag}=/proc/nowhere/x"])
+    assert f"error: cannot use {flag}=/proc/nowhere/x: /proc/nowhere" in told
+    assert "No such file or directory; make room or give access there, or choose another place" in told
+
+
 def test_a_second_simulated_cluster_of_the_same_name_is_refused(fleet: Fleet) -> None:
     before = (fleet.directory / "east.kubeconfig").read_bytes()
     told = ended(fleet, ["kcp", "sim", "cluster", "east"])

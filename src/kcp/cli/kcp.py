@@ -78,14 +78,19 @@ def run_kcp(options: object) -> None:
 
 
 async def _serve(options: object) -> None:
+    from contextlib import AsyncExitStack
+
     from kcp.aio.clock import SystemClock
+    from kcp.cli.running import files_of
     from kcp.server.compose import run_server
     from kcp.server.options import Options
 
     assert isinstance(options, Options)
     clock = SystemClock()
     started_s = clock.monotonic()
-    async with run_server(options, clock=clock) as server:
+    async with AsyncExitStack() as stack:
+        with files_of(f"--root-directory={options.root_directory}"):
+            server = await stack.enter_async_context(run_server(options, clock=clock))
         kubeconfig = options.admin_kubeconfig
         click.echo(f"kcp is ready at {server.url} after {clock.monotonic() - started_s:.2f} s. In another terminal:")
         click.echo(f"  export KUBECONFIG={kubeconfig}")

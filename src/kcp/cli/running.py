@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kcp.aio.collector import Collector
@@ -26,6 +27,21 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]], *, expected
         uvloop.run(_stoppable(main))
     except* foreseen as group:
         fail("; ".join(str(error) for error in _leaves(group)))
+
+
+@contextmanager
+def files_of(flag: str) -> Iterator[None]:
+    """Errors of files and directories name the flag that chose their place, and what to do.
+
+    Args: flag: with its value, as typed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise  # it says already what to do
+        where = f"{error.filename}: " if error.filename else ""
+        raise OSError(f"cannot use {flag}: {where}{error.strerror}; make room or give access there, or choose another place") from error
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

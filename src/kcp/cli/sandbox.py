@@ -44,13 +44,18 @@ def sandbox_command(verbosity: int, **flags: object) -> None:
 
 
 async def _run(options: SandboxOptions) -> None:
+    from contextlib import AsyncExitStack
+
     from kcp.aio.clock import SystemClock
     from kcp.cli import walkthrough
     from kcp.cli.fleet import run_fleet
+    from kcp.cli.running import files_of
 
     clock = SystemClock()
     started_s = clock.monotonic()
-    async with run_fleet(options, clock, walkthrough.show_step) as fleet:
+    async with AsyncExitStack() as stack:
+        with files_of(f"--root-directory={options.root_directory}"):
+            fleet = await stack.enter_async_context(run_fleet(options, clock, walkthrough.show_step))
         if options.once:
             await walkthrough.hello_world(fleet, clock, started_s)
         else:

@@ -103,7 +103,10 @@ def cluster_command(verbosity: int, kubeconfig_out: Path | None, name: str, **fl
 
 
 async def _serve(flags: _ClusterFlags) -> None:
+    from contextlib import AsyncExitStack
+
     from kcp.aio.clock import SystemClock
+    from kcp.cli.running import files_of
     from kcp.sim import runstate
     from kcp.sim.cluster import SimCluster
 
@@ -122,8 +125,11 @@ async def _serve(flags: _ClusterFlags) -> None:
         data_dir=flags.data_dir,
         start_delay_s=flags.pod_start_delay,
     )
-    async with cluster:
-        cluster.write_kubeconfig(flags.kubeconfig_out)
+    async with AsyncExitStack() as stack:
+        with files_of(f"--data-dir={flags.data_dir}" if flags.data_dir else "the directory for temporary files"):
+            await stack.enter_async_context(cluster)
+        with files_of(f"--kubeconfig-out={flags.kubeconfig_out}"):
+            cluster.write_kubeconfig(flags.kubeconfig_out)
         record = cluster.record(flags.kubeconfig_out)
         runstate.announce(record, flags.state_dir)
         try:

@@ -186,9 +186,9 @@ class SimCluster:
     async def _start(self) -> None:
         store = FillableStore(await self._open_store(), self.faults)
         self._stack.push_async_callback(store.close)
-        await self._stack.enter_async_context(self._tasks)
-        if self._listens:
+        if self._listens:  # before the tasks that read its files: what is made first goes last
             self._pki = PKI.ensure(self._directory(), hosts=[self._host], clock=self.clock)
+        await self._stack.enter_async_context(self._tasks)
         cache = WatchCache(store, clock=self.clock)
         await cache.start()
         self._tasks.spawn(cache.run(), name="watch cache")
