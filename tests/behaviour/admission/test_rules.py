@@ -39,7 +39,7 @@ async def served(world: World) -> World:
 async def test_create_update_and_apply_obey_the_rules(served: World) -> None:
     refused = await served.create(widget("a", min=5, max=3))
     assert (refused.status, refused.reason) == (422, "Invalid")
-    assert refused.message == 'Widget.example.com "a" is invalid: spec: Invalid value: "object": 5 is more than 3'
+    assert refused.message == 'Widget.example.com "a" is invalid: spec: Invalid value: 5 is more than 3'
     await served.made(widget("a", min=1, max=3, owner="me"))
     assert "4 is more than 3" in (await served.patch("Widget", "a", {"spec": {"min": 4}})).message
     assert "9 is more than 3" in (await served.apply(widget("a", min=9, max=3))).message

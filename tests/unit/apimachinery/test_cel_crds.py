@@ -61,11 +61,11 @@ def test_gateway_listeners_must_differ() -> None:
 
     assert faults(listener, {**listener, "name": "other", "port": 81}) == []
     assert faults(listener, listener) == [
-        'spec.listeners: Invalid value: "array": Listener name must be unique within the Gateway',
-        'spec.listeners: Invalid value: "array": Combination of port, protocol and hostname must be unique for each listener',
+        "spec.listeners: Invalid value: Listener name must be unique within the Gateway",
+        "spec.listeners: Invalid value: Combination of port, protocol and hostname must be unique for each listener",
     ]
     assert faults({**listener, "protocol": "TCP"}) == [
-        "spec.listeners: Invalid value: \"array\": hostname must not be specified for protocols ['TCP', 'UDP']"
+        "spec.listeners: Invalid value: hostname must not be specified for protocols ['TCP', 'UDP']"
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from kcp.apimachinery.cel.costs import ESTIMATED_CRD, ESTIMATED_RULE, UNBOUNDED
 from kcp.apimachinery.cel.declared import LARGEST_REQUEST, Declarations
 from kcp.apimachinery.cel.fieldpath import field_names
-from kcp.apimachinery.cel.rules import Rule, compile_rule
+from kcp.apimachinery.cel.rules import Rule, compile_rule, compile_rules, validate
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.schema.compile import compile_schema
@@ -21,6 +21,7 @@ from kcp.apimachinery.schema.node import Schema
 RULES = "x-kubernetes-validations"
 _REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _MOST_BLAMED = 4
+"""Of the rules that make a schema too dear, so many are named, if they come to a hundredth of the limit each."""
 
 
 def rule_faults(openapi: JSONObject, path: str) -> list[Cause]:
@@ -38,19 +39,21 @@ class _Check:
         self._declarations = Declarations()
         self._costs: list[tuple[int, str]] = []
         self._causes: list[Cause] = []
+        self._defaults: list[tuple[Schema, Any, str]] = []
 
     def run(self, openapi: JSONObject, path: str) -> list[Cause]:
         schema = compile_schema(openapi)
         self._node(openapi, schema, path, cardinality=1, uncorrelated="", is_root=True)
         total = min(sum(cost for cost, _ in self._costs), UNBOUNDED)
         if total > ESTIMATED_CRD:
-            for _, where in sorted(self._costs, key=lambda held: -held[0])[:_MOST_BLAMED]:
+            dear = sorted((held for held in self._costs if held[0] >= ESTIMATED_CRD // 100), key=lambda held: -held[0])
+            for _, where in dear[:_MOST_BLAMED]:
                 self._causes.append(
                     Cause.forbidden(where, "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema")
                 )
             name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
             self._causes.append(Cause.forbidden(path, _too_dear(name, total, ESTIMATED_CRD)))
-        return self._causes
+        return self._causes or list(self._default_faults())
 
     def _node(
         self, openapi: Mapping[str, Any], schema: Schema, path: str, *, cardinality: int | None, uncorrelated: str, is_root: bool
@@ -77,6 +80,15 @@ class _Check:
         given = openapi.get(RULES)
         if isinstance(given, list) and given:
             self._rules(given, schema, f"{path}.{RULES}", cardinality=cardinality, uncorrelated=uncorrelated, is_root=is_root)
+        if openapi.get("default") is not None:
+            self._defaults.append((schema, openapi["default"], f"{path}.default"))
+
+    def _default_faults(self) -> Iterator[Cause]:
+        """A default must obey the rules as it stands, without the defaults of its own fields. Source: schema/defaulting/validation.go."""
+        for schema, value, path in self._defaults:
+            compiled = None if schema.validate(value) else compile_rules(schema, is_root=schema.embedded)
+            if compiled is not None:
+                yield from validate(compiled, value, value, path=path).causes or validate(compiled, value, None, path=path).causes
 
     def _rules(self, given: list[Any], schema: Schema, path: str, *, cardinality: int | None, uncorrelated: str, is_root: bool) -> None:
         worded = [cause for index, rule in enumerate(given) for cause in _wording_faults(rule, f"{path}[{index}]", schema)]

@@ -69,9 +69,9 @@ class RuleNode:
     items: RuleNode | None = None
 
 
-def compile_rules(schema: Schema) -> RuleNode | None:
-    """The rules of a whole resource; None if it has none."""
-    return _Compiler().node(schema, schema, is_root=True)
+def compile_rules(schema: Schema, *, is_root: bool = True) -> RuleNode | None:
+    """The rules of a whole resource, or of a part of one; None if it has none."""
+    return _Compiler().node(schema, schema, is_root=is_root)
 
 
 def compile_rule(given: JSONObject, declared: Type | None, schema: Schema) -> Rule:
@@ -158,10 +158,10 @@ class Verdict:
     """Faults that an update leaves as they were. Source: KEP-4008."""
 
 
-def validate(root: RuleNode, new: JSONObject, old: JSONObject | None, *, budget: int = PER_OBJECT) -> Verdict:
-    """Apply all rules; at the end of the budget the rest of them are left out, and that is a fault."""
+def validate(root: RuleNode, new: Any, old: Any | None, *, path: str = "", budget: int = PER_OBJECT) -> Verdict:
+    """Apply all rules; at the end of the budget the rest of them are left out, and that is a fault. `path`: where `new` stands."""
     walk = _Walk(budget)
-    walk.node(root, new, old, "", _Ratchet(new, old, None))
+    walk.node(root, new, old, path, _Ratchet(new, old, None))
     return Verdict(walk.causes, walk.warnings)
 
 
@@ -241,7 +241,7 @@ class _Walk:
             if self._left <= 0:
                 self._stop(path, shown, "validation failed due to running out of cost budget, no further validation rules will be run")
                 return
-            self._rule(rule, {SELF: current, OLD_SELF: before}, path, shown, ratchet)
+            self._rule(rule, {SELF: current, OLD_SELF: before}, new, path, shown, ratchet)
             if self._is_over:
                 return
 
@@ -252,7 +252,7 @@ class _Walk:
         self._add(Cause.invalid(path or "<nil>", shown, text))
         self._left = -1
 
-    def _rule(self, rule: Rule, values: JSONObject, path: str, shown: str, ratchet: _Ratchet) -> None:
+    def _rule(self, rule: Rule, values: JSONObject, raw: Any, path: str, shown: str, ratchet: _Ratchet) -> None:
         assert rule.program is not None
         old = values[OLD_SELF]
         given = {**values, OLD_SELF: NONE if old is None else Optional(old)} if rule.is_old_optional else values
@@ -270,12 +270,13 @@ class _Walk:
         elif found.error:
             self._add(Cause.invalid(path or "<nil>", shown, f"{found.error} evaluating rule: {rule.shown}"))
         elif found.value is not True:
-            self._refuse(rule, values, path, shown, ratchet)
+            self._refuse(rule, values, raw, path, ratchet)
 
-    def _refuse(self, rule: Rule, values: JSONObject, path: str, shown: str, ratchet: _Ratchet) -> None:
-        detail = self._message(rule, values) or rule.message.strip() or f"failed rule: {rule.shown}"
+    def _refuse(self, rule: Rule, values: JSONObject, raw: Any, path: str, ratchet: _Ratchet) -> None:
+        worded = self._message(rule, values)
+        detail = worded or rule.message.strip() or f"failed rule: {rule.shown}"
         where = (path + rule.path).lstrip(".") or "<nil>"
-        cause = _worded(where, shown, detail, rule.reason)
+        cause = _refusal(where, None if worded or isinstance(raw, (dict, list)) else raw, detail, rule.reason)
         if not rule.uses_old and ratchet.is_unchanged:
             self.warnings.append(str(cause))
         else:
@@ -291,15 +292,16 @@ class _Walk:
         return text if len(text.encode()) <= _LONGEST_MESSAGE and "\n" not in text else ""
 
 
-def _worded(path: str, shown: str, detail: str, reason: str) -> Cause:
+def _refusal(path: str, value: Any, detail: str, reason: str) -> Cause:
+    """Scalars are shown; objects, lists, and what a messageExpression words itself are not (`value` is None), as since Kubernetes 1.34."""
     match reason:
         case "FieldValueForbidden":
             return Cause.forbidden(path, detail)
         case "FieldValueRequired":
             return Cause.required(path, detail)
         case "FieldValueDuplicate":
-            return Cause.duplicate(path, shown)
-    return Cause.invalid(path, shown, detail)
+            return Cause.duplicate(path, value) if value is not None else Cause(path, reason, "Duplicate value")
+    return Cause.invalid(path, value, detail) if value is not None else Cause(path, "FieldValueInvalid", f"Invalid value: {detail}")
 
 
 def all_rules(root: RuleNode) -> Iterator[Rule]:
