@@ -33,10 +33,19 @@ class EventRecorder:
         self._component = component
         self._clock = clock
 
-    async def record(self, obj: JSONObject, *, kind: str, reason: str, message: str) -> None:
-        """A remark on `obj`, which needs apiVersion, kind, name and uid. Args: kind: NORMAL or WARNING; reason: one CamelCase word."""
+    async def record(
+        self, obj: JSONObject, *, kind: str, reason: str, message: str, field_path: str = "", host: str = ""
+    ) -> None:  # fmt: skip
+        """A remark on `obj`, which needs apiVersion, kind, name and uid.
+
+        Args: kind: NORMAL or WARNING; reason: one CamelCase word; field_path: the part concerned; host: the node that says it.
+        """
         resource = self._for_cluster(meta.cluster(obj)).resource(EVENTS)
-        event = self._event(obj, kind, reason, message)
+        event = self._event(obj, kind, reason, message, field_path)
+        if field_path:
+            event["involvedObject"]["fieldPath"] = field_path
+        if host:
+            event["source"]["host"] = event["reportingInstance"] = host
         try:
             try:
                 await resource.create(event)
@@ -51,10 +60,10 @@ class EventRecorder:
         patch = {"count": (held.get("count") or 1) + 1, "lastTimestamp": event["lastTimestamp"]}
         await resource.patch(name, patch, namespace=namespace)
 
-    def _event(self, obj: JSONObject, kind: str, reason: str, message: str) -> JSONObject:
+    def _event(self, obj: JSONObject, kind: str, reason: str, message: str, field_path: str) -> JSONObject:
         now = rfc3339(self._clock.now())
         namespace = meta.namespace(obj) or "default"
-        about = f"{obj.get('kind')}/{meta.uid(obj)}/{kind}/{reason}/{message}"
+        about = f"{obj.get('kind')}/{meta.uid(obj)}/{kind}/{reason}/{message}/{field_path}"
         involved = {
             "apiVersion": obj.get("apiVersion") or "",
             "kind": obj.get("kind") or "",
@@ -73,6 +82,7 @@ class EventRecorder:
             "message": message,
             "source": {"component": self._component},
             "reportingComponent": self._component,
+            "reportingInstance": "",
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,

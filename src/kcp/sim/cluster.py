@@ -65,6 +65,7 @@ from kcp.sim.workloads import (
 )
 from kcp.sim.workloads.nodes import Nodes, NodeShape
 from kcp.sim.workloads.podbook import PodBook
+from kcp.sim.workloads.remarks import Remarks
 from kcp.sim.workloads.wiring import PODS, Wiring
 from kcp.storage.compaction import Compactor
 from kcp.storage.interface import Store, StoreError
@@ -225,7 +226,8 @@ class SimCluster:
         pods = PodBook(self.clock)
         informers.informer(PODS).add_handler(pods.on_event)
         informers.informer(endpoints.SERVICES).add_handler(allocator.on_event)
-        wiring = Wiring(client=client, informers=informers, pods=pods, clock=self.clock, start_delay_s=self._start_delay_s)
+        remarks = Remarks(client, self.clock)
+        wiring = Wiring(client=client, informers=informers, pods=pods, clock=self.clock, remarks=remarks, start_delay_s=self._start_delay_s)
         nodes = Nodes(self.name, self._node_count, self._shape, client, self.clock)
         made: list[Controller[Any]] = [*(build(wiring) for build in _WORKLOADS), *self._common_controllers(client, informers)]
         informers.run_all(self._tasks)
@@ -239,6 +241,7 @@ class SimCluster:
             self.controllers[controller.name] = controller
             self._tasks.spawn(controller.run(), name=controller.name)
         self._tasks.spawn(retry_forever(nodes.run, sleep=self.clock.sleep, what="node heartbeats"), name="node heartbeats")
+        self._tasks.spawn(remarks.run(), name="events")
         self._tasks.spawn(self._store_policy(client), name="default roles")
 
     def _common_controllers(self, client: Client, informers: InformerFactory) -> list[Controller[Any]]:

@@ -87,11 +87,11 @@ class Lookup:
 
 _PARTS: Mapping[tuple[str, str], Mapping[str, tuple[FieldPath, ...]]] = {
     ("", "pods"): {"binding": (("spec", "nodeName"), ("metadata", "annotations"), ("status",))},
-    ("apps", "deployments"): {"status": (("status",), ("metadata", "annotations"))},
 }
-"""What subresources may change beyond the usual: a binding sets the node and the condition PodScheduled in one write, and the status of a
-Deployment its revision annotation. Source: pkg/registry/core/pod/storage/storage.go (setPodNodeAndMetadata),
-pkg/registry/apps/deployment/strategy.go (deploymentStatusStrategy keeps spec and labels only)."""
+"""What subresources may change beyond the usual: a binding sets the node and the condition PodScheduled in one write.
+
+Source: pkg/registry/core/pod/storage/storage.go (setPodNodeAndMetadata).
+"""
 
 
 def cluster_resources() -> list[Resource]:

@@ -17,6 +17,10 @@ GVRS = {
     "configmaps": GVR("", "v1", "configmaps"),
     "pods": GVR("", "v1", "pods"),
     "nodes": GVR("", "v1", "nodes"),
+    "events": GVR("", "v1", "events"),
+    "replicationcontrollers": GVR("", "v1", "replicationcontrollers"),
+    "resourcequotas": GVR("", "v1", "resourcequotas"),
+    "priorityclasss": GVR("scheduling.k8s.io", "v1", "priorityclasses"),
     "namespaces": GVR("", "v1", "namespaces"),
     "persistentvolumes": GVR("", "v1", "persistentvolumes"),
     "persistentvolumeclaims": GVR("", "v1", "persistentvolumeclaims"),
@@ -52,7 +56,7 @@ class World:
 
     async def create(self, obj: dict[str, Any], namespace: str = "default") -> dict[str, Any]:
         plural = f"{obj['kind'].lower()}s"
-        cluster_scoped = plural in ("namespaces", "nodes")
+        cluster_scoped = plural in ("namespaces", "nodes", "persistentvolumes", "priorityclasss")
         return await self.resource(plural).create(obj, namespace="" if cluster_scoped else namespace)
 
     async def get(self, plural: str, name: str, namespace: str = "default") -> dict[str, Any]:

@@ -20,10 +20,11 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import cron
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
-from kcp.controller.events import NORMAL, WARNING, EventRecorder
+from kcp.controller.events import NORMAL, WARNING
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.job import JOB, is_finished
 from kcp.sim.workloads.podtemplate import owner_reference
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.wiring import OWNER_INDEX, Wiring, by_owner, wake_self
 from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
@@ -201,7 +202,7 @@ class CronJobReconciler:
     cronjobs: Informer
     jobs: Informer
     client: Client
-    events: EventRecorder
+    events: Voice
     clock: Clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -210,7 +211,7 @@ class CronJobReconciler:
             return Result()
         plan = decide(cronjob, self.jobs.by_index(OWNER_INDEX, meta.uid(cronjob)), self.clock.now())
         for kind, reason, message in plan.remarks:
-            await self.events.record(cronjob, kind=kind, reason=reason, message=message)
+            (self.events.warn if kind == WARNING else self.events.normal)(cronjob, reason, message)
         jobs = self.client.resource(JOB.gvr)
         for job in plan.delete:
             await delete_if_there(jobs, meta.name(job), key.namespace, meta.uid(job), propagation="Background")
@@ -232,14 +233,14 @@ class CronJobReconciler:
             if (meta.controller_of(made) or {}).get("uid") != meta.uid(cronjob):
                 return  # somebody else's
         else:
-            await self.events.record(cronjob, kind=NORMAL, reason="SuccessfulCreate", message=f"Created job {meta.name(made)}")
+            self.events.normal(cronjob, "SuccessfulCreate", f"Created job {meta.name(made)}")
         status.setdefault("active", []).append(reference(made))
 
 
 def controller(wiring: Wiring) -> Controller:
     cronjobs = wiring.informers.informer(CRONJOBS)
     jobs = wiring.informers.informer(JOB.gvr, indexers={OWNER_INDEX: by_owner})
-    events = EventRecorder(lambda _: wiring.client, component="cronjob-controller", clock=wiring.clock)
+    events = wiring.remarks.by("cronjob-controller")
     reconciler = CronJobReconciler(cronjobs, jobs, wiring.client, events, wiring.clock)
     made = Controller("cronjob", reconciler.reconcile, clock=wiring.clock, workers=1)
     wake_self(cronjobs, made)

@@ -22,11 +22,13 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.sim.workloads import deployment_status, rollout
+from kcp.sim.workloads.claiming import Selectors, adopt, by_label_selector, may_adopt, release
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import TEMPLATE_HASH_LABEL, owner_reference, same_template, template_hash
 from kcp.sim.workloads.podview import PodView
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.rollout import DESIRED_ANNOTATION, MAX_ANNOTATION, REVISION_ANNOTATION, Bounds, ReplicaSetView
-from kcp.sim.workloads.wiring import OWNER_INDEX, Wiring, by_owner, wake_self
+from kcp.sim.workloads.wiring import ORPHAN_INDEX, OWNER_INDEX, OwnerKind, Wiring, by_namespace_of_orphan, by_owner, wake_self
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, IDLE_S, SETTLE_S, delete_if_there, patch_status
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
@@ -195,6 +197,7 @@ class DeploymentReconciler:
     deployments: Informer
     replicasets: Informer
     pods: PodBook
+    events: Voice
     client: Client
     clock: Clock
 
@@ -202,7 +205,7 @@ class DeploymentReconciler:
         deployment = self.deployments.get(key)
         if deployment is None:
             return Result()  # the garbage collector takes its ReplicaSets
-        sets = [ReplicaSetView.of(obj) for obj in self.replicasets.by_index(OWNER_INDEX, meta.uid(deployment))]
+        sets = [ReplicaSetView.of(obj) for obj in await self._claim(deployment)]
         plan = decide(deployment, sets, self._pods_of_old(deployment, sets), self.clock.now())
         if plan.create is not None and not await self._create(deployment, plan.create):
             return Result()
@@ -216,6 +219,23 @@ class DeploymentReconciler:
         await patch_status(self.client.resource(DEPLOYMENTS), deployment, plan.status, annotations=marks)
         return Result(requeue_after_s=plan.requeue_after_s)
 
+    async def _claim(self, deployment: JSONObject) -> list[JSONObject]:
+        """Its ReplicaSets, after adoption and release by labels. Source: getReplicaSetsForDeployment."""
+        selector, resource = by_label_selector(deployment), self.client.resource(REPLICASETS)
+        held = self.replicasets.by_index(OWNER_INDEX, meta.uid(deployment))
+        if meta.deletion_timestamp(deployment):
+            return held
+        mine = [rs for rs in held if selector.matches(meta.labels(rs))]
+        for rs in held:
+            if not selector.matches(meta.labels(rs)):
+                await release(resource, deployment, meta.name(rs), meta.uid(rs))
+        free = self.replicasets.by_index(ORPHAN_INDEX, meta.namespace(deployment))
+        orphans = [rs for rs in free if selector.matches(meta.labels(rs)) and not meta.deletion_timestamp(rs)]
+        if orphans and await may_adopt(self.client.resource(DEPLOYMENTS), deployment):
+            kind = OwnerKind(DEPLOYMENTS, "Deployment")
+            mine += [rs for rs in orphans if await adopt(resource, deployment, kind, meta.name(rs), meta.uid(rs))]
+        return mine
+
     def _pods_of_old(self, deployment: JSONObject, sets: Sequence[ReplicaSetView]) -> int:
         new = newest(deployment, sets)
         old = [rs for rs in sets if new is None or rs.name != new.name]
@@ -226,6 +246,8 @@ class DeploymentReconciler:
         resource = self.client.resource(REPLICASETS)
         try:
             await resource.create(replicaset, field_manager=CONTROLLER_MANAGER)
+            if size := replicaset["spec"]["replicas"]:
+                self._scaled(deployment, meta.name(replicaset), 0, size)
         except AlreadyExists:
             try:
                 live = await resource.get(meta.name(replicaset), namespace=meta.namespace(replicaset))
@@ -255,6 +277,12 @@ class DeploymentReconciler:
                 patch["spec"] = spec
             if spec or rs.name in plan.annotations:
                 await self._patch(rs.name, meta.namespace(deployment), patch)
+            if plan.sizes.get(rs.name, rs.replicas) != rs.replicas:
+                self._scaled(deployment, rs.name, rs.replicas, plan.sizes[rs.name])
+
+    def _scaled(self, deployment: JSONObject, name: str, before: int, after: int) -> None:
+        direction = "up" if after > before else "down"
+        self.events.normal(deployment, "ScalingReplicaSet", f"Scaled {direction} replica set {name} from {before} to {after}")
 
     async def _patch(self, name: str, namespace: str, patch: JSONObject) -> None:
         try:
@@ -266,10 +294,12 @@ class DeploymentReconciler:
 def controller(wiring: Wiring) -> Controller:
     """The controller of Deployments; wakes on its ReplicaSets, and on the end of old pods for Recreate."""
     deployments = wiring.informers.informer(DEPLOYMENTS)
-    replicasets = wiring.informers.informer(REPLICASETS, indexers={OWNER_INDEX: by_owner})
-    reconciler = DeploymentReconciler(deployments, replicasets, wiring.pods, wiring.client, wiring.clock)
+    replicasets = wiring.informers.informer(REPLICASETS, indexers={OWNER_INDEX: by_owner, ORPHAN_INDEX: by_namespace_of_orphan})
+    events = wiring.remarks.by("deployment-controller")
+    reconciler = DeploymentReconciler(deployments, replicasets, wiring.pods, events, wiring.client, wiring.clock)
     made = Controller("deployment", reconciler.reconcile, clock=wiring.clock, workers=4)
     wake_self(deployments, made)
+    selectors = Selectors(deployments)
 
     def wake(key: ObjectKey, before: JSONObject | None, after: JSONObject | None) -> None:
         awaits_report = after is not None and not ReplicaSetView.of(after).is_observed
@@ -277,6 +307,9 @@ def controller(wiring: Wiring) -> Controller:
             owner = meta.controller_of(obj) if obj is not None else None
             if owner is not None and owner.get("kind") == "Deployment":
                 made.enqueue_after(ObjectKey(key.cluster, key.namespace, owner["name"]), IDLE_S if awaits_report else SETTLE_S)
+        if after is not None and meta.controller_of(after) is None:
+            for owner_key in selectors.matching(key.namespace, meta.labels(after)):
+                made.enqueue_after(owner_key, SETTLE_S)
 
     def wake_for_ended(before: PodView | None, after: PodView | None) -> None:
         """Recreate waits for pods to end, and their ReplicaSet may be settled by then."""

@@ -33,6 +33,7 @@ def counted(
     }
     status: JSONObject = {"observedGeneration": meta.generation(deployment)}
     status |= {k: v for k, v in counts.items() if v}
+    status["terminatingReplicas"] = sum(rs.ending for rs in sets)  # KEP-3973: a pointer upstream, so zero is said
     status["conditions"] = meta.copy_json(before.get("conditions") or [])
     if available >= bounds.min_available:
         _put(status, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now)

@@ -102,6 +102,10 @@ class PodBook:
             self._drop_unconfirmed()
         return list(self._at("owner", uid).values())
 
+    def orphans(self, namespace: str) -> list[PodView]:
+        """Pods without a controller, in order of name."""
+        return sorted(self._at("orphan", namespace).values(), key=lambda p: p.key)
+
     def on_node(self, node: str) -> list[PodView]:
         return list(self._at("node", node).values())
 
@@ -125,7 +129,7 @@ class PodBook:
 
 def _places(pod: PodView) -> Iterator[tuple[str, ...]]:
     """Where a pod stands in the index."""
-    yield "owner", pod.owner_uid
+    yield ("owner", pod.owner_uid) if pod.owner_uid else ("orphan", pod.key.namespace)
     yield "node", pod.node
     yield "namespace", pod.key.namespace
     for label, value in pod.labels.items():

@@ -21,9 +21,11 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
+from kcp.sim.workloads.claiming import PodClaims, SelectorOf, Selectors, by_label_selector, by_labels, wake_for_orphans
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template
 from kcp.sim.workloads.podview import PodView, least_wanted_first
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.rollout import replicas_of
 from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
 from kcp.sim.workloads.writes import IDLE_S, create_if_missing, delete_if_there, patch_status
@@ -59,7 +61,7 @@ def decide(owner: Mapping[str, Any], kind: OwnerKind, pods: Sequence[PodView], n
             create = _new_pods(owner, kind, {p.key.name for p in pods}, min(missing, _BURST))
         elif missing < 0:
             delete = least_wanted_first(active)[: min(-missing, _BURST)]
-    status, requeue_after_s = _status(owner, active, now)
+    status, requeue_after_s = _status(owner, pods, now)
     return Plan(tuple(create), tuple(delete), status, requeue_after_s)
 
 
@@ -70,8 +72,9 @@ def _new_pods(owner: Mapping[str, Any], kind: OwnerKind, taken: set[str], count:
     return [pod_from_template(template, name=name, namespace=meta.namespace(owner), owner=reference) for name in names]
 
 
-def _status(owner: Mapping[str, Any], active: Sequence[PodView], now: datetime) -> tuple[JSONObject, float | None]:
-    """Source: calculateStatus; zero counts are left out but for `replicas`, as Go's omitempty has it."""
+def _status(owner: Mapping[str, Any], pods: Sequence[PodView], now: datetime) -> tuple[JSONObject, float | None]:
+    """Source: calculateStatus; zero counts are left out but for `replicas` and a pointer, as Go's omitempty has it."""
+    active = [p for p in pods if p.is_active]
     min_ready_s = meta.nested(owner, "spec", "minReadySeconds", default=0)
     wanted_labels = meta.nested(owner, "spec", "template", "metadata", "labels", default={}).items()
     counts = {
@@ -80,6 +83,8 @@ def _status(owner: Mapping[str, Any], active: Sequence[PodView], now: datetime) 
         "availableReplicas": sum(1 for p in active if p.is_available(min_ready_s, now)),
     }
     status: JSONObject = {"replicas": len(active), **{k: v for k, v in counts.items() if v}, "observedGeneration": meta.generation(owner)}
+    if owner.get("kind") == "ReplicaSet":  # KEP-3973; ReplicationControllers have no such field
+        status["terminatingReplicas"] = sum(1 for p in pods if p.terminating and p.phase not in ("Succeeded", "Failed"))
     kept = [c for c in meta.nested(owner, "status", "conditions", default=()) if c.get("type") != "ReplicaFailure"]
     if kept:
         status["conditions"] = kept
@@ -95,6 +100,8 @@ class ReplicaSetReconciler:
     kind: OwnerKind
     owners: Informer
     pods: PodBook
+    claims: PodClaims
+    events: Voice
     client: Client
     clock: Clock
 
@@ -102,11 +109,12 @@ class ReplicaSetReconciler:
         owner = self.owners.get(key)
         if owner is None:
             return Result()  # the garbage collector takes its pods
-        plan = decide(owner, self.kind, self.pods.owned_by(meta.uid(owner)), self.clock.now())
-        failure = await self._create(plan.create)
+        plan = decide(owner, self.kind, await self.claims.claim(owner), self.clock.now())
+        failure = await self._create(owner, plan.create)
         for pod in plan.delete:
             await delete_if_there(self.client.resource(PODS), pod.key.name, pod.key.namespace, pod.uid)
             self.pods.doom(pod)
+            self.events.normal(owner, "SuccessfulDelete", f"Deleted pod: {pod.key.name}")
         status = plan.status
         if failure is not None:
             _report(status, owner, failure, self.clock)
@@ -117,14 +125,16 @@ class ReplicaSetReconciler:
             raise failure
         return Result(requeue_after_s=plan.requeue_after_s)
 
-    async def _create(self, pods: Sequence[JSONObject]) -> StatusError | None:
+    async def _create(self, owner: JSONObject, pods: Sequence[JSONObject]) -> StatusError | None:
         """Create pods until one is refused; returns the refusal."""
         resource = self.client.resource(PODS)
         for pod in pods:
             try:
                 if (made := await create_if_missing(resource, pod)) is not None:
                     self.pods.assume(made)
+                    self.events.normal(owner, "SuccessfulCreate", f"Created pod: {meta.name(made)}")
             except StatusError as refusal:
+                self.events.warn(owner, "FailedCreate", f"Error creating: {refusal.message}")
                 return refusal
         return None
 
@@ -139,17 +149,20 @@ def _report(status: JSONObject, owner: Mapping[str, Any], failure: StatusError, 
 
 
 def controller(wiring: Wiring) -> Controller:
-    return _controller(wiring, REPLICASET)
+    return _controller(wiring, REPLICASET, by_label_selector, "replicaset-controller")
 
 
 def replication_controller(wiring: Wiring) -> Controller:
-    return _controller(wiring, REPLICATION_CONTROLLER)
+    return _controller(wiring, REPLICATION_CONTROLLER, by_labels, "replication-controller")
 
 
-def _controller(wiring: Wiring, kind: OwnerKind) -> Controller:
+def _controller(wiring: Wiring, kind: OwnerKind, selector_of: SelectorOf, component: str) -> Controller:
     owners = wiring.informers.informer(kind.gvr)
-    reconciler = ReplicaSetReconciler(kind, owners, wiring.pods, wiring.client, wiring.clock)
+    claims = PodClaims(kind, wiring.pods, wiring.client, selector_of)
+    events = wiring.remarks.by(component)
+    reconciler = ReplicaSetReconciler(kind, owners, wiring.pods, claims, events, wiring.client, wiring.clock)
     made = Controller(kind.kind.lower(), reconciler.reconcile, clock=wiring.clock, workers=4)
     wake_self(owners, made)
     wake_owner(wiring.pods, made, kind.kind)
+    wake_for_orphans(Selectors(owners, selector_of), wiring.pods, made)
     return made

@@ -39,6 +39,8 @@ class ReplicaSetView:
     terminating: bool
     failure: Mapping[str, Any] | None
     """Its ReplicaFailure condition while True."""
+    ending: int = 0
+    """Pods on their way out."""
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> ReplicaSetView:
@@ -51,6 +53,7 @@ class ReplicaSetView:
             current=status.get("replicas") or 0,
             ready=status.get("readyReplicas") or 0,
             available=status.get("availableReplicas") or 0,
+            ending=status.get("terminatingReplicas") or 0,
             is_observed=(status.get("observedGeneration") or 0) >= meta.generation(obj),
             created=meta.creation_timestamp(obj),
             revision=int_of(meta.annotations(obj).get(REVISION_ANNOTATION)),

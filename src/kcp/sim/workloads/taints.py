@@ -18,10 +18,10 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
-from kcp.controller.events import NORMAL, EventRecorder
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podview import PodView
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.scheduling import tolerates
 from kcp.sim.workloads.wiring import NODES, PODS, Wiring
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
@@ -87,7 +87,7 @@ class TaintReconciler:
     pods: PodBook
     get_pod: Callable[[ObjectKey], JSONObject | None]
     client: Client
-    events: EventRecorder
+    events: Voice
     clock: Clock
     _since: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """(uid of the node, key, effect) → monotonic time of first sight, for taints that do not say when they were added."""
@@ -142,13 +142,13 @@ class TaintReconciler:
         conditions.set_condition(held, told)
         await patch_status(resource, pod, held["status"])
         message = f"Marking for deletion Pod {meta.namespace(pod)}/{meta.name(pod)}"
-        await self.events.record(pod, kind=NORMAL, reason="TaintManagerEviction", message=message)
+        self.events.normal(pod, "TaintManagerEviction", message)
         await delete_if_there(resource, meta.name(pod), meta.namespace(pod), meta.uid(pod))
 
 
 def controller(wiring: Wiring) -> Controller:
     nodes, pods = wiring.informers.informer(NODES), wiring.informers.informer(PODS)
-    events = EventRecorder(lambda _: wiring.client, component="taint-eviction-controller", clock=wiring.clock)
+    events = wiring.remarks.by("taint-eviction-controller")
     reconciler = TaintReconciler(nodes, wiring.pods, pods.get, wiring.client, events, wiring.clock)
     made = Controller("taint", reconciler.reconcile, clock=wiring.clock, workers=1)
     made.watch(nodes)

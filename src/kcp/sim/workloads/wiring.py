@@ -17,6 +17,7 @@ from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podview import PodView
+from kcp.sim.workloads.remarks import Remarks
 from kcp.sim.workloads.writes import IDLE_S, SETTLE_S
 
 PODS = GVR("", "v1", "pods")
@@ -24,6 +25,9 @@ NODES = GVR("", "v1", "nodes")
 
 OWNER_INDEX = "owner"
 """Informer index of objects by the uid of their controlling owner."""
+
+ORPHAN_INDEX = "orphan"
+"""Informer index of objects without a controlling owner, by namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Wiring:
     informers: InformerFactory
     pods: PodBook
     clock: Clock
+    remarks: Remarks
     start_delay_s: float
     """From a pod's binding to its containers running, and from its deletion to its end."""
 
@@ -48,6 +53,11 @@ def by_owner(obj: Mapping[str, Any]) -> Iterable[str]:
     """Indexer: an object by the uid of its controlling owner."""
     owner = meta.controller_of(obj)
     return (owner["uid"],) if owner else ()
+
+
+def by_namespace_of_orphan(obj: Mapping[str, Any]) -> Iterable[str]:
+    """Indexer: an object that nothing controls, by its namespace."""
+    return () if meta.controller_of(obj) else (meta.namespace(obj),)
 
 
 _URGENT = (meta.uid, meta.generation, meta.deletion_timestamp)
