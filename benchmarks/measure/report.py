@@ -23,12 +23,16 @@ def spread_ms(seconds: Sequence[float]) -> str:
     return f"p50 {percentile(seconds, 0.5) * 1e3:.1f} ms, p99 {percentile(seconds, 0.99) * 1e3:.1f} ms"
 
 
+COLUMNS = ("what", "setting", "target", "measured", "baseline", "ratio", "reached")
+
+
 @dataclass
 class Report:
     title: str
-    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    rows: list[dict[str, str]] = field(default_factory=list)
+    """By column."""
     _started_s: float = field(default_factory=time.perf_counter)
-    _busy_s: tuple[float, float] = field(default_factory=lambda: (_machine_s(), _own_s()))
+    _busy_s: tuple[float, float] = field(default_factory=lambda: (machine_s(), _own_s()))
 
     def __post_init__(self) -> None:
         load = os.getloadavg()[0]
@@ -39,26 +43,41 @@ class Report:
     def step(self, text: str) -> None:
         print(f"  {time.perf_counter() - self._started_s:5.1f} s  … {text}", flush=True)
 
-    def row(self, name: str, measured: str, *, target: str = "", reached: bool | None = None, baseline: str = "") -> None:
+    def row(  # noqa: PLR0913 - the columns of a table
+        self,
+        name: str,
+        measured: str,
+        *,
+        setting: str = "",
+        target: str = "",
+        reached: bool | None = None,
+        baseline: str = "",
+        ratio: str = "",
+    ) -> None:
         verdict = "" if reached is None else "yes" if reached else "NO"
-        self.rows.append((name, target, measured, verdict, baseline))
+        self.rows.append(dict(zip(COLUMNS, (name, setting, target, measured, baseline, ratio, verdict), strict=True)))
         extra = [f"target {target}: {verdict}"] if target else []
         extra += [f"baseline {baseline}"] if baseline else []
-        print(f"{name:44} {measured}" + (f"   [{'; '.join(extra)}]" if extra else ""), flush=True)
+        extra += [ratio] if ratio else []
+        what = f"{name}, {setting}" if setting else name
+        print(f"{what:44} {measured}" + (f"   [{'; '.join(extra)}]" if extra else ""), flush=True)
 
     def end(self) -> None:
-        print(f"\n| what | target | measured | reached | baseline |\n|---|---|---|---|---|\n{_table(self.rows)}")
+        print(f"\n{_table(self.rows)}")
         elapsed_s = time.perf_counter() - self._started_s
-        others_s = (_machine_s() - self._busy_s[0]) - (_own_s() - self._busy_s[1])
+        others_s = (machine_s() - self._busy_s[0]) - (_own_s() - self._busy_s[1])
         print(f"\nother programs used {max(others_s, 0) / elapsed_s:.2f} cores meanwhile")
         print(f"took {elapsed_s:.0f} s", file=sys.stderr)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def _table(rows: Sequence[dict[str, str]]) -> str:
+    """Without the columns that no row uses."""
+    used = [column for column in COLUMNS if any(row[column] for row in rows)]
+    lines = [used, ["---"] * len(used), *([row[column] for column in used] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _machine_s() -> float:
+def machine_s() -> float:
     """Seconds of CPU that the whole machine has spent, the time stolen from it included."""
     user, nice, system, _idle, _wait, irq, soft, steal, *_ = (int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")

@@ -30,5 +30,6 @@ end
 
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format("SUMMARY %d %d %d\n", summary.requests, summary.duration, e.status + e.connect + e.read + e.write + e.timeout))
+  io.write(string.format("SUMMARY %d %d %d %d\n", summary.requests, summary.duration,
+    e.status + e.connect + e.read + e.write + e.timeout, summary.bytes))
 end
