@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
 
 from kcp.aio.clock import Clock
-from kcp.apimachinery.errors import Conflict
+from kcp.apimachinery.errors import Conflict, NotFound
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.transport import TransportError
@@ -169,8 +169,8 @@ class Controller(Generic[K]):
         self._count(key, "requeue_after" if result.requeue_after_s is not None else "success", started)
 
     def _log_failure(self, key: K, error: Exception) -> None:
-        """The first failure of a key in full, the following ones in a line; conflicts are part of normal work."""
-        if isinstance(error, Conflict):
+        """The first failure of a key in full, the following ones in a line; losing a race with another writer is part of normal work."""
+        if isinstance(error, Conflict) or _has_gone(key, error):
             log.debug("%s: %s: %s; trying again", self.name, key, error)
         elif isinstance(error, TransportError) or self._queue.failures(key):
             log.warning("%s: %s: %s: %s; trying again", self.name, key, type(error).__name__, error)
@@ -181,3 +181,8 @@ class Controller(Generic[K]):
         self._counts[result] += 1
         if self._observe is not None:
             self._observe(Outcome(self.name, key, result, self._clock.monotonic() - started, self._queue.failures(key)))
+
+
+def _has_gone(key: object, error: Exception) -> bool:
+    """Whether the very object that was worked on was deleted meanwhile; its deletion is on its way to the informer."""
+    return isinstance(error, NotFound) and bool(error.name) and error.name == getattr(key, "name", "")

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from kcp.aio.clock import VirtualClock, settle
-from kcp.apimachinery.errors import Conflict
+from kcp.apimachinery.errors import Conflict, NotFound, StatusError
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.controller.controller import Controller, Outcome, Result, TerminalError
 
@@ -75,12 +76,13 @@ async def test_requeue_after_comes_back_and_is_no_failure() -> None:
     assert [outcome.result for outcome in seen] == ["requeue_after", "requeue_after", "success"]
 
 
-async def test_conflict_is_retried_without_noise(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("lost", [Conflict("it moved"), NotFound.of(GroupResource("apps", "deployments"), "web")])
+async def test_a_lost_race_for_the_object_is_retried_without_noise(lost: StatusError, caplog: pytest.LogCaptureFixture) -> None:
     clock, seen = VirtualClock(), list[Outcome]()
 
     async def reconcile(key: ObjectKey) -> Result:
         if not seen:
-            raise Conflict("it moved")
+            raise lost
         return Result()
 
     with caplog.at_level(logging.INFO, logger="kcp.controller.controller"):
