@@ -6,13 +6,14 @@ Before: `server.compose`. After: `storage`, `registry.catalog`, `exports.source`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
+from kcp.exports.conversion import conversion_of
 from kcp.exports.names import BINDINGS, SCHEMAS
 from kcp.exports.source import BoundSource
 from kcp.exports.system import SYSTEM_CRDS
@@ -94,7 +95,10 @@ def _system_resources() -> list[Resource]:
     """The kinds of our own that every workspace has, at each served version."""
     crds = load_crds()
     return [
-        resource_from_crd(crds[name], version["name"], origin=Origin.SYSTEM, source="")
+        replace(
+            resource_from_crd(crds[name], version["name"], origin=Origin.SYSTEM, source=""),
+            conversion=conversion_of(crds[name]["spec"]["names"]["plural"], version["name"]),
+        )
         for name in SYSTEM_CRDS
         for version in crds[name]["spec"]["versions"]
         if version["served"]
