@@ -51,12 +51,22 @@ class Wanted:
 PLAIN = Wanted()
 
 
-def wanted(req: Request, scope: Scope, *, is_stream: bool = False) -> Wanted:
+def wanted(req: Request, scope: Scope, *, is_stream: bool = False, has_tables: bool = True) -> Wanted:
     """Raises NotAcceptable where the server offers nothing of what the client accepts."""
     accept = req.headers.get("accept")
     if accept is None or accept == JSON or accept == "*/*":
         return PLAIN
-    return _parse(accept, _in_protobuf(scope) if PROTOBUF in accept else "nothing", is_stream=is_stream)
+    return _parse(accept, _in_protobuf(scope) if PROTOBUF in accept else "nothing", is_stream=is_stream, has_tables=has_tables)
+
+
+def check_answerable(req: Request) -> None:
+    """For what is answered rather than stored, such as reviews: no Table can be made of that. Raises NotAcceptable.
+
+    Source: k8s.io/apiserver/pkg/endpoints/handlers/rest.go (AllowsMediaTypeTransform without a TableConvertor).
+    """
+    accept = req.headers.get("accept")
+    if accept is not None and accept != JSON:
+        _parse(accept, "everything", is_stream=False, has_tables=False)
 
 
 def _in_protobuf(scope: Scope) -> InProtobuf:
@@ -68,20 +78,20 @@ def _in_protobuf(scope: Scope) -> InProtobuf:
 
 
 @remembered(512)
-def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool) -> Wanted:
+def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool, has_tables: bool) -> Wanted:
     for media, params in _by_preference(accept):
         form = PROTOBUF if media == PROTOBUF and in_protobuf != "nothing" else _TEXT_TYPES.get(media)
-        if form is None or (is_stream and form == YAML):
+        if form is None or (is_stream and form == YAML) or params.get("stream", "watch") != "watch":
             continue
         transform = params.get("as", "")
         if form == PROTOBUF and (transform == "Table" or (not transform and in_protobuf == "metadata")):
             continue
         if not transform:
             return PLAIN if form == JSON else Wanted(form)
-        if params.get("g", "meta.k8s.io") != "meta.k8s.io" or params.get("v", "v1") not in _META_VERSIONS:
+        if params.get("g") != "meta.k8s.io" or params.get("v") not in _META_VERSIONS or (transform == "Table" and not has_tables):
             continue
         if transform in _TRANSFORMS:
-            return Wanted(form, transform, params.get("v", "v1"))
+            return Wanted(form, transform, params["v"])
     if not accept.strip():
         return PLAIN
     offered = [f"{JSON};stream=watch", f"{PROTOBUF};stream=watch"] if is_stream else [JSON, YAML, PROTOBUF]
@@ -133,7 +143,7 @@ async def _as_protobuf(req: Request, body: bytes, form: Wanted, clock: Clock) ->
     try:
         return await encode_document(body, clock), form
     except (NoMessage, Unfit):
-        return body, _parse(req.headers["accept"], "nothing", is_stream=False)
+        return body, _parse(req.headers["accept"], "nothing", is_stream=False, has_tables=True)
 
 
 def in_form(req: Request, response: Response) -> Response:

@@ -21,7 +21,7 @@ from kcp.apiserver.handlers.list import list_
 from kcp.apiserver.handlers.patch import patch
 from kcp.apiserver.handlers.update import update
 from kcp.apiserver.handlers.watch import watch
-from kcp.apiserver.negotiate import in_form
+from kcp.apiserver.negotiate import check_answerable, in_form
 from kcp.apiserver.request import Handler, Request, RequestInfo, Response
 from kcp.registry.backend import Backend, Scope
 from kcp.registry.resource import Catalog, Resource
@@ -40,6 +40,8 @@ _HANDLERS: Mapping[str, VerbHandler] = {
 }
 _READS = frozenset(("get", "list", "watch"))
 _OF_SUBRESOURCES = frozenset(("get", "update", "patch"))
+_UPDATED_ONLY = frozenset(("finalize",))
+"""Subresources that take a PUT and nothing else. Source: pkg/registry/core/namespace/storage/storage.go (FinalizeREST)."""
 _OF_ONE = frozenset(("update", "patch", "delete"))
 _OF_COLLECTIONS = frozenset(("list", "watch", "create", "deletecollection"))
 
@@ -75,6 +77,8 @@ class ResourceHandler:
         if self._connectors and (info.subresource or req.method == "POST"):
             connector = self._connectors.get((info.group, info.resource, info.subresource))
             if connector is not None:
+                if req.method == "POST":
+                    check_answerable(req)
                 return in_form(req, await connector(req))
         resource = self._catalog.resolve(info.cluster, info.gvr)
         if resource is None:
@@ -107,7 +111,7 @@ def _check_shape(info: RequestInfo, resource: Resource) -> None:
     if info.subresource:
         if not _has_subresource(resource, info.subresource):
             raise _not_served()
-        if verb not in _OF_SUBRESOURCES:
+        if verb not in _OF_SUBRESOURCES or (info.subresource in _UPDATED_ONLY and verb != "update"):
             raise _not_allowed(info)
         return
     if verb not in resource.verbs or verb not in _HANDLERS:

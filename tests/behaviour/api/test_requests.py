@@ -82,6 +82,19 @@ async def test_a_connector_answers_in_place_of_the_store() -> None:
         assert (await api.post("/apis/example.com/v1/reviews", {})).status == 201
         assert (await api.get("/api/v1/namespaces/default/pods/p/log")).status == 201
         assert (await api.get("/apis/example.com/v1/reviews")).status == 404
+        # Source: test/e2e/apimachinery/table_conversion.go ("should return a 406 for a backend which does not implement metadata").
+        refused = await api.post("/apis/example.com/v1/reviews", {}, accept=TABLE)
+        assert (refused.status, refused.body["reason"]) == (406, "NotAcceptable")
+        assert (await api.post("/apis/example.com/v1/reviews", {}, accept=f"{TABLE},application/json")).status == 201
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+async def test_a_namespace_is_finalized_by_a_put_and_nothing_else(api: Api, method: str) -> None:
+    # Source: pkg/registry/core/namespace/storage/storage.go (FinalizeREST).
+    await api.made("/api/v1/namespaces", {"metadata": {"name": "n"}})
+    headers = {"content-type": "application/merge-patch+json"} if method == "PATCH" else {}
+    answer = await api.call(method, "/api/v1/namespaces/n/finalize", {} if method == "PATCH" else None, headers)
+    assert (answer.status, answer.body["reason"]) == (405, "MethodNotAllowed")
 
 
 # --- negotiation ---

@@ -137,6 +137,24 @@ async def test_scopes_choose_pods(world: World) -> None:
         await world.create("Pod", "d", spec=pod_spec("1", limit="1"))
 
 
+async def test_claims_count_for_each_volume_attributes_class_they_name(world: World) -> None:
+    # Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/#quota-scope-volume-attributes-class; KEP-3751.
+    def claim(attributes: str) -> JSONObject:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        return {**spec, "volumeAttributesClassName": attributes} if attributes else spec
+
+    async with world.running(quota_controller):
+        for name, operator, values in (("gold", "In", ["gold"]), ("none", "DoesNotExist", []), ("any", "Exists", [])):
+            expression = {"scopeName": "VolumeAttributesClass", "operator": operator, **({"values": values} if values else {})}
+            selector = {"matchExpressions": [expression]}
+            await make_quota(world, name, spec={"hard": {"persistentvolumeclaims": "2"}, "scopeSelector": selector})
+        for name, attributes in (("a", "gold"), ("b", "silver"), ("c", "")):
+            await world.create("PersistentVolumeClaim", name, spec=claim(attributes))
+        assert [(await used(world, name))["persistentvolumeclaims"] for name in ("gold", "none", "any")] == ["1", "1", "2"]
+        with pytest.raises(Forbidden, match="exceeded quota: any"):
+            await world.create("PersistentVolumeClaim", "d", spec=claim("gold"))
+
+
 async def test_services_and_claims_are_charged_for_changes(world: World) -> None:
     async with world.running(quota_controller):
         gold = "gold.storageclass.storage.k8s.io/requests.storage"

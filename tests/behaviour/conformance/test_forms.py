@@ -120,13 +120,32 @@ async def test_a_watch_as_table_sends_its_columns_once(filled: Api) -> None:
 
 
 async def test_a_bookmark_as_table_is_a_row_without_cells(filled: Api) -> None:
-    async with filled.watch(f"{WIDGETS}?{INITIAL}", TABLE) as events:
-        await events.seen(2)
+    async with filled.watch(
+        f"{WIDGETS}?allowWatchBookmarks=true&resourceVersion=0", "application/json;as=Table;v=v1;g=meta.k8s.io"
+    ) as events:
+        for _ in range(2):
+            await events.next()
+        await filled.clock.advance(61)
         bookmark = await events.next()
     row = bookmark["object"]["rows"][0]
     assert (bookmark["type"], row["cells"]) == ("BOOKMARK", ["", None, None])
     assert row["object"]["kind"] == "PartialObjectMetadata"
-    assert row["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert row["object"]["metadata"]["resourceVersion"] == bookmark["object"]["metadata"]["resourceVersion"]
+
+
+async def test_a_streamed_list_is_no_table(filled: Api) -> None:
+    # Source: test/e2e/apimachinery/watchlist.go; apiserver/pkg/endpoints/handlers/get.go (watchListEndpointRestrictions).
+    only_tables = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    refused = await filled.get(f"{WIDGETS}?watch=true&{INITIAL}", only_tables)
+    assert (refused.status, refused.body["reason"]) == (406, "NotAcceptable")
+    async with filled.watch(f"{WIDGETS}?{INITIAL}", f"{only_tables},application/json") as events:
+        assert (await events.next())["object"]["kind"] == "Widget"
+
+
+@pytest.mark.parametrize("accept", ["application/json;as=Table", "application/json;as=Table;v=v1", "application/json;stream=foo"])
+async def test_a_form_that_is_not_said_in_full_is_not_acceptable(filled: Api, accept: str) -> None:
+    # Source: apiserver/pkg/endpoints/handlers/negotiation/negotiate.go (acceptMediaTypeOptions).
+    assert (await filled.get(WIDGETS, accept)).status == 406
 
 
 async def test_a_watch_of_metadata_only(filled: Api) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.behaviour.api.server import Api
-from tests.behaviour.conformance.server import GATES, WIDGETS, causes, widget
+from tests.behaviour.conformance.server import GATES, PODS, WIDGETS, causes, pod, widget
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 RFC_1123 = (
@@ -305,3 +305,29 @@ async def test_a_wrong_count_is_a_fault_of_the_custom_kind_and_of_the_scale_of_a
     await api.made(sets, {"metadata": {"name": "r"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}})
     answer = await api.patch(f"{sets}/r/scale", {"spec": {"replicas": -1}})
     assert answer.message == 'Scale.autoscaling "r" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0'
+
+
+# --- quantities ---
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("abc", "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
+        ("", "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
+        ("1x", "unable to parse quantity's suffix"),
+    ],
+)
+async def test_what_is_no_quantity_never_becomes_an_object(api: Api, amount: str, text: str) -> None:
+    # Source: k8s.io/apimachinery/pkg/api/resource/quantity.go (UnmarshalJSON, ParseQuantity).
+    answer = await api.post("/api/v1/namespaces/default/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"cpu": amount}}})
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    assert answer.message == f'ResourceQuota in version "v1" cannot be handled as a ResourceQuota: {text}'
+    answer = await api.post(PODS, pod("p", containers=[{"name": "a", "image": "a", "resources": {"requests": {"cpu": amount}}}]))
+    assert (answer.status, answer.message) == (400, f'Pod in version "v1" cannot be handled as a Pod: {text}')
+
+
+async def test_a_number_is_a_quantity(api: Api) -> None:
+    quota = {"metadata": {"name": "q"}, "spec": {"hard": {"cpu": 1.5, "pods": 2}}}
+    made = await api.made("/api/v1/namespaces/default/resourcequotas", quota)
+    assert made["spec"]["hard"] == {"cpu": "1500m", "pods": "2"}

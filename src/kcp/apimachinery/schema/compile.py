@@ -195,9 +195,9 @@ def _derived(content: dict[str, Any]) -> dict[str, Any]:
     checked_format = content["format"] not in _CHECKED_FORMATS_PLAIN
     enforced_list = not content["native"] and content["list_type"] in ("set", "map")
     content["constrained"] = limited or checked_format or enforced_list or content["embedded"]
-    content["plain"] = Never if content["constrained"] or content["int_or_string"] else _PLAIN.get(content["type"], Never)
-    if content["quantity"]:
-        content["plain"] = str
+    content["plain"] = (
+        Never if content["constrained"] or content["int_or_string"] or content["quantity"] else _PLAIN.get(content["type"], Never)
+    )
     beside = (node for node in (content["additional"], content["items"]) if node is not None)
     content["defaulting"] = bool(content["defaults"]) or any(
         node.pending is not None or node.defaulting or node.drop_null or node.drop_empty

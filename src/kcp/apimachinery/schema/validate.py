@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kcp.apimachinery import quantity
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.schema.formats import INTEGER_RANGES, STRING_FORMATS
 
@@ -31,6 +32,8 @@ def conforms(node: Schema, value: Any) -> bool:
         return bool(low <= value <= high)
     if not _type_fits(node, value):
         return False
+    if node.quantity:
+        return value is None or not quantity.fault(value)
     if kind is dict:
         if not _fields_conform(node, value):
             return False
@@ -63,6 +66,8 @@ def faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
         return
     if value is None:
         return
+    if node.quantity and (fault := quantity.fault(value)):
+        yield Cause.type_invalid(path, value, fault)
     if type(value) is dict:
         for name in node.required:
             if name not in value:

@@ -22,7 +22,8 @@ _OBJECTS = (
 _STANDARD = frozenset(
     (*_COMPUTE, *_OBJECTS, "requests.storage", *(f"{part}.{name}" for part in ("requests", "limits") for name in _COMPUTE))
 )
-_SCOPES = ("Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity")
+_BY_CLASS = ("PriorityClass", "VolumeAttributesClass")
+_SCOPES = ("Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity", *_BY_CLASS)
 _POD_SCOPED = frozenset(("pods", *_COMPUTE, *(f"{part}.{name}" for part in ("requests", "limits") for name in _COMPUTE)))
 _OPPOSITES = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
@@ -69,7 +70,7 @@ def _scope_selector(spec: Mapping[str, Any]) -> Iterator[Cause]:
         elif operator in ("Exists", "DoesNotExist") and values:
             detail = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector"
             yield Cause.invalid(f"{path}.values", values, detail)
-        if expression.get("scopeName") != "PriorityClass" and operator in _OPERATORS and operator != "Exists":
+        if expression.get("scopeName") not in _BY_CLASS and operator in _OPERATORS and operator != "Exists":
             detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
             detail += "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
             yield Cause.invalid(f"{path}.operator", operator, detail)
@@ -90,6 +91,8 @@ def _fits(scope: str, name: str) -> bool:
     """Whether a scope can be combined with a resource. Source: IsResourceQuotaScopeValidForResource."""
     if scope == "BestEffort":
         return name == "pods"
+    if scope == "VolumeAttributesClass":
+        return name in ("persistentvolumeclaims", "requests.storage") or "/" in name
     return name in _POD_SCOPED or "hugepages-" in name or "/" in name
 
 

@@ -158,7 +158,7 @@ def _pod_in_scope(scope: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
         case "NotBestEffort":
             return not is_best_effort(pod)
         case "PriorityClass":
-            return _has_priority(scope, str(meta.nested(pod, "spec", "priorityClassName", default="")))
+            return _has_class(scope, str(meta.nested(pod, "spec", "priorityClassName", default="")))
         case "CrossNamespacePodAffinity":
             return any(_crosses(term) for term in _affinity_terms(obj_at(pod, "spec", "affinity")))
     return False
@@ -172,11 +172,10 @@ def is_best_effort(pod: Mapping[str, Any]) -> bool:
     return not any(quantity.compare(part.get(name) or "0", "0") > 0 for part in parts for name in ("cpu", "memory"))
 
 
-def _has_priority(scope: Mapping[str, Any], name: str) -> bool:
-    if scope.get("operator") == "Exists":
-        return bool(name)
-    expression = {"key": "PriorityClass", "operator": scope.get("operator"), "values": scope.get("values") or []}
-    return LabelSelector.from_object({"matchExpressions": [expression]}).matches({"PriorityClass": name} if name else {})
+def _has_class(scope: Mapping[str, Any], name: str) -> bool:
+    """Whether an object of this class ("" for none) meets the requirement."""
+    expression = {"key": "class", "operator": scope.get("operator"), "values": scope.get("values") or []}
+    return LabelSelector.from_object({"matchExpressions": [expression]}).matches({"class": name} if name else {})
 
 
 def _affinity_terms(affinity: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -213,6 +212,21 @@ def _claim_counts(name: str) -> bool:
     return name.endswith((f"{_OF_CLASS}requests.storage", f"{_OF_CLASS}persistentvolumeclaims"))
 
 
+_ATTRIBUTES_CLASSES = (
+    ("spec", "volumeAttributesClassName"),
+    ("status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
+    ("status", "currentVolumeAttributesClassName"),
+)
+
+
+def _claim_in_scope(scope: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
+    """A claim counts for each class that it names anywhere. Source: persistent_volume_claims.go pvcMatchesScopeFunc; KEP-3751."""
+    if scope.get("scopeName") != "VolumeAttributesClass":
+        return False
+    named = {str(name) for path in _ATTRIBUTES_CLASSES if (name := meta.nested(claim, *path))}
+    return any(_has_class(scope, name) for name in named or ("",))
+
+
 def _claim_usage(claim: Mapping[str, Any], _now: datetime) -> Amounts:
     used: Amounts = {"count/persistentvolumeclaims": "1", "persistentvolumeclaims": "1"}
     storage_class = meta.annotations(claim).get(_BETA_CLASS) or meta.nested(claim, "spec", "storageClassName", default="")
@@ -233,7 +247,7 @@ _SERVICE_NAMES = frozenset(("services", "count/services", "services.nodeports", 
 
 _SPECIAL: Mapping[GroupResource, Evaluator] = {
     SERVICES: Evaluator(resource=SERVICES, counts=_SERVICE_NAMES.__contains__, usage=_service_usage, on_update=True),
-    CLAIMS: Evaluator(resource=CLAIMS, counts=_claim_counts, usage=_claim_usage, on_update=True),
+    CLAIMS: Evaluator(resource=CLAIMS, counts=_claim_counts, usage=_claim_usage, in_scope=_claim_in_scope, on_update=True),
     PODS: Evaluator(resource=PODS, counts=lambda n: _pod_counts(n) and not _claim_counts(n), usage=_pod_usage, in_scope=_pod_in_scope,
                     fault=_pod_fault),
 }  # fmt: skip

@@ -126,7 +126,9 @@ class QuotaAdmission:
             return
         quotas = self._index.of(scope.cluster, scope.namespace)
         counting = evaluator(scope.resource.group_resource)
-        if not quotas or (attributes.verb == "UPDATE" and not counting.on_update) or _is_bootstrap(attributes):
+        if not quotas or _is_bootstrap(attributes):
+            return
+        if attributes.verb == "UPDATE" and not counting.on_update and scope.subresource != "resize":
             return
         if attributes.verb == "CREATE" and await self._exists(attributes):
             return  # the store will refuse it: nothing is used

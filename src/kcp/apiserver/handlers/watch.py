@@ -27,8 +27,10 @@ Encode: TypeAlias = Callable[[WatchEvent], bytes]
 
 async def watch(call: Call) -> Response:
     """Raises: BadRequest, NotAcceptable; later faults come as ERROR events."""
-    form = wanted(call.req, call.scope, is_stream=True)
-    events = call.backend.watch(call.scope, watch_query(call.req))
+    query = watch_query(call.req)
+    streams_list = bool(query.send_initial_events) and query.bookmarks  # then no Tables: handlers/get.go, watchListEndpointRestrictions
+    form = wanted(call.req, call.scope, is_stream=True, has_tables=not streams_list)
+    events = call.backend.watch(call.scope, query)
     encode = _encoder(call, form)
     content_type = f"{PROTOBUF};stream=watch" if form.media == PROTOBUF else form.media
     return Response(200, content_type=content_type, stream=_frames(events, encode))

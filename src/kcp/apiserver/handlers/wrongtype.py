@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kcp.apimachinery import quantity
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid
 from kcp.apis.kubernetes.definitions import load
 from kcp.registry.backend import Scope
@@ -20,6 +21,7 @@ _STEP = re.compile(r"[^.\[\]]+|\[\d+\]")
 _FOUND = re.compile(r'must be of type ([a-z0-9,-]+): "?(.*?)"?$', re.DOTALL)
 _JSON_NAMES = {"integer": "number", "float": "number", "boolean": "bool"}
 _GO_NAMES = {"boolean": "bool", "number": "float64", "object": "map[string]string"}
+_QUANTITY_FAULTS = (quantity.WRONG_FORMAT, quantity.WRONG_NUMBER, quantity.WRONG_SUFFIX)
 _TIME = "2006-01-02T15:04:05Z07:00"
 
 
@@ -33,6 +35,8 @@ def as_decode_error(error: WrongType, scope: Scope) -> BadRequest | Invalid:
 
 
 def _told(cause: Cause, definition: str) -> str:
+    if cause.message.endswith(_QUANTITY_FAULTS):
+        return cause.message.rpartition(": ")[2]
     found = _FOUND.search(cause.message)
     wanted, held = (found[1], found[2]) if found is not None else ("", "")
     if wanted == "date-time":
