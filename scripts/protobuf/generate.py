@@ -4,9 +4,9 @@
 
 Run by hand when `apis.kubernetes.definitions.MINOR` moves. Needs Go, and Python with venv and pip; leaves nothing behind.
 
-Sources: the official Go modules k8s.io/api, k8s.io/apimachinery and k8s.io/apiextensions-apiserver at the version given, fetched by
-the `go` command and checked by its checksum database; Apache-2.0, Copyright The Kubernetes Authors. The messages are compiled from their
-`generated.proto` files with the protoc of grpcio-tools, without comments and options. What those files do not say (the JSON name of a
+Sources: the official Go modules k8s.io/api, k8s.io/apimachinery, k8s.io/apiextensions-apiserver and k8s.io/kube-aggregator at the version
+given, fetched by the `go` command and checked by its checksum database; Apache-2.0, Copyright The Kubernetes Authors. The messages are
+compiled from their `generated.proto` files with the protoc of grpcio-tools, without comments and options. What those files do not say (the JSON name of a
 field, whether its struct is embedded, whether Go would leave its zero value out) is read off the Go types themselves by `fields.go`.
 
 protobuf.binpb.gz   a FileDescriptorSet, dependencies first; `json_name` is the name in Kubernetes' JSON.
@@ -39,7 +39,7 @@ ROOT = HERE.parent.parent
 TARGET = ROOT / "src" / "kcp" / "apis" / "kubernetes"
 OBJECTS = ROOT / "tests" / "unit" / "apiserver" / "protobuf-objects.tar.xz"
 ZEROS = ROOT / "tests" / "unit" / "apiserver" / "protobuf-zeros.json.xz"
-MODULES = ("k8s.io/api", "k8s.io/apimachinery", "k8s.io/apiextensions-apiserver")
+MODULES = ("k8s.io/api", "k8s.io/apimachinery", "k8s.io/apiextensions-apiserver", "k8s.io/kube-aggregator")
 DEFAULT_VERSION = "v0.36.6"
 FLAGS = {"inline": "i", "pointer": "p", "omitted": "o", "kept": "k"}
 """inline: its fields stand in its owner's JSON object; pointer: whatever was sent is kept; omitted: a zero value is left out; kept: not."""
@@ -94,7 +94,7 @@ def python_with_protoc(work: Path) -> Path:
 
 def proto_file(message: str) -> str:
     """The file of a message: `k8s.io.api.apps.v1.Deployment` is in `k8s.io/api/apps/v1/generated.proto`."""
-    package = message.rsplit(".", 1)[0].removeprefix("k8s.io.").replace("apiextensions_apiserver", "apiextensions-apiserver")
+    package = message.rsplit(".", 1)[0].removeprefix("k8s.io.").replace("_", "-")
     return f"k8s.io/{package.replace('.', '/')}/generated.proto"
 
 

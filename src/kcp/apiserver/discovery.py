@@ -21,11 +21,19 @@ from kcp.registry.resource import Catalog, Resource
 
 _AGGREGATED = "apidiscovery.k8s.io"
 _SCALE = GVK("autoscaling", "v1", "Scale")
+_PROXY = ("create", "delete", "get", "patch", "update")
 _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
     ("serviceaccounts", "token"): (GVK("authentication.k8s.io", "v1", "TokenRequest"), ("create",)),
     ("pods", "binding"): (GVK("", "v1", "Binding"), ("create",)),
     ("pods", "eviction"): (GVK("policy", "v1", "Eviction"), ("create",)),
     ("namespaces", "finalize"): (GVK("", "v1", "Namespace"), ("update",)),
+    ("pods", "attach"): (GVK("", "v1", "PodAttachOptions"), ("create", "get")),
+    ("pods", "exec"): (GVK("", "v1", "PodExecOptions"), ("create", "get")),
+    ("pods", "log"): (GVK("", "v1", "Pod"), ("get",)),
+    ("pods", "portforward"): (GVK("", "v1", "PodPortForwardOptions"), ("create", "get")),
+    ("pods", "proxy"): (GVK("", "v1", "PodProxyOptions"), _PROXY),
+    ("nodes", "proxy"): (GVK("", "v1", "NodeProxyOptions"), _PROXY),
+    ("services", "proxy"): (GVK("", "v1", "ServiceProxyOptions"), _PROXY),
 }
 
 

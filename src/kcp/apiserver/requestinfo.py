@@ -72,7 +72,8 @@ def _fill_resource(info: RequestInfo, parts: list[str], at: int) -> None:
     if count > at + 1:
         info.name = parts[at + 1]
     if count > at + 2:
-        info.subresource = parts[at + 2] if count == at + 3 else "/".join(parts[at + 2 :])
+        whole = count == at + 3 or parts[at + 2] == "proxy"  # what follows a proxy is a path on the other side
+        info.subresource = parts[at + 2] if whole else "/".join(parts[at + 2 :])
 
 
 def _verb(method: str, info: RequestInfo, query: Mapping[str, str], *, watches: bool) -> str:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache, partial
+from types import MappingProxyType
 
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp
@@ -23,7 +24,7 @@ from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
 from kcp.registry import crdstatus, policystatus, strategy
 from kcp.registry.resource import Conversion, Origin, Resource, Scale
-from kcp.registry.strategy import Strategy
+from kcp.registry.strategy import FieldPath, Strategy
 from kcp.storage.keyspace import resource_prefix
 
 __all__ = ["CLUSTER_KINDS", "WORKSPACE_KINDS", "builtin_columns", "builtin_resource", "builtin_resources", "builtin_schema", "strategy_for"]
@@ -90,8 +91,9 @@ def _resource(kind: KindInfo) -> Resource:
         has_status=kind.has_status,
         scale=_scale(kind.scale),
         columns=_columns(kind.gvk),
-        storage_hash=storage_hash(stored),
+        storage_hash=storage_hash(stored) if "watch" in kind.verbs else "",
         schema_id=f"kubernetes-1.{definitions.MINOR}",
+        deprecation_warning=kind.deprecation,
         selectable_fields=kind.fields,
         field_values=selectable.readers(kind.group_resource),
         subresources=frozenset(kind.subresources),
@@ -144,7 +146,14 @@ def strategy_for(gvk: GVK) -> Strategy | None:
         prepare_update=_before_update(rules, base.prepare_update),
         validate=rules.validate if gvk in RULES else base.validate,
         name_faults=base.name_faults if special is not None else rules.name_faults,
+        subresource_parts=_parts(base, known),
     )
+
+
+def _parts(base: Strategy, known: KindInfo | None) -> Mapping[str, tuple[FieldPath, ...]]:
+    if known is None or not known.has_status:
+        return base.subresource_parts
+    return MappingProxyType({**base.subresource_parts, "status": strategy.status_parts(known.group_resource)})
 
 
 def _before_create(rules: KindRules, then: Callable[[JSONObject, str], None]) -> Callable[[JSONObject, str], None]:

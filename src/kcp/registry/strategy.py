@@ -48,6 +48,40 @@ def _not_held(obj: JSONObject) -> bool:
 
 STATUS_ONLY: Mapping[str, tuple[FieldPath, ...]] = MappingProxyType({"status": (("status",),)})
 
+_METADATA: tuple[FieldPath, ...] = (
+    ("metadata", "annotations"),
+    ("metadata", "finalizers"),
+    ("metadata", "labels"),
+    ("metadata", "ownerReferences"),
+)
+WITH_METADATA: tuple[FieldPath, ...] = (("status",), *_METADATA)
+"""Of most built-in kinds the status strategy puts back the spec and nothing else, so that metadata may change along with the status."""
+_STATUS_ALONE = frozenset(
+    GroupResource(group, resource)
+    for group, resource in (
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("apiregistration.k8s.io", "apiservices"),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+        ("networking.k8s.io", "servicecidrs"),
+        ("resource.k8s.io", "resourceclaims"),
+        ("storage.k8s.io", "volumeattachments"),
+    )
+)
+_STATUS_PARTS: Mapping[GroupResource, tuple[FieldPath, ...]] = {
+    GroupResource("apps", "deployments"): tuple(part for part in WITH_METADATA if part[-1] != "labels"),
+    GroupResource("", "pods"): tuple(part for part in WITH_METADATA if part[-1] != "ownerReferences"),
+}
+
+
+def status_parts(kind: GroupResource) -> tuple[FieldPath, ...]:
+    """What an update of a built-in kind's status may change.
+
+    Source: the status strategies under k8s.io/kubernetes/pkg/registry; those of `_STATUS_ALONE` call metav1.ResetObjectMetaForStatus.
+    """
+    return (("status",),) if kind in _STATUS_ALONE else _STATUS_PARTS.get(kind, WITH_METADATA)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strategy:
@@ -144,7 +178,7 @@ NAMESPACE = Strategy(
     name_faults=names.dns1123_label,
     prepare_delete=_terminate_namespace,
     held_by_spec=lambda obj: bool(nested(obj, "spec", "finalizers")),
-    subresource_parts=MappingProxyType({"status": (("status",),), "finalize": (("spec", "finalizers"),)}),
+    subresource_parts=MappingProxyType({"status": (("status",),), "finalize": (("spec", "finalizers"), *_METADATA)}),
 )
 """A deleted namespace stays, Terminating, until its content is gone and the `finalize` subresource takes spec.finalizers away.
 
@@ -195,7 +229,7 @@ def _keep_request(new: JSONObject, old: JSONObject) -> None:
 CERTIFICATE_REQUEST = Strategy(
     prepare_update=_keep_request,
     name_faults=names.path_segment,
-    subresource_parts=MappingProxyType({"status": (("status",),), "approval": (("status", "conditions"),)}),
+    subresource_parts=MappingProxyType({"status": (("status",),), "approval": (("status", "conditions"), *_METADATA)}),
 )
 """What is asked for never changes; approval and signing go through subresources of their own.
 

@@ -7,7 +7,7 @@ Source: pkg/registry/core/pod/storage/storage.go, pkg/registry/core/pod/rest/log
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
@@ -32,7 +32,12 @@ class PodVerbs:
 
     def connectors(self) -> Mapping[tuple[str, str, str], Handler]:
         evictions = Evictions(self.catalog, self.backend, self.clock)
-        return {("", "pods", "binding"): self.bind, ("", "pods", "eviction"): evictions.evict, ("", "pods", "log"): self.log}
+        return {
+            ("", "pods", "binding"): self.bind,
+            ("", "bindings", ""): self.bind,
+            ("", "pods", "eviction"): evictions.evict,
+            ("", "pods", "log"): self.log,
+        }
 
     def _scope(self, req: Request, subresource: str = "") -> Scope:
         resource = self.catalog.resolve(req.info.cluster, _PODS)
@@ -48,6 +53,8 @@ class PodVerbs:
         if not node:
             raise BadRequest("target.name: Required value")
         scope, now = self._scope(req, "binding"), rfc3339(self.clock.now())
+        if not scope.name:  # posted to the collection of bindings: its own name is the pod's
+            scope = replace(scope, name=meta.name(binding))
 
         def assign(pod: JSONObject | None) -> JSONObject:
             if pod is None:

@@ -34,6 +34,7 @@ from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
 from kcp.apiserver.authz.reviews import access_reviews
 from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
 from kcp.apiserver.authz.watched import WatchedRBAC
+from kcp.apiserver.conversion import ConversionWebhooks
 from kcp.apiserver.discovery import Discovery
 from kcp.apiserver.filters import (
     chain,
@@ -59,6 +60,8 @@ from kcp.registry.generic import Registry
 from kcp.registry.resource import Resource
 from kcp.registry.strategy import FieldPath
 from kcp.sim.addresses import Allocator, ClusterAdmission
+from kcp.sim.components import ensure_component_statuses
+from kcp.sim.dialing import Dialing
 from kcp.sim.podverbs import PodVerbs
 from kcp.sim.services import ServiceAddresses
 from kcp.sim.storageclass import DefaultStorageClass
@@ -135,7 +138,10 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         *configurable.plugins(), quotas.plugin(),
     ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)
-    registry = Registry(store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None))
+    converter = ConversionWebhooks(services.resolve)
+    registry = Registry(
+        store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None), converter=converter
+    )
 
     keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())
     tokens = ServiceAccountTokens(keys, lookup, clock=clock, issuer="https://kubernetes.default.svc.cluster.local", cluster_claim=False)
@@ -144,13 +150,20 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         **access_reviews(authorizer, rbac),
         **token_reviews(authentication, tokens, lookup),
         **PodVerbs(catalog, registry, clock).connectors(),
+        **Dialing(catalog, registry).connectors(),
     }
+    await ensure_component_statuses(catalog, registry)
     metrics = Metrics()
     handler = chain(
         Router(ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer), _routes(catalog, metrics)),
         *_filters(authentication, authorizer, metrics, clock),
     )
-    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, configurable.close)
+
+    async def close() -> None:
+        await configurable.close()
+        await converter.close()
+
+    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, close)
 
 
 async def _local_crds(cache: WatchCache) -> LocalCRDSource:

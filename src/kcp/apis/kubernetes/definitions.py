@@ -115,6 +115,9 @@ _GROUP_OF_PACKAGE = {
     "io.k8s.api.authentication": "authentication.k8s.io",
     "io.k8s.api.authorization": "authorization.k8s.io",
     "io.k8s.api.admissionregistration": "admissionregistration.k8s.io",
+    "io.k8s.api.flowcontrol": "flowcontrol.apiserver.k8s.io",
+    "io.k8s.api.resource": "resource.k8s.io",
+    "io.k8s.kube-aggregator.pkg.apis.apiregistration": "apiregistration.k8s.io",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions": "apiextensions.k8s.io",
     "io.k8s.apimachinery.pkg.apis.meta": "meta.k8s.io",
 }

@@ -43,6 +43,8 @@ class KindInfo:
     """Selectable beside metadata.name and metadata.namespace."""
     storage_version: str = ""
     """"" for the version itself."""
+    deprecation: str = ""
+    """Text of the warning that every request gets."""
     view_of: GVK | None = None
     """The kind that objects are stored as, where this one is another view of them."""
 
@@ -68,6 +70,7 @@ _ADMISSION = "admissionregistration.k8s.io/v1"
 _RBAC = "rbac.authorization.k8s.io/v1"
 _AUTHN = "authentication.k8s.io/v1"
 _AUTHZ = "authorization.k8s.io/v1"
+_FLOW = "flowcontrol.apiserver.k8s.io"
 _EVENT_FIELDS = (
     "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
     "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
@@ -128,10 +131,15 @@ _POD_FIELDS = (
 
 _CLUSTER_ONLY: tuple[KindInfo, ...] = (
     _k("v1", "pods", "Pod", short=("po",), categories=("all",), has_status=True, fields=_POD_FIELDS,
-       subresources=("binding", "ephemeralcontainers", "eviction", "resize")),
-    _k("v1", "nodes", "Node", namespaced=False, short=("no",), has_status=True, fields=("spec.unschedulable",)),
-    _k("v1", "services", "Service", short=("svc",), categories=("all",), has_status=True, fields=("spec.clusterIP", "spec.type")),
-    _k("v1", "endpoints", "Endpoints", singular="endpoints", short=("ep",)),
+       subresources=("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize")),
+    _k("v1", "bindings", "Binding", verbs=CREATE_ONLY),
+    _k("v1", "componentstatuses", "ComponentStatus", namespaced=False, short=("cs",), singular="componentstatus", verbs=("get", "list"),
+       deprecation="v1 ComponentStatus is deprecated in v1.19+"),
+    _k("v1", "nodes", "Node", namespaced=False, short=("no",), has_status=True, fields=("spec.unschedulable",), subresources=("proxy",)),
+    _k("v1", "services", "Service", short=("svc",), categories=("all",), has_status=True, fields=("spec.clusterIP", "spec.type"),
+       subresources=("proxy",)),
+    _k("v1", "endpoints", "Endpoints", singular="endpoints", short=("ep",),
+       deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     _k("v1", "persistentvolumes", "PersistentVolume", namespaced=False, short=("pv",), has_status=True),
     _k("v1", "persistentvolumeclaims", "PersistentVolumeClaim", short=("pvc",), has_status=True),
     _k("v1", "podtemplates", "PodTemplate"),
@@ -149,9 +157,24 @@ _CLUSTER_ONLY: tuple[KindInfo, ...] = (
     _k("networking.k8s.io/v1", "ingresses", "Ingress", singular="ingress", short=("ing",), has_status=True),
     _k("networking.k8s.io/v1", "ingressclasses", "IngressClass", singular="ingressclass", namespaced=False),
     _k("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy", singular="networkpolicy", short=("netpol",)),
+    _k("networking.k8s.io/v1", "ipaddresses", "IPAddress", singular="ipaddress", namespaced=False, short=("ip",)),
+    _k("networking.k8s.io/v1", "servicecidrs", "ServiceCIDR", namespaced=False, has_status=True),
     _k("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",), has_status=True),
     _k("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", singular="priorityclass", namespaced=False, short=("pc",)),
     _k("storage.k8s.io/v1", "storageclasses", "StorageClass", singular="storageclass", namespaced=False, short=("sc",)),
+    _k("storage.k8s.io/v1", "csidrivers", "CSIDriver", namespaced=False),
+    _k("storage.k8s.io/v1", "csinodes", "CSINode", namespaced=False),
+    _k("storage.k8s.io/v1", "csistoragecapacities", "CSIStorageCapacity", singular="csistoragecapacity"),
+    _k("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment", namespaced=False, has_status=True),
+    _k("storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", singular="volumeattributesclass", namespaced=False,
+       short=("vac",)),
+    _k(f"{_FLOW}/v1", "flowschemas", "FlowSchema", namespaced=False, has_status=True),
+    _k(f"{_FLOW}/v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", namespaced=False, has_status=True),
+    _k("resource.k8s.io/v1", "deviceclasses", "DeviceClass", singular="deviceclass", namespaced=False),
+    _k("resource.k8s.io/v1", "resourceclaims", "ResourceClaim", has_status=True),
+    _k("resource.k8s.io/v1", "resourceclaimtemplates", "ResourceClaimTemplate"),
+    _k("resource.k8s.io/v1", "resourceslices", "ResourceSlice", namespaced=False, fields=("spec.driver", "spec.nodeName")),
+    _k("apiregistration.k8s.io/v1", "apiservices", "APIService", namespaced=False, categories=("api-extensions",), has_status=True),
     _k("node.k8s.io/v1", "runtimeclasses", "RuntimeClass", singular="runtimeclass", namespaced=False),
     _k("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short=("hpa",), categories=("all",), has_status=True),
     _k("autoscaling/v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short=("hpa",), categories=("all",), has_status=True,

@@ -1,0 +1,127 @@
+"""The life of one object of each of Kubernetes' kinds, as the conformance tests describe it: discovery of the kind, create, get, list in
+one namespace and in all, watch, patch, update, status (read, patch, update), deletion of a collection by label.
+
+Source: k8s.io/kubernetes/test/conformance/testdata/conformance.yaml, the tests whose names end in "API operations" or "lifecycle".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.behaviour.objects.samples import SAMPLES, Sample
+from tests.behaviour.objects.world import World, simulated
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.meta import JSONObject
+
+NAMESPACE = "lifecycle"
+STATUS_ALONE = (
+    "APIService", "FlowSchema", "PriorityLevelConfiguration", "ResourceClaim", "ServiceCIDR", "ValidatingAdmissionPolicy", "VolumeAttachment",
+)  # fmt: skip
+"""Kinds whose status strategy puts metadata back."""
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with simulated() as running:
+        await running.make("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        yield running
+
+
+def _filled(sample: Sample, number: int, label: str) -> dict[str, Any]:
+    obj = sample.named(number, lifecycle=label)
+    if sample.kind == "APIService":
+        obj["spec"] = {**obj["spec"], "version": f"v1alpha{number}"}
+    return obj
+
+
+async def test_every_kind_lives_as_the_conformance_tests_describe(world: World) -> None:
+    faults = []
+    for sample in SAMPLES:
+        try:
+            await _live(world, sample)
+        except AssertionError as fault:
+            faults.append(f"{sample.gvr}: {fault}")
+    assert not faults, "\n".join(faults)
+
+
+async def _live(world: World, sample: Sample) -> None:
+    await _discovered(world, sample)
+    made = await world.make(sample.path(NAMESPACE), _filled(sample, 1, "first"))
+    name = meta.name(made)
+    assert all((meta.uid(made), meta.resource_version(made), meta.creation_timestamp(made)))
+    start = meta.resource_version(made)
+    one = sample.path(NAMESPACE, name)
+    assert (await world.get(one))["kind"] == sample.kind
+    for where in (sample.path(NAMESPACE), sample.path()):
+        listed = await world.get(where, labelSelector="lifecycle=first")
+        assert [meta.name(item) for item in listed["items"]] == [name]
+        assert listed["kind"] == f"{sample.kind}List"
+    patched = await world.change(one, {"metadata": {"annotations": {"patched": "true"}}})
+    assert meta.annotations(patched)["patched"] == "true"
+    await _updated(world, one)
+    if sample.status is not None:
+        await _status(world, sample, one, sample.status)
+    await world.make(sample.path(NAMESPACE), _filled(sample, 2, "second"))
+    await _collected(world, sample, start)
+
+
+async def _discovered(world: World, sample: Sample) -> None:
+    group, version = sample.gvr.group, sample.gvr.version
+    if group:
+        groups = {item["name"]: item for item in (await world.get("/apis"))["groups"]}
+        assert version in [v["version"] for v in groups[group]["versions"]]
+        assert (await world.get(f"/apis/{group}"))["name"] == group
+    base = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    served = {entry["name"]: entry for entry in (await world.get(base))["resources"]}
+    assert served[sample.gvr.resource]["kind"] == sample.kind
+    assert served[sample.gvr.resource]["namespaced"] is sample.namespaced
+    assert (f"{sample.gvr.resource}/status" in served) == (sample.status is not None)
+
+
+async def _updated(world: World, one: str) -> None:
+    for _ in range(20):
+        obj = await world.get(one)
+        meta.ensure(obj, "metadata", "annotations")["updated"] = "true"
+        answer = await world.call("PUT", one, obj)
+        if answer.status != 409:
+            assert answer.status == 200, answer.message
+            assert meta.annotations(answer.body) == meta.annotations(obj)
+            return
+    raise AssertionError("somebody else writes it all the time")
+
+
+async def _status(world: World, sample: Sample, one: str, status: JSONObject) -> None:
+    """The patch may carry annotations: only what the kind's strategy names is kept back."""
+    assert (await world.get(f"{one}/status"))["kind"] == sample.kind
+    found = await world.change(f"{one}/status", {"status": status, "metadata": {"annotations": {"patchedstatus": "true"}}})
+    assert ("patchedstatus" in meta.annotations(found)) is (sample.kind not in STATUS_ALONE)
+    for field, value in status.items():
+        assert found["status"].get(field, []) == value, f"status.{field} is {found['status'].get(field)}"
+    for _ in range(20):
+        obj = await world.get(f"{one}/status")
+        answer = await world.call("PUT", f"{one}/status", obj)
+        if answer.status != 409:
+            break
+    assert answer.status == 200, answer.message
+    before = (await world.get(one)).get("status")
+    after = await world.change(one, {"status": None, "metadata": {"annotations": {"kept": "yes"}}})
+    assert after.get("status") == before or sample.kind in ("Deployment", "ReplicaSet"), "the main endpoint keeps the status"
+
+
+async def _collected(world: World, sample: Sample, start: str) -> None:
+    answer = await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=first"})
+    assert answer.status == 200, answer.message
+    left = [meta.labels(item).get("lifecycle") for item in (await world.get(sample.path()))["items"] if "lifecycle" in meta.labels(item)]
+    if sample.is_collected:
+        assert left == ["second"]
+    await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=second"})
+    gvr, namespace = sample.gvr, NAMESPACE if sample.namespaced else ""
+    seen = []
+    async for event in world.client.resource(gvr).watch(namespace=namespace, resource_version=start, label_selector="lifecycle=first"):
+        seen.append(event.type)
+        if event.type == "DELETED" or (not sample.is_collected and len(seen) >= 2):
+            break
+    assert set(seen[:-1]) == {"MODIFIED"}
