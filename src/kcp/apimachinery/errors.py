@@ -2,7 +2,7 @@
 
     StatusError
     ├── BadRequest 400          ├── NotAcceptable 406         ├── TooManyRequests 429
-    ├── Unauthorized 401        ├── Conflict 409              ├── InternalError 500
+    ├── Unauthorized 401        ├── Conflict 409              ├── InternalError 500 (Unexplained: without a reason)
     ├── Forbidden 403           │   └── AlreadyExists 409     ├── NotImplementedStatus 501
     ├── NotFound 404            ├── Gone 410                  ├── ServiceUnavailable 503
     ├── MethodNotAllowed 405    │   └── Expired 410           └── Timeout 504 (reason Timeout)
@@ -203,8 +203,9 @@ class StatusError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if details:
             status["details"] = details
         status["code"] = self.code
@@ -301,6 +302,12 @@ class InternalError(StatusError):
     code, reason = 500, "InternalError"
 
 
+class Unexplained(InternalError):
+    """What went wrong, without a reason: upstream's answer for errors of other programs. Source: ErrorToAPIStatus."""
+
+    code, reason = 500, ""
+
+
 class NotImplementedStatus(StatusError):
     code, reason = 501, "NotImplemented"
 
@@ -319,7 +326,7 @@ _ALL: tuple[type[StatusError], ...] = (
     ServiceUnavailable, Timeout,
 )  # fmt: skip
 _BY_REASON = {cls.reason: cls for cls in _ALL}
-_BY_CODE = {cls.code: cls for cls in reversed(_ALL)} | {409: Conflict, 410: Gone}
+_BY_CODE = {cls.code: cls for cls in reversed(_ALL)} | {409: Conflict, 410: Gone, 500: Unexplained}
 
 
 def from_status(code: int, status: Mapping[str, Any]) -> StatusError:

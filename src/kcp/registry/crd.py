@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVK, GVR, GroupResource
@@ -20,7 +21,8 @@ from kcp.apis.kubernetes.compute import NATIVE
 from kcp.registry import strategy
 from kcp.registry.builtin import builtin_columns, builtin_resource, storage_hash, strategy_for
 from kcp.registry.resource import ALL_VERBS, Origin, Resource, Scale
-from kcp.registry.schemas import hold
+from kcp.registry.schemas import HeldSchema, hold
+from kcp.registry.versions import Versions, WebhookConversion
 from kcp.storage.keyspace import resource_prefix
 
 CUSTOM_RESOURCES = "customresources"
@@ -34,87 +36,115 @@ class _Parts:
     group: str
     names: Mapping[str, Any]
     namespaced: bool
-    storage_version: str
+    versions: Mapping[str, JSONObject]
+    """Every version, served or not, by name."""
+    schemas: Mapping[str, HeldSchema]
+    """Of the same."""
     accepted: Mapping[str, Any]
     """The names that may be used: a CRD's accepted ones."""
-    stored_versions: int = 1
-    undeprecated: tuple[str, ...] = ()
-    """Served versions that a user of a deprecated one may be told of."""
+    source: str
+    """Third part of the storage prefix, see `storage.keyspace.resource_prefix`."""
+    stored_versions: int
+    """How many versions objects may be stored in."""
+    webhook: WebhookConversion | None
+    is_changed: bool
+    """Whether objects may have been stored under other schemas than these."""
+
+    @property
+    def storage_version(self) -> str:
+        return next((name for name, version in self.versions.items() if version.get("storage")), "")
+
+    @property
+    def prefix(self) -> bytes:
+        return resource_prefix(GroupResource(self.group, self.names["plural"]), source=self.source)
 
 
-def resources_from_crd(crd: JSONObject, *, origin: Origin = Origin.CRD, source: str = CUSTOM_RESOURCES) -> Iterator[Resource]:
-    """One resource per served version; none before the CRD is established.
-
-    Args: source third part of the storage prefix, see `storage.keyspace.resource_prefix`.
-    """
+def resources_from_crd(crd: JSONObject, cluster: ClusterName) -> Iterator[Resource]:
+    """One resource per served version; none before the CRD is established. Args: cluster: the one that has the CRD."""
     if not conditions.is_true(crd, "Established"):
         return
-    for version in meta.nested(crd, "spec", "versions", default=()):
+    parts = _parts_of_crd(crd, CUSTOM_RESOURCES, cluster)
+    for name, version in parts.versions.items():
         if version.get("served"):
-            yield resource_from_crd(crd, version["name"], origin=origin, source=source)
+            yield _resource(parts, name, origin=Origin.CRD)
 
 
 def resource_from_crd(crd: JSONObject, version: str, *, origin: Origin = Origin.CRD, source: str = CUSTOM_RESOURCES) -> Resource:
     """The resource of one version, established or not. Raises KeyError for a version that the CRD does not have."""
+    return _resource(_parts_of_crd(crd, source, meta.cluster(crd)), version, origin=origin)
+
+
+def _parts_of_crd(crd: JSONObject, source: str, cluster: ClusterName) -> _Parts:
     spec = crd["spec"]
-    found = _version(spec["versions"], version)
+    versions = {version["name"]: version for version in spec["versions"]}
+    schemas = {name: hold(meta.nested(v, "schema", "openAPIV3Schema", default={})) for name, v in versions.items()}
     accepted = meta.nested(crd, "status", "acceptedNames", default=spec["names"])
     held = len(meta.nested(crd, "status", "storedVersions", default=()))
-    parts = _Parts(
-        spec["group"],
-        spec["names"],
-        spec.get("scope") == "Namespaced",
-        _stored(spec["versions"]),
-        accepted,
-        held,
-        _undeprecated(spec["versions"]),
+    is_changed, is_namespaced = meta.generation(crd) > 1, spec.get("scope") == "Namespaced"
+    return _Parts(
+        spec["group"], spec["names"], is_namespaced, versions, schemas, accepted, source, held, _webhook(crd, cluster), is_changed
     )
-    schema = meta.nested(found, "schema", "openAPIV3Schema", default={})
-    return _resource(parts, found, schema, prefix=resource_prefix(_gr(parts), source=source), origin=origin)
 
 
 def resources_from_schema(schema: JSONObject, identity: str) -> Iterator[Resource]:
     """One resource per served version of an APIResourceSchema, bound under an export's identity."""
-    for version in meta.nested(schema, "spec", "versions", default=()):
+    parts = _parts_of_schema(schema, identity)
+    for name, version in parts.versions.items():
         if version.get("served"):
-            yield resource_from_schema(schema, version["name"], identity)
+            yield _bound(parts, schema, name, Origin.BOUND)
 
 
 def resource_from_schema(schema: JSONObject, version: str, identity: str, *, origin: Origin = Origin.BOUND) -> Resource:
     """Raises KeyError for a version that the schema does not have."""
+    return _bound(_parts_of_schema(schema, identity), schema, version, origin)
+
+
+def _parts_of_schema(schema: JSONObject, identity: str) -> _Parts:
+    """An export may move on to other schemas, so there may always be objects of an earlier one; kcp's own exports keep theirs."""
     spec = schema["spec"]
-    found = _version(spec["versions"], version)
     group = "" if spec.get("group") == "core" else spec.get("group", "")
-    parts = _Parts(group, spec["names"], spec.get("scope") == "Namespaced", _stored(spec["versions"]), spec["names"])
-    prefix = resource_prefix(_gr(parts), source=identity)
-    if meta.annotations(schema).get(NATIVE) and (native := builtin_resource(GVK(group, version, spec["names"]["kind"]))) is not None:
-        return replace(native, origin=origin, storage_prefix=prefix, identity=identity, subresources=frozenset())
-    return _resource(parts, found, found.get("schema") or {}, prefix=prefix, origin=origin, identity=identity)
+    versions = {version["name"]: version for version in spec["versions"]}
+    schemas = {name: hold(version.get("schema") or {}) for name, version in versions.items()}
+    is_changed, is_namespaced = not group.endswith("kcp.io"), spec.get("scope") == "Namespaced"
+    return _Parts(
+        group,
+        spec["names"],
+        is_namespaced,
+        versions,
+        schemas,
+        spec["names"],
+        identity,
+        1 + is_changed,
+        _webhook(schema, meta.cluster(schema)),
+        is_changed,
+    )
 
 
-def _gr(parts: _Parts) -> GroupResource:
-    return GroupResource(parts.group, parts.names["plural"])
+def _bound(parts: _Parts, schema: JSONObject, version: str, origin: Origin) -> Resource:
+    kind = GVK(parts.group, version, parts.names["kind"])
+    if meta.annotations(schema).get(NATIVE) and version in parts.versions and (native := builtin_resource(kind)) is not None:
+        return replace(native, origin=origin, storage_prefix=parts.prefix, identity=parts.source, subresources=frozenset())
+    return _resource(parts, version, origin=origin, identity=parts.source)
 
 
-def _version(versions: Iterable[JSONObject], name: str) -> JSONObject:
-    for version in versions:
-        if version.get("name") == name:
-            return version
-    raise KeyError(name)
+def _webhook(defined: JSONObject, cluster: ClusterName) -> WebhookConversion | None:
+    """Of a CRD or an APIResourceSchema. It is called on behalf of the cluster that has the definition."""
+    conversion = defined["spec"].get("conversion") or {}
+    if conversion.get("strategy") != "Webhook":
+        return None
+    webhook = conversion.get("webhook") or {}
+    config, reviews = webhook.get("clientConfig") or {}, tuple(webhook.get("conversionReviewVersions") or ())
+    return WebhookConversion(cluster, config, reviews)
 
 
-def _stored(versions: Iterable[JSONObject]) -> str:
-    return next((v["name"] for v in versions if v.get("storage")), "")
-
-
-def _resource(parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix: bytes, origin: Origin, identity: str = "") -> Resource:
-    names, accepted = parts.names, parts.accepted
-    gvk = GVK(parts.group, version["name"], names["kind"])
+def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -> Resource:
+    """Raises KeyError for a version that is not there."""
+    version, names, accepted, held = parts.versions[name], parts.names, parts.accepted, parts.schemas[name]
+    gvk = GVK(parts.group, name, names["kind"])
     kubernetes = strategy_for(gvk) if origin is Origin.BOUND else None
-    held = hold(openapi)
     subresources = version.get("subresources") or {}
     return Resource(
-        gvr=GVR(parts.group, version["name"], names["plural"]),
+        gvr=GVR(parts.group, name, names["plural"]),
         kind=names["kind"],
         list_kind=names.get("listKind") or f"{names['kind']}List",
         singular=names.get("singular") or names["kind"].lower(),
@@ -122,22 +152,34 @@ def _resource(parts: _Parts, version: JSONObject, openapi: JSONObject, *, prefix
         short_names=tuple(accepted.get("shortNames") or ()),
         categories=tuple(accepted.get("categories") or ()),
         origin=origin,
-        storage_prefix=prefix,
+        storage_prefix=parts.prefix,
         storage_version=parts.storage_version,
         stored_versions=parts.stored_versions,
         identity=identity,
         schema_source=held.compiled,
         rules_source=held.rules,
         openapi_source=held.openapi,
+        versions=_versions(parts, name),
         strategy=kubernetes or strategy.CUSTOM,
         has_status=subresources.get("status") is not None,
         scale=_scale(subresources.get("scale")),
         columns=(builtin_columns(gvk) if kubernetes else ()) or columns_from_crd(version.get("additionalPrinterColumns") or ()),
         storage_hash=storage_hash(GVK(parts.group, parts.storage_version, names["kind"])),
         schema_id=held.digest,
-        deprecation_warning=_deprecation(version, gvk, parts.undeprecated),
+        deprecation_warning=_deprecation(version, gvk, _undeprecated(parts.versions.values())),
         selectable_fields=tuple(str(f.get("jsonPath") or "").removeprefix(".") for f in version.get("selectableFields") or ()),
     )
+
+
+def _versions(parts: _Parts, version: str) -> Versions | None:
+    """None where nothing but the apiVersion of stored objects can differ from what is shown: then they are served as they are stored."""
+    own = parts.schemas[version]
+    is_foreign = version != parts.storage_version or parts.stored_versions > 1
+    is_alike = parts.webhook is None and all(held is own for held in parts.schemas.values())
+    if not parts.is_changed and (not is_foreign or is_alike):
+        return None
+    sources = {GVR(parts.group, name, "").api_version: held.compiled for name, held in parts.schemas.items()}
+    return Versions(sources, parts.webhook, parts.is_changed, WeakKeyDictionary())
 
 
 def _scale(paths: JSONObject | None) -> Scale | None:
@@ -193,7 +235,7 @@ class LocalCRDSource:
     def _add(self, cluster: ClusterName, name: str, crd: JSONObject, served: dict[GVR, Resource]) -> None:
         deleting = bool(meta.deletion_timestamp(crd))
         taken: list[GVR] = []
-        for resource in resources_from_crd(crd):
+        for resource in resources_from_crd(crd, cluster):
             served[resource.gvr] = _without_create(resource) if deleting else resource
             self._served_from[resource.gvr] = self._served_from.get(resource.gvr, 0) + 1
             self._wildcards.setdefault(resource.gvr, _anywhere(resource))

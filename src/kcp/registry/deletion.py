@@ -17,7 +17,7 @@ from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp, finalizers, metadata, set_finalizers
 from kcp.registry.backend import Attributes, Deleted, DeleteOptions, Scope
-from kcp.registry.encoding import serve, stored_item, stored_value
+from kcp.registry.encoding import encode, stored_item
 from kcp.registry.strategy import Strategy
 from kcp.registry.translate import as_status, conflict
 from kcp.registry.writes import Writing, moved
@@ -128,7 +128,7 @@ class Deletions:
     async def _delete(self, scope: Scope, current: Item, options: DeleteOptions) -> Deleted:
         """One round. Raises RevisionMismatch where the object has moved since `current`."""
         resource = scope.resource
-        shown = serve(current, resource)
+        shown = await self._w.presentation.one(current, resource)
         old = shown.decode()
         uid = metadata(old).get("uid", "")
         _check_preconditions(scope, current, uid, options)
@@ -143,12 +143,13 @@ class Deletions:
             return Deleted(shown, gone=True, warnings=tuple(attributes.warnings))
         if planned.obj == old:
             return Deleted(shown, gone=False, warnings=tuple(attributes.warnings))
-        value = stored_value(planned.obj, resource)
-        revision = current.revision
-        if not options.dry_run:
+        if options.dry_run:
+            stays = stored_item(scope.key, encode(planned.obj, resource.gvr.api_version), current.revision)
+        else:
+            value = await self._w.presentation.stored(planned.obj, resource)
             revision = await self._w.store.update(key, value, expected)
             await self._w.cache.wait_revision(revision)
-        stays = serve(stored_item(scope.key, value, revision), resource)
+            stays = await self._w.presentation.one(stored_item(scope.key, value, revision), resource)
         return Deleted(stays, gone=False, warnings=tuple(attributes.warnings))
 
     async def delete_all(self, scope: Scope, items: list[Item], options: DeleteOptions) -> None:

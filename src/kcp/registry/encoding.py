@@ -7,6 +7,8 @@ Before: `writes`, `reads`, `watches`. After: `storage`.
 
 from __future__ import annotations
 
+import orjson
+
 from kcp.apimachinery.errors import RequestEntityTooLarge
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -35,8 +37,8 @@ def stored_api_version(resource: Resource) -> str:
     return f"{resource.gvr.group}/{version}" if resource.gvr.group else version
 
 
-def encode(obj: JSONObject, api_version: str) -> bytes:
-    """The stored form of a whole object. Raises RequestEntityTooLarge."""
+def encode(obj: JSONObject, api_version: str, *, limit: int = MAX_OBJECT_BYTES) -> bytes:
+    """The stored form of a whole object. Raises RequestEntityTooLarge; `limit` 0: never."""
     sent = obj["metadata"]
     metadata = {"resourceVersion": "", "labels": None, **sent}  # labels early: the watch cache then finds them without decoding
     metadata["resourceVersion"] = ""
@@ -46,9 +48,20 @@ def encode(obj: JSONObject, api_version: str) -> bytes:
     stored["apiVersion"] = api_version
     stored["metadata"] = metadata
     value = json_bytes(stored)
-    if len(value) > MAX_OBJECT_BYTES:
-        raise RequestEntityTooLarge(f"the object is too large: {len(value)} bytes, but at most {MAX_OBJECT_BYTES} are stored")
+    if limit and len(value) > limit:
+        raise RequestEntityTooLarge(f"the object is too large: {len(value)} bytes, but at most {limit} are stored")
     return value
+
+
+def as_json(obj: JSONObject) -> bytes:
+    """An object as it is served; its parts in the order in which they stand."""
+    return json_bytes(obj)
+
+
+def api_version_of(raw: bytes) -> str:
+    """The apiVersion of a stored or served value."""
+    start = len(_API_VERSION)
+    return raw[start : raw.index(b'"', start)].decode()
 
 
 def with_api_version(raw: bytes, api_version: str) -> bytes:
@@ -62,7 +75,9 @@ def with_api_version(raw: bytes, api_version: str) -> bytes:
 
 
 def is_converted(resource: Resource) -> bool:
-    """Whether objects of this resource may be stored in another version than it is served under."""
+    """Whether objects of this resource may be stored in another version than it is served under, or otherwise than they are shown."""
+    if resource.versions is not None:
+        return True
     if not resource.storage_version:
         return resource.conversion is not None
     return resource.storage_version != resource.gvr.version or resource.stored_versions > 1
@@ -76,6 +91,13 @@ def serve(item: Item, resource: Resource) -> Item:
         return Item(item.key, item.revision, json_bytes(resource.conversion.from_stored(item.decode())), item.labels)
     raw = with_api_version(item.raw, resource.gvr.api_version)
     return item if raw is item.raw else Item(item.key, item.revision, raw, item.labels)
+
+
+def is_stored_as(item: Item, value: bytes) -> bool:
+    """Whether the cached item is what `value` would store: nothing differs but the revision."""
+    held, wanted = item.decode(), orjson.loads(value)
+    wanted["metadata"]["resourceVersion"] = held["metadata"].get("resourceVersion", "")
+    return bool(held == wanted)
 
 
 def stored_item(key: ObjectKey, value: bytes, revision: int) -> Item:

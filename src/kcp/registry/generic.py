@@ -27,6 +27,7 @@ from kcp.registry.backend import (
 )
 from kcp.registry.deletion import Deletions
 from kcp.registry.reads import Reads
+from kcp.registry.versions import Converter, Presentation
 from kcp.registry.watches import Watches
 from kcp.registry.writes import Writes, Writing
 from kcp.storage.interface import Store
@@ -58,14 +59,17 @@ class Registry:
         admission: Admission,
         annotate_cluster: bool,
         random: random_source.Random | None = None,
+        converter: Converter | None = None,
     ) -> None:
         """Args:
         annotate_cluster: put the logical cluster's name on every object, as kcp does; a single-cluster server does not.
         random: for uids and generated names; seeded by a simulation that must repeat itself.
+        converter: asks conversion webhooks.
         """
-        writing = Writing(store, cache, clock, admission, random or random_source.Random(), annotate_cluster)
-        self._reads = Reads(store, cache)
-        self._watches = Watches(cache, clock)
+        presentation = Presentation(converter)
+        writing = Writing(store, cache, clock, admission, random or random_source.Random(), annotate_cluster, presentation)
+        self._reads = Reads(store, cache, presentation)
+        self._watches = Watches(cache, clock, presentation)
         self._writes = Writes(writing)
         self._deletions = Deletions(writing)
 

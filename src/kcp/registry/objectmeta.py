@@ -187,9 +187,9 @@ def faults(obj: JSONObject, scope: Scope) -> Iterator[Cause]:
     if scope.resource.namespaced and not metadata.get("namespace"):
         yield Cause.required("metadata.namespace")
     if held := metadata.get("labels"):
-        yield from _label_faults(held)
+        yield from label_faults(held)
     if held := metadata.get("annotations"):
-        yield from _annotation_faults(held)
+        yield from annotation_faults(held)
     if held := metadata.get("finalizers"):
         for finalizer in held:
             for fault in names.qualified_name(finalizer) if isinstance(finalizer, str) else ["must be a string"]:
@@ -200,13 +200,13 @@ def faults(obj: JSONObject, scope: Scope) -> Iterator[Cause]:
         yield from _owner_faults(held)
 
 
-def _label_faults(held: Mapping[str, str]) -> Iterator[Cause]:
+def label_faults(held: Mapping[str, str]) -> Iterator[Cause]:
     for key, value in held.items():
         yield from (Cause.invalid("metadata.labels", key, fault) for fault in names.qualified_name(key))
         yield from (Cause.invalid("metadata.labels", value, fault) for fault in names.label_value(value))
 
 
-def _annotation_faults(held: Mapping[str, str]) -> Iterator[Cause]:
+def annotation_faults(held: Mapping[str, str]) -> Iterator[Cause]:
     for key in held:
         yield from (Cause.invalid("metadata.annotations", key, fault) for fault in names.qualified_name(key.lower()))
     if sum(len(k) + len(v) for k, v in held.items()) > _ANNOTATIONS_BYTES:

@@ -16,9 +16,11 @@ import orjson
 from kcp.apimachinery.errors import BadRequest, NotFound
 from kcp.registry.backend import ListQuery, ListResult, Scope
 from kcp.registry.encoding import is_converted, listed_item, serve
+from kcp.registry.resource import Resource
 from kcp.registry.scale import scale_item
 from kcp.registry.selection import Selection, select
 from kcp.registry.translate import ContinueExpired, as_status, too_large_revision
+from kcp.registry.versions import Presentation
 from kcp.storage.interface import LATEST, Compacted, FutureRevision, Revision, Store, StoreError
 from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key
@@ -38,9 +40,10 @@ _PAGE_ROWS = 500
 class Reads:
     """The reading half of `Registry`."""
 
-    def __init__(self, store: Store, cache: WatchCache) -> None:
+    def __init__(self, store: Store, cache: WatchCache, presentation: Presentation) -> None:
         self._store = store
         self._cache = cache
+        self._presentation = presentation
 
     async def get(self, scope: Scope, resource_version: str) -> Item:
         resource = scope.resource
@@ -54,9 +57,11 @@ class Reads:
         item = items.get(key)
         if item is None:
             raise NotFound.of(resource.group_resource, scope.name)
-        if scope.subresource == "scale":
-            return scale_item(item, resource)
-        return serve(item, resource) if resource.storage_version or resource.conversion is not None else item
+        if resource.versions is not None:
+            item = await self._presentation.one(item, resource)
+        elif resource.storage_version or resource.conversion is not None:
+            item = serve(item, resource)
+        return scale_item(item, resource) if scope.subresource == "scale" else item
 
     async def _fresh(self, resource_version: str) -> None:
         """Wait until the cache shows every write acknowledged so far. Raises BadRequest, and Timeout for a revision of the future."""
@@ -80,7 +85,23 @@ class Reads:
                 query = replace(query, limit=0)  # such a list is whole, whatever its limit: cacher.go, delegateList
         except StoreError as error:
             raise as_status(error, scope.resource.group_resource) from error
+        if scope.resource.versions is not None:
+            return await self._cached_versions(scope, query, selection, items)
         return self._cached(scope, query, selection, items)
+
+    async def _cached_versions(self, scope: Scope, query: ListQuery, selection: Selection, items: PrefixCache) -> ListResult:
+        """As `_cached`; where content selects, that of the objects in the version of the request."""
+        resource, matches = scope.resource, selection.by_content
+        if matches is None:
+            found = self._cached(scope, query, selection, items)
+            return replace(found, items=await self._presentation.all(found.items, resource))
+        revision = self._cache.revision()
+        held = [item for item in items.scan(selection.prefix) if selection.by_key is None or selection.by_key(item)]
+        shown = [item for item in await self._presentation.all(held, resource) if matches(item)]
+        if not query.limit or len(shown) <= query.limit:
+            return ListResult(shown, revision)
+        last = object_key(resource.storage_prefix, shown[query.limit - 1].key)
+        return ListResult(shown[: query.limit], revision, encode_continue(revision, last))
 
     def _cached(self, scope: Scope, query: ListQuery, selection: Selection, items: PrefixCache) -> ListResult:
         """One page as the cache has it now; no await between the scan and the revision, so that they belong together."""
@@ -127,8 +148,8 @@ class Reads:
             except FutureRevision as error:
                 raise too_large_revision(revision, error.current) from error
             at = Revision(page.revision)
-            for kv in page.items:
-                item = listed_item(prefix, kv)
+            listed = await self._shown([listed_item(prefix, kv) for kv in page.items], scope.resource)
+            for kv, item in zip(page.items, listed, strict=True):
                 if _takes(selection, item):
                     found.append(item)
                     if limit and len(found) == limit:
@@ -137,6 +158,17 @@ class Reads:
             if not page.items or page.remaining == 0:
                 return ListResult(_served(found, scope), at)
             after = page.items[-1].key
+
+    async def _shown(self, items: Sequence[Item], resource: Resource) -> Sequence[Item]:
+        """Items read past the cache as the resource shows them; those that have not changed since as they were shown before."""
+        if resource.versions is None:
+            return items
+        prefix = resource.storage_prefix
+        held = await self._cache.prefix(prefix)
+        same = [
+            now if (now := held.get(object_key(prefix, item.key))) is not None and now.revision == item.revision else item for item in items
+        ]
+        return await self._presentation.all(same, resource)
 
     def _page(self, scope: Scope, found: Sequence[Item], at: int, *, more: bool, remaining: int, counted: bool) -> ListResult:
         if not more:
@@ -150,8 +182,9 @@ def _takes(selection: Selection, item: Item) -> bool:
 
 
 def _served(items: Sequence[Item], scope: Scope) -> Sequence[Item]:
-    if is_converted(scope.resource):
-        return [serve(item, scope.resource) for item in items]
+    resource = scope.resource
+    if resource.versions is None and is_converted(resource):
+        return [serve(item, resource) for item in items]
     return items
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kcp.apimachinery.schema.structural import Schema
     from kcp.apimachinery.table import Column
     from kcp.registry.strategy import Strategy
+    from kcp.registry.versions import Versions
 
 
 class Origin(StrEnum):
@@ -76,6 +77,8 @@ class Resource:
     """For objects that are stored as another resource's; `storage_prefix` is then that one's."""
     stored_versions: int = 1
     """How many versions there may be objects in: more than one where another one was the storage version before."""
+    versions: Versions | None = None
+    """For objects that do not always look as they are stored; None: nothing but their apiVersion may differ."""
     identity: str = ""
     """Identity hash of the APIExport a bound resource comes from."""
     schema_source: Callable[[], Schema | None] = lambda: None

@@ -39,6 +39,10 @@ class Selection:
     label: tuple[str, str] | None
     """One label that every match has, for indexes."""
     matches: Matches | None
+    by_key: Matches | None = None
+    """The part of `matches` that looks at the key only: true whatever version an object is shown in."""
+    by_content: Matches | None = None
+    """The other part: labels and fields."""
 
 
 def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | None) -> Selection:
@@ -49,6 +53,7 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
     terms = fields.requirements if fields is not None else ()
     namespace, name = scope.namespace, scope.name
     tests: list[Matches] = []
+    content: list[Matches] = []
     looks: list[Look] = []
     for field, op, value in terms:
         _check_known(resource, field)
@@ -66,9 +71,9 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
     if name:
         tests.append(lambda item: item.key.name == name)
     if labels is not None:
-        tests.append(lambda item: labels.matches(item.labels))
+        content.append(lambda item: labels.matches(item.labels))
     if looks:
-        tests.append(lambda item: _all_hold(looks, item.decode()))
+        content.append(lambda item: _all_hold(looks, item.decode()))
     pinned = name and not wildcard and (namespace or not resource.namespaced)
     exact = labels.exact_values() if labels is not None else {}
     return Selection(
@@ -76,7 +81,9 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
         key=object_key(resource.storage_prefix, Scope(resource, scope.cluster, namespace, name).key) if pinned else None,
         name=name,
         label=next(iter(sorted(exact.items())), None),
-        matches=_all_of(tests),
+        matches=_all_of([*tests, *content]),
+        by_key=_all_of(tests),
+        by_content=_all_of(content),
     )
 
 

@@ -8,8 +8,9 @@ Before: `generic`. After: `storage.watchcache`. Source: k8s.io/apiserver/pkg/sto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,14 +21,17 @@ from kcp.registry.alarms import Alarms
 from kcp.registry.backend import Scope, WatchQuery
 from kcp.registry.encoding import is_converted, serve
 from kcp.registry.reads import parse_revision
-from kcp.registry.selection import Selection, select
+from kcp.registry.resource import Resource
+from kcp.registry.selection import Matches, Selection, select
 from kcp.registry.translate import as_status, too_large_revision
+from kcp.registry.versions import Presentation
 from kcp.storage.interface import Compacted, StoreError
-from kcp.storage.item import Item, WatchEvent
+from kcp.storage.item import Item, WatchEvent, at_revision
+from kcp.storage.subscriptions import CacheEvent, translate
 
 if TYPE_CHECKING:
     from kcp.storage.prefixcache import PrefixCache
-    from kcp.storage.subscriptions import CacheEvent, Subscription
+    from kcp.storage.subscriptions import Subscription
     from kcp.storage.watchcache import WatchCache
 
 BOOKMARK_INTERVAL_S = 60.0
@@ -42,8 +46,9 @@ _INITIAL_BATCH = 500
 class Watches:
     """The watching part of `Registry`."""
 
-    def __init__(self, cache: WatchCache, clock: Clock) -> None:
+    def __init__(self, cache: WatchCache, clock: Clock, presentation: Presentation) -> None:
         self._cache = cache
+        self._presentation = presentation
         self._clock = clock
         self._alarms = Alarms(clock)
         self._started = 0
@@ -58,16 +63,18 @@ class Watches:
         resource = scope.resource
         try:
             items = await self._cache.prefix(resource.storage_prefix)
-            initial, revision = await self._initial(query, selection, items, revision)
+            filtering = _Filtering.of(selection, resource)
+            initial, revision = await self._initial(query, selection, filtering, items, revision)
             with items.subscribe(
-                selection.prefix, after=revision, matches=selection.matches, name=selection.name, label=selection.label
+                selection.prefix, after=revision, matches=filtering.stored, name=selection.name, label=filtering.label
             ) as subscription:
                 for start in range(0, len(initial), _INITIAL_BATCH):
-                    yield [WatchEvent("ADDED", serve(item, resource), item.revision) for item in initial[start : start + _INITIAL_BATCH]]
+                    shown = await self._presentation.all(initial[start : start + _INITIAL_BATCH], resource)
+                    yield [WatchEvent("ADDED", item, item.revision) for item in shown if filtering.shows(item)]
                 initial = ()
                 if query.send_initial_events and query.bookmarks:
                     yield [bookmark(scope, revision, ends_initial_events=True)]
-                async with aclosing(self._live(scope, query, subscription)) as live:
+                async with aclosing(self._live(scope, query, filtering, subscription)) as live:
                     async for batch in live:
                         yield batch
         except Compacted as error:
@@ -75,7 +82,9 @@ class Watches:
         except StoreError as error:
             raise as_status(error, resource.group_resource) from error
 
-    async def _initial(self, query: WatchQuery, selection: Selection, items: PrefixCache, revision: int) -> tuple[Sequence[Item], int]:
+    async def _initial(
+        self, query: WatchQuery, selection: Selection, filtering: _Filtering, items: PrefixCache, revision: int
+    ) -> tuple[Sequence[Item], int]:
         """The objects to begin with, and the revision from which changes follow."""
         wants_state = query.send_initial_events if query.send_initial_events is not None else revision == 0
         if not wants_state and revision:
@@ -89,21 +98,20 @@ class Watches:
         found: Sequence[Item] = ()
         if wants_state:
             found = items.scan(selection.prefix)
-            if selection.matches is not None:
-                found = [item for item in found if selection.matches(item)]
+            if filtering.stored is not None:
+                found = [item for item in found if filtering.stored(item)]
         return found, self._cache.revision()
 
-    async def _live(self, scope: Scope, query: WatchQuery, subscription: Subscription) -> AsyncGenerator[Sequence[WatchEvent], None]:
+    async def _live(
+        self, scope: Scope, query: WatchQuery, filtering: _Filtering, subscription: Subscription
+    ) -> AsyncGenerator[Sequence[WatchEvent], None]:
         """Changes as they come, and a bookmark each minute and at the end; ends at the timeout."""
         deadlines = _Deadlines(self._clock, self._alarms, self._timeout_s(query), wants_bookmarks=query.bookmarks)
-        converts = is_converted(scope.resource)
         try:
             while True:
                 changes = await deadlines.next_of(subscription)
                 if changes is not None:
-                    events = [event for change in changes if (event := subscription.translate(change)) is not None]
-                    if converts:
-                        events = [_converted(event, scope) for event in events]
+                    events = await self._events(changes, scope.resource, filtering, subscription)
                     if events:
                         yield events
                     continue
@@ -113,6 +121,20 @@ class Watches:
                     return
         finally:
             deadlines.close()
+
+    async def _events(
+        self, changes: Sequence[CacheEvent], resource: Resource, filtering: _Filtering, subscription: Subscription
+    ) -> Sequence[WatchEvent]:
+        """What this watcher sees of the changes. Raises Unexplained where a webhook fails."""
+        if resource.versions is None:
+            events = [event for change in changes if (event := subscription.translate(change)) is not None]
+            return [_converted(event, resource) for event in events] if is_converted(resource) else events
+        before = [change.prev_item for change in changes if change.prev_item is not None]
+        after = [change.item for change in changes if change.type != "DELETED"]
+        stored = [*before, *after]
+        shown = dict(zip(stored, await self._presentation.all(stored, resource), strict=True))
+        seen = (_shown_change(change, shown) for change in changes)
+        return [event for change in seen if (event := translate(change, filtering.shown)) is not None]
 
     def _timeout_s(self, query: WatchQuery) -> float:
         """The client's wish, or 30 to 60 minutes, spread so that watches opened together do not end together."""
@@ -167,9 +189,38 @@ class _Deadlines:
         self._alarms.tidy()
 
 
-def _converted(event: WatchEvent, scope: Scope) -> WatchEvent:
+@dataclass(frozen=True, slots=True)
+class _Filtering:
+    """Where a watch selects: among the objects as they are stored, or as they are shown."""
+
+    stored: Matches | None
+    label: tuple[str, str] | None
+    """For the index of subscriptions."""
+    shown: Matches | None
+
+    @classmethod
+    def of(cls, selection: Selection, resource: Resource) -> _Filtering:
+        if resource.versions is None:
+            return cls(selection.matches, selection.label, None)
+        return cls(selection.by_key, None, selection.by_content)
+
+    def shows(self, item: Item) -> bool:
+        return self.shown is None or self.shown(item)
+
+
+def _shown_change(change: CacheEvent, shown: Mapping[Item, Item]) -> CacheEvent:
+    """A change of an object as it is shown; the last state of a deleted one is what was there before."""
+    before = shown[change.prev_item] if change.prev_item is not None else None
+    if change.type != "DELETED":
+        return CacheEvent(change.type, shown[change.item], before, change.revision)
+    last = before if before is not None else change.item
+    return CacheEvent("DELETED", at_revision(last, change.revision), before, change.revision)
+
+
+def _converted(event: WatchEvent, resource: Resource) -> WatchEvent:
     assert event.item is not None, "changes carry an object"
-    return WatchEvent(event.type, serve(event.item, scope.resource), event.revision)
+    item = serve(event.item, resource)
+    return event if item is event.item else WatchEvent(event.type, item, event.revision)
 
 
 def bookmark(scope: Scope, revision: int, *, ends_initial_events: bool = False) -> WatchEvent:

@@ -21,7 +21,7 @@ from kcp.apimachinery.apply.manager import track_update
 from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
-from kcp.registry.encoding import listed_item, serve, stored_item, stored_value
+from kcp.registry.encoding import encode, is_converted, is_stored_as, listed_item, stored_item
 from kcp.registry.objectmeta import (
     annotate_cluster,
     checked_metadata,
@@ -41,6 +41,7 @@ from kcp.registry.separation import confine, is_spec_changed
 from kcp.registry.strategy import tracks_generation
 from kcp.registry.translate import as_status, conflict
 from kcp.registry.unknown import drop_unknown
+from kcp.registry.versions import Presentation
 from kcp.storage.interface import KeyExists, Revision, RevisionMismatch, Store, StoreError
 from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key
@@ -66,6 +67,7 @@ class Writing:
     admission: Admission
     random: random.Random
     annotate_cluster: bool
+    presentation: Presentation
 
     async def current(self, scope: Scope) -> Item | None:
         """The object as of now, in its storage version."""
@@ -162,15 +164,20 @@ class Writes:
             track_update(None, obj, manager=options.field_manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
         await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         warnings += _own_warnings(obj, None, resource)
-        value = stored_value(obj, resource)
-        revision = 0
+        item = await self._store_new(scope, obj, options)
+        return Written(item, created=True, warnings=tuple(warnings))
+
+    async def _store_new(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Item:
+        """Returns what is stored, as the resource shows it; of a dry run, the object itself: no webhook is asked to convert it."""
+        resource = scope.resource
         if options.dry_run:
             await self._refuse_existing(scope)
-        else:
-            await self._w.cache.prefix(resource.storage_prefix)  # so that a watch can start from the first object on
-            revision = await self._w.store.create(object_key(resource.storage_prefix, scope.key), value)
-            await self._w.cache.wait_revision(revision)
-        return Written(serve(stored_item(scope.key, value, revision), resource), created=True, warnings=tuple(warnings))
+            return stored_item(scope.key, encode(obj, resource.gvr.api_version), 0)
+        value = await self._w.presentation.stored(obj, resource)
+        await self._w.cache.prefix(resource.storage_prefix)  # so that a watch can start from the first object on
+        revision = await self._w.store.create(object_key(resource.storage_prefix, scope.key), value)
+        await self._w.cache.wait_revision(revision)
+        return await self._w.presentation.one(stored_item(scope.key, value, revision), resource)
 
     async def _refuse_existing(self, scope: Scope) -> None:
         found = await self._w.current(scope)
@@ -215,7 +222,7 @@ class Writes:
     async def _update(self, scope: Scope, current: Item, mutate: Mutate, options: WriteOptions) -> Written:
         """One round. Raises RevisionMismatch where the object has moved since `current`."""
         resource, now = scope.resource, self._w.now()
-        shown = serve(current, resource)
+        shown = await self._w.presentation.one(current, resource)
         old = shown.decode()
         check_preconditions(scope, current, old["metadata"]["uid"], uid=options.uid, resource_version=options.resource_version)
         new = await self._mutated(scope, shown, mutate, options)
@@ -241,8 +248,8 @@ class Writes:
         await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
         if not scope.subresource:
             warnings += _own_warnings(new, old, resource)
-        item = await self._write(scope, current, old, new, options)
-        return Written(self._answered(item, scope), created=False, warnings=tuple(warnings))
+        item = await self._write(scope, current, shown, old, new, options)
+        return Written(scale_item(item, resource) if scope.subresource == "scale" else item, created=False, warnings=tuple(warnings))
 
     async def _mutated(self, scope: Scope, shown: Item, mutate: Mutate, options: WriteOptions) -> JSONObject:
         obj = shown.decode()
@@ -251,26 +258,29 @@ class Writes:
         apply_scale(obj, await _call(mutate, to_scale(obj, scope.resource)), scope.resource)
         return obj
 
-    def _answered(self, item: Item, scope: Scope) -> Item:
-        return scale_item(item, scope.resource) if scope.subresource == "scale" else serve(item, scope.resource)
+    async def _write(self, scope: Scope, current: Item, shown: Item, old: JSONObject, new: JSONObject, options: WriteOptions) -> Item:
+        """Store `new`; remove it instead where it waited for nothing but this update; write nothing where nothing changed.
 
-    async def _write(self, scope: Scope, current: Item, old: JSONObject, new: JSONObject, options: WriteOptions) -> Item:
-        """Store `new`; remove it instead where it waited for nothing but this update; write nothing where nothing changed."""
+        An object that is stored in an earlier version, or without defaults of a newer schema, is written even if it looks the same: so
+        objects are moved to a new storage version. Returns the object as the resource shows it.
+        """
         resource = scope.resource
         key, expected = object_key(resource.storage_prefix, scope.key), Revision(current.revision)
-        value = stored_value(new, resource)
         if _may_go(new, scope):
-            gone = stored_item(scope.key, value, current.revision)
             if not options.dry_run:
                 await self._w.cache.wait_revision(await self._w.store.delete(key, expected))
-            return gone
-        if new == old:
-            return current
+            return stored_item(scope.key, encode(new, resource.gvr.api_version), current.revision)
+        is_same = new == old
+        if is_same and not is_converted(resource):
+            return shown
         if options.dry_run:
-            return stored_item(scope.key, value, current.revision)
+            return stored_item(scope.key, encode(new, resource.gvr.api_version), current.revision)
+        value = await self._w.presentation.stored(new, resource)
+        if (is_same or resource.versions is not None) and is_stored_as(current, value):
+            return shown
         revision = await self._w.store.update(key, value, expected)
         await self._w.cache.wait_revision(revision)
-        return stored_item(scope.key, value, revision)
+        return await self._w.presentation.one(stored_item(scope.key, value, revision), resource)
 
 
 def _may_go(obj: JSONObject, scope: Scope) -> bool:

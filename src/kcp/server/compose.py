@@ -20,6 +20,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.tokens import StaticTokens
+from kcp.apiserver.conversion import ConversionWebhooks
 from kcp.apiserver.health import Health, HealthCheck
 from kcp.apiserver.metrics import Metrics
 from kcp.apiserver.pki import PKI
@@ -97,6 +98,7 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         assembly = _Assembly(options, clock, foundation, pki)
         security = await assembly.connect()
         stack.push_async_callback(security.close)
+        stack.push_async_callback(assembly.conversions.close)
         handle = None
         if with_socket:
             tls = TLSFiles(certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate)
@@ -118,6 +120,7 @@ class _Assembly:
     def __init__(self, options: Options, clock: Clock, foundation: Foundation, pki: PKI) -> None:
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
         self._entry = Entry()
+        self.conversions = ConversionWebhooks()
         self.app = App(self._entry)
         self._client = Client(AsgiTransport(self.app, SYSTEM), clock=clock, user_agent="kcp")
         self._informers = InformerFactory(self._client.cluster(WILDCARD), clock=clock, transform=without_managed_fields)
@@ -155,7 +158,10 @@ class _Assembly:
             object_limit=self._options.object_limit,
         )  # fmt: skip
         security = self._security = await build_security(parts)
-        registry = Registry(foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True)
+        registry = Registry(
+            foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True,
+            converter=self.conversions,
+        )  # fmt: skip
         homes = HomeWorkspaces(self._client, self._types, self._url_of, foundation.index.expect)
         self._metrics.add_statistics("storage", foundation.cache.statistics)
         http = HttpParts(

@@ -20,7 +20,7 @@ from kcp.apimachinery.meta import JSONObject
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Item:
     """One stored object as it is served: encoded once, shared by every reader."""
 

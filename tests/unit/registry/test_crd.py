@@ -17,7 +17,7 @@ WIDGETS = GVR("example.com", "v1", "widgets")
 
 
 def test_each_served_version_is_a_resource_over_one_storage() -> None:
-    first, second = resources_from_crd(established("widgets", "Widget", versions=("v1alpha1", "v1")))
+    first, second = resources_from_crd(established("widgets", "Widget", versions=("v1alpha1", "v1")), A)
     assert (first.gvr.version, second.gvr.version) == ("v1alpha1", "v1")
     assert first.storage_prefix == second.storage_prefix == b"/registry/example.com/widgets/customresources/"
     assert first.storage_version == second.storage_version == "v1"
@@ -29,7 +29,7 @@ def test_each_served_version_is_a_resource_over_one_storage() -> None:
 
 
 def test_a_crd_is_not_served_before_it_is_established() -> None:
-    assert list(resources_from_crd(crd("widgets", "Widget"))) == []
+    assert list(resources_from_crd(crd("widgets", "Widget"), A)) == []
 
 
 def test_only_accepted_short_names_are_served() -> None:

@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from kcp.apimachinery.errors import BadRequest, InternalError
-from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.admission.expressions import evaluate_conditions, values_for
 from kcp.apiserver.admission.matching import Serves, is_exempt
 from kcp.apiserver.admission.occasion import NamespaceLookup, Occasion
-from kcp.apiserver.admission.webhooks.client import Target, Unreachable, WebhookClient
+from kcp.apiserver.admission.webhooks.client import Unreachable, WebhookClient
 from kcp.apiserver.admission.webhooks.model import Configuration, ServiceResolver, Webhook
 from kcp.apiserver.admission.webhooks.review import Answer, Unusable, question, read_answer, refusal
 from kcp.apiserver.authz.attributes import Authorizer
@@ -80,18 +79,8 @@ class WebhookCalls:
 
     async def _ask(self, webhook: Webhook, occasion: Occasion, *, is_mutating: bool) -> Answer:
         uid, body = question(occasion)
-        target = await self._target(webhook, occasion.cluster)
+        target = await webhook.endpoint.target(occasion.cluster, self.resolve, timeout_s=webhook.timeout_s)
         return read_answer(uid, await self.client.post(target, body, timeout_s=webhook.timeout_s), is_mutating=is_mutating)
-
-    async def _target(self, webhook: Webhook, cluster: ClusterName) -> Target:
-        service = webhook.service
-        if service is None:
-            return Target(webhook.url, webhook.ca_pem)
-        address = await self.resolve(cluster, service) if self.resolve is not None else None
-        if address is None:
-            where = f"https://{service.host}:{service.port}{service.path}?timeout={webhook.timeout_s}s"
-            raise Unreachable(f'Post "{where}": no endpoints available for service "{service.name}"')
-        return Target(address + (service.path if service.path.startswith("/") else f"/{service.path}"), webhook.ca_pem, service.host)
 
 
 def _note_failure(webhook: Webhook, why: str) -> None:

@@ -1,6 +1,6 @@
 """HTTPS to webhooks: connections are kept and used again, as long as server and authorities are the same.
 
-aiohttp is imported with the first call. Before: `caller`. After: the network.
+aiohttp is imported with the first call. Before: `caller`, `apiserver.conversion`. After: the network.
 Source: k8s.io/apiserver/pkg/util/webhook/client.go.
 """
 
@@ -20,6 +20,15 @@ _CONTEXTS = 256
 
 class Unreachable(Exception):
     """No usable answer came; the text says why."""
+
+
+class Refused(Unreachable):
+    """It answered, but with another status than 200."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"the server answered {status}: {text}")
+        self.status = status
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class WebhookClient:
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
             raise Unreachable(f'Post "{url}": {error or type(error).__name__}') from error
         if response.status != 200:
-            raise Unreachable(f"the server answered {response.status}: {answer[:200].decode(errors='replace').strip()}")
+            raise Refused(response.status, answer[:200].decode(errors="replace").strip())
         if len(answer) > _LONGEST_ANSWER:
             raise Unreachable(f"the answer is larger than {_LONGEST_ANSWER} bytes")
         return answer

@@ -17,6 +17,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.expressions import Named
 from kcp.apiserver.admission.matching import Match
 from kcp.apiserver.admission.policies.model import parse_conditions
+from kcp.apiserver.admission.webhooks.client import Target, Unreachable
 
 _TIMEOUT_S = 10
 
@@ -39,15 +40,42 @@ ServiceResolver: TypeAlias = Callable[[ClusterName, ServiceReference], Awaitable
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    name: str
-    match: Match
-    conditions: tuple[Named, ...]
+class Endpoint:
+    """A `clientConfig`."""
+
     url: str
     """"" where it is reached through `service`."""
     service: ServiceReference | None
     ca_pem: bytes
     """b"": the system's authorities."""
+
+    @classmethod
+    def of(cls, client: Mapping[str, Any]) -> Endpoint:
+        reference = client.get("service")
+        service = None
+        if reference:
+            path = reference.get("path") or ""
+            service = ServiceReference(reference.get("namespace") or "", reference.get("name") or "", reference.get("port") or 443, path)
+        return cls(str(client.get("url") or ""), service, _decoded(client.get("caBundle")))
+
+    async def target(self, cluster: ClusterName, resolve: ServiceResolver | None, *, timeout_s: int) -> Target:
+        """Where it leads at the moment. Raises Unreachable for a Service with nobody behind it."""
+        service = self.service
+        if service is None:
+            return Target(self.url, self.ca_pem)
+        address = await resolve(cluster, service) if resolve is not None else None
+        if address is None:
+            where = f"https://{service.host}:{service.port}{service.path}?timeout={timeout_s}s"
+            raise Unreachable(f'Post "{where}": no endpoints available for service "{service.name}"')
+        return Target(address + (service.path if service.path.startswith("/") else f"/{service.path}"), self.ca_pem, service.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    name: str
+    match: Match
+    conditions: tuple[Named, ...]
+    endpoint: Endpoint
     timeout_s: int
     is_ignoring: bool
     """failurePolicy Ignore."""
@@ -69,19 +97,11 @@ def parse_configuration(obj: JSONObject) -> Configuration:
 
 
 def _webhook(given: Mapping[str, Any]) -> Webhook:
-    client = given.get("clientConfig") or {}
-    reference = client.get("service")
-    service = None
-    if reference:
-        path = reference.get("path") or ""
-        service = ServiceReference(reference.get("namespace") or "", reference.get("name") or "", reference.get("port") or 443, path)
     return Webhook(
         name=str(given.get("name") or ""),
         match=Match.of_webhook(given),
         conditions=parse_conditions(given.get("matchConditions") or (), Kind()),
-        url=str(client.get("url") or ""),
-        service=service,
-        ca_pem=_decoded(client.get("caBundle")),
+        endpoint=Endpoint.of(given.get("clientConfig") or {}),
         timeout_s=int(given.get("timeoutSeconds") or _TIMEOUT_S),
         is_ignoring=given.get("failurePolicy") == "Ignore",
         has_side_effects=given.get("sideEffects") not in ("None", "NoneOnDryRun"),
