@@ -18,7 +18,8 @@ from kcp.storage.interface import Compacted, Event, KeyValue, Revision, StoreErr
 from kcp.storage.item import Item, at_revision, make_item
 from kcp.storage.keyindex import SortedKeys
 from kcp.storage.keyspace import parse_key
-from kcp.storage.subscriptions import CacheEvent, Label, Matches, Subscription, SubscriptionIndex
+from kcp.storage.subscriptions import CacheEvent, Delivery, Label, Matches, QueueLimits, Subscription, SubscriptionIndex
+from kcp.storage.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class History:
 class PrefixCache:
     """One resource's objects and changes. Get it from `WatchCache.prefix` on each request."""
 
-    def __init__(self, prefix: bytes, *, history_events: int, history_bytes: int, queue_events: int, progress: Callable[[], int]) -> None:
+    def __init__(self, prefix: bytes, *, history: History, limits: QueueLimits, wakeups: Wakeups, progress: Callable[[], int]) -> None:
         """`progress` tells the revision that the watch cache as a whole has reached."""
         self.prefix = prefix
         self.last_change = 0
@@ -89,15 +90,14 @@ class PrefixCache:
         self.is_ready = False
         self.settled = asyncio.Event()
         """Set once the first fill has succeeded or failed."""
-        self._queue_events = queue_events
-        self._progress = progress
         self._loaded_at = 0
         self._early: list[Event] | None = []
         """Events that came before the list; None once it is loaded."""
         self._items: dict[bytes, Item] = {}
         self._keys = SortedKeys()
-        self._history = History(history_events, history_bytes)
+        self._history = history
         self._subscriptions = SubscriptionIndex(prefix)
+        self._delivery = Delivery(limits, wakeups, progress, self._subscriptions.remove)
         self._listeners: list[Callable[[CacheEvent], None]] = []
 
     def __len__(self) -> int:
@@ -134,9 +134,7 @@ class PrefixCache:
             matches=matches,
             name=name,
             label=label,
-            limit=self._queue_events,
-            close=self._subscriptions.remove,
-            progress=self._progress,
+            delivery=self._delivery,
         )
         subscription.backfill(
             event
@@ -193,6 +191,10 @@ class PrefixCache:
             for listener in self._listeners:
                 listener(change)
             self._subscriptions.dispatch(event.key, change)
+
+    def flush(self) -> None:
+        """Wake the watchers that the changes since the last time concern. Call after each batch."""
+        self._delivery.wakeups.flush()
 
     def _change(self, event: Event) -> CacheEvent | None:
         key, revision = event.key, event.revision

@@ -7,12 +7,17 @@ Before: `prefixcache`. After: `apiserver.handlers.watch` through `registry`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from kcp.storage.interface import SlowConsumer, StoreError
 from kcp.storage.item import Item, WatchEvent, at_revision
+from kcp.storage.wakeups import Wakeups
+
+log = logging.getLogger(__name__)
 
 Matches: TypeAlias = Callable[[Item], bool]
 Label: TypeAlias = tuple[str, str]
@@ -88,14 +93,36 @@ def translate(event: CacheEvent, matches: Matches | None) -> WatchEvent | None:
     return event.left() if matched else None
 
 
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What may wait for a watcher that does not take it."""
+
+    events: int
+    bytes: int
+    """Of encoded objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the subscriptions of one resource share."""
+
+    limits: QueueLimits
+    wakeups: Wakeups
+    progress: Callable[[], int]
+    """The revision that the watch cache as a whole has reached."""
+    close: Callable[[Subscription], None]
+
+
 class Subscription:
     """Async iterator over batches of the changes that one watcher asked for. Close it, or use it as a context manager.
 
-    Raises from iteration: SlowConsumer when more than the limit of events wait undelivered; the cache's error when it restarts or stops.
+    Raises from iteration: SlowConsumer when more than the limits waits undelivered; the cache's error when it restarts or stops.
     Cancelling a waiting `__anext__` loses nothing.
     """
 
-    __slots__ = ("_after", "_close", "_ended", "_events", "_limit", "_progress", "_waiter", "matches", "name", "prefix", "where")
+    __slots__ = (
+        "_after", "_bytes", "_delivery", "_ended", "_events", "_is_due", "_waiter", "matches", "name", "prefix", "where",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -105,19 +132,18 @@ class Subscription:
         matches: Matches | None,
         name: str,
         label: Label | None,
-        limit: int,
-        close: Callable[[Subscription], None],
-        progress: Callable[[], int],
+        delivery: Delivery,
     ) -> None:
         self.prefix = prefix
         self.name = name
         self.where: Label | None = None if name else label
         self.matches = _with_label(matches, label)
         self._after = after
-        self._limit = limit
-        self._close = close
-        self._progress = progress
+        self._delivery = delivery
         self._events: list[CacheEvent] = []
+        self._bytes = 0
+        self._is_due = False
+        """Whether it is among those to be woken already."""
         self._waiter: asyncio.Future[None] | None = None
         self._ended: StoreError | None = None
 
@@ -129,9 +155,19 @@ class Subscription:
             return
         self._events.append(event)
         if self._waiter is not None:
-            self._wake()
-        elif len(self._events) > self._limit:
-            self.end(SlowConsumer(f"more than {self._limit} undelivered events under {self.prefix!r}"))
+            if not self._is_due:
+                self._is_due = True
+                self._delivery.wakeups.add(self)
+            return
+        self._bytes += len(event.item.raw)
+        limits = self._delivery.limits
+        if len(self._events) > limits.events or self._bytes > limits.bytes:
+            self._end_slow()
+
+    def _end_slow(self) -> None:
+        what = f"{len(self._events)} undelivered events, {self._bytes} bytes, under {self.prefix!r}"
+        log.warning("a watch does not keep up and is ended: %s", what)
+        self.end(SlowConsumer(what))
 
     def backfill(self, events: Iterable[CacheEvent]) -> None:
         """Put the part of the history that this subscription asked for before everything live; the limit does not count here."""
@@ -142,7 +178,7 @@ class Subscription:
         if self._ended is None:
             self._ended = error
             self._events.clear()
-            self._wake()
+            self.wake()
 
     def translate(self, event: CacheEvent) -> WatchEvent | None:
         """The event as this watcher is to see it."""
@@ -150,13 +186,15 @@ class Subscription:
 
     def progress(self) -> int:
         """Everything up to this revision has been taken: what a bookmark may say. 0 while something waits to be taken."""
-        return 0 if self._events or self._ended is not None else max(self._progress(), self._after)
+        return 0 if self._events or self._ended is not None else max(self._delivery.progress(), self._after)
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
-        self._close(self)
+        self._delivery.close(self)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        self._is_due = False
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -171,6 +209,7 @@ class Subscription:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         events, self._events = self._events, []
+        self._bytes = 0
         return events
 
     def __enter__(self) -> Self:

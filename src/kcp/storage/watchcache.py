@@ -13,13 +13,16 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock
+from kcp.aio.supervisor import Supervisor
 from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError
 from kcp.storage.item import Item
 from kcp.storage.keyspace import ROOT_PREFIX
-from kcp.storage.prefixcache import PrefixCache
+from kcp.storage.prefixcache import History, PrefixCache
 from kcp.storage.subscriptions import CacheEvent as CacheEvent
+from kcp.storage.subscriptions import QueueLimits
 from kcp.storage.subscriptions import Subscription as Subscription
 from kcp.storage.subscriptions import translate as translate
+from kcp.storage.wakeups import Wakeups
 
 _FILL_KEYS = 2_000
 """Objects listed per step while a cache is filled; other requests run in between."""
@@ -37,6 +40,8 @@ class WatchCacheConfig:
     """The same in bytes of encoded objects."""
     queue_events: int = 10_000
     """Undelivered events at which a watcher is ended; it must list again."""
+    queue_bytes: int = 16 << 20
+    """The same in bytes of encoded objects."""
 
 
 class WatchCache:
@@ -46,6 +51,7 @@ class WatchCache:
         self._store = store
         self._clock = clock
         self._config = config or WatchCacheConfig()
+        self._tasks = Supervisor("watch cache")
         self._revision = 0
         self._caches: dict[bytes, PrefixCache] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -69,6 +75,7 @@ class WatchCache:
             return
         finally:
             self._stop(StoreClosed("the watch cache has stopped"))
+            await self._tasks.stop()
 
     async def _follow(self) -> None:
         async with aclosing(self._store.watch(ROOT_PREFIX, Revision(self._revision), prev_values=False)) as batches:
@@ -76,11 +83,14 @@ class WatchCache:
                 self._dispatch(batch)
 
     def _dispatch(self, batch: Sequence[Event]) -> None:
-        caches = self._caches
+        caches, changed = self._caches, {}
         for event in batch:
-            if (cache := caches.get(_resource_of(event.key))) is not None:
+            if (cache := caches.get(prefix := _resource_of(event.key))) is not None:
                 cache.apply(event)
+                changed[prefix] = cache
         self._reached(batch[-1].revision)
+        for cache in changed.values():
+            cache.flush()
 
     def _reached(self, revision: int) -> None:
         self._revision = revision
@@ -169,11 +179,12 @@ class WatchCache:
             await cache.settled.wait()
 
     async def _make(self, prefix: bytes) -> PrefixCache:
+        config = self._config
         cache = self._caches[prefix] = PrefixCache(
             prefix,
-            history_events=self._config.history_events,
-            history_bytes=self._config.history_bytes,
-            queue_events=self._config.queue_events,
+            history=History(config.history_events, config.history_bytes),
+            limits=QueueLimits(config.queue_events, config.queue_bytes),
+            wakeups=Wakeups(self._clock, self._tasks),
             progress=self.revision,
         )
         try:
