@@ -10,7 +10,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
-from kcp.apimachinery.errors import BadRequest, RequestEntityTooLarge, ServiceUnavailable
+from kcp.apimachinery.errors import BadRequest, RequestEntityTooLarge, ServiceUnavailable, UnsupportedMediaType
 from kcp.apiserver.filters import status_response
 from kcp.apiserver.request import Handler, Request, Response
 
@@ -20,6 +20,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 """Source: k8s.io/apiserver/pkg/server/config.go, MaxRequestBodyBytes."""
+_DIGITS_OF_LIMIT = len(str(MAX_BODY_BYTES))
 
 PEER_EXTENSION = "tls"
 USER_EXTENSION = "kcp.user"
@@ -148,7 +149,9 @@ def _join_repeated(headers: dict[str, str], raw: Iterable[tuple[bytes, bytes]]) 
 
 
 async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
-    """The whole body, decompressed. Raises RequestEntityTooLarge, and BadRequest where the client breaks off."""
+    """The whole body, decompressed. Raises RequestEntityTooLarge, UnsupportedMediaType, and BadRequest where the client breaks off."""
+    if len(length := headers.get("content-length", "")) >= _DIGITS_OF_LIMIT and int(length) > MAX_BODY_BYTES:
+        raise _too_large()
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -167,7 +170,7 @@ async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:
     if encoding in ("identity", ""):
         return body
     if encoding != "gzip":
-        raise BadRequest(f"unknown Content-Encoding {encoding}: only gzip is read")
+        raise UnsupportedMediaType(f"the body of the request was in an unknown Content-Encoding {encoding}: only gzip is read")
     return _gunzip(body)
 
 
@@ -185,7 +188,8 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _too_large() -> RequestEntityTooLarge:
-    return RequestEntityTooLarge(f"the request body is too large: the limit is {MAX_BODY_BYTES} bytes")
+    """Source: k8s.io/apimachinery/pkg/api/errors/errors.go, NewRequestEntityTooLargeError."""
+    return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY_BYTES}")
 
 
 _WITHOUT_BODY = (204, 304)

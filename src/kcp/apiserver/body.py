@@ -88,6 +88,8 @@ _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind
 def json_fault(error: ValueError) -> str:
     """What Go says of JSON that ends too early, which is what a person meets; other faults are said in the parser's own words."""
     text = str(error)
+    if text.startswith("depth limit exceeded"):
+        return "exceeded max depth"
     return "unexpected end of JSON input" if text.startswith(("unexpected end of data", "Input is a zero-length")) else text
 
 

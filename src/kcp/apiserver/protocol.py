@@ -3,7 +3,9 @@
 - the verified client certificate's subject in `scope["extensions"]["tls"]["peer_subject"]`, read once per connection; instead of it
   `peer_fault`, which says why, while the certificate is not valid in time: TLS does not look at that here, see `serving.tls_context`;
 - head and first body of an answer in one write, so that a small answer is one TLS record;
-- a limit on the size of a request's head, and on the time it may take to arrive;
+- limits on the size of a request's head and on the time it may take to arrive, and on what may come between two parts of a body;
+- refusals of what two servers could read differently, in the words of Go's server; requests to upgrade are answered as any other;
+- an early answer ends the connection if much of the body is still to come, after some time for the client to read it;
 - one idle timer per connection instead of one per request;
 - an orderly end of streaming answers at shutdown: clients see a watch that ended, not a broken one.
 
@@ -18,11 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from kcp.apiserver import requesttarget
 from kcp.apiserver.pki_handshake import PeerCertificate
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ log = logging.getLogger(__name__)
 _NO_BODY_STATUS = frozenset((204, 304))
 _NO_ANSWER = STATUS_LINE[500] + b"content-type: text/plain\r\ncontent-length: 21\r\nconnection: close\r\n\r\nInternal Server Error"
 _DISCONNECT = {"type": "http.disconnect"}
+_FRAMING = (b"content-length", b"transfer-encoding")
+_MOST_DISCARDED = 256 * 1024
+"""Bytes of a body nobody wants that are read so that the connection can be kept. Source: net/http, maxPostHandlerReadBytes."""
 
 
 class DateHeader(Protocol):
@@ -47,6 +53,7 @@ class Limits:
     keep_alive_s: float
     head_bytes: int
     head_s: float
+    linger_s: float
 
 
 class Connection(HttpToolsProtocol):
@@ -70,10 +77,17 @@ class Connection(HttpToolsProtocol):
         self.scope: Any = None
         self._extensions: dict[str, Any] = {}
         self._head_bytes = 0
+        """Received since there was last a whole head or a part of a body."""
+        self._has_come_of_it = False
         self._is_in_head = False
+        self._is_resumed = False
+        """The parser reads the rest of a request whose head it was told anew."""
+        self._is_deaf = False
+        self._hosts = 0
         self._idle_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -85,37 +99,89 @@ class Connection(HttpToolsProtocol):
         self._idle_timer = self.loop.call_later(self._limits.keep_alive_s, self._close_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._idle_timer, self._head_timer):
+        for timer in (self._idle_timer, self._head_timer, self._linger_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._is_in_head:
+        if self._is_deaf:
+            return
+        self._has_come_of_it = False
+        self._feed(data)
+        if self._has_come_of_it:
+            self._head_bytes = 0
+            return
+        if not self._is_in_head and (self.cycle is None or not self.cycle.more_body):
             return
         self._head_bytes += len(data)
         if self._head_bytes > self._limits.head_bytes:
-            self._refuse_head(431, "Request Header Fields Too Large")
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._limits.head_s, self._refuse_head, 408, "Request Timeout")
+            self._refuse(431, "Request Header Fields Too Large")
+        elif self._is_in_head and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._limits.head_s, self._refuse, 408, "Request Timeout")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = self._without_upgrade() + data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            status, text = cause.args if isinstance(cause, _Refused) else (400, "Bad Request")
+            self._refuse(status, text)
+
+    def _without_upgrade(self) -> bytes:
+        """A new parser, and what to tell it first: the one that has seen an Upgrade takes the body for another protocol.
+
+        Source: net/http: a server that does not take over the connection does not look at Upgrade.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_resumed = True
+        framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
+        return b"POST / HTTP/1.1\r\n" + framing + b"\r\n"
 
     def on_message_begin(self) -> None:
+        if self._is_resumed:
+            return
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
         self._is_in_head = True
         self._head_bytes = 0
+        self._hosts = 0
+
+    def on_url(self, url: bytes) -> None:
+        if not self._is_resumed:
+            self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:
+            return  # a trailer: nothing here reads any, and it must not pass for a header
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise _Refused(501, "Not Implemented: Unsupported transfer encoding")
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._is_resumed:
+            self._is_resumed = False
+            return
         self._is_in_head = False
+        self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-        url = httptools.parse_url(self.url)
-        raw_path = url.path
-        path = raw_path.decode("ascii")
-        version = self.parser.get_http_version()
+        method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
+        target = requesttarget.split(self.url)
+        self._check_head(target, version)
+        assert target is not None, "checked"
         self.scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -123,11 +189,11 @@ class Connection(HttpToolsProtocol):
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "method": self.parser.get_method().decode("ascii"),
+            "method": method,
             "root_path": "",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": url.query or b"",
+            "path": target.path,
+            "raw_path": target.raw_path,
+            "query_string": target.query,
             "headers": self.headers,
             "extensions": self._extensions if self._peer is None else self._tls_extensions(self._peer),
         }
@@ -139,6 +205,33 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _check_head(self, target: requesttarget.Target | None, version: str) -> None:
+        """Raises _Refused. Source: net/http/{request,server}.go (readRequest)."""
+        if version > "1.1":
+            raise _Refused(505, "HTTP Version Not Supported: unsupported protocol version")
+        if version < "1.0" or target is None:
+            raise _Refused(400, "Bad Request")
+        if self._hosts != 1 and (self._hosts or version != "1.0"):
+            raise _Refused(400, f"Bad Request: {'too many Host headers' if self._hosts else 'missing required Host header'}")
+
+    def on_body(self, body: bytes) -> None:
+        self._has_come_of_it = True
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # it only believes so, see _without_upgrade
+        self.cycle.more_body = False
+        if not self.cycle.response_complete:
+            self.cycle.message_event.set()
+        elif not self.cycle.keep_alive:
+            self.transport.close()
 
     def _tls_extensions(self, peer: PeerCertificate) -> dict[str, Any]:
         """Looked at with every request: a certificate may expire while its connection lives."""
@@ -173,23 +266,35 @@ class Connection(HttpToolsProtocol):
         else:
             self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
 
-    def _refuse_head(self, status: int, text: str) -> None:
-        """Answer a head that is too large or too slow, and close."""
-        self._is_in_head = False
-        body = text.encode()
-        head = STATUS_LINE[status] + b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(head + body)
-        self.transport.close()
+    def linger(self) -> None:
+        """Close soon: a client that is still sending could not read its answer if the connection were reset at once."""
+        if self._linger_timer is None:
+            self._linger_timer = self.loop.call_later(self._limits.linger_s, self.transport.close)
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """The application answers such a request like any other; there is nothing to warn an operator of."""
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer what is no request, or takes too long to become one, and close; requests before it are answered first."""
+        self._is_deaf, self._is_in_head = True, False
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
+        if self.cycle is None or self.cycle.response_complete or not (self.cycle.response_started or self.pipeline):
+            body = f"{status} {text}".encode()
+            head = STATUS_LINE[status] + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+            self.transport.write(head % len(body) + body)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.give_up_client()
+        self.linger()
+
+
+class _Refused(Exception):
+    """A head that is well-formed but not answered; with the status and its text."""
 
 
 class Cycle:
     """One request and its answer: the `receive` and `send` of the application."""
 
     __slots__ = (
-        "_awaits_continue", "_chunked", "_connection", "_head", "_left_bytes", "body", "disconnected", "flow", "keep_alive",
+        "_awaits_continue", "_chunked", "_connection", "_head", "_is_stream", "_left_bytes", "body", "disconnected", "flow", "keep_alive",
         "message_event", "more_body", "response_complete", "response_started", "scope", "transport",
     )  # fmt: skip
 
@@ -209,6 +314,7 @@ class Cycle:
         self._head: bytes = b""
         """Written with the first part of the body."""
         self._chunked = False
+        self._is_stream = False
         self._left_bytes = 0
 
     async def run_asgi(self, app: Any) -> None:
@@ -248,6 +354,11 @@ class Cycle:
             raise RuntimeError("the answer is complete already")
         self._write(message.get("body", b""), is_last=not message.get("more_body", False))
 
+    def give_up_client(self) -> None:
+        """For the application it has gone."""
+        self.disconnected = True
+        self.message_event.set()
+
     def end_stream(self) -> None:
         """The last chunk now, and a disconnect for the application. An answer of known length is simply cut."""
         if self.response_started and self._chunked and not self.disconnected:
@@ -260,9 +371,11 @@ class Cycle:
 
     def _start(self, status: int, headers: Any) -> None:
         self.response_started = True
-        self._awaits_continue = False
         parts = [STATUS_LINE[status], self._connection.date()]
         has_length = has_close = False
+        if self.more_body and not self._is_worth_reading():
+            self.keep_alive = False
+        self._awaits_continue = False
         for name, value in headers:
             if b"\n" in value or b"\r" in value:
                 raise RuntimeError(f"a line end in the value of header {name!r}")
@@ -277,12 +390,20 @@ class Cycle:
         if self.scope["method"] == "HEAD" or status in _NO_BODY_STATUS:
             self._left_bytes = 0
         elif not has_length:
-            self._chunked = True
-            parts.append(b"transfer-encoding: chunked\r\n")
+            self._is_stream = True
+            self._chunked = self.scope["http_version"] != "1.0"  # whose clients read to the end of the connection
+            parts.append(b"transfer-encoding: chunked\r\n" if self._chunked else b"")
         parts.append(b"\r\n")
         self._head = b"".join(parts)
-        if self._chunked:
+        if self._is_stream:
             self._connection.loop.call_soon(self._write_head)
+
+    def _is_worth_reading(self) -> bool:
+        """Whether the rest of an unwanted body is small and sure to come, so that the connection can be kept."""
+        if self._awaits_continue:
+            return False
+        length = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
+        return length.isdigit() and int(length) <= _MOST_DISCARDED
 
     def _write_head(self) -> None:
         """A stream's client must hear that it was accepted, even if the first event comes much later."""
@@ -297,6 +418,8 @@ class Cycle:
         elif self._chunked:
             chunk = b"%b%x\r\n%b\r\n" % (head, len(body), body) if body else head
             self.transport.write(chunk + b"0\r\n\r\n" if is_last else chunk)
+        elif self._is_stream:
+            self.transport.write(head + body)
         else:
             self._left_bytes -= len(body)
             if self._left_bytes < 0:
@@ -311,7 +434,10 @@ class Cycle:
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
-            self.transport.close()
+            if self.more_body:
+                self._connection.linger()
+            else:
+                self.transport.close()
         self._connection.on_response_complete()
 
     def _give_up(self) -> None:

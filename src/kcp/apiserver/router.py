@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kcp.apimachinery.errors import NotFound
 from kcp.apiserver.request import Handler, Request, Response
 
 
@@ -24,19 +23,21 @@ class Router:
         self._families = sorted(families, key=lambda entry: len(entry[0]), reverse=True)
 
     async def __call__(self, req: Request) -> Response:
-        """Raises NotFound where there is no route."""
         if req.info.is_resource:
             return await self._resources(req)
-        return await self._find(req.info.path)(req)
+        handler = self._find(req.info.path)
+        return _not_found() if handler is None else await handler(req)
 
-    def _find(self, path: str) -> Handler:
+    def _find(self, path: str) -> Handler | None:
         handler = self._exact.get(path)
         if handler is not None:
             return handler
         for prefix, family in self._families:
             if path.startswith(prefix):
                 return family
-        handler = self._exact.get(path.rstrip("/"))
-        if handler is None:
-            raise NotFound("the server could not find the requested resource")
-        return handler
+        return self._exact.get(path.rstrip("/"))
+
+
+def _not_found() -> Response:
+    """No Status: this is no answer of the API, and clients know by it. Source: net/http (NotFound), apiserver/pkg/util/notfoundhandler."""
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", (("x-content-type-options", "nosniff"),))

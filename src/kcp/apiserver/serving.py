@@ -62,6 +62,8 @@ class ServingConfig:
     """Largest request line with headers. Source: net/http DefaultMaxHeaderBytes."""
     head_s: float = 32.0
     """Longest time a request's head may take. Source: kube-apiserver's ReadHeaderTimeout."""
+    linger_s: float = 0.5
+    """Time for a client to read an early answer before its connection is reset. Source: net/http, rstAvoidanceDelay."""
     handshake_s: float = 10.0
     """Longest time for a TLS handshake. Source: net/http's default in kube-apiserver."""
     grace_s: float = 0.3
@@ -134,7 +136,7 @@ async def serve(app: ASGIApp, config: ServingConfig, *, clock: Clock) -> ServerH
     settings.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    limits = Limits(config.keep_alive_s, config.head_bytes, config.head_s)
+    limits = Limits(config.keep_alive_s, config.head_bytes, config.head_s, config.linger_s)
     date = _DateHeader(loop, clock)
     server = await loop.create_server(
         lambda: Connection(settings, state, loop, limits, date, clock.now), sock=listener, ssl=context, backlog=1024,
@@ -176,17 +178,42 @@ _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL 1.1 and newer, which the ssl module has no name for."""
 
 
+_NOT_TLS = b"Client sent an HTTP request to an HTTPS server.\n"
+_TELL_NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(_NOT_TLS)
+
+
+class _ToldTLS(ssl.SSLContext):
+    """Its handshakes have the way to the client without TLS at hand."""
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        made = super().wrap_bio(incoming, outgoing, *args, **kwargs)
+        if isinstance(made, _LoggedTLS):
+            made.plain = outgoing
+        return made
+
+
 class _LoggedTLS(ssl.SSLObject):
-    """Says in the log why a client's certificate was refused: the client itself is told only an alert."""
+    """Says in the log why a client's certificate was refused: the client itself is told only an alert. Tells HTTP that it is not TLS."""
+
+    plain: ssl.MemoryBIO | None = None
+    """What is written here is sent as it is."""
 
     def do_handshake(self) -> None:
         try:
             super().do_handshake()
-        except ssl.SSLCertVerificationError as refused:
-            log.warning(
-                "a client certificate was refused: %s; the client needs a new one from this server's client CA", refused.verify_message
-            )
+        except ssl.SSLError as fault:
+            if fault.reason == "HTTP_REQUEST" and self.plain is not None:
+                self.plain.write(_TELL_NOT_TLS + _NOT_TLS)
+                self.plain = None
+                raise ssl.SSLWantReadError from None  # sends it, and ends with the client's connection or the handshake's time
+            self._log(fault)
             raise
+
+    def _log(self, fault: ssl.SSLError) -> None:
+        if isinstance(fault, ssl.SSLCertVerificationError):
+            log.warning(
+                "a client certificate was refused: %s; the client needs a new one from this server's client CA", fault.verify_message
+            )
 
 
 def tls_context(files: TLSFiles) -> ssl.SSLContext:
@@ -196,7 +223,7 @@ def tls_context(files: TLSFiles) -> ssl.SSLContext:
     tells its client nothing, in TLS 1.3 not even that it has failed.
     Raises: ServingError.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _ToldTLS(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     context.sslobject_class = _LoggedTLS

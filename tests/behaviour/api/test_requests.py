@@ -29,8 +29,6 @@ PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io
     [
         "/apis/example.com/v1/gadgets",
         "/apis/example.com/v2/widgets",
-        "/nothing/here",
-        "/clusters/root/clusters/root/api/v1/configmaps",
         "/api/v1/configmaps/a",
         "/apis/example.com/v1/namespaces/default/gates",
     ],
@@ -40,6 +38,14 @@ async def test_what_is_not_served_is_not_found(api: Api, path: str) -> None:
     assert answer.status == 404
     assert answer.body["reason"] == "NotFound"
     assert answer.message == "the server could not find the requested resource"
+
+
+@pytest.mark.parametrize("path", ["/nothing/here", "/clusters/root/clusters/root/api/v1/configmaps"])
+async def test_what_is_no_path_of_the_api_is_not_found_as_text(api: Api, path: str) -> None:
+    """Source: k8s.io/apiserver/pkg/util/notfoundhandler/not_found_handler.go."""
+    answer = await api.get(path)
+    assert (answer.status, answer.raw) == (404, b"404 page not found\n")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/api/v1/configmaps"), ("POST", f"{MAPS}/a"), ("PUT", MAPS), ("OPTIONS", MAPS)])

@@ -278,6 +278,15 @@ async def test_what_is_not_http_is_refused() -> None:
         assert (await client.answer())[0].startswith("HTTP/1.1 400")
 
 
+async def test_http_on_the_port_of_tls_is_told(pki: PKI) -> None:
+    """Source: net/http/server.go (serve)."""
+    async with running(Echo(), pki) as handle, connected(handle) as client:
+        client.writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        told = (await client.reader.readuntil(b"server.\n")).decode()
+        assert told.startswith("HTTP/1.0 400 Bad Request\r\n")
+        assert told.endswith("\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+
+
 async def test_a_fault_of_the_application_is_a_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with running(Echo()) as handle, connected(handle) as client:
         assert (await client.ask("/fails"))[0].startswith("HTTP/1.1 500")
@@ -322,7 +331,7 @@ async def test_certificate_files_that_cannot_be_used_are_named(pki: PKI, tmp_pat
     [
         test_requests_are_answered_one_after_the_other_on_a_connection, test_a_client_certificates_subject_is_in_the_scope,
         test_a_client_without_a_certificate_is_served_without_a_subject, test_tls_sessions_are_resumed,
-        test_several_servers_run_in_one_process,
+        test_several_servers_run_in_one_process, test_http_on_the_port_of_tls_is_told,
     ],
 )  # fmt: skip
 def test_tls_is_the_same_on_uvloop(pki: PKI, scenario: Callable[[PKI], Awaitable[None]]) -> None:
