@@ -6,13 +6,11 @@ k8s.io/apiserver/pkg/endpoints/handlers/negotiation (body media types).
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
+from kcp.apimachinery.duplicates import duplicate_fields
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
@@ -40,13 +38,18 @@ def unsupported(offered: str) -> UnsupportedMediaType:
 class Body:
     """One decoded object body, given out afresh as often as it is asked for: the registry changes what it gets."""
 
-    __slots__ = ("_first", "_raw", "duplicates")
+    __slots__ = ("_first", "_raw", "repeated")
 
-    def __init__(self, raw: bytes, first: JSONObject, duplicates: tuple[str, ...] = ()) -> None:
+    def __init__(self, raw: bytes, first: JSONObject, repeated: tuple[str, ...] = ()) -> None:
         self._raw = raw
         self._first: JSONObject | None = first
-        self.duplicates = duplicates
-        """Field paths that occur twice."""
+        self.repeated = repeated
+        """What stands twice in it, in words."""
+
+    @property
+    def told_in_order(self) -> bytes:
+        """The JSON text that names fields twice; empty for YAML, where they are told first."""
+        return self._raw if self.repeated and not self.repeated[0].startswith("line ") else b""
 
     def fresh(self) -> JSONObject:
         first, self._first = self._first, None
@@ -62,14 +65,13 @@ async def read_object(req: Request, kind: str) -> Body:
     if media == PROTOBUF:
         obj = decode_protobuf(raw, kind)
         return Body(orjson.dumps(obj), obj)
-    finds_duplicates = req.query.get("fieldValidation", "Warn") != "Ignore"
+    is_checked = not req.query_string or req.query.get("fieldValidation") != "Ignore"
     if media in YAML_TYPES:
-        obj, duplicates = decode_yaml(raw, kind)
-        raw = orjson.dumps(obj)
-    else:
-        obj = decode_json(raw, kind)
-        duplicates = tuple(duplicate_fields(raw)) if finds_duplicates and "fieldValidation" in req.query else ()
-    return Body(raw, obj, duplicates if finds_duplicates else ())
+        obj, repeated = decode_yaml(raw, kind)
+        raw = orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)  # as upstream turns YAML into JSON, which shows in the order of faults
+        return Body(raw, orjson.loads(raw), repeated if is_checked else ())
+    obj = decode_json(raw, kind)
+    return Body(raw, obj, tuple(f'duplicate field "{path}"' for path in duplicate_fields(raw, obj)) if is_checked else ())
 
 
 def decode_json(raw: bytes, kind: str) -> JSONObject:
@@ -126,7 +128,7 @@ def check_types(obj: JSONObject, gvk: GVK) -> None:
 
 
 def decode_yaml(raw: bytes, kind: str) -> tuple[JSONObject, tuple[str, ...]]:
-    """One YAML document as JSON values, and the keys that it has twice."""
+    """One YAML document as JSON values, and what it says twice."""
     import yaml
 
     from kcp.apiserver.yamlbody import describe, load
@@ -165,59 +167,6 @@ def _summary(raw: bytes) -> str:
         return "<empty>"
     more = " ..." if len(raw) > 30 else ""
     return (raw[:30].decode(errors="replace") if raw[:1] == b"{" else raw[:30].hex()) + more
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as its pairs, so that repeated keys stay visible."""
-
-
-def duplicate_fields(raw: bytes) -> Iterator[str]:
-    """Paths of fields that stand twice in one JSON object; decoded slowly only where the text has more keys than what it comes to.
-
-    >>> list(duplicate_fields(b'{"a": 1, "spec": {"b": [{"c": 1, "c": 2}]}, "a": 2}'))
-    ['a', 'spec.b[0].c']
-    """
-    if len(_KEY.findall(raw)) != _count_keys(orjson.loads(raw)):  # texts may hold what looks like a key: then the slow way finds nothing
-        yield from _repeated(json.loads(raw, object_pairs_hook=_Pairs), "")
-
-
-_KEY = re.compile(rb'"[ \t\r\n]*:')
-
-
-def _count_keys(value: Any) -> int:
-    """Keys of all objects in a value that is not nested too deep."""
-    count, here = 0, [value]
-    while here:
-        held: list[Any] = []
-        for part in here:
-            if type(part) is dict:
-                count += len(part)
-                held += part.values()
-            elif type(part) is list:
-                held += part
-        here = [part for part in held if type(part) is dict or type(part) is list]
-    return count
-
-
-def _repeated(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, _Pairs):
-        prefix = f"{path}." if path else ""
-        yield from (f"{prefix}{key}" for key in repeated_keys(key for key, _ in value))
-        for key, inner in value:
-            yield from _repeated(inner, f"{prefix}{key}")
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _repeated(inner, f"{path}[{index}]")
-
-
-def repeated_keys(keys: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    repeated: dict[str, None] = {}
-    for key in keys:
-        if key in seen:
-            repeated[key] = None
-        seen.add(key)
-    return list(repeated)
 
 
 def check_kind(obj: JSONObject, scope: Scope, *, expected: GVK | None = None) -> None:

@@ -7,6 +7,7 @@ Before: `body`. After: `yamlscalars`. Source: sigs.k8s.io/yaml (YAMLToJSON), goy
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ _MOST_EVENTS = 1_000_000
 """Half of them or more are values: one for every few characters of the largest body."""
 _MOST_DIRECTIVES = 100
 """libyaml compares every %TAG with all before it."""
+_NO_KEY = object()
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -43,21 +45,25 @@ class _Open:
     """The next value is that of `<<`."""
     merged: list[Any] = field(default_factory=list)
 
-    def place(self) -> str:
-        """Where its current value stands in it, as a part of a field path."""
-        return f"[{len(self.value)}]" if isinstance(self.value, list) else f".{self.key}"
-
 
 class _Document:
     """One value under construction."""
 
     def __init__(self) -> None:
         self.value: Any = None
-        self.duplicates: dict[str, None] = {}
+        self.repeated: list[str] = []
+        self.repeated_key: Any = _NO_KEY
+        """A key that its mapping has already, until its value comes."""
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._size = 0
         self._aliased = 0
+
+    def note_repeated(self, line: int) -> None:
+        """Where the value of a repeated key stands. Source: goyaml.v2/decode.go, setMapIndex."""
+        shown = json.dumps(self.repeated_key, ensure_ascii=False)
+        self.repeated.append(f"line {line}: key {shown} already set in map")
+        self.repeated_key = _NO_KEY
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
         self._size += len(event.value) + 1
@@ -118,7 +124,7 @@ class _Document:
         elif top.key is None:
             top.key = _key(value)
             if top.key in top.value:
-                self.duplicates["".join(held.place() for held in self._stack).removeprefix(".")] = None
+                self.repeated_key = value
         else:
             top.value[top.key] = value
             top.key = None
@@ -146,7 +152,7 @@ def _key(key: Any) -> str:
 
 
 def load(raw: bytes) -> tuple[Any, tuple[str, ...]]:
-    """The one document in `raw`, and the paths of keys that it has twice. Raises yaml.YAMLError, also for more documents."""
+    """The one document in `raw`, and its repeated keys in upstream's words. Raises yaml.YAMLError, also for more documents."""
     if raw.count(b"%TAG") > _MOST_DIRECTIVES:
         raise Unreadable("too many %TAG directives")
     try:
@@ -170,6 +176,8 @@ def _read(loader: Any) -> tuple[Any, tuple[str, ...]]:
         if events > _MOST_EVENTS:
             raise Unreadable("document has too many values")
         kind = type(event)
+        if document.repeated_key is not _NO_KEY:
+            document.note_repeated(event.start_mark.line + 1)
         try:
             if kind is yaml.ScalarEvent:
                 document.scalar(event)
@@ -187,7 +195,7 @@ def _read(loader: Any) -> tuple[Any, tuple[str, ...]]:
                     raise Unreadable("expected a single document")
         except (Unreadable, NoSuchValue) as fault:
             raise Unreadable(f"line {event.start_mark.line + 1}: {fault}") from fault
-    return document.value, tuple(document.duplicates)
+    return document.value, tuple(document.repeated)
 
 
 def describe(error: yaml.YAMLError) -> str:

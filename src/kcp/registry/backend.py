@@ -121,8 +121,10 @@ class WriteOptions:
     create_if_missing: bool = False
     is_patch: bool = False
     """The object is the stored one, patched: what does not belong into it is the patch's fault."""
-    duplicate_fields: tuple[str, ...] = ()
-    """Field paths that the body names twice, found while decoding; told to the client as `field_validation` says."""
+    repeated: tuple[str, ...] = ()
+    """What the body says twice, found while decoding, in upstream's words; told to the client as `field_validation` says."""
+    body: bytes = b""
+    """The JSON text of a body that says things twice: unknown and repeated fields of built-in kinds are told in its order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kcp.apimachinery.errors import BadRequest, Cause, Invalid
+from kcp.apimachinery.duplicates import in_document_order
+from kcp.apimachinery.errors import BadRequest, Cause, Invalid, StatusError
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Scope, WriteOptions
+from kcp.registry.resource import Origin
 
 if TYPE_CHECKING:
     from kcp.apimachinery.schema.structural import Schema
@@ -40,15 +42,30 @@ def drop_unknown(obj: JSONObject, schema: Schema | None, scope: Scope, options: 
             schema.prune(obj)
     if options.field_validation == "Ignore":
         return []
-    unknown = unknown[:_MOST_TOLD]
-    texts = [f'unknown field "{path}"' for path in unknown] + [
-        f'duplicate field "{path}"' for path in options.duplicate_fields[: _MOST_TOLD - len(unknown)]
-    ]
+    texts = _texts(unknown, scope, options)[:_MOST_TOLD]
     if texts and is_strict:
-        kind = scope.resource.kind
-        listed = ", ".join(texts)
-        if sent:  # source: handlers/patch.go, applyPatchToCurrentObject
-            cause = Cause.invalid("patch", sent.decode(), f"strict decoding error: {listed}")
-            raise Invalid(f' "" is invalid: {cause}', causes=[cause])
-        raise BadRequest(f'{kind} in version "{scope.resource.gvr.version}" cannot be handled as a {kind}: strict decoding error: {listed}')
+        raise _refusal(texts, sent, scope, options)
     return texts
+
+
+def _texts(unknown: list[str], scope: Scope, options: WriteOptions) -> list[str]:
+    """In the order in which upstream meets them: a typed decoder in that of the document, every other one after the whole document."""
+    is_typed = scope.resource.origin is Origin.BUILTIN and not options.is_patch
+    if is_typed and options.body:
+        return in_document_order(options.body, unknown)
+    ordered = unknown if is_typed else sorted(unknown)
+    return [*options.repeated, *(f'unknown field "{path}"' for path in ordered)]
+
+
+def _refusal(texts: list[str], sent: bytes, scope: Scope, options: WriteOptions) -> StatusError:
+    lines = [text for text in texts if text.startswith("line ")]
+    if lines:  # of YAML; source: goyaml.v2, TypeError
+        texts = ["\n  ".join(["yaml: unmarshal errors:", *lines]), *texts[len(lines) :]]
+    if lines and options.operation == "Apply":
+        return BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {texts[0]}")
+    listed = ", ".join(texts)
+    if sent:  # source: handlers/patch.go, applyPatchToCurrentObject
+        cause = Cause.invalid("patch", sent.decode(), f"strict decoding error: {listed}")
+        return Invalid(f' "" is invalid: {cause}', causes=[cause])
+    kind = scope.resource.kind
+    return BadRequest(f'{kind} in version "{scope.resource.gvr.version}" cannot be handled as a {kind}: strict decoding error: {listed}')

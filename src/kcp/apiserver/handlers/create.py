@@ -17,7 +17,7 @@ async def create(call: Call) -> Response:
     req, scope = call.req, call.scope
     form = wanted(req, scope)
     body = await read_object(req, scope.resource.kind)
-    options = write_options(req, "CreateOptions", duplicates=body.duplicates)
+    options = write_options(req, "CreateOptions", repeated=body.repeated, body=body.told_in_order)
     obj = body.fresh()
     check_kind(obj, scope)
     check_namespace(obj, scope)

@@ -117,7 +117,7 @@ def watch_query(req: Request) -> WatchQuery:
     )
 
 
-def write_options(req: Request, kind: str, *, duplicates: tuple[str, ...] = ()) -> WriteOptions:
+def write_options(req: Request, kind: str, *, repeated: tuple[str, ...] = (), body: bytes = b"") -> WriteOptions:
     """Options of a create, update or (non-apply) patch; `kind` is CreateOptions, UpdateOptions or PatchOptions."""
     query = req.query if req.query_string else {}
     causes = [*_manager_faults(query), *_dry_run_faults(query), *_validation_faults(query)]
@@ -127,7 +127,8 @@ def write_options(req: Request, kind: str, *, duplicates: tuple[str, ...] = ()) 
         field_manager=query.get("fieldManager") or manager_of(req),
         dry_run=bool(query.get("dryRun")),
         field_validation=cast("Literal['Ignore', 'Warn', 'Strict']", query.get("fieldValidation") or "Warn"),
-        duplicate_fields=duplicates,
+        repeated=repeated,
+        body=body,
     )
 
 

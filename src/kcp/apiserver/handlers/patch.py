@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from kcp.aio.clock import rfc3339
 from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import server_side_apply
+from kcp.apimachinery.duplicates import duplicate_fields, in_document_order
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid, NotFound, RequestEntityTooLarge
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
@@ -24,7 +25,6 @@ from kcp.apiserver.body import (
     TooDeep,
     check_kind,
     check_name,
-    duplicate_fields,
     go_mismatch,
     json_fault,
     media_type,
@@ -34,18 +34,21 @@ from kcp.apiserver.body import (
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.handlers.forms import show_one
 from kcp.apiserver.handlers.options import write_options
+from kcp.apiserver.handlers.patchfault import as_patch_error, check_metadata
 from kcp.apiserver.handlers.update import SCALE
 from kcp.apiserver.negotiate import answer, wanted
 from kcp.apiserver.request import Response
 from kcp.apiserver.requestinfo import is_true
-from kcp.registry.backend import Scope, WriteOptions
+from kcp.registry.backend import Scope, Written
 from kcp.registry.resource import Origin, Resource
 from kcp.registry.scale import applied_scale
+from kcp.registry.writes import WrongType
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+_OPERATION = frozenset(("op", "path", "from", "value"))
 _MOST_OPERATIONS = 10_000
 _STATUS = FieldSet.of(("f:status",))
 _NOTHING = FieldSet()
@@ -60,11 +63,7 @@ async def patch(call: Call) -> Response:
     if media not in supported:
         raise unsupported(", ".join(supported))
     form = wanted(req, call.scope)
-    if media == APPLY_PATCH:
-        options, mutate = await _apply(call)
-    else:
-        options, mutate = await _patch(call, media)
-    written = await call.backend.update(call.scope, mutate, options)
+    written = await (_apply(call) if media == APPLY_PATCH else _patch(call, media))
     req.warnings += written.warnings
     return await answer(req, show_one(call, written.item, form), form, call.clock, status=201 if written.created else 200)
 
@@ -97,18 +96,20 @@ def _any_merge_key(schema: Schema, depth: int) -> bool:
 # --- json, merge and strategic patches ---
 
 
-async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
+async def _patch(call: Call, media: str) -> Written:
     req, scope = call.req, call.scope
     raw = await req.read_body()
     if "force" in req.query:
         cause = Cause.forbidden("force", "may not be specified for non-apply patch")
         raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
     given = _decode(raw)
-    duplicates = tuple(duplicate_fields(raw)) if req.query.get("fieldValidation") in ("Warn", "Strict") else ()
-    options = replace(write_options(req, "PatchOptions", duplicates=duplicates), is_patch=True)
-    transform = _transform(media, given, scope)
+    repeated = _repeated(media, raw, given) if req.query.get("fieldValidation") != "Ignore" else ()
+    options = replace(write_options(req, "PatchOptions", repeated=repeated), is_patch=True)
+    transform, restored = _transform(media, given, scope), given if media == STRATEGIC_PATCH else None
+    patched: JSONObject = {}
 
     def mutate(current: JSONObject | None) -> JSONObject:
+        nonlocal patched
         if current is None:
             raise NotFound.of(scope.resource.group_resource, scope.name)
         try:
@@ -120,10 +121,25 @@ async def _patch(call: Call, media: str) -> tuple[WriteOptions, Any]:
         if not isinstance(patched, dict):
             raise BadRequest("the patch must leave an object")
         check_kind(patched, scope, expected=SCALE if scope.subresource == "scale" else None)
+        check_metadata(patched, restored)
         check_name(patched, scope)
         return patched
 
-    return options, mutate
+    try:
+        return await call.backend.update(scope, mutate, options)
+    except WrongType as error:
+        raise as_patch_error(error, scope, patched, restored) from error
+
+
+def _repeated(media: str, raw: bytes, given: Any) -> tuple[str, ...]:
+    """What the patch itself says twice; an operation of a JSON patch may also say what nobody knows. Source: patch.go (applyJSPatch)."""
+    if media != JSON_PATCH:
+        return tuple(f'duplicate field "{path}"' for path in duplicate_fields(raw, given))
+    operations = list(enumerate(given)) if isinstance(given, list) else []
+    unknown = [f"[{at}].{part}" for at, held in operations if isinstance(held, dict) for part in held if part not in _OPERATION]
+    if not unknown and not duplicate_fields(raw, given):
+        return ()
+    return tuple(f"json patch {text}" for text in in_document_order(raw, unknown))
 
 
 def _decode(raw: bytes) -> Any:
@@ -166,7 +182,7 @@ def _unfit(error: ValueError) -> Invalid:
 # --- server-side apply ---
 
 
-async def _apply(call: Call) -> tuple[WriteOptions, Any]:
+async def _apply(call: Call) -> Written:
     req, scope = call.req, call.scope
     raw = await req.read_body()
     force = is_true(req.query.get("force"))
@@ -174,9 +190,9 @@ async def _apply(call: Call) -> tuple[WriteOptions, Any]:
     if not manager:
         cause = Cause.required("fieldManager", "is required for apply patch")
         raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
-    config, duplicates = _decode_config(raw, scope)
+    config, repeated = _decode_config(raw, scope)
     options = replace(
-        write_options(req, "PatchOptions", duplicates=duplicates),
+        write_options(req, "PatchOptions", repeated=repeated),
         operation="Apply",
         create_if_missing=not scope.subresource,
         is_patch=True,
@@ -198,7 +214,7 @@ async def _apply(call: Call) -> tuple[WriteOptions, Any]:
             ignored=_STATUS if scope.resource.has_status and not scope.subresource else _NOTHING,
         )
 
-    return options, mutate
+    return await call.backend.update(scope, mutate, options)
 
 
 def _decode_yaml(raw: bytes) -> tuple[Any, tuple[str, ...]]:
@@ -208,21 +224,23 @@ def _decode_yaml(raw: bytes) -> tuple[Any, tuple[str, ...]]:
     from kcp.apiserver.yamlbody import describe, load
 
     try:
-        config, duplicates = load(raw)
+        config, repeated = load(raw)
     except yaml.YAMLError as error:
         raise BadRequest(f"error decoding YAML: error converting YAML to JSON: yaml: {describe(error)}") from error
-    return {} if config is None else config, duplicates
+    return {} if config is None else config, repeated
 
 
 def _decode_config(raw: bytes, scope: Scope) -> tuple[JSONObject, tuple[str, ...]]:
     """The applied configuration: JSON or YAML, of the kind and name of the URL, without what this endpoint does not take."""
-    duplicates: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
     try:
-        config, duplicates = parse_json(raw), tuple(duplicate_fields(raw))
+        config = parse_json(raw)
+        if duplicate_fields(raw, config):
+            _, repeated = _decode_yaml(raw)  # upstream reads JSON as YAML, and so tells lines
     except TooDeep as error:
         raise BadRequest(f"error decoding YAML: {error}") from error
     except ValueError:  # not JSON
-        config, duplicates = _decode_yaml(raw)
+        config, repeated = _decode_yaml(raw)
     if not isinstance(config, dict):
         fault = go_mismatch(config, "map[string]interface {}")
         raise BadRequest(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {fault}")
@@ -241,4 +259,4 @@ def _decode_config(raw: bytes, scope: Scope) -> tuple[JSONObject, tuple[str, ...
         kept = {path[0] for path in parts}
         own = {k: v for k, v in metadata(config).items() if k in ("name", "namespace", "uid", "resourceVersion")}
         config = {"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": own} | {k: config[k] for k in kept if k in config}
-    return config, duplicates
+    return config, repeated

@@ -21,7 +21,7 @@ async def update(call: Call) -> Response:
     req, scope = call.req, call.scope
     form = wanted(req, scope)
     body = await read_object(req, scope.resource.kind)
-    options = write_options(req, "UpdateOptions", duplicates=body.duplicates)
+    options = write_options(req, "UpdateOptions", repeated=body.repeated, body=body.told_in_order)
 
     async def mutate(current: JSONObject | None) -> JSONObject:
         if current is None:
