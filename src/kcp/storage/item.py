@@ -6,7 +6,7 @@ Before: `watchcache`. After: `registry`, `apiserver.handlers`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,6 +18,9 @@ from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
+
+_MOST_FORMS = 8
+"""Kept of one event at a time; tables with ages are new each second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -39,7 +42,7 @@ class Item:
 class WatchEvent:
     """One event of a watch, its wire frame encoded at most once for all watchers that get it."""
 
-    __slots__ = ("_frame", "item", "revision", "type")
+    __slots__ = ("_forms", "_frame", "item", "revision", "type")
 
     def __init__(self, type_: EventType, item: Item | None, revision: int, frame: bytes | None = None) -> None:
         self.type = type_
@@ -47,6 +50,16 @@ class WatchEvent:
         """The object; for DELETED its last state with the revision of the deletion. None for ERROR and BOOKMARK, which carry a frame."""
         self.revision = revision
         self._frame = frame
+        self._forms: dict[Hashable, bytes] | None = None
+
+    def in_form(self, form: Hashable, make: Callable[[WatchEvent], bytes]) -> bytes:
+        """The frame in another form, made at most once for all watchers that want it so; `form` names everything it depends on."""
+        if self._forms is None or len(self._forms) > _MOST_FORMS:
+            self._forms = {}
+        made = self._forms.get(form)
+        if made is None:
+            made = self._forms[form] = make(self)
+        return made
 
     @property
     def frame(self) -> bytes:

@@ -71,3 +71,13 @@ def test_objects_with_the_same_labels_share_one_map_that_nobody_can_change() -> 
     assert first is second
     with pytest.raises(TypeError):
         first["app"] = "db"  # type: ignore[index]
+
+
+def test_an_event_is_encoded_once_for_all_who_want_the_same_form_and_keeps_few_forms() -> None:
+    event = WatchEvent("ADDED", None, 1)
+    first = event.in_form("metadata", lambda _: b"a")
+    assert event.in_form("metadata", lambda _: b"b") is first
+    assert event.in_form("table", lambda _: b"c") == b"c"
+    for second in range(100):
+        event.in_form(second, lambda _: b"row")
+    assert event.in_form("metadata", lambda _: b"b") == b"b", "made anew"

@@ -2,7 +2,8 @@
 
 Before: `resources`. After: `registry.watch`.
 
-Whole objects are frames shared with every other watcher. An error after the start is an ERROR event, because the answer's code is sent.
+Frames are shared with every other watcher that wants the same form. An error after the start is an ERROR event, because the answer's code
+is sent.
 Source: k8s.io/apiserver/pkg/endpoints/handlers/watch.go.
 """
 
@@ -24,6 +25,8 @@ from kcp.registry.backend import WatchEvent
 
 Encode: TypeAlias = Callable[[WatchEvent], bytes]
 
+_CHUNK_BYTES = 64 * 1024
+
 
 async def watch(call: Call) -> Response:
     """Raises: BadRequest, NotAcceptable; later faults come as ERROR events."""
@@ -42,16 +45,23 @@ def _plain(event: WatchEvent) -> bytes:
 
 def _encoder(call: Call, form: Wanted) -> Encode:
     if form.media == PROTOBUF:
-        from kcp.apiserver.protobuf.envelope import frame
-
-        encode = _encoder(call, replace(form, media=JSON))
-        return lambda event: frame(encode(event))
+        return _protobuf_encoder(call, form)
     if not form.transform:
         return _plain
     if form.transform == "Table":
-        include_object(call.req)  # refuses a wrong value before the answer starts
         return _TableFrames(call, form)
-    return lambda event: _partial_frame(event, form.meta_version)
+    key, version = (form.transform, form.meta_version), form.meta_version
+    return lambda event: event.in_form(key, lambda event: _partial_frame(event, version))
+
+
+def _protobuf_encoder(call: Call, form: Wanted) -> Encode:
+    from kcp.apiserver.protobuf.envelope import frame
+
+    encode = _encoder(call, replace(form, media=JSON))
+    if form.transform == "Table":
+        return lambda event: frame(encode(event))  # the first one is not like the others
+    key = (PROTOBUF, form.transform, form.meta_version)
+    return lambda event: event.in_form(key, lambda event: frame(encode(event)))
 
 
 def _partial_frame(event: WatchEvent, version: str) -> bytes:
@@ -72,20 +82,29 @@ class _TableFrames:
     """Each event as a Table of one row; only the first one carries the column definitions."""
 
     def __init__(self, call: Call, form: Wanted) -> None:
+        """Raises BadRequest for a wrong `includeObject`, before the answer starts."""
         self._call = call
         self._form = form
+        self._key = ("Table", call.scope.resource, form.meta_version, include_object(call.req))
         self._has_columns = False
 
     def __call__(self, event: WatchEvent) -> bytes:
         if event.type == "ERROR":
             return event.frame
+        if self._has_columns:
+            second = int(self._call.clock.monotonic())  # cells may show ages
+            return event.in_form((*self._key, second), self._encode)
+        frame = self._encode(event)
+        self._has_columns = True
+        return frame
+
+    def _encode(self, event: WatchEvent) -> bytes:
         items = [event.item] if event.item is not None else []
         made = table(self._call, items, self._form, resource_version=str(event.revision))
         if event.item is None:
             self._put_bookmark(made, event)
         if self._has_columns:
             made["columnDefinitions"] = None
-        self._has_columns = True
         return orjson.dumps({"type": event.type, "object": made}) + b"\n"
 
     def _put_bookmark(self, made: dict[str, object], event: WatchEvent) -> None:
@@ -99,9 +118,20 @@ class _TableFrames:
 
 
 async def _frames(events: AsyncIterator[Sequence[WatchEvent]], encode: Encode) -> AsyncGenerator[bytes, None]:
+    """Many events in one chunk, but few large ones: a client that does not read makes the server hold one chunk and what waits behind it."""
     try:
         async for batch in events:
-            yield encode(batch[0]) if len(batch) == 1 else b"".join([encode(event) for event in batch])
+            chunk: list[bytes] = []
+            size = 0
+            for event in batch:
+                frame = encode(event)
+                chunk.append(frame)
+                size += len(frame)
+                if size >= _CHUNK_BYTES:
+                    yield b"".join(chunk)
+                    chunk, size = [], 0
+            if chunk:
+                yield chunk[0] if len(chunk) == 1 else b"".join(chunk)
     except StatusError as error:
         yield encode(WatchEvent("ERROR", None, 0, orjson.dumps({"type": "ERROR", "object": error.to_status()}) + b"\n"))
     finally:
