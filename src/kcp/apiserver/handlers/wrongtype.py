@@ -1,6 +1,6 @@
 """A built-in object with a value of the wrong JSON type, told as a Go decoder tells it: such a body never becomes an object.
 
-Before: `create`, `update`. After: `apis.kubernetes.definitions`, for the names of Go's types.
+Before: `create`, `update`, `patchfault`. After: `apis.kubernetes.definitions`, for the names of Go's types.
 Source: k8s.io/apiserver/pkg/endpoints/handlers/create.go (transformDecodeError); encoding/json, UnmarshalTypeError.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kcp.apimachinery import quantity
@@ -25,25 +26,45 @@ _QUANTITY_FAULTS = (quantity.WRONG_FORMAT, quantity.WRONG_NUMBER, quantity.WRONG
 _TIME = "2006-01-02T15:04:05Z07:00"
 
 
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A value that Go cannot put where it stands."""
+
+    steps: tuple[str, ...]
+    """The way to it from the object: names, and indexes in brackets."""
+    go_type: str
+    """Of the place; "" where a text of the right type says nothing that can be read."""
+    told: str
+    """What a decoder of JSON says."""
+
+
 def as_decode_error(error: WrongType, scope: Scope) -> BadRequest | Invalid:
     """What the client is told: BadRequest for a Kubernetes kind, whose server decodes into Go structs; Invalid for a custom one."""
-    kind = scope.resource.kind
-    name = load().of_kind(scope.resource.gvk) if scope.resource.origin is Origin.BUILTIN and not scope.subresource else None
-    if name is None:
+    kind, found = scope.resource.kind, misfit(error.wrong, scope)
+    if found is None:
         return error
-    return BadRequest(f'{kind} in version "{scope.resource.gvr.version}" cannot be handled as a {kind}: {_told(error.wrong, name)}')
+    return BadRequest(f'{kind} in version "{scope.resource.gvr.version}" cannot be handled as a {kind}: {found.told}')
 
 
-def _told(cause: Cause, definition: str) -> str:
+def misfit(wrong: Cause, scope: Scope) -> Misfit | None:
+    """None for a custom kind, of which no Go struct is made."""
+    name = load().of_kind(scope.resource.gvk) if scope.resource.origin is Origin.BUILTIN and not scope.subresource else None
+    return None if name is None else misfit_in(wrong, name)
+
+
+def misfit_in(cause: Cause, definition: str) -> Misfit:
+    """Args: cause: its field is counted from an object of `definition`."""
+    steps = tuple(_STEP.findall(cause.field))
     if cause.message.endswith(_QUANTITY_FAULTS):
-        return cause.message.rpartition(": ")[2]
+        return Misfit(steps, "", cause.message.rpartition(": ")[2])
     found = _FOUND.search(cause.message)
     wanted, held = (found[1], found[2]) if found is not None else ("", "")
     if wanted == "date-time":
-        return f'parsing time "{held}" as "{_TIME}": cannot parse "{held}" as "2006"'
-    struct, go_type = _go_types(definition, _STEP.findall(cause.field))
-    fields = ".".join(step for step in _STEP.findall(cause.field) if not step.startswith("["))
-    return f"json: cannot unmarshal {_JSON_NAMES.get(held, held)} into Go struct field {struct}.{fields} of type {go_type}"
+        return Misfit(steps, "", f'parsing time "{held}" as "{_TIME}": cannot parse "{held}" as "2006"')
+    struct, go_type = _go_types(definition, list(steps))
+    fields = ".".join(step for step in steps if not step.startswith("["))
+    told = f"json: cannot unmarshal {_JSON_NAMES.get(held, held)} into Go struct field {struct}.{fields} of type {go_type}"
+    return Misfit(steps, go_type, told)
 
 
 def _go_types(definition: str, steps: list[str]) -> tuple[str, str]:
