@@ -92,7 +92,7 @@ def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
     """Why `value` cannot be applied: undeclared fields, list items without their keys, two items with the same keys, no map or list."""
     found: list[str] = []
     if node is not None and (wanted := _CONTAINERS.get(node.type)) is not None and not isinstance(value, (wanted[0], type(None))):
-        return [f"{path}: expected {wanted[1]}, got &{{{_as_go(value)}}}"]
+        return [f"{path}: expected {wanted[1]}, got &{{{as_go(value)}}}"]
     if isinstance(value, dict) and node is not None:
         for name, held in value.items():
             inner = child(node, name)
@@ -122,12 +122,12 @@ def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
 _CONTAINERS: Mapping[str, tuple[type, str]] = {"object": (dict, "map"), "array": (list, "list")}
 
 
-def _as_go(value: Any) -> str:
+def as_go(value: Any) -> str:
     """A value as Go's %v prints it."""
     if isinstance(value, dict):
-        return "map[" + " ".join(f"{key}:{_as_go(held)}" for key, held in sorted(value.items())) + "]"
+        return "map[" + " ".join(f"{key}:{as_go(held)}" for key, held in sorted(value.items())) + "]"
     if isinstance(value, list):
-        return "[" + " ".join(map(_as_go, value)) + "]"
+        return "[" + " ".join(map(as_go, value)) + "]"
     return {None: "<nil>", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
