@@ -16,6 +16,7 @@ from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.versions import version_rank
 from kcp.apiserver.documents import Document, DocumentCache, respond
+from kcp.apiserver.negotiate import for_eyes
 from kcp.apiserver.request import Request, Response
 from kcp.registry.resource import Catalog, Resource
 
@@ -64,7 +65,9 @@ class Discovery:
         info = request.info
         form = aggregated_form(request.headers.get("accept", "")) if info.path.strip("/") in ("api", "apis") else ""
         key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
-        return respond(request, self._documents.get(key, lambda: self._make(request, form)), cache_control="public" if form else "")
+        document = self._documents.get(key, lambda: self._make(request, form))
+        response = respond(request, document, cache_control="public" if form else "")
+        return response if form or response.status == 304 else for_eyes(request, response)
 
     def _make(self, request: Request, form: str) -> Document:
         info = request.info

@@ -128,7 +128,7 @@ async def answer(req: Request, body: bytes, form: Wanted, clock: Clock, *, statu
     if form.media == YAML:
         body = _as_yaml(body)
     elif form.media == JSON and _is_for_eyes(req):
-        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        body = _indented(body)
     headers: tuple[tuple[str, str], ...] = ()
     if len(body) >= _GZIP_FROM_BYTES and "gzip" in req.headers.get("accept-encoding", ""):
         body = await _gzip(body, clock)
@@ -148,20 +148,29 @@ async def _as_protobuf(req: Request, body: bytes, form: Wanted, clock: Clock) ->
 
 def in_form(req: Request, response: Response) -> Response:
     """An answer made as JSON whatever the client accepts, such as a review or an error: in YAML or protobuf for who prefers that."""
-    accept = req.headers.get("accept")
-    if accept is None or accept == JSON or response.content_type != JSON:
+    if response.content_type != JSON:
         return response
-    preferred = _preferred(accept)
+    accept = req.headers.get("accept")
+    preferred = JSON if accept is None or accept == JSON else _preferred(accept)
+    if preferred not in (YAML, PROTOBUF):
+        return for_eyes(req, response)
     if preferred == YAML:
         return replace(response, body=_as_yaml(response.body), content_type=YAML)
-    if preferred != PROTOBUF:
-        return response
     from kcp.apiserver.protobuf.envelope import NoMessage, Unfit, encode
 
     try:
         return replace(response, body=encode(orjson.loads(response.body)), content_type=PROTOBUF)
     except (NoMessage, Unfit):
         return response
+
+
+def for_eyes(req: Request, response: Response) -> Response:
+    """A JSON answer, indented where a person looks at it. Source: endpoints/handlers/negotiation/negotiate.go (isPrettyPrint)."""
+    return replace(response, body=_indented(response.body)) if response.content_type == JSON and _is_for_eyes(req) else response
+
+
+def _indented(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _is_for_eyes(req: Request) -> bool:

@@ -36,11 +36,11 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     "continue": ("string", "The token of the last page of a list: where to go on."),
     "dryRun": ("string", "`All`: every check is made, nothing is stored."),
     "fieldManager": ("string", "The name of who makes the change, at most 128 printable characters; needed by apply."),
-    "fieldSelector": ("string", "Restricts the list by fields."),
+    "fieldSelector": ("string", "A selector on fields, to restrict the list of returned objects."),
     "fieldValidation": ("string", "What to do about unknown and duplicate fields: `Ignore`, `Warn` or `Strict`."),
     "force": ("boolean", "Let an apply take over fields that others own."),
     "gracePeriodSeconds": ("integer", "Seconds before the object goes; 0 at once."),
-    "labelSelector": ("string", "Restricts the list by labels."),
+    "labelSelector": ("string", "A selector on labels, to restrict the list of returned objects."),
     "limit": ("integer", "The most items that one page of a list may have."),
     "name": ("string", "name of the {kind}"),
     "namespace": ("string", "object name and auth scope, such as for teams and projects"),
@@ -51,7 +51,7 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
     "resourceVersionMatch": ("string", "How resourceVersion is meant: `Exact` or `NotOlderThan`."),
     "sendInitialEvents": ("boolean", "Begin a watch with the present state."),
     "timeoutSeconds": ("integer", "Ends a list or watch."),
-    "watch": ("boolean", "Answer with a stream of changes."),
+    "watch": ("boolean", "Watch for changes to the described resources: the answer is a stream of events."),
 }
 _OF_LISTS = (
     "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch",

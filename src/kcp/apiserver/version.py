@@ -28,4 +28,5 @@ def version_info() -> dict[str, str]:
 
 
 async def version(_: Request) -> Response:
-    return Response(body=orjson.dumps(version_info()))
+    """Indented for whoever asks. Source: responsewriters/writers.go (WriteRawJSON)."""
+    return Response(body=orjson.dumps(version_info(), option=orjson.OPT_INDENT_2))

@@ -28,6 +28,7 @@ from kcp.apiserver.metrics import Metrics, with_metrics
 from kcp.apiserver.openapi import OpenAPI
 from kcp.apiserver.request import Filter, Handler, Request, Response
 from kcp.apiserver.resources import ConnectorKey, ResourceHandler
+from kcp.apiserver.root import Root
 from kcp.apiserver.router import Router
 from kcp.apiserver.version import version
 from kcp.registry.backend import Backend
@@ -70,7 +71,7 @@ def build_handler(parts: HttpParts) -> Handler:
     api = serve_api(parts.catalog, parts.backend, parts.clock, parts.security.connectors, parts.security)
     probes = {f"/{probe}{end}": parts.health.handle for probe in ("healthz", "livez", "readyz") for end in ("", "/")}
     routes: dict[str, Handler] = {**api.routes, **probes, "/version": version, "/metrics": parts.metrics.handle, **parts.routes}
-    router = Router(api.resources, routes)
+    router = Router(api.resources, {**routes, "/": Root(parts.catalog, tuple(routes))})
     security = parts.security
     authenticated = (
         for_strangers(with_authentication(security.authentication)),
@@ -99,7 +100,7 @@ def _virtual(parts: HttpParts) -> Handler:
     def serve(view: View) -> Handler:
         handler = handlers.get(view)
         if handler is None:
-            api = serve_api(view.catalog, view.backend, parts.clock, {}, None)
+            api = serve_api(view.catalog, view.backend, parts.clock, view.connectors, None)
             handler = handlers[view] = Router(api.resources, api.routes)
         return handler
 

@@ -51,6 +51,7 @@ from kcp.apiserver.openapi import OpenAPI
 from kcp.apiserver.pki import PKI
 from kcp.apiserver.request import Filter, Handler
 from kcp.apiserver.resources import ResourceHandler
+from kcp.apiserver.root import Root
 from kcp.apiserver.router import Router
 from kcp.apiserver.version import version
 from kcp.registry.builtin import CLUSTER_KINDS, builtin_resources
@@ -126,7 +127,8 @@ class ClusterServer:
 async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock: Clock, pki: PKI | None, seed: int) -> ClusterServer:
     """Args: cache: started and running. pki: None for a server that is reached in the same process only."""
     lookup = Lookup(cache)
-    catalog = DynamicCatalog([StaticCatalog(cluster_resources()), await _local_crds(cache)])
+    crds = await _local_crds(cache)
+    catalog = DynamicCatalog([StaticCatalog(cluster_resources()), crds])
     lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
     classes, quotas = await DefaultStorageClass.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
     rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
@@ -142,6 +144,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     registry = Registry(
         store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None), converter=converter
     )
+    crds.on_retired(registry.end_watches)
 
     keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())
     tokens = ServiceAccountTokens(keys, lookup, clock=clock, issuer="https://kubernetes.default.svc.cluster.local", cluster_claim=False)
@@ -181,10 +184,11 @@ def _routes(catalog: DynamicCatalog, metrics: Metrics) -> dict[str, Handler]:
     discovery, health = Discovery(catalog), Health()
     openapi = OpenAPI(catalog, lambda name: definitions.load().published(name))  # the definitions are loaded when somebody asks
     routes: dict[str, Handler] = {f"/{probe}{end}": health.handle for probe in PROBES for end in ("", "/")}
-    return routes | {
+    routes |= {
         "/api": discovery, "/api/": discovery, "/apis": discovery, "/apis/": discovery, "/openapi/": openapi,
-        "/version": version, "/metrics": metrics.handle,
+        "/openapi/v2": openapi, "/openapi/v3": openapi, "/version": version, "/metrics": metrics.handle,
     }  # fmt: skip
+    return {**routes, "/": Root(catalog, tuple(routes))}
 
 
 def _filters(authentication: Authentication, authorizer: Authorizer, metrics: Metrics, clock: Clock) -> Iterable[Filter]:
