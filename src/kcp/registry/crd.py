@@ -6,9 +6,9 @@ Source: k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from kcp.apimachinery import conditions, meta
@@ -201,6 +201,20 @@ def _undeprecated(versions: Iterable[JSONObject]) -> tuple[str, ...]:
     return tuple(v["name"] for v in versions if v.get("served") and not v.get("deprecated"))
 
 
+Retired: TypeAlias = Callable[[ClusterName, Iterable[GVR]], None]
+"""Told what a cluster does not serve any more as it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A CRD as it was last seen."""
+
+    content: tuple[object, ...]
+    """What its resources depend on."""
+    served: tuple[GVR, ...]
+    draining: GVR | None = None
+
+
 class LocalCRDSource:
     """The catalog's source of local CRDs: what the established CRDs of each cluster serve.
 
@@ -210,44 +224,70 @@ class LocalCRDSource:
 
     def __init__(self) -> None:
         self._by_cluster: dict[ClusterName, dict[GVR, Resource]] = {}
-        self._by_crd: dict[tuple[ClusterName, str], tuple[GVR, ...]] = {}
+        self._by_crd: dict[tuple[ClusterName, str], _Known] = {}
+        self._draining: dict[tuple[ClusterName, GVR], Resource] = {}
+        """Not served, but still to be emptied: only what the deletion of a CRD without served versions needs."""
         self._served_from: dict[GVR, int] = {}
         self._wildcards: dict[GVR, Resource] = {}
         self._versions: dict[ClusterName, int] = {}
         self._changes = 0
+        self._retired: list[Retired] = []
+
+    def on_retired(self, told: Retired) -> None:
+        """Call `told` within each change after which resources are gone or others."""
+        self._retired.append(told)
 
     def changed(self, cluster: ClusterName, name: str, crd: JSONObject | None) -> None:
-        """Take note of one CRD as it is now stored; None: it is gone. Idempotent."""
+        """Take note of one CRD as it is now stored; None: it is gone. Idempotent; what does not matter here costs next to nothing."""
+        known = self._by_crd.get((cluster, name))
+        content = _content(crd) if crd is not None else ()
+        if (known.content if known is not None else ()) == content:
+            return
         served = self._by_cluster.setdefault(cluster, {})
-        for gvr in self._by_crd.pop((cluster, name), ()):
+        if known is not None:
+            self._remove(cluster, name, known, served)
+        if crd is not None:
+            self._add(cluster, name, crd, content, served)
+        if not served:
+            del self._by_cluster[cluster]
+        self._changes += 1
+        self._versions[cluster] = self._changes
+        if known is not None and known.served and known.content[:-1] != content[:-1]:  # to be deleted changes nothing for who watches
+            for told in self._retired:
+                told(cluster, known.served)
+
+    def _remove(self, cluster: ClusterName, name: str, known: _Known, served: dict[GVR, Resource]) -> None:
+        del self._by_crd[cluster, name]
+        if known.draining is not None:
+            del self._draining[cluster, known.draining]
+        for gvr in known.served:
             del served[gvr]
             self._served_from[gvr] -= 1
             if not self._served_from[gvr]:
                 del self._served_from[gvr]
                 self._wildcards.pop(gvr, None)
-        if crd is not None:
-            self._add(cluster, name, crd, served)
-        if not served:
-            del self._by_cluster[cluster]
-        self._changes += 1
-        self._versions[cluster] = self._changes
 
-    def _add(self, cluster: ClusterName, name: str, crd: JSONObject, served: dict[GVR, Resource]) -> None:
+    def _add(self, cluster: ClusterName, name: str, crd: JSONObject, content: tuple[object, ...], served: dict[GVR, Resource]) -> None:
         deleting = bool(meta.deletion_timestamp(crd))
-        taken: list[GVR] = []
-        for resource in resources_from_crd(crd, cluster):
+        draining: GVR | None = None
+        found = list(resources_from_crd(crd, cluster))
+        for resource in found:
             served[resource.gvr] = _without_create(resource) if deleting else resource
             self._served_from[resource.gvr] = self._served_from.get(resource.gvr, 0) + 1
             self._wildcards.setdefault(resource.gvr, _anywhere(resource))
-            taken.append(resource.gvr)
-        if taken:
-            self._by_crd[cluster, name] = tuple(taken)
+        if deleting and not found and conditions.is_true(crd, "Established"):
+            parts = _parts_of_crd(crd, CUSTOM_RESOURCES, cluster)
+            hidden = replace(_resource(parts, parts.storage_version, origin=Origin.CRD), verbs=("deletecollection", "list"))
+            draining = hidden.gvr
+            self._draining[cluster, draining] = hidden
+        self._by_crd[cluster, name] = _Known(content, tuple(resource.gvr for resource in found), draining)
 
     def lookup(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
         if cluster == WILDCARD:
             return self._wildcards.get(gvr)
         served = self._by_cluster.get(cluster)
-        return served.get(gvr) if served is not None else None
+        found = served.get(gvr) if served is not None else None
+        return self._draining.get((cluster, gvr)) if found is None and self._draining else found
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:
         if cluster == WILDCARD:
@@ -256,6 +296,18 @@ class LocalCRDSource:
 
     def version(self, cluster: ClusterName) -> str:
         return str(self._changes if cluster == WILDCARD else self._versions.get(cluster, 0))
+
+
+def _content(crd: JSONObject) -> tuple[object, ...]:
+    """Equal for two states of a CRD that are served alike; the generation stands for its spec. Last: whether it is being deleted.
+
+    Marking it for deletion counts as a generation too, but changes no spec.
+    """
+    status = crd.get("status") or {}
+    accepted, stored = status.get("acceptedNames"), tuple(status.get("storedVersions") or ())
+    deleting = bool(meta.deletion_timestamp(crd))
+    generation = meta.generation(crd) - deleting
+    return meta.uid(crd), generation, accepted, stored, conditions.is_true(crd, "Established"), deleting
 
 
 def _without_create(resource: Resource) -> Resource:

@@ -195,7 +195,12 @@ def cleaned(crd: JSONObject) -> JSONObject:
 
 
 def instances(crd: JSONObject) -> Iterator[GVR]:
-    """Where the objects of a CRD can be listed and deleted: any served version reaches all of them."""
-    for version in meta.nested(crd, "spec", "versions", default=()):
-        if version.get("served"):
+    """Where the objects of a CRD can be listed and deleted, the best first: any served version reaches all of them.
+
+    As they are stored, nothing has to be converted; a CRD without served versions is served so while it is being deleted.
+    """
+    versions = meta.nested(crd, "spec", "versions", default=())
+    served = [version for version in versions if version.get("served")] or versions
+    for version in sorted(served, key=lambda v: not v.get("storage")):
+        if version.get("storage") or version.get("served"):
             yield GVR(crd["spec"]["group"], version["name"], crd["spec"]["names"]["plural"])

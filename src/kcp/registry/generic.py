@@ -7,10 +7,12 @@ The parts: `reads` (get, list), `watches`, `writes` (create, update, subresource
 from __future__ import annotations
 
 import random as random_source
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kcp.aio.clock import Clock
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import (
     Admission,
@@ -93,6 +95,10 @@ class Registry:
         Raises: BadRequest at once; from iteration Expired where the revision is too old or the watcher too slow.
         """
         return self._watches.watch(scope, query)
+
+    def end_watches(self, cluster: ClusterName, resources: Iterable[GVR]) -> None:
+        """Let the watches end of resources that a cluster does not serve any more as it did."""
+        self._watches.lifetimes.end(cluster, resources)
 
     async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
         """Store a new object; `obj` is given away.

@@ -20,6 +20,7 @@ from kcp.apimachinery.errors import Expired
 from kcp.registry.alarms import Alarms
 from kcp.registry.backend import Scope, WatchQuery
 from kcp.registry.encoding import is_converted, serve
+from kcp.registry.lifetimes import Lifetime, Lifetimes
 from kcp.registry.reads import parse_revision
 from kcp.registry.resource import Resource
 from kcp.registry.selection import Matches, Selection, select
@@ -52,29 +53,35 @@ class Watches:
         self._clock = clock
         self._alarms = Alarms(clock)
         self._started = 0
+        self.lifetimes = Lifetimes()
 
     def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
         """Raises BadRequest at once for a malformed query; iterating may raise Expired, Timeout and ServiceUnavailable."""
         selection = select(scope, query.labels, query.fields)
         revision = parse_revision(query.resource_version)
-        return self._stream(scope, query, selection, revision)
+        return self._stream(scope, self.lifetimes.now, query, selection, revision)
 
-    async def _stream(self, scope: Scope, query: WatchQuery, selection: Selection, revision: int) -> AsyncIterator[Sequence[WatchEvent]]:
+    async def _stream(
+        self, scope: Scope, asked_at: int, query: WatchQuery, selection: Selection, revision: int
+    ) -> AsyncIterator[Sequence[WatchEvent]]:
         resource = scope.resource
         try:
             items = await self._cache.prefix(resource.storage_prefix)
             filtering = _Filtering.of(selection, resource)
             initial, revision = await self._initial(query, selection, filtering, items, revision)
-            with items.subscribe(
-                selection.prefix, after=revision, matches=filtering.stored, name=selection.name, label=filtering.label
-            ) as subscription:
+            with (
+                self.lifetimes.lifetime(scope.cluster, resource.gvr, asked_at) as lifetime,
+                items.subscribe(
+                    selection.prefix, after=revision, matches=filtering.stored, name=selection.name, label=filtering.label
+                ) as subscription,
+            ):
                 for start in range(0, len(initial), _INITIAL_BATCH):
                     shown = await self._presentation.all(initial[start : start + _INITIAL_BATCH], resource)
                     yield [WatchEvent("ADDED", item, item.revision) for item in shown if filtering.shows(item)]
                 initial = ()
                 if query.send_initial_events and query.bookmarks:
                     yield [bookmark(scope, revision, ends_initial_events=True)]
-                async with aclosing(self._live(scope, query, filtering, subscription)) as live:
+                async with aclosing(self._live(scope, query, filtering, subscription, lifetime)) as live:
                     async for batch in live:
                         yield batch
         except Compacted as error:
@@ -103,10 +110,10 @@ class Watches:
         return found, self._cache.revision()
 
     async def _live(
-        self, scope: Scope, query: WatchQuery, filtering: _Filtering, subscription: Subscription
+        self, scope: Scope, query: WatchQuery, filtering: _Filtering, subscription: Subscription, lifetime: Lifetime
     ) -> AsyncGenerator[Sequence[WatchEvent], None]:
         """Changes as they come, and a bookmark each minute and at the end; ends at the timeout."""
-        deadlines = _Deadlines(self._clock, self._alarms, self._timeout_s(query), wants_bookmarks=query.bookmarks)
+        deadlines = _Deadlines(self._clock, self._alarms, self._timeout_s(query), lifetime, wants_bookmarks=query.bookmarks)
         try:
             while True:
                 changes = await deadlines.next_of(subscription)
@@ -115,8 +122,12 @@ class Watches:
                     if events:
                         yield events
                     continue
-                if query.bookmarks and (revision := subscription.progress()):
+                if query.bookmarks and not lifetime.is_over and (revision := subscription.progress()):
                     yield [bookmark(scope, revision)]
+                if lifetime.is_over:
+                    if not subscription.progress():  # what happened before still counts
+                        yield await self._events(await anext(subscription), scope.resource, filtering, subscription)
+                    return
                 if deadlines.is_over():
                     return
         finally:
@@ -148,7 +159,7 @@ class Watches:
 class _Deadlines:
     """Waits for changes, but not past the next bookmark or the end of the watch."""
 
-    def __init__(self, clock: Clock, alarms: Alarms, timeout_s: float, *, wants_bookmarks: bool) -> None:
+    def __init__(self, clock: Clock, alarms: Alarms, timeout_s: float, lifetime: Lifetime, *, wants_bookmarks: bool) -> None:
         self._clock = clock
         self._alarms = alarms
         self._end = clock.monotonic() + timeout_s
@@ -156,6 +167,7 @@ class _Deadlines:
         self._waiting: asyncio.Timeout | None = None
         self._is_due = False
         self._arm()
+        lifetime.wake(self._ring)
 
     def _arm(self) -> None:
         next_bookmark = self._clock.monotonic() + BOOKMARK_INTERVAL_S if self._wants_bookmarks else self._end

@@ -162,6 +162,8 @@ class _Assembly:
             foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True,
             converter=self.conversions,
         )  # fmt: skip
+        foundation.crds.on_retired(registry.end_watches)
+        foundation.bound.on_retired(registry.end_watches)
         homes = HomeWorkspaces(self._client, self._types, self._url_of, foundation.index.expect)
         self._metrics.add_statistics("storage", foundation.cache.statistics)
         http = HttpParts(

@@ -89,7 +89,9 @@ def test_changes_are_followed_and_idempotent() -> None:
     for _ in range(2):
         source.changed(A, "widgets.example.com", established("widgets", "Widget", versions=("v1", "v2")))
     assert [r.gvr.version for r in source.resources(A)] == ["v1", "v2"]
-    source.changed(A, "widgets.example.com", established("widgets", "Widget", versions=("v2",)))
+    changed = established("widgets", "Widget", versions=("v2",))
+    changed["metadata"]["generation"] = 2
+    source.changed(A, "widgets.example.com", changed)
     assert source.lookup(A, WIDGETS) is None
     for _ in range(2):
         source.changed(A, "widgets.example.com", None)
@@ -106,6 +108,28 @@ def test_a_crd_that_is_being_deleted_takes_no_new_objects() -> None:
     assert found is not None
     assert "create" not in found.verbs
     assert "delete" in found.verbs
+
+
+def test_who_watches_is_told_of_another_spec_and_other_names_but_not_of_conditions_or_deletion() -> None:
+    source = LocalCRDSource()
+    told: list[tuple[ClusterName, list[str]]] = []
+    source.on_retired(lambda cluster, resources: told.append((cluster, [gvr.version for gvr in resources])))
+    held = established("widgets", "Widget")
+    source.changed(A, "widgets.example.com", held)
+    before = source.lookup(A, WIDGETS)
+    held["status"]["conditions"].append({"type": "Terminating", "status": "False"})
+    source.changed(A, "widgets.example.com", held)
+    assert source.lookup(A, WIDGETS) is before
+    held["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "generation": 2}
+    source.changed(A, "widgets.example.com", held)
+    assert told == []
+    source.changed(A, "widgets.example.com", None)
+    assert told == [(A, ["v1"])]
+    held = established("widgets", "Widget")
+    source.changed(A, "widgets.example.com", held)
+    held["status"]["acceptedNames"] = {**held["status"]["acceptedNames"], "shortNames": ["w"]}
+    source.changed(A, "widgets.example.com", held)
+    assert told == [(A, ["v1"])] * 2
 
 
 def test_all_clusters_together_can_be_read_only_as_long_as_one_has_the_crd() -> None:
