@@ -15,6 +15,7 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.exports.apibinding import BoundResource, bound_resources
+from kcp.registry.crd import Retired
 from kcp.registry.resource import Resource
 
 
@@ -40,21 +41,33 @@ class BoundSource:
         self._system_identity: dict[GroupResource, str] = {}
         self._resources: dict[tuple[str, str], dict[str, Resource]] = {}
         self._versions: dict[ClusterName, int] = {}
+        self._retired: list[Retired] = []
         self.generation = 0
         """Changes with every change of any binding."""
 
     def changed(self, cluster: ClusterName, name: str, binding: JSONObject | None) -> None:
         """Take note of one binding as it is now stored; None: it is gone. Idempotent."""
         served = self._by_cluster.setdefault(cluster, {})
-        for gr in self._by_binding.pop((cluster, name), ()):
-            if gr in served and served[gr].binding == name:
-                del served[gr]
+        before = {gr: served.pop(gr) for gr in self._by_binding.pop((cluster, name), ()) if gr in served and served[gr].binding == name}
         if binding is not None:
             self._add(cluster, name, binding, served)
+        self._retire(cluster, before, served)
         self.generation += 1
         self._versions[cluster] = self.generation
         if not served:
             del self._by_cluster[cluster], self._versions[cluster]  # as a workspace that never bound anything
+
+    def on_retired(self, told: Retired) -> None:
+        """Call `told` within each change after which resources are gone or of another schema."""
+        self._retired.append(told)
+
+    def _retire(self, cluster: ClusterName, before: Mapping[GroupResource, _Served], served: Mapping[GroupResource, _Served]) -> None:
+        for gr, entry in before.items():
+            if gr in served and served[gr].bound == entry.bound:
+                continue
+            versions = self._resources.get((entry.bound.schema_uid, entry.bound.identity), {})
+            for told in self._retired:
+                told(cluster, [GVR(gr.group, version, gr.resource) for version in versions])
 
     def _add(self, cluster: ClusterName, name: str, binding: JSONObject, served: dict[GroupResource, _Served]) -> None:
         export_cluster = ClusterName(meta.nested(binding, "status", "apiExportClusterName", default=""))
