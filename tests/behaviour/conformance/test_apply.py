@@ -110,9 +110,13 @@ async def test_an_item_of_another_manager_can_be_added_to_but_not_changed(api: A
         ({"ports": [{"port": 80}, {"port": 80}]}, '.spec.ports: duplicate entries for key [port=80,protocol="TCP"]'),
         ({"tags": ["x", "x"]}, '.spec.tags: duplicate entries for key [="x"]'),
         ({"nope": 1}, ".spec.nope: field not declared in schema"),
+        ({"color": 1}, ".spec.color: expected string, got &value.valueUnstructured{Value:1}"),
+        ({"map": {"a": True}}, ".spec.map.a: expected string, got &value.valueUnstructured{Value:true}"),
+        ({"raw": [{}]}, ".spec.raw[0]: expected string, got &value.valueUnstructured{Value:map[string]interface {}{}}"),
+        ({"size": "3"}, ".spec.size: expected numeric (int or float), got string"),
     ],
 )
-async def test_what_has_no_place_in_the_schema_is_refused(api: Api, spec: dict[str, Any], text: str) -> None:
+async def test_what_does_not_fit_the_schema_is_refused(api: Api, spec: dict[str, Any], text: str) -> None:
     answer = await apply(api, "l", spec)
     assert answer.status == 400
     assert answer.message == f"failed to create typed patch object (/l; example.com/v1, Kind=Widget): {text}"

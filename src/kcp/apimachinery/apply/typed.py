@@ -6,6 +6,7 @@ Source: structured-merge-diff typed/helpers.go, schema/elements.go; kube-openapi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from operator import is_
@@ -89,37 +90,66 @@ def steps(node: Schema | None, items: list[Any]) -> list[str] | None:
 
 
 def problems(node: Schema | None, value: Any, path: str = "") -> list[str]:
-    """Why `value` cannot be applied: undeclared fields, list items without their keys, two items with the same keys, no map or list."""
+    """Why `value` cannot be applied: undeclared fields, list items without their keys, two items with the same keys, another type."""
+    if node is None:
+        return []
+    wanted = _TYPES.get(node.type)
+    if wanted is not None and type(value) not in wanted:
+        return [f"{path}: {_wrong_type(node, value)}"]
+    if isinstance(value, dict):
+        return _map_problems(node, value, path)
+    return _list_problems(node, value, path) if isinstance(value, list) else []
+
+
+def _map_problems(node: Schema, value: JSONObject, path: str) -> list[str]:
     found: list[str] = []
-    if node is not None and (wanted := _CONTAINERS.get(node.type)) is not None and not isinstance(value, (wanted[0], type(None))):
-        return [f"{path}: expected {wanted[1]}, got &{{{as_go(value)}}}"]
-    if isinstance(value, dict) and node is not None:
-        for name, held in value.items():
-            inner = child(node, name)
-            if inner is None and not node.preserve:
-                found.append(f"{path}.{name}: field not declared in schema")
-            elif isinstance(held, (dict, list)) or (inner is not None and inner.type in _CONTAINERS):
+    for name, held in value.items():
+        inner = child(node, name)
+        if inner is not None:
+            if type(held) is not inner.plain:
                 found += problems(inner, held, f"{path}.{name}")
-    elif isinstance(value, list) and node is not None:
-        seen: set[str] = set()
-        for index, item in enumerate(value):
-            where = f"{path}[{index}]"
-            if splits_list(node):
-                try:
-                    step = step_of(node, item)
-                except NotKeyed as e:
-                    found.append(f"{path}: element {index}: {e}")
-                    continue
-                where = path + step_text(step)
-                if step in seen:
-                    found.append(f"{path}: duplicate entries for key {step_text(step)}")
-                seen.add(step)
-            if isinstance(item, (dict, list)) or (node.items is not None and node.items.type in _CONTAINERS):
-                found += problems(node.items, item, where)
+        elif not node.preserve:
+            found.append(f"{path}.{name}: field not declared in schema")
     return found
 
 
-_CONTAINERS: Mapping[str, tuple[type, str]] = {"object": (dict, "map"), "array": (list, "list")}
+def _list_problems(node: Schema, value: list[Any], path: str) -> list[str]:
+    found: list[str] = []
+    seen: set[str] = set()
+    is_split = splits_list(node)
+    for index, item in enumerate(value):
+        where = f"{path}[{index}]"
+        if is_split:
+            try:
+                step = step_of(node, item)
+            except NotKeyed as e:
+                found.append(f"{path}: element {index}: {e}")
+                continue
+            where = path + step_text(step)
+            if step in seen:
+                found.append(f"{path}: duplicate entries for key {step_text(step)}")
+            seen.add(step)
+        found += problems(node.items, item, where)
+    return found
+
+
+_NONE = type(None)
+_NUMBERS: frozenset[type] = frozenset((int, float, _NONE))
+_TYPES: Mapping[str, frozenset[type]] = {
+    "object": frozenset((dict, _NONE)), "array": frozenset((list, _NONE)), "string": frozenset((str, _NONE)),
+    "boolean": frozenset((bool, _NONE)), "integer": _NUMBERS, "number": _NUMBERS,
+}  # fmt: skip
+_SHOWN = {"object": "map", "array": "list", "boolean": "boolean"}
+
+
+def _wrong_type(node: Schema, value: Any) -> str:
+    """Source: structured-merge-diff typed/validate.go, validateScalar; typed/helpers.go, listValue, mapValue."""
+    if node.type in _SHOWN:
+        return f"expected {_SHOWN[node.type]}, got &{{{as_go(value)}}}"
+    if node.type == "string":
+        return f"expected string, got &value.valueUnstructured{{Value:{_go_syntax(value)}}}"
+    names = {str: "string", bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}
+    return f"expected numeric (int or float), got {names[type(value)]}"
 
 
 def as_go(value: Any) -> str:
@@ -129,6 +159,23 @@ def as_go(value: Any) -> str:
     if isinstance(value, list):
         return "[" + " ".join(map(as_go, value)) + "]"
     return {None: "<nil>", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _go_syntax(value: Any) -> str:
+    """A value as Go's %#v prints it."""
+    if isinstance(value, dict):
+        return "map[string]interface {}{" + ", ".join(f"{_quoted(key)}:{_go_syntax(held)}" for key, held in sorted(value.items())) + "}"
+    if isinstance(value, list):
+        return "[]interface {}{" + ", ".join(map(_go_syntax, value)) + "}"
+    if isinstance(value, str):
+        return _quoted(value)
+    if value is None:
+        return "interface {}(nil)"
+    return as_go(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def without_absent(node: Schema | None, value: Any, *, keep_empty: bool = False) -> Any:
