@@ -6,6 +6,7 @@
 - limits on the size of a request's head and on the time it may take to arrive, and on what may come between two parts of a body;
 - refusals of what two servers could read differently, in the words of Go's server; requests to upgrade are answered as any other;
 - an early answer ends the connection if much of the body is still to come, after some time for the client to read it;
+- an end for clients that do not read their answer;
 - one idle timer per connection instead of one per request;
 - an orderly end of streaming answers at shutdown: clients see a watch that ended, not a broken one.
 
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 _NO_BODY_STATUS = frozenset((204, 304))
 _NO_ANSWER = STATUS_LINE[500] + b"content-type: text/plain\r\ncontent-length: 21\r\nconnection: close\r\n\r\nInternal Server Error"
 _DISCONNECT = {"type": "http.disconnect"}
+_MOST_WRITTEN = 1 << 20
+"""Bytes of an answer written at once."""
 _FRAMING = (b"content-length", b"transfer-encoding")
 _MOST_DISCARDED = 256 * 1024
 """Bytes of a body nobody wants that are read so that the connection can be kept. Source: net/http, maxPostHandlerReadBytes."""
@@ -54,6 +57,7 @@ class Limits:
     head_bytes: int
     head_s: float
     linger_s: float
+    stall_s: float
 
 
 class Connection(HttpToolsProtocol):
@@ -266,6 +270,19 @@ class Connection(HttpToolsProtocol):
         else:
             self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
 
+    async def wait_writable(self) -> None:
+        """Until the client has read most of what was sent; one that does not within `stall_s` is cut off, for it will not hear a reason."""
+        timer = self.loop.call_later(self._limits.stall_s, self._cut_off)
+        try:
+            await self.flow.drain()
+        finally:
+            timer.cancel()
+
+    def _cut_off(self) -> None:
+        unread, path = self.transport.get_write_buffer_size(), self.scope["path"]
+        log.warning("a client did not read the answer to %s for %g s and is cut off: %d bytes wait", path, self._limits.stall_s, unread)
+        self.transport.abort()
+
     def linger(self) -> None:
         """Close soon: a client that is still sending could not read its answer if the connection were reset at once."""
         if self._linger_timer is None:
@@ -344,7 +361,7 @@ class Cycle:
 
     async def send(self, message: dict[str, Any]) -> None:
         if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+            await self._connection.wait_writable()
         if self.disconnected:
             return
         if not self.response_started:
@@ -352,7 +369,22 @@ class Cycle:
             return
         if self.response_complete:
             raise RuntimeError("the answer is complete already")
-        self._write(message.get("body", b""), is_last=not message.get("more_body", False))
+        body = message.get("body", b"")
+        if len(body) > _MOST_WRITTEN and not self._chunked:
+            body = await self._write_start(body)
+            if self.disconnected:
+                return
+        self._write(body, is_last=not message.get("more_body", False))
+
+    async def _write_start(self, body: bytes) -> bytes:
+        """Write all but the end, which is returned, as fast as the client reads: TLS would copy and keep all of it."""
+        start = 0
+        while len(body) - start > _MOST_WRITTEN and not self.disconnected:
+            self._write(body[start : start + _MOST_WRITTEN], is_last=False)
+            start += _MOST_WRITTEN
+            if self.flow.write_paused:
+                await self._connection.wait_writable()
+        return body[start:]
 
     def give_up_client(self) -> None:
         """For the application it has gone."""

@@ -64,6 +64,8 @@ class ServingConfig:
     """Longest time a request's head may take. Source: kube-apiserver's ReadHeaderTimeout."""
     linger_s: float = 0.5
     """Time for a client to read an early answer before its connection is reset. Source: net/http, rstAvoidanceDelay."""
+    stall_s: float = 60.0
+    """Longest time for a client to make room for more of its answer, some 48 KiB: a watch that nobody reads ends with its connection."""
     handshake_s: float = 10.0
     """Longest time for a TLS handshake. Source: net/http's default in kube-apiserver."""
     grace_s: float = 0.3
@@ -136,7 +138,7 @@ async def serve(app: ASGIApp, config: ServingConfig, *, clock: Clock) -> ServerH
     settings.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    limits = Limits(config.keep_alive_s, config.head_bytes, config.head_s, config.linger_s)
+    limits = Limits(config.keep_alive_s, config.head_bytes, config.head_s, config.linger_s, config.stall_s)
     date = _DateHeader(loop, clock)
     server = await loop.create_server(
         lambda: Connection(settings, state, loop, limits, date, clock.now), sock=listener, ssl=context, backlog=1024,

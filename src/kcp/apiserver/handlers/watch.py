@@ -118,7 +118,7 @@ class _TableFrames:
 
 
 async def _frames(events: AsyncIterator[Sequence[WatchEvent]], encode: Encode) -> AsyncGenerator[bytes, None]:
-    """Many events in one chunk, but few large ones: a client that does not read makes the server hold one chunk and what waits behind it."""
+    """Many events in one chunk, but few large ones: of what a client does not read, no more than a chunk is encoded."""
     try:
         async for batch in events:
             chunk: list[bytes] = []
