@@ -369,22 +369,21 @@ class Cycle:
             return
         if self.response_complete:
             raise RuntimeError("the answer is complete already")
-        body = message.get("body", b"")
+        body, is_last = message.get("body", b""), not message.get("more_body", False)
         if len(body) > _MOST_WRITTEN and not self._chunked:
-            body = await self._write_start(body)
+            await self._write_large(body, is_last=is_last)
+        else:
+            self._write(body, is_last=is_last)
+
+    async def _write_large(self, body: bytes, *, is_last: bool) -> None:
+        """As fast as the client reads: TLS would copy and keep all of it."""
+        size = len(body)
+        for end in range(_MOST_WRITTEN, size + _MOST_WRITTEN, _MOST_WRITTEN):
             if self.disconnected:
                 return
-        self._write(body, is_last=not message.get("more_body", False))
-
-    async def _write_start(self, body: bytes) -> bytes:
-        """Write all but the end, which is returned, as fast as the client reads: TLS would copy and keep all of it."""
-        start = 0
-        while len(body) - start > _MOST_WRITTEN and not self.disconnected:
-            self._write(body[start : start + _MOST_WRITTEN], is_last=False)
-            start += _MOST_WRITTEN
-            if self.flow.write_paused:
+            self._write(body[end - _MOST_WRITTEN : end], is_last=is_last and end >= size)
+            if self.flow.write_paused and end < size:
                 await self._connection.wait_writable()
-        return body[start:]
 
     def give_up_client(self) -> None:
         """For the application it has gone."""
