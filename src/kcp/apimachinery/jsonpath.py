@@ -183,20 +183,28 @@ def _bracket(inner: str) -> Step:
     if inner.startswith("?"):
         return _filter(inner)
     if sliced := _SLICE.match(inner):
-        start, stop, step = (int(g) if g else None for g in sliced.groups())
+        start, stop, step = (_integer(g) if g else None for g in sliced.groups())
         if step == 0:
             raise JSONPathError("the step of a slice must not be 0")
         return lambda value, visits: value[start:stop:step] if isinstance(value, list) else ()
     if re.fullmatch(r"-?\d+", inner):
-        return _index(int(inner))
+        return _index(_integer(inner))
     parts = [a or b for a, b in _QUOTED.findall(inner)]
     if parts and re.sub(r"[\s,]", "", _QUOTED.sub("", inner)) == "":
         steps = [_field(_unescape(part)) for part in parts]
         return lambda value, visits: [found for step in steps for found in step(value, visits)]
     if re.fullmatch(r"-?\d+(\s*,\s*-?\d+)+", inner):
-        indexes = [_index(int(part)) for part in inner.split(",")]
+        indexes = [_index(_integer(part)) for part in inner.split(",")]
         return lambda value, visits: [found for step in indexes for found in step(value, visits)]
     raise JSONPathError(f"invalid array index {inner}")
+
+
+def _integer(text: str) -> int:
+    """Raises JSONPathError for a lone sign, and for more digits than any list has items."""
+    try:
+        return int(text)
+    except ValueError:
+        raise JSONPathError(f"array index {text} is not a number") from None
 
 
 def _filter(inner: str) -> Step:

@@ -226,7 +226,7 @@ def _asked_s(req: Request, default_s: float) -> float:
     text = req.query.get("timeout")
     if not text:
         return default_s
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text) or default_s
     rest, total_s = text, 0.0
     while rest:

@@ -12,9 +12,10 @@ from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import BadRequest, Conflict, NotFound
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.errors import BadRequest, Cause, Conflict, Invalid, NotFound
+from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.handlers.options import number
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.reviews import read_review
 from kcp.registry.backend import Backend, Scope, WriteOptions
@@ -69,6 +70,7 @@ class PodVerbs:
     async def log(self, req: Request) -> Response:
         """What a simulated container has to say."""
         only(req, "GET")
+        tail = _tail(req)
         pod = (await self.backend.get(self._scope(req))).decode()
         names = [c["name"] for c in meta.nested(pod, "spec", "containers", default=())]
         wanted = req.query.get("container") or names[0]
@@ -76,10 +78,20 @@ class PodVerbs:
             raise BadRequest(f"container {wanted} is not valid for pod {meta.name(pod)}")
         held = {c["name"]: c for c in meta.nested(pod, "status", "containerStatuses", default=())}
         lines = _lines(pod, wanted, held.get(wanted, {}).get("state") or {})
-        tail = req.query.get("tailLines", "")
-        if tail.isdigit():
-            lines = lines[len(lines) - min(int(tail), len(lines)) :]
+        if tail is not None:
+            lines = lines[len(lines) - min(tail, len(lines)) :]
         return Response(body="".join(f"{line}\n" for line in lines).encode(), content_type="text/plain")
+
+
+def _tail(req: Request) -> int | None:
+    """How many lines are asked for. Raises BadRequest, Invalid. Source: pkg/apis/core/validation/validation.go (ValidatePodLogOptions)."""
+    if "tailLines" not in req.query:
+        return None
+    asked = number(req.query, "tailLines")
+    if asked < 0:
+        cause = Cause.invalid("tailLines", asked, "must be greater than or equal to 0")
+        raise Invalid.of(GroupResource("", "pods"), "PodLogOptions", "", [cause])
+    return asked
 
 
 def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, str], now: str) -> JSONObject:

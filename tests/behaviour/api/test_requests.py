@@ -221,7 +221,8 @@ async def test_a_write_that_takes_too_long_is_a_504(api: Api, monkeypatch: pytes
     monkeypatch.setattr(Registry, "create", forever)
     answer = await api.post(f"{MAPS}?timeout=10ms", config_map("a"))
     assert (answer.status, answer.body["reason"]) == (504, "Timeout")
-    assert (await api.post(f"{MAPS}?timeout=soon", config_map("a"))).status == 400
+    for unreadable in ("soon", "1%C2%B2", "-1s", "."):
+        assert (await api.post(f"{MAPS}?timeout={unreadable}", config_map("a"))).status == 400
 
 
 async def test_a_store_that_is_closed_is_a_503(api: Api) -> None:

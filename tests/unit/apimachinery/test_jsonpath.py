@@ -45,7 +45,7 @@ def test_path_finds(path: str, found: list[Any]) -> None:
     assert jsonpath.compile(path)(OBJ) == found
 
 
-@pytest.mark.parametrize("path", [".spec.ports[", ".spec.ports[x]", ".spec.ports[?(@.port ~ 1)]", ".spec ports"])
+@pytest.mark.parametrize("path", [".spec.ports[", ".spec.ports[x]", ".spec.ports[?(@.port ~ 1)]", ".spec ports", ".spec.ports[-:2]"])
 def test_malformed_path_is_refused(path: str) -> None:
     with pytest.raises(jsonpath.JSONPathError):
         jsonpath.compile(path)

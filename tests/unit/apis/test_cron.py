@@ -54,6 +54,8 @@ def test_a_day_that_never_comes() -> None:
 @pytest.mark.parametrize(
     ("schedule", "fault"),
     [
+        ("@every 999999999999h", 'failed to parse duration @every 999999999999h: time: invalid duration "999999999999h"'),
+        ("² * * * *", 'failed to parse int from ²: strconv.Atoi: parsing "²": invalid syntax'),
         ("60 * * * *", "end of range (60) above maximum (59): 60"),
         ("x * * * *", 'failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax'),
         ("5-3 * * * *", "beginning of range (5) beyond end of range (3): 5-3"),

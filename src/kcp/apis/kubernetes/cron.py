@@ -23,6 +23,9 @@ _DESCRIPTORS: Mapping[str, str] = MappingProxyType(
 _EVERY = "@every "
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _MOST_YEARS = 5
+_MOST_DIGITS = 18
+_LONGEST_S = (1 << 63) // 10**9
+"""Go's durations are nanoseconds in 64 bits."""
 
 
 class ScheduleError(ValueError):
@@ -39,7 +42,7 @@ class _Bounds:
     def number(self, text: str) -> int:
         if text.lower() in self.names:
             return self.names.index(text.lower()) + self.least
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
             raise ScheduleError(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax')
         return int(text)
 
@@ -169,7 +172,7 @@ def _interval(text: str) -> timedelta:
     """A Go duration of whole seconds."""
     seconds, digits = 0, ""
     for letter in text:
-        if letter.isdigit():
+        if letter.isascii() and letter.isdigit() and len(digits) < _MOST_DIGITS:
             digits += letter
         elif digits and letter in _UNITS:
             seconds, digits = seconds + int(digits) * _UNITS[letter], ""
@@ -177,4 +180,6 @@ def _interval(text: str) -> timedelta:
             raise ScheduleError(f'failed to parse duration @every {text}: time: invalid duration "{text}"')
     if digits or not seconds:
         raise ScheduleError(f'failed to parse duration @every {text}: time: missing unit in duration "{text}"')
+    if seconds > _LONGEST_S:
+        raise ScheduleError(f'failed to parse duration @every {text}: time: invalid duration "{text}"')
     return timedelta(seconds=max(seconds, 1))

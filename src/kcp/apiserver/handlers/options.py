@@ -6,6 +6,7 @@ k8s.io/apimachinery/pkg/apis/meta/internalversion/validation/validation.go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -30,6 +31,7 @@ from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import DeleteOptions, ListQuery, WatchQuery, WriteOptions
 
 _LONGEST_MANAGER = 128
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _MOST_DIGITS = 19
 """Of a 64-bit number with a sign."""
 _PROPAGATIONS = ("Foreground", "Background", "Orphan")
@@ -42,12 +44,17 @@ def _refuse(kind: str, causes: Sequence[Cause]) -> None:
         raise Invalid.of(GroupResource("meta.k8s.io", kind), kind, "", causes)
 
 
-def _number(query: Mapping[str, str], name: str) -> int:
+def number(query: Mapping[str, str], name: str) -> int:
+    """A parameter that is a 64-bit number; 0 if it is absent. Raises BadRequest. Source: apimachinery/pkg/runtime/conversion.go."""
     text = query.get(name) or "0"
-    try:
-        return int(text)
-    except ValueError:
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    fault = ""
+    if not _INTEGER.fullmatch(text):
+        fault = "invalid syntax"
+    elif len(text.lstrip("+-0")) > _MOST_DIGITS or not -(1 << 63) <= int(text) < 1 << 63:
+        fault = "value out of range"
+    if fault:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": {fault}')
+    return int(text)
 
 
 def list_query(req: Request) -> ListQuery:
@@ -57,10 +64,10 @@ def list_query(req: Request) -> ListQuery:
         return ListQuery()
     labels, fields = _selectors(query)
     asked = ListQuery(
-        labels, fields, max(_number(query, "limit"), 0), query.get("continue", ""), query.get("resourceVersion", ""),
+        labels, fields, max(number(query, "limit"), 0), query.get("continue", ""), query.get("resourceVersion", ""),
         query.get("resourceVersionMatch", ""),
     )  # fmt: skip
-    _number(query, "timeoutSeconds")  # means nothing to a list, but must be one
+    number(query, "timeoutSeconds")  # means nothing to a list, but must be one
     if asked.resource_version_match or "sendInitialEvents" in query:
         _refuse("ListOptions", list(_list_faults(asked, query)))
     return asked
@@ -113,7 +120,7 @@ def watch_query(req: Request) -> WatchQuery:
         query.get("resourceVersion", ""),
         bookmarks=is_true(query.get("allowWatchBookmarks")),
         send_initial_events=initial,
-        timeout_s=float(max(_number(query, "timeoutSeconds"), 0)),
+        timeout_s=float(max(number(query, "timeoutSeconds"), 0)),
     )
 
 
@@ -170,7 +177,7 @@ async def delete_options(req: Request) -> DeleteOptions:
         given = await _delete_body(req)
     query = req.query if req.query_string else {}
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
-    grace = given.get("gracePeriodSeconds", _number(query, "gracePeriodSeconds") if "gracePeriodSeconds" in query else None)
+    grace = given.get("gracePeriodSeconds", number(query, "gracePeriodSeconds") if "gracePeriodSeconds" in query else None)
     orphan = given.get("orphanDependents", is_true(query["orphanDependents"]) if "orphanDependents" in query else None)
     dry_run = given.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
     preconditions = given.get("preconditions") or {}
