@@ -34,16 +34,18 @@ class ExportsAdmission:
     """(user, cluster of the export, its name): verb `bind`."""
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
-        """A new binding gets its label and finalizer, which its controller would else add by a write of its own."""
+        """A binding has its export's label, whoever writes it; a new one the finalizer, which its controller would else add by a write."""
         scope, new = attributes.scope, attributes.new
-        if attributes.verb != "CREATE" or new is None or scope.resource.group_resource != BINDINGS.group_resource or scope.subresource:
+        if new is None or scope.resource.group_resource != BINDINGS.group_resource or scope.subresource:
             return new
         reference = ExportReference.of(new)
         cluster = self._export_cluster(scope, reference)
         if reference is None or cluster is None:
             return new
-        marked: JSONObject = meta.copy_json(new)
-        meta.set_label(marked, EXPORT_LABEL, export_label(cluster, reference.name))
+        label = export_label(cluster, reference.name)
+        if attributes.verb != "CREATE":
+            return new if meta.labels(new).get(EXPORT_LABEL) == label else _labelled(new, label)
+        marked: JSONObject = _labelled(new, label)
         if BINDING_FINALIZER not in meta.finalizers(new):
             meta.set_finalizers(marked, [*meta.finalizers(new), BINDING_FINALIZER])
         return marked
@@ -79,6 +81,12 @@ class ExportsAdmission:
         if reference is None:
             return None
         return self.resolve(reference.path) if reference.path else scope.cluster
+
+
+def _labelled(binding: JSONObject, label: str) -> JSONObject:
+    marked: JSONObject = meta.copy_json(binding)
+    meta.set_label(marked, EXPORT_LABEL, label)
+    return marked
 
 
 def _refuse(scope: Scope, obj: JSONObject, faults: list[Cause]) -> None:

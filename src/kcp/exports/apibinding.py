@@ -20,6 +20,7 @@ from kcp.client.rest import Client
 from kcp.controller.commit import commit, commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
+from kcp.exports.claims import CLAIM_LABEL, OWN_BINDING, applied_claims
 from kcp.exports.names import (
     API_EXPORT_VALID,
     BINDING_FINALIZER,
@@ -30,6 +31,8 @@ from kcp.exports.names import (
     EXPORTS,
     EXTRA_ANNOTATION_PREFIX,
     INITIAL_BINDING_COMPLETED,
+    PERMISSION_CLAIMS_APPLIED,
+    PERMISSION_CLAIMS_VALID,
     PHASE_BINDING,
     PHASE_BOUND,
     SCHEMAS,
@@ -38,7 +41,7 @@ from kcp.exports.names import (
     exported_resources,
 )
 
-_SUMMARY = (API_EXPORT_VALID, INITIAL_BINDING_COMPLETED, BINDING_UP_TO_DATE)
+_SUMMARY = (API_EXPORT_VALID, INITIAL_BINDING_COMPLETED, BINDING_UP_TO_DATE, PERMISSION_CLAIMS_VALID, PERMISSION_CLAIMS_APPLIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,8 @@ def decide(binding: JSONObject, observed: Observed, now: str) -> JSONObject:
     _condition(wanted, API_EXPORT_VALID, now)
     _adopt_metadata(wanted, observed)
     status["apiExportClusterName"] = observed.export_cluster
-    if claims := meta.nested(observed.export, "spec", "permissionClaims"):
-        status["exportPermissionClaims"] = claims
-    bound, conflicts = _bind(observed)
+    _grant(wanted, observed.export, now)
+    bound, conflicts = _bind(observed, status.get("boundResources") or ())
     if conflicts:
         _condition(wanted, BINDING_UP_TO_DATE, now, reason="NamingConflicts", message="; ".join(conflicts))
         if status["phase"] != PHASE_BOUND:
@@ -119,7 +121,10 @@ def _export_problem(reference: ExportReference | None, observed: Observed) -> tu
 
 def _adopt_metadata(wanted: JSONObject, observed: Observed) -> None:
     assert observed.export is not None
-    meta.set_label(wanted, EXPORT_LABEL, export_label(observed.export_cluster, meta.name(observed.export)))
+    label = export_label(observed.export_cluster, meta.name(observed.export))
+    meta.set_label(wanted, EXPORT_LABEL, label)
+    if CLAIM_LABEL + label not in meta.labels(wanted):
+        meta.set_label(wanted, CLAIM_LABEL + label, OWN_BINDING)
     for name, value in meta.annotations(observed.export).items():
         if name.startswith(EXTRA_ANNOTATION_PREFIX):
             meta.set_annotation(wanted, name, value)
@@ -127,10 +132,35 @@ def _adopt_metadata(wanted: JSONObject, observed: Observed) -> None:
         meta.set_finalizers(wanted, [*meta.finalizers(wanted), BINDING_FINALIZER])
 
 
-def _bind(observed: Observed) -> tuple[list[JSONObject], list[str]]:
-    """`status.boundResources` for the whole export, and a text for each resource whose name is taken."""
+def _grant(wanted: JSONObject, export: JSONObject, now: str) -> None:
+    """What the export asks for, and what of it the binding grants. Source: kcp apibinding_reconcile.go, permissionclaims."""
+    status = wanted["status"]
+    _put(status, "exportPermissionClaims", meta.nested(export, "spec", "permissionClaims", default=[]))
+    applied, unexpected = applied_claims(wanted, export)
+    text = f"claims that the export does not ask for: {', '.join(map(str, unexpected))}" if unexpected else ""
+    _condition(wanted, PERMISSION_CLAIMS_VALID, now, reason="InvalidPermissionClaims" if unexpected else "", message=text)
+    if applied != status.get("appliedPermissionClaims", []):
+        _put(status, "appliedPermissionClaims", applied)
+        _condition(wanted, PERMISSION_CLAIMS_APPLIED, now, reason="ClaimsChanged", message="objects are being labelled")
+    elif conditions.get(wanted, PERMISSION_CLAIMS_APPLIED) is None:
+        _condition(wanted, PERMISSION_CLAIMS_APPLIED, now)
+
+
+def _put(status: JSONObject, name: str, value: list[JSONObject]) -> None:
+    if value:
+        status[name] = value
+    else:
+        status.pop(name, None)
+
+
+def _bind(observed: Observed, before: Iterable[JSONObject]) -> tuple[list[JSONObject], list[str]]:
+    """`status.boundResources` for the whole export, and a text for each resource whose name is taken.
+
+    Args: before: what was bound already; versions that objects were stored in are remembered, the latest last.
+    """
     assert observed.export is not None
     identity = observed.export["status"]["identityHash"]
+    stored = {GroupResource(b.get("group", ""), b["resource"]): b.get("storageVersions") or () for b in before}
     bound: list[JSONObject] = []
     conflicts: list[str] = []
     for resource in exported_resources(observed.export):
@@ -138,8 +168,9 @@ def _bind(observed: Observed) -> tuple[list[JSONObject], list[str]]:
         if owner := observed.taken.get(summary.group_resource):
             conflicts.append(f"{summary.group_resource} is already served by {owner}")
         schema = {"name": summary.name, "UID": summary.uid, "identityHash": identity}
-        gr = summary.group_resource
-        bound.append({"group": gr.group, "resource": gr.resource, "schema": schema, "storageVersions": [summary.storage_version]})
+        gr, now = summary.group_resource, summary.storage_version
+        versions = [*(version for version in stored.get(gr, ()) if version != now), now]
+        bound.append({"group": gr.group, "resource": gr.resource, "schema": schema, "storageVersions": versions})
     return bound, conflicts
 
 
@@ -197,6 +228,8 @@ class BindingReconciler:
         if BINDING_FINALIZER not in meta.finalizers(binding):
             return Result()
         client = self.for_cluster(key.cluster)
+        if not await self._withdraw(client, binding):
+            return Result()
         remaining = [text for text in [await self._empty(client, b) for b in _bound(binding)] if text]
         wanted: JSONObject = meta.copy_json(binding)
         if not remaining:
@@ -207,6 +240,17 @@ class BindingReconciler:
         _condition(wanted, BINDING_RESOURCE_DELETE_SUCCESS, now, reason="SomeResourcesRemain", message="; ".join(remaining))
         await commit(client.resource(BINDINGS), binding, wanted)
         return Result(requeue_after_s=1.0)
+
+    async def _withdraw(self, client: Client, binding: JSONObject) -> bool:
+        """Whether no claim of this binding is granted any more and no object labelled for one; else see that it becomes so."""
+        if not meta.nested(binding, "status", "appliedPermissionClaims", default=()):
+            return not conditions.is_false(binding, PERMISSION_CLAIMS_APPLIED)
+        wanted: JSONObject = meta.copy_json(binding)
+        del wanted["status"]["appliedPermissionClaims"]
+        now = rfc3339(self.clock.now())
+        _condition(wanted, PERMISSION_CLAIMS_APPLIED, now, reason="ClaimsWithdrawn", message="labels of claims are being removed")
+        await commit(client.resource(BINDINGS), binding, wanted)
+        return False
 
     async def _empty(self, client: Client, bound: BoundResource) -> str:
         """Delete all instances of one bound resource; says what still waits, "" when nothing is left."""

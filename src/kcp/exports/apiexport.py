@@ -20,7 +20,15 @@ from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
-from kcp.exports.names import EXPORTS, IDENTITY_NAMESPACE, IDENTITY_SECRET_KEY, IDENTITY_VALID, identity_hash
+from kcp.exports.names import (
+    EXPORTS,
+    IDENTITY_NAMESPACE,
+    IDENTITY_SECRET_KEY,
+    IDENTITY_VALID,
+    VIRTUAL_WORKSPACE_URLS_READY,
+    endpoint_url,
+    identity_hash,
+)
 
 SECRETS = GVR("", "v1", "secrets")
 NAMESPACES = GVR("", "v1", "namespaces")
@@ -34,6 +42,7 @@ class ExportReconciler:
     for_cluster: Callable[[ClusterName], Client]
     new_key: Callable[[], str]
     """A fresh secret: 256 random bits as text."""
+    server_url: Callable[[], str]
     clock: Clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -53,6 +62,9 @@ class ExportReconciler:
             conditions.set_condition(wanted, failed)
         else:
             self._publish(wanted, identity_hash(secret_key), now)
+        # Deprecated in kcp's main, where endpoint slices took its place; controllers made for 0.11 know nothing else.
+        meta.ensure(wanted, "status")["virtualWorkspaces"] = [{"url": endpoint_url(self.server_url(), key.cluster, key.name)}]
+        conditions.set_condition(wanted, conditions.build(VIRTUAL_WORKSPACE_URLS_READY, conditions.TRUE, now=now))
         await commit(client.resource(EXPORTS), export, wanted)
         return Result(requeue_after_s=10.0 if secret_key is None else None)
 
@@ -106,10 +118,15 @@ async def _read_key(client: Client, namespace: str, name: str) -> str | None:
 
 
 def build_export_controller(
-    informers: InformerFactory, for_cluster: Callable[[ClusterName], Client], *, new_key: Callable[[], str], clock: Clock
+    informers: InformerFactory,
+    for_cluster: Callable[[ClusterName], Client],
+    *,
+    new_key: Callable[[], str],
+    server_url: Callable[[], str],
+    clock: Clock,
 ) -> Controller:
     exports = informers.informer(EXPORTS)
-    reconciler = ExportReconciler(exports.get, for_cluster, new_key, clock)
+    reconciler = ExportReconciler(exports.get, for_cluster, new_key, server_url, clock)
     controller = Controller("apiexport", reconciler.reconcile, clock=clock, workers=2)
     controller.watch(exports)
     return controller

@@ -101,17 +101,20 @@ def _annotate(obj: JSONObject, name: str, value: Sequence[JSONObject]) -> None:
     meta.set_annotation(obj, name, json.dumps(value, separators=(",", ":")) if value else None)
 
 
-def _take(obj: JSONObject, name: str) -> list[JSONObject]:
-    """What an annotation carries, which is removed; nothing if somebody wrote something else into it."""
-    text = meta.annotations(obj).get(name)
-    if text is None:
-        return []
-    meta.set_annotation(obj, name, None)
+def carried(obj: JSONObject, annotation: str) -> list[JSONObject]:
+    """What an annotation carries; nothing if somebody wrote something else into it."""
     try:
-        carried = json.loads(text)
+        found = json.loads(meta.annotations(obj).get(annotation, "[]"))
     except ValueError:
         return []
-    return [entry for entry in carried if isinstance(entry, dict)] if isinstance(carried, list) else []
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _take(obj: JSONObject, annotation: str) -> list[JSONObject]:
+    """What an annotation carries, which is removed."""
+    found = carried(obj, annotation)
+    meta.set_annotation(obj, annotation, None)
+    return found
 
 
 def _is_custom_resource(resource: Mapping[str, Any]) -> bool:

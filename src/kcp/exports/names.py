@@ -32,6 +32,9 @@ API_EXPORT_VALID = "APIExportValid"
 INITIAL_BINDING_COMPLETED = "InitialBindingCompleted"
 BINDING_UP_TO_DATE = "BindingUpToDate"
 BINDING_RESOURCE_DELETE_SUCCESS = "BindingResourceDeleteSuccess"
+PERMISSION_CLAIMS_VALID = "PermissionClaimsValid"
+PERMISSION_CLAIMS_APPLIED = "PermissionClaimsApplied"
+VIRTUAL_WORKSPACE_URLS_READY = "VirtualWorkspaceURLsReady"
 PHASE_BINDING, PHASE_BOUND = "Binding", "Bound"
 
 
@@ -46,6 +49,11 @@ def identity_hash(key: str) -> str:
 
 def export_label(cluster: ClusterName, name: str) -> str:
     return base62_sha224(f"{cluster}:{name}")
+
+
+def endpoint_url(server: str, cluster: ClusterName, export: str) -> str:
+    """Where a provider reaches the consumers of its export: the virtual workspace `apiexport`."""
+    return f"{server}/services/apiexport/{cluster}/{export}"
 
 
 @dataclass(frozen=True, slots=True)

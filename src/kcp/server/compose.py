@@ -38,6 +38,7 @@ from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.tokens import AdminTokens
+from kcp.server.views import export_workspace
 from kcp.storage.compaction import Compactor
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
@@ -133,7 +134,7 @@ class _Assembly:
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
         self._security: Security
         self._parts = ControllerParts(
-            foundation, self._client, self._informers, clock, self._url_of, lambda: pki.ca_pem(),
+            foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: pki.ca_pem(),
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
         )  # fmt: skip
         self._tmc = self._build_tmc()
@@ -154,6 +155,7 @@ class _Assembly:
         self._add_tokens()
         parts = SecurityParts(
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
+            foundation.exports, foundation.claims, foundation.bound.identity_of,
             plugins=self._tmc.admission_plugins() if self._tmc is not None else (),
             object_limit=self._options.object_limit,
         )  # fmt: skip
@@ -168,7 +170,10 @@ class _Assembly:
         self._metrics.add_statistics("storage", foundation.cache.statistics)
         http = HttpParts(
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
-            virtual_workspaces=self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else (),
+            virtual_workspaces=[
+                export_workspace(foundation, registry, security),
+                *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
+            ],
             inner_filters=[with_home_workspaces(homes)],
         )  # fmt: skip
         self._entry.handler = build_handler(http)

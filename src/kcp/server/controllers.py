@@ -27,6 +27,8 @@ from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
 from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
+from kcp.exports.claimlabels import build_claim_label_controller
+from kcp.exports.endpointslices import build_endpoint_slice_controllers
 from kcp.registry.resource import Resource
 from kcp.server.foundation import Foundation
 from kcp.tenancy.controllers import build_controllers as build_tenancy
@@ -44,6 +46,8 @@ class ControllerParts:
     clock: Clock
     url_of: Callable[[str], str]
     """Workspace path → URL."""
+    server_url: Callable[[], str]
+    """Known once the socket is bound."""
     ca_bundle: Callable[[], str]
     issue_token: IssueToken
     """The token of a service account's Secret."""
@@ -79,7 +83,9 @@ def build_first(parts: ControllerParts) -> list[Controller]:
             yield resource.group_resource, str(resource.group_resource)
 
     return [
-        build_export_controller(parts.informers, parts.for_cluster, new_key=lambda: secrets.token_hex(32), clock=parts.clock),
+        build_export_controller(
+            parts.informers, parts.for_cluster, new_key=lambda: secrets.token_hex(32), server_url=parts.server_url, clock=parts.clock
+        ),
         build_binding_controller(
             parts.informers,
             parts.for_cluster,
@@ -99,6 +105,10 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     everywhere = parts.client.cluster(WILDCARD)
     return [
         *tenancy,
+        build_claim_label_controller(
+            informers, for_cluster, index=parts.foundation.claims, list_resources=parts.list_resources, clock=clock
+        ),
+        *build_endpoint_slice_controllers(informers, for_cluster, resolve=index.resolve, server_url=parts.server_url, clock=clock),
         build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),

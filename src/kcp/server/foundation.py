@@ -5,7 +5,7 @@ Before: `server.compose`. After: `storage`, `registry.catalog`, `exports.source`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kcp.aio.clock import Clock
@@ -13,8 +13,10 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
+from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.conversion import conversion_of
-from kcp.exports.names import BINDINGS, SCHEMAS
+from kcp.exports.exportindex import ExportIndex
+from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
 from kcp.exports.source import BoundSource
 from kcp.exports.system import SYSTEM_CRDS
 from kcp.registry.builtin import WORKSPACE_KINDS, builtin_resources
@@ -54,17 +56,27 @@ class Foundation:
     bound: BoundSource
     crds: LocalCRDSource
     catalog: DynamicCatalog
+    exports: ExportIndex
+    claims: ClaimIndex
+    schemas: SchemaResources
 
     @classmethod
     async def lay(cls, store: Store, cache: WatchCache) -> Foundation:
         """Build the catalog and keep it, and the index of workspaces, in step with the cache."""
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
-        bound = BoundSource(_schema_reader(schemas))
+        readers = SchemaResources(schemas)
+        bound, exports, claims = BoundSource(readers.read), ExportIndex(), ClaimIndex()
         crds = LocalCRDSource()
         catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(_system_resources()), bound, crds])
         index = WorkspaceIndex()
-        foundation = cls(store, cache, index, bound, crds, catalog)
-        await foundation.follow(resource_prefix(BINDINGS.group_resource), lambda key, obj: bound.changed(key.cluster, key.name, obj))
+        foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers)
+
+        def binding_changed(key: ObjectKey, binding: JSONObject | None) -> None:
+            bound.changed(key.cluster, key.name, binding)
+            claims.changed(key.cluster, key.name, binding)
+
+        await foundation.follow(resource_prefix(EXPORTS.group_resource), exports.changed)
+        await foundation.follow(resource_prefix(BINDINGS.group_resource), binding_changed)
         await foundation.follow(resource_prefix(_CRDS), lambda key, obj: crds.changed(key.cluster, key.name, obj))
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
         return foundation
@@ -81,14 +93,24 @@ def _listener(changed: Change) -> Callable[[CacheEvent], None]:
     return listen
 
 
-def _schema_reader(schemas: PrefixCache) -> Callable[[ClusterName, str, str], Iterable[Resource]]:
-    """Resources of an APIResourceSchema, read from its cache."""
+class SchemaResources:
+    """Resources of APIResourceSchemas, read from their cache and made once for each schema and identity."""
 
-    def read(cluster: ClusterName, name: str, identity: str) -> Iterable[Resource]:
-        item = schemas.get(object_key(schemas.prefix, ObjectKey(cluster, "", name)))
-        return resources_from_schema(item.decode(), identity) if item is not None else ()
+    def __init__(self, schemas: PrefixCache) -> None:
+        self._schemas = schemas
+        self._made: dict[tuple[ClusterName, str, str], tuple[int, tuple[Resource, ...]]] = {}
+        """With the revision of the schema they were made from."""
 
-    return read
+    def read(self, cluster: ClusterName, name: str, identity: str) -> Sequence[Resource]:
+        """One for each served version; none if there is no such schema."""
+        item = self._schemas.get(object_key(self._schemas.prefix, ObjectKey(cluster, "", name)))
+        if item is None:
+            self._made.pop((cluster, name, identity), None)
+            return ()
+        held = self._made.get((cluster, name, identity))
+        if held is None or held[0] != item.revision:
+            held = self._made[cluster, name, identity] = item.revision, tuple(resources_from_schema(item.decode(), identity))
+        return held[1]
 
 
 def _system_resources() -> list[Resource]:

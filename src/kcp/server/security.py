@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.admission.certificates import CertificateRequests
 from kcp.apiserver.admission.chain import AdmissionChain, Plugin
@@ -33,6 +34,10 @@ from kcp.apiserver.pki import PKI
 from kcp.apiserver.request import Handler
 from kcp.apiserver.resources import ConnectorKey
 from kcp.exports.admission import ExportsAdmission
+from kcp.exports.authz import MaximalPermissionPolicy
+from kcp.exports.claimindex import ClaimIndex
+from kcp.exports.claimlabels import ClaimLabels
+from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
 from kcp.registry.resource import Catalog
 from kcp.server.objects import BuiltinObjects
@@ -41,6 +46,7 @@ from kcp.storage.watchcache import WatchCache
 from kcp.tenancy.authz.content import TenancyContentRules
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
 from kcp.tenancy.bootstrap.policy import kcp_policy
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS, WORKSPACE_TYPES, WORKSPACES
 from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.objectlimit import ObjectCounts, ObjectLimit
@@ -57,6 +63,7 @@ class Security:
 
     authentication: Authentication
     authorizer: Authorizer
+    policy: MaximalPermissionPolicy
     admission: AdmissionChain
     connectors: Mapping[ConnectorKey, Handler]
     """Reviews and token requests."""
@@ -82,6 +89,10 @@ class SecurityParts:
     types: TypeLister
     clock: Clock
     tokens: StaticTokens
+    exports: ExportIndex
+    claims: ClaimIndex
+    identity_of: Callable[[ClusterName, GroupResource], str]
+    """Identity under which a workspace binds a resource."""
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
     object_limit: int = 0
@@ -91,7 +102,8 @@ class SecurityParts:
 async def build_security(parts: SecurityParts) -> Security:
     objects = BuiltinObjects(parts.cache)
     rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=StaticPolicy([*bootstrap_policy(), *kcp_policy()]))
-    authorizer = _authorizer(rbac, parts.index)
+    policy = MaximalPermissionPolicy(rbac, policies=rbac, exports=parts.exports, identity_of=parts.identity_of)
+    authorizer = _authorizer(policy, parts.index)
     pair = parts.pki.service_accounts
     account_tokens = ServiceAccountTokens(SigningKeys(pair.key, [pair.certificate]), objects.find, clock=parts.clock)
     authentication = Authentication(
@@ -104,7 +116,7 @@ async def build_security(parts: SecurityParts) -> Security:
         *_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
         quotas.plugin(),
     ]  # fmt: skip
-    return Security(authentication, authorizer, AdmissionChain(plugins), connectors, account_tokens, configurable.close)
+    return Security(authentication, authorizer, policy, AdmissionChain(plugins), connectors, account_tokens, configurable.close)
 
 
 def _object_limit(parts: SecurityParts) -> Plugin:
@@ -112,9 +124,9 @@ def _object_limit(parts: SecurityParts) -> Plugin:
     return Plugin(name="LogicalClusterObjectCountLimit", validate=limit.check, verbs=("CREATE",))
 
 
-def _authorizer(rbac: RBACAuthorizer, index: WorkspaceIndex) -> Authorizer:
-    """Source: kcp pkg/server/config.go: privileged groups and open paths, then required groups, content, and RBAC."""
-    inside = WorkspaceContent(rbac, TenancyContentRules(index.record))
+def _authorizer(policy: MaximalPermissionPolicy, index: WorkspaceIndex) -> Authorizer:
+    """Source: kcp pkg/server/config.go: privileged groups and open paths, then required groups, content, maximal permissions, and RBAC."""
+    inside = WorkspaceContent(policy, TenancyContentRules(index.record))
     return Union([PrivilegedGroups(PRIVILEGED), AllowedPaths(), RequiredGroups(index.record), inside])
 
 
@@ -136,9 +148,10 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
     return [
         *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
         *CertificateRequests(authorizer, parts.clock).plugins(),
-        Plugin.of("LogicalCluster", LogicalClusterAdmission()),
-        Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of)),
-        Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use)),
+        Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
+        Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
+        Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use), resources=[WORKSPACES.group_resource]),
         Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind)),
+        ClaimLabels(parts.claims).plugin(),
         *EscalationCheck(authorizer, rbac).plugins(),
     ]

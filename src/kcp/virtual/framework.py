@@ -7,14 +7,15 @@ Source: kcp-dev/virtual-workspace-framework (dynamic.DynamicVirtualWorkspace, fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kcp.apimachinery.errors import BadRequest, NotFound
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apiserver import requestinfo
 from kcp.apiserver.request import Handler, Request, Response
+from kcp.apiserver.resources import ConnectorKey
 from kcp.registry.backend import Backend
 from kcp.registry.resource import Catalog
 
@@ -27,6 +28,8 @@ class View:
 
     catalog: Catalog
     backend: Backend
+    connectors: Mapping[ConnectorKey, Handler] = field(default_factory=dict)
+    """What is answered rather than stored, such as reviews."""
 
 
 class VirtualWorkspace(Protocol):

@@ -70,7 +70,7 @@ async def test_rules_of_an_exported_schema_hold_where_it_is_bound(server: KcpSer
     ):
         await provider.resource(SCHEMAS).create(schema("self.x > 1"))
     await provider.resource(SCHEMAS).create(schema("self.n > 1"))
-    spec = {"latestResourceSchemas": ["v1.widgets.example.com"]}
+    spec = {"resources": [{"group": "example.com", "name": "widgets", "schema": "v1.widgets.example.com"}]}
     await provider.resource(EXPORTS).create(
         {"apiVersion": EXPORTS.api_version, "kind": "APIExport", "metadata": {"name": "widgets"}, "spec": spec}
     )

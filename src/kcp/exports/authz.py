@@ -1,0 +1,63 @@
+"""The maximal permission policy: what consumers of an export may do with its objects at most, as RBAC of the provider's workspace says.
+
+A request for a bound resource must be allowed in the workspace as any other and, for the user with name and groups prefixed, in the
+workspace of the export. Before: the chain of authorizers, and the virtual workspace `apiexport` for claimed resources.
+Source: kcp pkg/authorization/maximal_permission_policy_authorizer.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, Decision, Verdict
+from kcp.exports.exportindex import ExportIndex
+from kcp.registry.backend import UserInfo
+
+PREFIX = "apis.kcp.io:binding:"
+
+
+def prefixed(user: UserInfo) -> UserInfo:
+    """As whom a consumer counts in the provider's workspace."""
+    return replace(user, name=PREFIX + user.name, groups=tuple(PREFIX + group for group in user.groups))
+
+
+class MaximalPermissionPolicy:
+    """Lets the delegate decide about what every policy allows."""
+
+    def __init__(
+        self, delegate: Authorizer, *, policies: Authorizer, exports: ExportIndex, identity_of: Callable[[ClusterName, GroupResource], str]
+    ) -> None:
+        """Args:
+        policies: decides by the RBAC of one workspace alone, that of the export.
+        identity_of: (workspace, resource) → the identity it is bound under, "" if it is not bound.
+        """
+        self._delegate = delegate
+        self._policies = policies
+        self._exports = exports
+        self._identity_of = identity_of
+
+    async def authorize(self, attributes: AuthzAttributes) -> Decision:
+        if attributes.is_resource and attributes.cluster and attributes.cluster != WILDCARD:
+            identity = self._identity_of(attributes.cluster, GroupResource(attributes.group, attributes.resource))
+            if identity:
+                refusal = await self.refusal(attributes, identity)
+                if refusal:
+                    return Decision(Verdict.NO_OPINION, refusal)
+        return await self._delegate.authorize(attributes)
+
+    async def refusal(self, attributes: AuthzAttributes, identity: str) -> str:
+        """Why the policies of the exports of an identity do not allow this; "" if they do. Without any export left, nothing is allowed."""
+        exports = self._exports.of_identity(identity)
+        if not exports:
+            return f'no APIExport provides {attributes.resource}.{attributes.group} with identity "{identity}"'
+        for export in exports:
+            if not export.has_local_policy:
+                continue
+            asked = attributes._replace(user=prefixed(attributes.user), cluster=export.key.cluster)
+            decision = await self._policies.authorize(asked)
+            if not decision.is_allowed:
+                return f'APIExport "{export.key.cluster}:{export.key.name}" does not permit it: {decision.reason or "no rule"}'
+        return ""

@@ -1,0 +1,78 @@
+"""What is known of every APIExport without decoding it again: by place, by identity. Fed by the watch cache with each change.
+
+Before: the virtual workspace `apiexport`, the maximal permission policy, admission of claims. After: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.exports.claims import ClaimKey
+from kcp.exports.names import ExportedResource, exported_resources
+
+
+@dataclass(frozen=True, slots=True)
+class AskedClaim:
+    """One entry of `spec.permissionClaims`."""
+
+    key: ClaimKey
+    verbs: frozenset[str]
+
+    def allows(self, verb: str) -> bool:
+        return verb in self.verbs or "*" in self.verbs
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRecord:
+    key: ObjectKey
+    revision: str
+    identity: str
+    """"" until it has one."""
+    resources: tuple[ExportedResource, ...]
+    claims: tuple[AskedClaim, ...]
+    has_local_policy: bool
+    """`spec.maximalPermissionPolicy.local`."""
+
+    @classmethod
+    def of(cls, key: ObjectKey, export: JSONObject) -> ExportRecord:
+        claims = meta.nested(export, "spec", "permissionClaims", default=())
+        return cls(
+            key,
+            meta.resource_version(export),
+            meta.nested(export, "status", "identityHash", default=""),
+            tuple(exported_resources(export)),
+            tuple(AskedClaim(ClaimKey.of(claim), frozenset(claim.get("verbs") or ())) for claim in claims),
+            meta.nested(export, "spec", "maximalPermissionPolicy", "local", default=None) is not None,
+        )
+
+
+class ExportIndex:
+    """Exports by place and by identity."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[ObjectKey, ExportRecord] = {}
+        self._by_identity: dict[str, dict[ObjectKey, ExportRecord]] = {}
+
+    def changed(self, key: ObjectKey, export: JSONObject | None) -> None:
+        """Take note of one export as it is now stored; None: it is gone."""
+        held = self._by_key.pop(key, None)
+        if held is not None:
+            sharing = self._by_identity[held.identity]
+            del sharing[key]
+            if not sharing:
+                del self._by_identity[held.identity]
+        if export is not None:
+            record = self._by_key[key] = ExportRecord.of(key, export)
+            self._by_identity.setdefault(record.identity, {})[key] = record
+
+    def get(self, key: ObjectKey) -> ExportRecord | None:
+        return self._by_key.get(key)
+
+    def of_identity(self, identity: str) -> Sequence[ExportRecord]:
+        """All exports that share an identity, in a stable order: one owner may have several."""
+        found = self._by_identity.get(identity, {}) if identity else {}
+        return sorted(found.values(), key=lambda record: (record.key.name, record.key.cluster))

@@ -1,0 +1,42 @@
+"""The virtual workspaces of kcp itself, put together.
+
+Before: `server.compose`. After: `virtual`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import WILDCARD
+from kcp.exports.names import BINDINGS
+from kcp.registry.backend import Backend
+from kcp.registry.resource import Origin, Resource
+from kcp.server.foundation import Foundation
+from kcp.server.security import Security
+from kcp.virtual.apiexport.catalog import Origins
+from kcp.virtual.apiexport.workspace import ExportWorkspace
+
+_READS = ("get", "list", "watch")
+_REVIEWS = ("authentication.k8s.io", "authorization.k8s.io")
+
+
+def export_workspace(foundation: Foundation, backend: Backend, security: Security) -> ExportWorkspace:
+    """`/services/apiexport/…`"""
+    native = _native(foundation)
+    own_bindings = [replace(resource, verbs=_READS, has_status=False) for resource in native[BINDINGS.group_resource]]
+    origins = Origins(foundation.exports, foundation.schemas.read, native, own_bindings)
+    reviews = {key: handler for key, handler in security.connectors.items() if key[0] in _REVIEWS and not key[2]}
+    return ExportWorkspace(
+        backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve, reviews
+    )  # fmt: skip
+
+
+def _native(foundation: Foundation) -> Mapping[GroupResource, Sequence[Resource]]:
+    """Every version of what every workspace has without binding it."""
+    found: dict[GroupResource, list[Resource]] = {}
+    for resource in foundation.catalog.resources(WILDCARD):
+        if resource.origin in (Origin.BUILTIN, Origin.SYSTEM):
+            found.setdefault(resource.group_resource, []).append(resource)
+    return found

@@ -1,0 +1,1 @@
+"""`/services/apiexport/<cluster>/<export>/clusters/…`: what a provider sees of its consumers' workspaces."""

@@ -1,0 +1,131 @@
+"""The virtual workspace `apiexport`: who may look through an export, into which workspaces, and with which verbs.
+
+Asked in this order: verb on `apiexports/content` in the provider's workspace; an APIBinding to the export in the consumer's, and for
+resources that are not the export's own an accepted claim with the verb; the maximal permission policy of whoever owns a claimed resource.
+Before: `virtual.framework`. After: `catalog`, `backend`.
+Source: kcp pkg/virtual/apiexport/authorizer/{content,binding,maximal_permission_policy}.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kcp.apimachinery.errors import NotFound
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
+from kcp.apimachinery.selectors import LabelSelector, Requirement
+from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, forbidden
+from kcp.apiserver.request import Handler, Request, RequestInfo
+from kcp.apiserver.resources import ConnectorKey
+from kcp.exports.authz import MaximalPermissionPolicy
+from kcp.exports.claimindex import ClaimIndex
+from kcp.exports.claims import OWN_BINDING, claim_label, claim_value
+from kcp.exports.exportindex import ExportRecord
+from kcp.exports.names import APIS_GROUP, BINDINGS, EXPORTS
+from kcp.registry.backend import Backend
+from kcp.virtual.apiexport.backend import ExportBackend
+from kcp.virtual.apiexport.catalog import ExportCatalog, Origins
+from kcp.virtual.framework import View
+
+_READS = frozenset(("get", "list", "watch"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The view of one export as of one state of it."""
+
+    export: ExportRecord
+    catalog: ExportCatalog
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class ExportWorkspace:
+    """Implements VirtualWorkspace."""
+
+    backend: Backend
+    origins: Origins
+    claims: ClaimIndex
+    authorizer: Authorizer
+    policy: MaximalPermissionPolicy
+    resolve: Callable[[str], ClusterName | None]
+    reviews: Mapping[ConnectorKey, Handler]
+    """Access and token reviews, which a provider may claim to ask for in consumers' workspaces."""
+    name: str = "apiexport"
+    parameters: int = 2
+    _held: dict[ObjectKey, _Held] = field(default_factory=dict)
+
+    async def view(self, parameters: Sequence[str], request: Request) -> View:
+        """Raises Forbidden, and NotFound to those who may look."""
+        path, name = parameters
+        key = ObjectKey(self.resolve(path) or ClusterName(path), "", name)
+        await self._check_content(key, request)
+        held = self._hold(key)
+        if held is None:
+            raise NotFound.of(EXPORTS.group_resource, name)
+        if request.info.is_resource:
+            await self._check_resource(held, request)
+        return held.view
+
+    def _hold(self, key: ObjectKey) -> _Held | None:
+        export = self.origins.exports.get(key)
+        held = self._held.get(key)
+        if export is None or not export.identity:
+            self._held.pop(key, None)
+            return None
+        if held is None or held.export is not export:
+            held = self._held[key] = self._made(export)
+        return held
+
+    def _made(self, export: ExportRecord) -> _Held:
+        label = claim_label(export.key.cluster, export.key.name)
+        catalog = ExportCatalog(export, self.origins)
+        backend = ExportBackend(self.backend, label, _selectors(catalog, label), self.claims)
+        return _Held(export, catalog, View(catalog, backend, self.reviews))
+
+    async def _check_content(self, key: ObjectKey, request: Request) -> None:
+        verb = request.info.verb if request.info.is_resource else "get"
+        asked = AuthzAttributes(request.user, verb, key.cluster, APIS_GROUP, EXPORTS.resource, "content", name=key.name)
+        decision = await self.authorizer.authorize(asked)
+        if not decision.is_allowed:
+            raise forbidden(asked, decision.reason)
+
+    async def _check_resource(self, held: _Held, request: Request) -> None:
+        info = request.info
+        gr = GroupResource(info.group, info.resource)
+        asked = AuthzAttributes(request.user, info.verb, info.cluster, *_named(info))
+        if info.cluster == WILDCARD:
+            claim = held.catalog.claims.get(gr)
+            if claim is not None and not claim.allows(info.verb):
+                raise forbidden(asked, "the APIExport's permission claim does not have this verb")
+            return
+        label = claim_label(held.export.key.cluster, held.export.key.name)
+        if not self.claims.is_bound(info.cluster, label):
+            raise forbidden(asked, "could not find suitable APIBinding in target logical cluster")
+        if held.catalog.owns(gr):
+            return
+        if any(claim.allows(info.verb) for claim in self.claims.granted(info.cluster, label, gr)):
+            await self._check_policy(held, gr, asked)
+            return
+        if gr == BINDINGS.group_resource and info.verb in _READS:
+            return
+        raise forbidden(asked, "failed to find suitable reason to allow access in APIBinding")
+
+    async def _check_policy(self, held: _Held, gr: GroupResource, asked: AuthzAttributes) -> None:
+        claim = held.catalog.claims.get(gr)
+        if claim is not None and claim.key.identity and (refusal := await self.policy.refusal(asked, claim.key.identity)):
+            raise forbidden(asked, refusal)
+
+
+def _named(info: RequestInfo) -> tuple[str, str, str, str, str]:
+    return info.group, info.resource, info.subresource, info.namespace, info.name
+
+
+def _selectors(catalog: ExportCatalog, label: str) -> Mapping[GroupResource, LabelSelector]:
+    """By label; what an export sees of bindings without a claim is those to itself."""
+    found = {gr: LabelSelector.from_labels({label: claim_value(claim.key)}) for gr, claim in catalog.claims.items()}
+    bindings = catalog.claims.get(BINDINGS.group_resource)
+    values = {OWN_BINDING} | ({claim_value(bindings.key)} if bindings is not None else set())
+    found[BINDINGS.group_resource] = LabelSelector([Requirement(label, "in", frozenset(values))])
+    return found
