@@ -1,15 +1,15 @@
 """Names of API types: group, version, kind and resource.
 
+Named tuples, because every request makes and looks up several: making, hashing and comparing them is C.
 Source: k8s.io/apimachinery/pkg/runtime/schema/group_version.go.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class GroupResource:
+class GroupResource(NamedTuple):
     """A resource without its version; the unit of storage, RBAC and bindings.
 
     >>> str(GroupResource("apps", "deployments")), str(GroupResource("", "pods"))
@@ -23,8 +23,7 @@ class GroupResource:
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class GVR:
+class GVR(NamedTuple):
     """Group, version and plural resource name, as they stand in a URL.
 
     >>> GVR("apps", "v1", "deployments").api_version
@@ -52,8 +51,7 @@ class GVR:
         return f"{self.resource}.{self.version}.{self.group or 'core'}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class GVK:
+class GVK(NamedTuple):
     """Group, version and kind, as they stand in an object.
 
     >>> GVK.of("apps/v1", "Deployment")

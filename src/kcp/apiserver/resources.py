@@ -87,9 +87,10 @@ class ResourceHandler:
             req.warnings.append(resource.deprecation_warning)
         _check_shape(info, resource)
         namespace = info.namespace if resource.namespaced else ""
-        scope = Scope(resource, info.cluster, namespace, info.name, info.subresource)
         if info.verb in _OF_COLLECTIONS and info.verb != "watch":
             scope = Scope(resource, info.cluster, namespace)  # a name here is only what a field selector pins
+        else:
+            scope = Scope(resource, info.cluster, namespace, info.name, info.subresource)
         return await _HANDLERS[info.verb](Call(req, scope, self._backend, self._clock, self._authorizer))
 
 

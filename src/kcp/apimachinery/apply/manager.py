@@ -117,12 +117,16 @@ def track_update(
         _set_entries(new, ())
         return
     owner = Owner.of(manager, Operation.UPDATE, new.get("apiVersion") or "", subresource)
+    written = change.written
+    if not managers:
+        _set_entries(new, [Managed(owner, owner.api_version, now, written).to_json()] if written else ())
+        return
     before = managers.get(owner)
-    managers.take_away(change.written, but_from=owner)
+    managers.take_away(written, but_from=owner)
     managers.take_away(change.removed)
-    if change.written:
+    if written:
         kept = before.fields - change.removed if before is not None else _NOBODY
-        managers.put(Managed(owner, owner.api_version, now, kept | change.written))
+        managers.put(Managed(owner, owner.api_version, now, kept | written))
     managers.cap()
     _set_entries(new, managers.encode())
 

@@ -33,7 +33,7 @@ class Comparison:
 
     @property
     def written(self) -> FieldSet:
-        return self.added | self.modified
+        return self.added | self.modified if self.modified else self.added
 
 
 def field_set(node: Schema | None, value: Any) -> FieldSet:
