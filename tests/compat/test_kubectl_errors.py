@@ -97,3 +97,13 @@ def test_the_root_lists_the_paths(cluster: Server, workspace: Server) -> None:
 @pytest.mark.parametrize("text", ["list of returned", "List of services", "Watch for changes to the described resources"])
 def test_openapi_says_what_parameters_are_for(cluster: Server, text: str) -> None:
     assert text in cluster.kubectl()("get", "--raw", "/openapi/v2")
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/apis", "/api/v1/namespaces", "/api/v1/namespaces/default", "/api/v1/namespaces/nope"])
+def test_answers_end_with_a_newline(cluster: Server, path: str) -> None:
+    """The Python client's own tests compare whole texts. Source: runtime/serializer/json/json.go (doEncode)."""
+    held = cluster.credentials()
+    words = ["curl", "-sS", "-A", "a-program", "--cacert", held["ca"], "--cert", held["cert"], "--key", held["key"], held["server"] + path]
+    done = subprocess.run(words, capture_output=True, timeout=30, check=True)
+    assert done.stdout.endswith(b"}\n")
+    assert done.stdout.count(b"\n") == 1

@@ -16,7 +16,7 @@ from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.versions import version_rank
 from kcp.apiserver.documents import Document, DocumentCache, respond
-from kcp.apiserver.negotiate import for_eyes
+from kcp.apiserver.negotiate import laid_out
 from kcp.apiserver.request import Request, Response
 from kcp.registry.resource import Catalog, Resource
 
@@ -67,7 +67,7 @@ class Discovery:
         key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
         document = self._documents.get(key, lambda: self._make(request, form))
         response = respond(request, document, cache_control="public" if form else "")
-        return response if form or response.status == 304 else for_eyes(request, response)
+        return response if response.status == 304 else laid_out(request, response)
 
     def _make(self, request: Request, form: str) -> Document:
         info = request.info
@@ -77,8 +77,8 @@ class Discovery:
         if form:
             chosen = {g: v for g, v in groups.items() if (g == "") == legacy}
             content_type = f"application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList"
-            return Document.of(orjson.dumps(_aggregated_list(chosen, form)), content_type)
-        return Document.of(orjson.dumps(_legacy_document(parts, groups)))
+            return Document.of(orjson.dumps(_aggregated_list(chosen, form), option=orjson.OPT_APPEND_NEWLINE), content_type)
+        return Document.of(orjson.dumps(_legacy_document(parts, groups), option=orjson.OPT_APPEND_NEWLINE))
 
 
 def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]]]:

@@ -127,8 +127,8 @@ async def answer(req: Request, body: bytes, form: Wanted, clock: Clock, *, statu
         body, form = await _as_protobuf(req, body, form, clock)
     if form.media == YAML:
         body = _as_yaml(body)
-    elif form.media == JSON and _is_for_eyes(req):
-        body = _indented(body)
+    elif form.media == JSON:
+        body = _laid_out(req, body)
     headers: tuple[tuple[str, str], ...] = ()
     if len(body) >= _GZIP_FROM_BYTES and "gzip" in req.headers.get("accept-encoding", ""):
         body = await _gzip(body, clock)
@@ -153,7 +153,7 @@ def in_form(req: Request, response: Response) -> Response:
     accept = req.headers.get("accept")
     preferred = JSON if accept is None or accept == JSON else _preferred(accept)
     if preferred not in (YAML, PROTOBUF):
-        return for_eyes(req, response)
+        return laid_out(req, response)
     if preferred == YAML:
         return replace(response, body=_as_yaml(response.body), content_type=YAML)
     from kcp.apiserver.protobuf.envelope import NoMessage, Unfit, encode
@@ -164,13 +164,18 @@ def in_form(req: Request, response: Response) -> Response:
         return response
 
 
-def for_eyes(req: Request, response: Response) -> Response:
-    """A JSON answer, indented where a person looks at it. Source: endpoints/handlers/negotiation/negotiate.go (isPrettyPrint)."""
-    return replace(response, body=_indented(response.body)) if response.content_type == JSON and _is_for_eyes(req) else response
+def laid_out(req: Request, response: Response) -> Response:
+    """An answer in JSON, indented where a person looks at it, and ended by a newline, as Go's encoder ends it: some clients compare texts.
+
+    Source: endpoints/handlers/negotiation/negotiate.go (isPrettyPrint), runtime/serializer/json/json.go (doEncode).
+    """
+    return replace(response, body=_laid_out(req, response.body)) if response.content_type == JSON else response
 
 
-def _indented(body: bytes) -> bytes:
-    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+def _laid_out(req: Request, body: bytes) -> bytes:
+    if _is_for_eyes(req):
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return body if body.endswith(b"\n") else body + b"\n"
 
 
 def _is_for_eyes(req: Request) -> bool:

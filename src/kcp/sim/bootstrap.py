@@ -27,6 +27,8 @@ _RBAC = {
 }
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _MANAGER = "kube-apiserver"
+_ADVERTISED = "172.18.0.1"
+"""Where pods would find an API server that listens on the loopback only, which Endpoints may not name: beside the simulated nodes."""
 
 
 async def ensure_namespaces(client: Client) -> None:
@@ -47,6 +49,7 @@ async def ensure_storage_class(client: Client) -> None:
 
 async def ensure_kubernetes_service(client: Client, host: str, port: int) -> None:
     """The service under which pods reach the API. Source: pkg/controlplane/controller/kubernetesservice."""
+    host = _ADVERTISED if ip_address(host).is_loopback else host
     ports = [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]
     labels = {"component": "apiserver", "provider": "kubernetes"}
     service = {

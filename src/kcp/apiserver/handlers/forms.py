@@ -64,9 +64,9 @@ def show_list(call: Call, found: ListResult, form: Wanted) -> bytes:
         bodies = [partial(raw, form.meta_version) for raw in bodies]
     start = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": head})[:-1] + b',"items":['
     if not bodies:
-        return start + b"]}"
+        return start + b"]}\n"
     bodies[0] = start + bodies[0]
-    bodies[-1] += b"]}"
+    bodies[-1] += b"]}\n"
     return b",".join(bodies)
 
 
