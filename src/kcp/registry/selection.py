@@ -6,8 +6,9 @@ k8s.io/apimachinery/pkg/runtime/conversion.go (DefaultMetaV1FieldSelectorConvers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.apimachinery.errors import BadRequest
@@ -17,12 +18,14 @@ from kcp.registry.backend import Scope
 from kcp.registry.resource import Origin, Resource
 from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key, scope_prefix
+from kcp.storage.subscriptions import Trait
 
 if TYPE_CHECKING:
     from kcp.apimachinery.selectors import FieldSelector, LabelSelector
 
 Matches: TypeAlias = Callable[[Item], bool]
 Look: TypeAlias = Callable[[JSONObject], bool]
+Reader: TypeAlias = Callable[[JSONObject], str]
 
 _KEY_FIELDS = ("metadata.name", "metadata.namespace")
 
@@ -36,8 +39,8 @@ class Selection:
     key: bytes | None
     """Storage key of the only object that can match, where a name pins it in a pinned scope."""
     name: str
-    label: tuple[str, str] | None
-    """One label that every match has, for indexes."""
+    traits: Sequence[Trait]
+    """Labels and fields that every match has, for indexes."""
     matches: Matches | None
     by_key: Matches | None = None
     """The part of `matches` that looks at the key only: true whatever version an object is shown in."""
@@ -55,6 +58,7 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
     tests: list[Matches] = []
     content: list[Matches] = []
     looks: list[Look] = []
+    traits: list[Trait] = []
     for field, op, value in terms:
         _check_known(resource, field)
         if op == "=" and field == "metadata.name" and not name:
@@ -64,23 +68,28 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
         elif field in _KEY_FIELDS and field not in resource.field_values:
             tests.append(_key_test(field, op, value))
         else:
-            looks.append(_look(field, op, value, resource.field_values.get(field)))
+            read = _reader(field, resource.field_values.get(field))
+            looks.append(_look(read, op, value))
+            if op == "=":
+                traits.append(Trait(field, value, lambda item, read=read: read(_decoded(item))))  # type: ignore[misc]
     wildcard = scope.cluster == WILDCARD
     if namespace and wildcard:
         tests.append(lambda item: item.key.namespace == namespace)
+        traits.append(Trait("metadata.namespace", namespace, lambda item: item.key.namespace))
     if name:
         tests.append(lambda item: item.key.name == name)
     if labels is not None:
         content.append(lambda item: labels.matches(item.labels))
     if looks:
-        content.append(lambda item: _all_hold(looks, item.decode()))
+        content.append(lambda item: _all_hold(looks, _decoded(item)))
     pinned = name and not wildcard and (namespace or not resource.namespaced)
-    exact = labels.exact_values() if labels is not None else {}
+    if labels is not None:
+        traits += [Trait(key, value) for key, value in sorted(labels.exact_values().items())]
     return Selection(
         prefix=scope_prefix(resource.storage_prefix, scope.cluster, "" if wildcard else namespace),
         key=object_key(resource.storage_prefix, Scope(resource, scope.cluster, namespace, name).key) if pinned else None,
         name=name,
-        label=next(iter(sorted(exact.items())), None),
+        traits=traits,
         matches=_all_of([*tests, *content]),
         by_key=_all_of(tests),
         by_content=_all_of(content),
@@ -112,13 +121,23 @@ def _key_test(field: str, op: str, value: str) -> Matches:
     return lambda item: (item.key.namespace == value) is wanted
 
 
-def _look(field: str, op: str, value: str, read: Callable[[JSONObject], str] | None) -> Look:
-    """Of a field for which the object has to be decoded: once for all of them."""
-    wanted = op == "="
+def _reader(field: str, read: Reader | None) -> Reader:
+    """How to find the value of a field for which the object has to be decoded."""
     if read is not None:
-        return lambda obj: (read(obj) == value) is wanted
+        return read
     path = tuple(field.lstrip(".").split("."))
-    return lambda obj: (_as_text(nested(obj, *path)) == value) is wanted
+    return lambda obj: _as_text(nested(obj, *path))
+
+
+def _look(read: Reader, op: str, value: str) -> Look:
+    wanted = op == "="
+    return lambda obj: (read(obj) == value) is wanted
+
+
+@lru_cache(maxsize=16)
+def _decoded(item: Item) -> JSONObject:
+    """For reading only: one change is looked at by all watchers that select by fields, and by the index of them."""
+    return item.decode()
 
 
 def _all_hold(looks: list[Look], obj: JSONObject) -> bool:

@@ -28,7 +28,7 @@ from kcp.registry.translate import as_status, too_large_revision
 from kcp.registry.versions import Presentation
 from kcp.storage.interface import Compacted, StoreError
 from kcp.storage.item import Item, WatchEvent, at_revision
-from kcp.storage.subscriptions import CacheEvent, translate
+from kcp.storage.subscriptions import CacheEvent, Trait, translate
 
 if TYPE_CHECKING:
     from kcp.storage.prefixcache import PrefixCache
@@ -72,7 +72,7 @@ class Watches:
             with (
                 self.lifetimes.lifetime(scope.cluster, resource.gvr, asked_at) as lifetime,
                 items.subscribe(
-                    selection.prefix, after=revision, matches=filtering.stored, name=selection.name, label=filtering.label
+                    selection.prefix, after=revision, matches=filtering.stored, name=selection.name, traits=filtering.traits
                 ) as subscription,
             ):
                 for start in range(0, len(initial), _INITIAL_BATCH):
@@ -206,15 +206,15 @@ class _Filtering:
     """Where a watch selects: among the objects as they are stored, or as they are shown."""
 
     stored: Matches | None
-    label: tuple[str, str] | None
+    traits: Sequence[Trait]
     """For the index of subscriptions."""
     shown: Matches | None
 
     @classmethod
     def of(cls, selection: Selection, resource: Resource) -> _Filtering:
         if resource.versions is None:
-            return cls(selection.matches, selection.label, None)
-        return cls(selection.by_key, None, selection.by_content)
+            return cls(selection.matches, selection.traits, None)
+        return cls(selection.by_key, (), selection.by_content)
 
     def shows(self, item: Item) -> bool:
         return self.shown is None or self.shown(item)

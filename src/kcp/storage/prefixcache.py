@@ -18,7 +18,8 @@ from kcp.storage.interface import Compacted, Event, KeyValue, Revision, StoreErr
 from kcp.storage.item import Item, at_revision, make_item
 from kcp.storage.keyindex import SortedKeys
 from kcp.storage.keyspace import parse_key
-from kcp.storage.subscriptions import CacheEvent, Delivery, Label, Matches, QueueLimits, Subscription, SubscriptionIndex
+from kcp.storage.subscriptionindex import SubscriptionIndex
+from kcp.storage.subscriptions import CacheEvent, Delivery, Matches, QueueLimits, Subscription, Trait
 from kcp.storage.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class PrefixCache:
         return self._keys.count(prefix, after)
 
     def subscribe(
-        self, prefix: bytes, *, after: int, matches: Matches | None = None, name: str = "", label: Label | None = None
+        self, prefix: bytes, *, after: int, matches: Matches | None = None, name: str = "", traits: Sequence[Trait] = ()
     ) -> Subscription:
         """Hear of the changes after `after`: those kept in the history, then live.
 
@@ -125,7 +126,7 @@ class PrefixCache:
             prefix: this cache's prefix, that of a cluster or that of a namespace (with its closing slash).
             matches: only objects that match now or did just before; `Subscription.translate` makes entering and leaving of it.
             name: only objects of exactly this name.
-            label: only objects with this label, now or just before.
+            traits: what everything has that matches, for the index; without `matches` this is what is asked for.
         Raises: Compacted if the history does not reach back to `after`.
         """
         subscription = Subscription(
@@ -133,7 +134,7 @@ class PrefixCache:
             after=after,
             matches=matches,
             name=name,
-            label=label,
+            traits=traits,
             delivery=self._delivery,
         )
         subscription.backfill(

@@ -1,14 +1,13 @@
-"""Who hears of which change of one resource: subscriptions, found by what they ask for, so that a change costs its listeners only.
+"""What one watcher hears of a resource: the changes that concern it, as it is to see them, until it has fallen too far behind.
 
-A subscription stands in one place: under its scope (all clusters, one cluster, one namespace), there under a name, a label, or neither.
-Before: `prefixcache`. After: `apiserver.handlers.watch` through `registry`.
+Before: `subscriptionindex`, `prefixcache`. After: `apiserver.handlers.watch` through `registry`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -20,7 +19,6 @@ from kcp.storage.wakeups import Wakeups
 log = logging.getLogger(__name__)
 
 Matches: TypeAlias = Callable[[Item], bool]
-Label: TypeAlias = tuple[str, str]
 ChangeType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
@@ -94,6 +92,19 @@ def translate(event: CacheEvent, matches: Matches | None) -> WatchEvent | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Trait:
+    """The value of a label or a field that every object has that a watcher wants to hear of."""
+
+    name: str
+    value: str
+    read: Callable[[Item], str] | None = None
+    """Of a field: its value; None for a label."""
+
+    def is_of(self, item: Item) -> bool:
+        return self.value == (item.labels.get(self.name) if self.read is None else self.read(item))
+
+
+@dataclass(frozen=True, slots=True)
 class QueueLimits:
     """What may wait for a watcher that does not take it."""
 
@@ -121,7 +132,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "_after", "_bytes", "_delivery", "_ended", "_events", "_is_due", "_waiter", "matches", "name", "prefix", "where",
+        "_after", "_bytes", "_delivery", "_ended", "_events", "_is_due", "_waiter", "matches", "name", "prefix", "traits",
+        "where",
     )  # fmt: skip
 
     def __init__(
@@ -131,13 +143,15 @@ class Subscription:
         after: int,
         matches: Matches | None,
         name: str,
-        label: Label | None,
+        traits: Sequence[Trait],
         delivery: Delivery,
     ) -> None:
         self.prefix = prefix
         self.name = name
-        self.where: Label | None = None if name else label
-        self.matches = _with_label(matches, label)
+        self.traits = traits
+        self.matches = _has_all(traits) if matches is None and traits else matches
+        self.where: Trait | None = None
+        """The one of its traits under which the index has it."""
         self._after = after
         self._delivery = delivery
         self._events: list[CacheEvent] = []
@@ -219,102 +233,5 @@ class Subscription:
         self.close()
 
 
-def _with_label(matches: Matches | None, label: Label | None) -> Matches | None:
-    if label is None:
-        return matches
-    name, value = label
-    if matches is None:
-        return lambda item: item.labels.get(name) == value
-    return lambda item: item.labels.get(name) == value and matches(item)
-
-
-class _Place:
-    """The subscriptions of one scope."""
-
-    __slots__ = ("by_label", "by_name", "everything")
-
-    def __init__(self) -> None:
-        self.everything: dict[Subscription, None] = {}
-        self.by_name: dict[str, dict[Subscription, None]] = {}
-        self.by_label: dict[Label, dict[Subscription, None]] = {}
-
-    def slot(self, subscription: Subscription) -> dict[Subscription, None]:
-        if subscription.name:
-            return self.by_name.setdefault(subscription.name, {})
-        if subscription.where is not None:
-            return self.by_label.setdefault(subscription.where, {})
-        return self.everything
-
-    def drop_empty(self, subscription: Subscription) -> None:
-        if subscription.name and not self.by_name[subscription.name]:
-            del self.by_name[subscription.name]
-        elif not subscription.name and subscription.where is not None and not self.by_label[subscription.where]:
-            del self.by_label[subscription.where]
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.everything or self.by_name or self.by_label)
-
-    def dispatch(self, event: CacheEvent) -> None:
-        for subscription in self.everything:
-            subscription.offer(event)
-        if self.by_name and (named := self.by_name.get(event.item.key.name)):
-            for subscription in named:
-                subscription.offer(event)
-        if self.by_label:
-            for label in _labels_touched(event):
-                for subscription in self.by_label.get(label, ()):
-                    subscription.offer(event)
-
-
-def _labels_touched(event: CacheEvent) -> Iterable[Label]:
-    """The labels that the object has or had."""
-    now = event.item.labels.items()
-    if event.prev_item is None or event.prev_item.labels == event.item.labels:
-        return now
-    return now | event.prev_item.labels.items()
-
-
-class SubscriptionIndex:
-    """All subscriptions of one resource prefix."""
-
-    def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
-        self._places: dict[bytes, _Place] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Subscription]:
-        for place in list(self._places.values()):
-            for slot in [place.everything, *place.by_name.values(), *place.by_label.values()]:
-                yield from list(slot)
-
-    def add(self, subscription: Subscription) -> None:
-        place = self._places.setdefault(subscription.prefix, _Place())
-        place.slot(subscription)[subscription] = None
-        self._count += 1
-
-    def remove(self, subscription: Subscription) -> None:
-        place = self._places.get(subscription.prefix)
-        if place is None:
-            return
-        if place.slot(subscription).pop(subscription, subscription) is None:
-            self._count -= 1
-        place.drop_empty(subscription)
-        if place.is_empty:
-            del self._places[subscription.prefix]
-
-    def dispatch(self, key: bytes, event: CacheEvent) -> None:
-        """Offer the event to the subscriptions of its resource, its cluster and its namespace."""
-        places = self._places
-        if not places:
-            return
-        if (place := places.get(self._prefix)) is not None:
-            place.dispatch(event)
-        end = key.find(b"/", len(self._prefix)) + 1
-        while end:
-            if (place := places.get(key[:end])) is not None:
-                place.dispatch(event)
-            end = key.find(b"/", end) + 1
+def _has_all(traits: Sequence[Trait]) -> Matches:
+    return lambda item: all(trait.is_of(item) for trait in traits)
