@@ -104,9 +104,10 @@ class Resource:
     subresources: frozenset[str] = field(default_factory=frozenset)
     """Names of further subresources with handlers of their own, such as `token`, `binding`, `finalize`."""
 
-    @property
-    def group_resource(self) -> GroupResource:
-        return self.gvr.group_resource
+    group_resource: GroupResource = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "group_resource", self.gvr.group_resource)  # every write asks for it, several times
 
     @property
     def gvk(self) -> GVK:
