@@ -135,7 +135,8 @@ class _Writer:
         middle = "Collection" if verb == "deletecollection" else ""
         name = f"{word.prefix}{self._names}{middle}{scope}{kind}" + ("ForAllNamespaces" if everywhere else "")
         part = f"a {kind}" if verb == "create" else f"the specified {kind}"
-        answered = {"list": self._list_component, "delete": META + "Status", "deletecollection": META + "Status"}.get(verb, self._component)
+        deleted = self._component if self._resource.strategy.returns_deleted else META + "Status"
+        answered = {"list": self._list_component, "delete": deleted, "deletecollection": META + "Status"}.get(verb, self._component)
         made = self._made(verb, name, word.says.format(kind=kind, part=part), answered, self._resource.gvk)
         return made | self._body(verb, self._component)
 

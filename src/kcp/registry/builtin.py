@@ -146,6 +146,7 @@ def strategy_for(gvk: GVK) -> Strategy | None:
         prepare_update=_before_update(rules, base.prepare_update),
         validate=rules.validate if gvk in RULES else base.validate,
         name_faults=base.name_faults if special is not None else rules.name_faults,
+        returns_deleted=known is not None and strategy.returns_deleted(known.group_resource),
         subresource_parts=_parts(base, known),
     )
 

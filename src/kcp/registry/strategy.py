@@ -106,6 +106,8 @@ class Strategy:
     """(object, seconds asked for or None): how long it stays after the first delete; 0 removes it at once."""
     prepare_delete: Callable[[JSONObject], None] = _no_change
     """Changes an object that stays for now when deleted, beside its deletionTimestamp."""
+    returns_deleted: bool = False
+    """A DELETE that removes the object answers the object, not a Status. Source: ReturnDeletedObject of registry.Store."""
     held_by_spec: Callable[[JSONObject], bool] = _not_held
     """Whether something beside metadata.finalizers keeps a deleted object, such as spec.finalizers of a namespace."""
     subresource_parts: Mapping[str, tuple[FieldPath, ...]] = field(default_factory=lambda: STATUS_ONLY)
@@ -135,6 +137,22 @@ _BUILTIN_WITH_GENERATION = frozenset(
 def counts_generation(kind: GroupResource) -> bool:
     """Whether upstream counts spec changes of this built-in kind."""
     return kind in _BUILTIN_WITH_GENERATION
+
+
+_RETURNED = frozenset(
+    GroupResource(group, resource)
+    for group, resources in {
+        "": ("persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates", "resourcequotas", "serviceaccounts", "services"),
+        "resource.k8s.io": ("deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices"),
+        "storage.k8s.io": ("csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"),
+    }.items()
+    for resource in resources
+)
+
+
+def returns_deleted(kind: GroupResource) -> bool:
+    """Whether upstream answers the deletion of this built-in kind with the object. Source: api/openapi-spec/swagger.json."""
+    return kind in _RETURNED
 
 
 def tracks_generation(resource: Resource) -> bool:

@@ -331,3 +331,26 @@ async def test_a_number_is_a_quantity(api: Api) -> None:
     quota = {"metadata": {"name": "q"}, "spec": {"hard": {"cpu": 1.5, "pods": 2}}}
     made = await api.made("/api/v1/namespaces/default/resourcequotas", quota)
     assert made["spec"]["hard"] == {"cpu": "1500m", "pods": "2"}
+
+
+# --- delete ---
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        (PODS, pod("p"), "Pod"),
+        ("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "p"}}, "ServiceAccount"),
+        ("/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": "p"}, "provisioner": "a.b/c"}, "StorageClass"),
+        (MAPS, {"metadata": {"name": "p"}}, "Status"),
+        (WIDGETS, widget("p"), "Status"),
+    ],
+)
+async def test_some_kinds_answer_a_deletion_with_what_they_were(api: Api, path: str, body: dict[str, Any], kind: str) -> None:
+    # Source: api/openapi-spec/swagger.json (deleteCoreV1NamespacedPod and others), ReturnDeletedObject of their registries.
+    made = await api.made(path, body)
+    answer = await api.delete(f"{path}/p")
+    assert (answer.status, answer.body["kind"]) == (200, kind)
+    if kind != "Status":
+        assert answer.body["metadata"]["uid"] == made["metadata"]["uid"]
+    assert (await api.get(f"{path}/p")).status == 404

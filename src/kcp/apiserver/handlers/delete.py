@@ -13,7 +13,7 @@ from kcp.apiserver.request import Response
 
 
 async def delete(call: Call) -> Response:
-    """A Status where the object is gone, the object where it stays for now.
+    """A Status where the object is gone, the object where it stays for now, and for some kinds in any case.
 
     Raises: NotFound, Conflict (preconditions), Forbidden. Source: k8s.io/apiserver/pkg/endpoints/handlers/delete.go.
     """
@@ -21,7 +21,7 @@ async def delete(call: Call) -> Response:
     form = wanted(req, scope)
     deleted = await call.backend.delete(scope, await delete_options(req))
     req.warnings += deleted.warnings
-    if not deleted.gone:
+    if not deleted.gone or scope.resource.strategy.returns_deleted:
         return await answer(req, show_one(call, deleted.item, form), form, call.clock)
     details = {
         "name": scope.name,
