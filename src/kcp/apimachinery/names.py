@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 
+from kcp.apimachinery.remember import remembered
+
 _LABEL_VALUE = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _DNS1123_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS1123_SUBDOMAIN = rf"{_DNS1123_LABEL}(\.{_DNS1123_LABEL})*"
 _DNS1035_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
-_ENV_NAME = r"[-._a-zA-Z][-._a-zA-Z0-9]*"
 _CONFIG_KEY = r"[-._a-zA-Z0-9]+"
 _PORT_NAME_CHARS = re.compile(r"^[-a-z0-9]+$")
 
@@ -22,7 +23,7 @@ _qualified = re.compile(_QUALIFIED + r"\Z")
 _dns1123_label = re.compile(_DNS1123_LABEL + r"\Z")
 _dns1123_subdomain = re.compile(_DNS1123_SUBDOMAIN + r"\Z")
 _dns1035_label = re.compile(_DNS1035_LABEL + r"\Z")
-_env_name = re.compile(_ENV_NAME + r"\Z")
+_HTTP_HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
 _config_key = re.compile(_CONFIG_KEY + r"\Z")
 
 
@@ -42,6 +43,12 @@ def qualified_name(text: str) -> list[str]:
     >>> qualified_name("example.com/app"), qualified_name("")[0]
     ([], 'name part must be non-empty')
     """
+    return list(_qualified_name(text))
+
+
+@remembered(4096)
+def _qualified_name(text: str) -> list[str]:
+    """The same few keys come with every object."""
     faults: list[str] = []
     head, slash, name = text.rpartition("/")
     if "/" in head:
@@ -119,14 +126,16 @@ def path_segment(text: str) -> list[str]:
 
 
 def env_name(text: str) -> list[str]:
-    faults = []
-    if not _env_name.match(text):
-        rule = (
-            "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', "
-            "and must not start with a digit"
-        )
-        faults.append(_regex_fault(rule, _ENV_NAME, "my.env-name", "MY_ENV.NAME", "MyEnvName1"))
-    return faults
+    """Source: k8s.io/apimachinery/pkg/util/validation.IsRelaxedEnvVarName (KEP-4369, the only rule since 1.34)."""
+    if all(" " <= char <= "~" and char != "=" for char in text):
+        return []
+    return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
+
+
+def http_header(text: str) -> list[str]:
+    if _HTTP_HEADER.match(text):
+        return []
+    return [_regex_fault("a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")]
 
 
 def config_map_key(text: str) -> list[str]:

@@ -9,7 +9,8 @@ Source: pkg/registry/core/service/storage/alloc.go; pkg/registry/batch/job/strat
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
+from typing import TypeAlias
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
@@ -17,6 +18,7 @@ from kcp.apimachinery.errors import Cause, InternalError, Invalid
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Admission, Attributes
+from kcp.sim.servicefields import carry_over, kind_of, needs_ports
 from kcp.sim.workloads.endpoints import SERVICES
 from kcp.sim.workloads.taints import tolerate_for_a_while
 
@@ -30,58 +32,62 @@ NODE_PORTS = range(30000, 32768)
 _HELD_FOR_S = 10.0
 """How long an allocation counts before the watch brings its Service: the creation may still fail."""
 
+_Service: TypeAlias = tuple[str, str]
+"""Namespace and name."""
+
 
 class Allocator:
     """Addresses and ports in use, by Service; fed by the Services informer."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._used: dict[str, ObjectKey] = {}
-        self._by_service: dict[ObjectKey, frozenset[str]] = {}
-        self._held: dict[str, float] = {}
+        self._used: dict[str, _Service] = {}
+        self._by_service: dict[_Service, frozenset[str]] = {}
+        self._held: dict[str, tuple[float, _Service]] = {}
         self._next_offset = _FIRST_OFFSET
         self._next_port = 0
 
     def on_event(self, key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> None:
         """The informer's handler."""
-        for value in self._by_service.pop(key, frozenset()):
-            if self._used.get(value) == key:
+        service = (key.namespace, key.name)
+        for value in self._by_service.pop(service, frozenset()):
+            if self._used.get(value) == service:
                 del self._used[value]
         if new is None:
             return
         values = frozenset(_taken_by(new))
-        self._by_service[key] = values
+        self._by_service[service] = values
         for value in values:
-            self._used[value] = key
+            self._used[value] = service
             self._held.pop(value, None)
 
-    def owner(self, value: str) -> ObjectKey | None:
-        return self._used.get(value)
-
-    def address(self) -> str:
+    def address(self, key: ObjectKey) -> str:
         """A free cluster IP. Raises: InternalError when there is none."""
         size = SERVICE_NETWORK.num_addresses - 1
         for _ in range(size):
             address = str(SERVICE_NETWORK[self._next_offset])
             self._next_offset = self._next_offset + 1 if self._next_offset + 1 < size else _FIRST_OFFSET
-            if self._take(address):
+            if self.take(address, key):
                 return address
         raise InternalError("failed to allocate a serviceIP: range is full")
 
-    def port(self) -> int:
+    def port(self, key: ObjectKey) -> int:
         """A free node port. Raises: InternalError when there is none."""
         for _ in NODE_PORTS:
             port = NODE_PORTS[self._next_port]
             self._next_port = (self._next_port + 1) % len(NODE_PORTS)
-            if self._take(str(port)):
+            if self.take(str(port), key):
                 return port
         raise InternalError("failed to allocate a nodePort: range is full")
 
-    def _take(self, value: str) -> bool:
-        now = self._clock.monotonic()
-        if value in self._used or self._held.get(value, now) > now:
+    def take(self, value: str, key: ObjectKey) -> bool:
+        """Hold a value for a Service; False where another one has it. Taking again what one has is possible."""
+        now, service = self._clock.monotonic(), (key.namespace, key.name)
+        until, holder = self._held.get(value, (now, service))
+        if self._used.get(value, service) != service or (until > now and holder != service):
             return False
-        self._held[value] = now + _HELD_FOR_S
+        if value not in self._used:
+            self._held[value] = now + _HELD_FOR_S, service
         return True
 
     def statistics(self) -> dict[str, int]:
@@ -109,7 +115,7 @@ class ClusterAdmission:
         if new is not None and not scope.subresource:
             match scope.resource.group_resource.resource:
                 case "services" if scope.resource.gvr.group == "":
-                    self._address(new, attributes.old)
+                    self._address(new, attributes.old, scope.key)
                     self._refuse_taken(new, scope.key)
                 case "pods" if attributes.verb == "CREATE":
                     tolerate_for_a_while(new)
@@ -120,47 +126,52 @@ class ClusterAdmission:
     async def validate(self, attributes: Attributes) -> None:
         await self._inner.validate(attributes)
 
-    def _address(self, service: JSONObject, old: JSONObject | None) -> None:
+    def _address(self, service: JSONObject, old: JSONObject | None, key: ObjectKey) -> None:
         """Allocate what is missing; an update that leaves an address out keeps it."""
         spec = meta.ensure(service, "spec")
-        kind = spec.get("type") or "ClusterIP"
-        if kind == "ExternalName":
-            for name in ("clusterIP", "clusterIPs"):
-                spec.pop(name, None)
+        if old is not None:
+            carry_over(spec, old.get("spec") or {})
+        if kind_of(spec) == "ExternalName":
             return
         if not spec.get("clusterIP"):
-            spec["clusterIP"] = meta.nested(old or {}, "spec", "clusterIP") or self._allocator.address()
-        spec["clusterIPs"] = [spec["clusterIP"]]
+            spec["clusterIP"] = next(iter(spec.get("clusterIPs") or ()), "") or self._allocator.address(key)
+        if not spec.get("clusterIPs"):
+            spec["clusterIPs"] = [spec["clusterIP"]]
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if kind not in ("NodePort", "LoadBalancer"):
+        if needs_ports(spec):
             for port in spec.get("ports") or ():
-                if old is not None:
-                    port.pop("nodePort", None)
-            return
-        if kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is False:
-            return
-        before = {(p.get("name"), p.get("port")): p.get("nodePort") for p in meta.nested(old or {}, "spec", "ports", default=())}
-        for port in spec.get("ports") or ():
-            if not port.get("nodePort"):
-                port["nodePort"] = before.get((port.get("name"), port.get("port"))) or self._allocator.port()
+                if not port.get("nodePort"):
+                    port["nodePort"] = self._allocator.port(key)
 
     def _refuse_taken(self, service: JSONObject, key: ObjectKey) -> None:
-        """Raises: Invalid for an address or port of another Service."""
+        """Raises: Invalid for an address or port of another Service, or out of range."""
         spec = service["spec"]
         causes = []
         address = spec.get("clusterIP")
-        if address not in (None, "", "None") and self._is_taken(address, key):
-            causes.append(Cause.invalid("spec.clusterIPs", [address], f"failed to allocate IP {address}: provided IP is already allocated"))
+        if address not in (None, "", "None") and (fault := self._address_fault(address, key)):
+            causes.append(Cause.invalid("spec.clusterIPs", spec["clusterIPs"], f"failed to allocate IP {address}: {fault}"))
         for index, port in enumerate(spec.get("ports") or ()):
-            if port.get("nodePort") and self._is_taken(str(port["nodePort"]), key):
-                causes.append(Cause.invalid(f"spec.ports[{index}].nodePort", port["nodePort"], "provided port is already allocated"))
+            number = port.get("nodePort")
+            if not number or not needs_ports(spec):
+                continue
+            if number not in NODE_PORTS:
+                detail = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+                causes.append(Cause.invalid(f"spec.ports[{index}].nodePort", number, detail))
+            elif not self._allocator.take(str(number), key):
+                causes.append(Cause.invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated"))
         if causes:
             raise Invalid.of(SERVICES.group_resource, "Service", meta.name(service), causes)
 
-    def _is_taken(self, value: str, key: ObjectKey) -> bool:
-        owner = self._allocator.owner(value)
-        return owner is not None and (owner.namespace, owner.name) != (key.namespace, key.name)
+    def _address_fault(self, address: str, key: ObjectKey) -> str:
+        """Source: pkg/registry/core/service/ipallocator (ErrMismatchedNetwork, ErrAllocated)."""
+        try:
+            is_inside = ip_address(address) in SERVICE_NETWORK
+        except ValueError:
+            return ""  # no address at all: validation says so
+        if not is_inside:
+            return "the provided network does not match the current range"
+        return "" if self._allocator.take(address, key) else "provided IP is already allocated"
 
 
 def select_own_pods(job: JSONObject) -> None:

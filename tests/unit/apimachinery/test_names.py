@@ -18,7 +18,7 @@ from kcp.apimachinery import names
         (names.qualified_name, ["app", "example.com/app", "A_b.c-D"], ["", "/app", "example.com/", "a/b/c", "a b", "Example.com/app"]),
         (names.label_value, ["", "a", "A_b.c-9"], ["-a", "a b", "a" * 64]),
         (names.path_segment, ["system:masters", "a b"], [".", "..", "a/b", "50%"]),
-        (names.env_name, ["PATH", "my.env-name", "_x"], ["1A", "", "a b"]),
+        (names.env_name, ["PATH", "my.env-name", "_x", "1A", "a b"], ["a=b", "ä", "a\n"]),
         (names.config_map_key, ["key", ".hidden", "a_b-c.d"], ["", ".", "..", "..a", "a/b"]),
         (names.port_name, ["http", "a-1"], ["", "http-port-too-long", "80", "a--b", "-a", "HTTP"]),
     ],

@@ -125,7 +125,7 @@ def test_rolling_update_limits(strategy: JSONObject, fault: str) -> None:
         (_pod({"env": [{"name": ""}]}), "spec.containers[0].env[0].name: Required value"),
         (_pod({"livenessProbe": {}}), "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
         (
-            _pod({"livenessProbe": {"exec": {}, "successThreshold": 2}}),
+            _pod({"livenessProbe": {"exec": {"command": ["a"]}, "successThreshold": 2}}),
             "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
         ),
         (_pod({}, initContainers=[CONTAINER]), 'spec.initContainers[0].name: Duplicate value: "c"'),

@@ -338,24 +338,46 @@ def _webhook_faults(webhook: Mapping[str, Any], at: str) -> Iterator[Cause]:
     for field in ("namespaceSelector", "objectSelector"):
         if webhook.get(field) is not None:
             yield from checks.selector(webhook[field], f"{at}.{field}")
-    yield from _client_config(obj_at(webhook, "clientConfig"), f"{at}.clientConfig")
+    yield from client_config(obj_at(webhook, "clientConfig"), f"{at}.clientConfig")
     if list_at(webhook, "matchConditions"):
         from kcp.apimachinery.cel.admission import Kind
 
         yield from _conditions(webhook, at, Kind())
 
 
-def _client_config(client: Mapping[str, Any], at: str) -> Iterator[Cause]:
+def client_config(client: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    """Where a webhook is. Source: k8s.io/apiserver/pkg/util/webhook/validation.go."""
     url, service = client.get("url"), client.get("service")
-    if (not url) == (service is None):
+    if (url is None) == (service is None):
         yield Cause.required(at, "exactly one of url or service is required")
-    elif url:
+    elif url is not None:
         yield from _url(str(url), f"{at}.url")
     else:
-        yield from checks.required(obj_at(client, "service"), f"{at}.service", "name", "namespace")
-        path = obj_at(client, "service").get("path")
-        if path and not str(path).startswith("/"):
-            yield Cause.invalid(f"{at}.service.path", path, "must start with a '/'")
+        yield from _service(obj_at(client, "service"), f"{at}.service")
+
+
+def _service(service: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    for part in ("name", "namespace"):
+        if not service.get(part):
+            yield Cause.required(f"{at}.{part}", f"service {part} is required")
+    port = service.get("port")
+    if checks.is_int(port) and not 1 <= port <= 65535:
+        yield Cause.invalid(f"{at}.port", port, "port is not valid: must be between 1 and 65535, inclusive")
+    path = service.get("path")
+    if isinstance(path, str):
+        yield from _service_path(path, f"{at}.path")
+
+
+def _service_path(path: str, at: str) -> Iterator[Cause]:
+    if not path.startswith("/"):
+        yield Cause.invalid(at, path, "must start with a '/'")
+    if "?" in path or "#" in path or path in ("", "/"):
+        return
+    for index, step in enumerate(path.strip("/").split("/") if path.endswith("/") else path.removeprefix("/").split("/")):
+        if not step:
+            yield Cause.invalid(at, path, f"segment[{index}] may not be empty")
+        else:
+            yield from (Cause.invalid(at, path, f"segment[{index}]: {fault}") for fault in names.dns1123_subdomain(step))
 
 
 def _url(url: str, at: str) -> Iterator[Cause]:

@@ -6,6 +6,7 @@ pkg/apis/meta/v1/validation.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
@@ -57,7 +58,7 @@ def not_negative(obj: Mapping[str, Any], at: str, *fields: str) -> Iterator[Caus
 def one_of(obj: Mapping[str, Any], at: str, field: str, allowed: Iterable[str]) -> Iterator[Cause]:
     value = obj.get(field)
     if isinstance(value, str) and value not in (choices := sorted(allowed)):
-        yield Cause.not_supported(f"{at}.{field}", value, choices)
+        yield Cause.not_supported(f"{at}.{field}" if at else field, value, choices)
 
 
 def required(obj: Mapping[str, Any], at: str, *fields: str) -> Iterator[Cause]:
@@ -71,6 +72,13 @@ def named(text: Any, at: str, rule: Callable[[str], list[str]]) -> Iterator[Caus
     """`text` keeps the naming rule; empty is `required`'s to report."""
     if isinstance(text, str) and text:
         yield from (Cause.invalid(at, text, fault) for fault in rule(text))
+
+
+def ip(value: Any, at: str) -> Iterator[Cause]:
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        yield Cause.invalid(at, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
 def port(value: Any, at: str) -> Iterator[Cause]:

@@ -1,24 +1,25 @@
 """Defaults and rules of CustomResourceDefinitions.
 
-Before: `rules`. After: `apimachinery.schema` (is the schema structural?).
+Before: `rules`. After: `crd_versions`, the rules of each version.
 Source: k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/{v1/defaults.go,validation/validation.go}.
 """
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kcp.apimachinery import conditions, jsonpath, meta, names
+from kcp.apimachinery import conditions, meta, names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject, ensure, name
-from kcp.apimachinery.schema.structural import structural_violations
 from kcp.apis.kubernetes import checks
+from kcp.apis.kubernetes.admission import client_config
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
+from kcp.apis.kubernetes.crd_versions import SHARED, Places, deprecation_faults, version_faults
 from kcp.apis.kubernetes.pod_defaults import fill
 
 APPROVED = "api-approved.kubernetes.io"
-_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 
 
 def default(obj: JSONObject) -> None:
@@ -41,9 +42,9 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
         causes.append(Cause.invalid("metadata.name", name(new), 'must be spec.names.plural+"."+spec.group'))
     causes += _group(group)
     causes += checks.one_of(spec, "spec", "scope", ("Cluster", "Namespaced"))
-    causes += names_faults(obj_at(spec, "names"), "spec.names")
     causes += _versions(spec)
-    causes += _conversion(obj_at(spec, "conversion"))
+    causes += _conversion(obj_at(spec, "conversion"), old)
+    causes += _names_rules(obj_at(new, "status", "acceptedNames"), "status.acceptedNames")
     if spec.get("preserveUnknownFields"):
         detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         causes.append(Cause.invalid("spec.preserveUnknownFields", spec["preserveUnknownFields"], detail))
@@ -63,117 +64,103 @@ def _group(group: str) -> Iterator[Cause]:
 
 def names_faults(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
     """Rules of a CRD's or APIResourceSchema's `names`."""
-    for field in ("plural", "kind", "listKind"):
+    for field in ("plural", "singular", "kind", "listKind"):
         if not held.get(field):
             yield Cause.required(f"{at}.{field}")
+    yield from _names_rules(held, at)
+
+
+def _names_rules(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
     for field in ("plural", "singular"):
         yield from checks.named(held.get(field), f"{at}.{field}", names.dns1035_label)
     for field in ("kind", "listKind"):
         for fault in names.dns1035_label(str(held[field]).lower()) if held.get(field) else ():
             yield Cause.invalid(f"{at}.{field}", held[field], f"may have mixed case, but should otherwise match: {fault}")
-    if held.get("kind") and held.get("kind") == held.get("listKind"):
-        yield Cause.invalid(f"{at}.listKind", held["listKind"], "kind and listKind may not be the same")
     for field in ("shortNames", "categories"):
+        if field == "categories" and held.get("kind") and held.get("kind") == held.get("listKind"):
+            yield Cause.invalid(f"{at}.listKind", held["listKind"], "kind and listKind may not be the same")
         for index, text in enumerate(list_at(held, field)):
             yield from checks.named(text, f"{at}.{field}[{index}]", names.dns1035_label)
 
 
 def _versions(spec: Mapping[str, Any]) -> Iterator[Cause]:
-    versions = list_at(spec, "versions")
-    shared = len(versions) == 1  # upstream moves a schema that all versions share to spec.validation, and its errors say so
+    versions = [version for version in list_at(spec, "versions") if isinstance(version, Mapping)]
+    for path, version in numbered(spec, "versions", "spec.versions"):
+        if not isinstance(obj_at(version, "schema").get("openAPIV3Schema"), dict):
+            yield Cause.required(f"{path}.schema.openAPIV3Schema", "schemas are required")
+    shared = _shared(versions)
     for path, version in numbered(spec, "versions", "spec.versions"):
         yield from checks.named(version.get("name"), f"{path}.name", names.dns1035_label)
-        yield from version_faults(
-            version, path, schema_at="spec.validation.openAPIV3Schema" if shared else f"{path}.schema.openAPIV3Schema"
-        )
-    held = [v.get("name") for v in versions if isinstance(v, Mapping)]
+        yield from deprecation_faults(version, path)
+        own = Places.of(path)
+        yield from version_faults(version, Places(**{part: "" if part in shared else getattr(own, part) for part in _PARTS}))
+    held = [version.get("name") for version in versions]
     if len(set(held)) != len(held):
         yield Cause.invalid("spec.versions", held, "must contain unique version names")
-    if sum(bool(v.get("storage")) for v in versions if isinstance(v, Mapping)) != 1:
+    if sum(bool(version.get("storage")) for version in versions) != 1:
         yield Cause.invalid("spec.versions", held, "must have exactly one version marked as storage version")
+    yield from names_faults(obj_at(spec, "names"), "spec.names")
+    if shared:
+        yield from version_faults(versions[0], Places(**{part: getattr(SHARED, part) if part in shared else "" for part in _PARTS}))
 
 
-def version_faults(version: Mapping[str, Any], at: str, *, schema_at: str) -> Iterator[Cause]:
-    """Rules of one version of a CRD."""
-    schema = obj_at(version, "schema").get("openAPIV3Schema")
-    if not isinstance(schema, dict):
-        yield Cause.required(schema_at, "schemas are required")
-    else:
-        wrong = structural_violations(schema, schema_at)
-        yield from wrong
-        if not wrong and declares_rules(schema):
-            from kcp.apimachinery.cel.rulecheck import rule_faults
-
-            yield from rule_faults(schema, schema_at)
-    yield from subresource_faults(version, at)
+_PARTS = {"schema": "schema", "subresources": "subresources", "columns": "additionalPrinterColumns", "selectable": "selectableFields"}
 
 
-def declares_rules(schema: Any) -> bool:
-    """Whether a schema has x-kubernetes-validations anywhere: without them nothing of CEL is loaded."""
-    waiting = [schema]
-    while waiting:
-        held = waiting.pop()
-        if isinstance(held, Mapping):
-            if "x-kubernetes-validations" in held:
-                return True
-            waiting += held.values()
-        elif isinstance(held, list):
-            waiting += held
-    return False
+def _shared(versions: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The parts that all versions have alike. Source: pkg/apis/apiextensions/v1/conversion.go: they become the CRD's own."""
+    if not versions:
+        return frozenset()
+    model = versions[0]
+    return frozenset(part for part, key in _PARTS.items() if all((v.get(key) or None) == (model.get(key) or None) for v in versions))
 
 
-def subresource_faults(version: Mapping[str, Any], at: str) -> Iterator[Cause]:
-    """Rules of scale paths, printer columns and selectable fields."""
-    scale = obj_at(version, "subresources").get("scale")
-    if isinstance(scale, Mapping):
-        for field, root in (("specReplicasPath", ".spec"), ("statusReplicasPath", ".status"), ("labelSelectorPath", "")):
-            yield from _scale_path(scale.get(field), root, f"{at}.subresources.scale.{field}")
-    for path, column in numbered(version, "additionalPrinterColumns", f"{at}.additionalPrinterColumns"):
-        yield from checks.required(column, path, "name", "type", "jsonPath")
-        yield from checks.one_of(column, path, "type", _COLUMN_TYPES)
-        yield from _json_path(column.get("jsonPath"), f"{path}.jsonPath")
-    for path, selectable in numbered(version, "selectableFields", f"{at}.selectableFields"):
-        where = str(selectable.get("jsonPath") or "")
-        if not where or not jsonpath.simple_fields(where):
-            yield Cause.invalid(f"{path}.jsonPath", where, "is an invalid path: must be a simple path to a field")
-
-
-def _scale_path(text: Any, root: str, at: str) -> Iterator[Cause]:
-    if not text:
-        if root:
-            yield Cause.required(at)
-        return
-    fields = jsonpath.simple_fields(str(text))
-    if fields is None:
-        yield Cause.invalid(at, text, "is an array-notated or malformed json path: must be a simple json path")
-    elif root and (len(fields) < 2 or f".{fields[0]}" != root):
-        yield Cause.invalid(at, text, f"should be a json path under {root}")
-    elif not root and fields[0] not in ("spec", "status"):
-        yield Cause.invalid(at, text, "should be a json path under either .spec or .status")
-
-
-def _json_path(text: Any, at: str) -> Iterator[Cause]:
-    if not isinstance(text, str) or not text:
-        return
-    if not text.startswith("."):
-        yield Cause.invalid(at, text, "must be a simple json path starting with .")
-        return
-    try:
-        jsonpath.compile(text)
-    except jsonpath.JSONPathError as fault:
-        yield Cause.invalid(at, text, f"is an invalid json path: {fault}")
-
-
-def _conversion(conversion: Mapping[str, Any]) -> Iterator[Cause]:
+def _conversion(conversion: Mapping[str, Any], old: JSONObject | None) -> Iterator[Cause]:
     yield from checks.one_of(conversion, "spec.conversion", "strategy", ("None", "Webhook"))
-    webhook = conversion.get("webhook")
+    webhook, at = conversion.get("webhook"), "spec.conversion.webhookClientConfig"
+    held = obj_at(conversion, "webhook")
     if conversion.get("strategy") == "Webhook":
-        if not isinstance(webhook, Mapping) or not webhook.get("clientConfig"):
-            yield Cause.required("spec.conversion.webhookClientConfig", "required when strategy is set to Webhook")
-        elif not webhook.get("conversionReviewVersions"):
-            yield Cause.required("spec.conversion.conversionReviewVersions")
+        if not isinstance(held.get("clientConfig"), Mapping):
+            yield Cause.required(at, "required when strategy is set to Webhook")
+        else:
+            yield from client_config(held["clientConfig"], at)
+            yield from _authorities(held["clientConfig"].get("caBundle"), old, f"{at}.caBundle")
+        yield from _review_versions(list_at(held, "conversionReviewVersions"), "spec.conversion.conversionReviewVersions")
     elif webhook:
-        yield Cause.forbidden("spec.conversion.webhookClientConfig", "should not be set when strategy is not set to Webhook")
+        detail = "should not be set when strategy is not set to Webhook"
+        if held.get("clientConfig") is not None:
+            yield Cause.forbidden(at, detail)
+        if held.get("conversionReviewVersions"):
+            yield Cause.forbidden("spec.conversion.conversionReviewVersions", detail)
+
+
+def _review_versions(versions: Sequence[Any], at: str) -> Iterator[Cause]:
+    if not versions:
+        yield Cause.required(at)
+        return
+    for index, version in enumerate(versions):
+        if version in versions[:index]:
+            yield Cause.invalid(f"{at}[{index}]", version, "duplicate version")
+        else:
+            yield from (Cause.invalid(f"{at}[{index}]", version, fault) for fault in names.dns1035_label(str(version)))
+    if not {"v1", "v1beta1"} & set(versions):
+        yield Cause.invalid(at, list(versions), "must include at least one of v1, v1beta1")
+
+
+def _authorities(bundle: Any, old: JSONObject | None, at: str) -> Iterator[Cause]:
+    """An established CRD with good authorities does not get bad ones. Source: KEP-4595 (caBundle ratcheting)."""
+    if not bundle or old is None or not conditions.is_true(old, "Established"):
+        return
+    before = obj_at(old, "spec", "conversion", "webhook", "clientConfig").get("caBundle")
+    if not _is_pem(bundle) and not (before and not _is_pem(before)):
+        yield Cause.invalid(at, bundle, "unable to load root certificates: unable to parse bytes as PEM block")
+
+
+def _is_pem(bundle: Any) -> bool:
+    try:
+        return b"-----BEGIN CERTIFICATE-----" in binascii.a2b_base64(bundle)
+    except (binascii.Error, TypeError, ValueError):
+        return False
 
 
 def is_protected_group(group: str) -> bool:

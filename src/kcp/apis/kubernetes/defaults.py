@@ -217,6 +217,24 @@ def storage_class(obj: JSONObject) -> None:
     fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
 
 
+def csi_driver(obj: JSONObject) -> None:
+    spec = _spec(obj)
+    fill(spec, attachRequired=True, podInfoOnMount=False, storageCapacity=False, fsGroupPolicy="ReadWriteOnceWithFSType")
+    fill(spec, requiresRepublish=False, seLinuxMount=False)
+    if not spec.get("volumeLifecycleModes"):
+        spec["volumeLifecycleModes"] = ["Persistent"]
+
+
+def ingress_class(obj: JSONObject) -> None:
+    if parameters := child(obj, "spec", "parameters"):
+        fill(parameters, scope="Cluster")
+
+
+def api_service(obj: JSONObject) -> None:
+    if (service_of := child(obj, "spec", "service")) is not None:
+        fill(service_of, port=443)
+
+
 def priority_class(obj: JSONObject) -> None:
     fill(obj, preemptionPolicy="PreemptLowerPriority")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kcp.apimachinery import names, quantity
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject, copy_json
-from kcp.apis.kubernetes import checks
+from kcp.apis.kubernetes import checks, volume_validation
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
+from kcp.apis.kubernetes.placement_validation import affinity, spread
+from kcp.apis.kubernetes.placement_validation import tolerations as tolerations
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
@@ -17,6 +19,7 @@ _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TERMINATION_POLICIES = ("FallbackToLogsOnError", "File")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+_HIGHEST_ID = 2**31 - 1
 _STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -24,7 +27,7 @@ def spec(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
     """Rules of a PodSpec at `at`."""
     volumes = {v.get("name") for v in list_at(held, "volumes") if isinstance(v, Mapping)}
     seen: set[str] = set()
-    yield from _volumes(held, f"{at}.volumes")
+    yield from volume_validation.volumes(held, f"{at}.volumes")
     if isinstance(held.get("containers"), list) and not held["containers"]:
         yield Cause.required(f"{at}.containers")
     for kind in ("containers", "initContainers"):
@@ -33,6 +36,10 @@ def spec(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
             if (name := container.get("name")) and name in seen:
                 yield Cause.duplicate(f"{path}.name", name)
             seen.add(str(name))
+            if kind == "initContainers" and container.get("restartPolicy") != "Always":
+                yield from _init_only(container, path)
+            if held.get("hostNetwork"):
+                yield from _host_ports(container, f"{path}.ports")
     yield from checks.one_of(held, at, "restartPolicy", _RESTART_POLICIES)
     yield from checks.one_of(held, at, "dnsPolicy", _DNS_POLICIES)
     yield from checks.not_negative(held, at, "terminationGracePeriodSeconds")
@@ -41,22 +48,16 @@ def spec(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
     yield from checks.named(held.get("nodeName"), f"{at}.nodeName", names.dns1123_subdomain)
     yield from checks.named(held.get("hostname"), f"{at}.hostname", names.dns1123_label)
     yield from checks.named(held.get("subdomain"), f"{at}.subdomain", names.dns1123_label)
+    yield from checks.named(held.get("priorityClassName"), f"{at}.priorityClassName", names.dns1123_subdomain)
+    yield from checks.named(held.get("runtimeClassName"), f"{at}.runtimeClassName", names.dns1123_subdomain)
+    yield from tolerations(held, f"{at}.tolerations")
+    yield from affinity(held, f"{at}.affinity")
+    yield from spread(held, f"{at}.topologySpreadConstraints")
+    yield from _identity(obj_at(held, "securityContext"), f"{at}.securityContext", "fsGroup")
+    yield from _names_of_hosts(held, at)
     deadline = held.get("activeDeadlineSeconds")
     if checks.is_int(deadline) and deadline < 1:
         yield Cause.invalid(f"{at}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
-
-
-def _volumes(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
-    seen: set[str] = set()
-    for path, volume in numbered(held, "volumes", at):
-        name = str(volume.get("name") or "")
-        yield from checks.required(volume, path, "name")
-        yield from checks.named(name, f"{path}.name", names.dns1123_label)
-        if name and name in seen:
-            yield Cause.duplicate(f"{path}.name", name)
-        seen.add(name)
-        sources = [field for field, value in volume.items() if field != "name" and value is not None]
-        yield from (Cause.forbidden(f"{path}.{extra}", "may not specify more than 1 volume type") for extra in sources[1:])
 
 
 def _container(container: Mapping[str, Any], at: str, volumes: set[Any]) -> Iterator[Cause]:
@@ -72,11 +73,56 @@ def _container(container: Mapping[str, Any], at: str, volumes: set[Any]) -> Iter
     yield from checks.one_of(container, at, "terminationMessagePolicy", _TERMINATION_POLICIES)
     yield from _ports(container, f"{at}.ports")
     yield from _env(container, at)
-    yield from _mounts(container, f"{at}.volumeMounts", volumes)
+    yield from volume_validation.mounts(container, f"{at}.volumeMounts", volumes)
     yield from _resources(obj_at(container, "resources"), f"{at}.resources")
+    yield from _security(obj_at(container, "securityContext"), f"{at}.securityContext")
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if isinstance(container.get(probe), Mapping):
             yield from _probe(container[probe], f"{at}.{probe}", is_readiness=probe == "readinessProbe")
+    for moment in ("postStart", "preStop"):
+        if isinstance(handler := obj_at(container, "lifecycle").get(moment), Mapping):
+            yield from _handler(handler, f"{at}.lifecycle.{moment}", ("exec", "httpGet", "tcpSocket", "sleep"))
+
+
+def _identity(context: Mapping[str, Any], at: str, *more: str) -> Iterator[Cause]:
+    for field in ("runAsUser", "runAsGroup", *more):
+        number = context.get(field)
+        if checks.is_int(number) and not 0 <= number <= _HIGHEST_ID:
+            yield Cause.invalid(f"{at}.{field}", number, f"must be between 0 and {_HIGHEST_ID}, inclusive")
+
+
+def _security(context: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    """Source: ValidateSecurityContext."""
+    yield from _identity(context, at)
+    if context.get("allowPrivilegeEscalation") is False:
+        if context.get("privileged"):
+            yield Cause.invalid(at, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
+        if {"CAP_SYS_ADMIN", "SYS_ADMIN"} & {str(name) for name in list_at(context, "capabilities", "add")}:
+            yield Cause.invalid(at, context, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
+
+
+def _names_of_hosts(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    for path, alias in numbered(held, "hostAliases", f"{at}.hostAliases"):
+        yield from checks.ip(alias.get("ip"), f"{path}.ip")
+        for index, name in enumerate(list_at(alias, "hostnames")):
+            yield from checks.named(name, f"{path}.hostnames[{index}]", names.dns1123_subdomain)
+    servers = list_at(held, "dnsConfig", "nameservers")
+    if held.get("dnsPolicy") == "None" and not servers:
+        yield Cause.required(f"{at}.dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")
+    for index, server in enumerate(servers):
+        yield from checks.ip(server, f"{at}.dnsConfig.nameservers[{index}]")
+
+
+def _init_only(container: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            yield Cause.forbidden(f"{at}.{field}", "may not be set for init containers without restartPolicy=Always")
+
+
+def _host_ports(container: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    for path, port in numbered(container, "ports", at):
+        if port.get("hostPort") and port["hostPort"] != port.get("containerPort"):
+            yield Cause.invalid(f"{path}.containerPort", port.get("containerPort"), "must match `hostPort` when `hostNetwork` is true")
 
 
 def _ports(container: Mapping[str, Any], at: str) -> Iterator[Cause]:
@@ -114,21 +160,6 @@ def _env(container: Mapping[str, Any], at: str) -> Iterator[Cause]:
             yield Cause.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")
 
 
-def _mounts(container: Mapping[str, Any], at: str, volumes: set[Any]) -> Iterator[Cause]:
-    seen: set[str] = set()
-    for path, mount in numbered(container, "volumeMounts", at):
-        name, where = mount.get("name"), mount.get("mountPath")
-        if not name:
-            yield Cause.required(f"{path}.name")
-        elif name not in volumes:
-            yield checks.not_found(f"{path}.name", str(name))
-        if not where:
-            yield Cause.required(f"{path}.mountPath")
-        elif where in seen:
-            yield Cause.invalid(f"{path}.mountPath", where, "must be unique")
-        seen.add(str(where))
-
-
 def _resources(resources: Mapping[str, Any], at: str) -> Iterator[Cause]:
     limits, requests = obj_at(resources, "limits"), obj_at(resources, "requests")
     for part, held in (("limits", limits), ("requests", requests)):
@@ -153,17 +184,35 @@ def _resource_name(key: str, at: str) -> Iterator[Cause]:
 
 
 def _probe(probe: Mapping[str, Any], at: str, *, is_readiness: bool) -> Iterator[Cause]:
-    given = [handler for handler in _HANDLERS if probe.get(handler) is not None]
-    if not given:
-        yield Cause.required(at, "must specify a handler type")
-    yield from (Cause.forbidden(f"{at}.{extra}", "may not specify more than 1 handler type") for extra in given[1:])
+    yield from _handler(probe, at, _HANDLERS)
     numbers = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
     yield from checks.not_negative(probe, at, *numbers)
     if not is_readiness and probe.get("successThreshold") not in (None, 1):
         yield Cause.invalid(f"{at}.successThreshold", probe["successThreshold"], "must be 1")
-    for handler in ("httpGet", "tcpSocket"):
-        if target := obj_at(probe, handler):
-            yield from checks.port_or_name(target.get("port"), f"{at}.{handler}.port")
+    grace = probe.get("terminationGracePeriodSeconds")
+    if is_readiness and grace is not None:
+        yield Cause.invalid(f"{at}.terminationGracePeriodSeconds", grace, "must not be set for readinessProbes")
+    elif checks.is_int(grace) and grace <= 0:
+        yield Cause.invalid(f"{at}.terminationGracePeriodSeconds", grace, "must be greater than 0")
+
+
+def _handler(held: Mapping[str, Any], at: str, kinds: Sequence[str]) -> Iterator[Cause]:
+    """Of a probe or lifecycle hook: exactly one thing to do. Source: validateHandler."""
+    given = [kind for kind in kinds if held.get(kind) is not None]
+    if not given:
+        yield Cause.required(at, "must specify a handler type")
+    yield from (Cause.forbidden(f"{at}.{extra}", "may not specify more than 1 handler type") for extra in given[1:])
+    if given[:1] == ["exec"] and not list_at(held, "exec", "command"):
+        yield Cause.required(f"{at}.exec.command")
+    for kind in ("httpGet", "tcpSocket"):
+        if target := obj_at(held, kind):
+            yield from checks.port_or_name(target.get("port"), f"{at}.{kind}.port")
+    if request := obj_at(held, "httpGet"):
+        yield from checks.one_of(request, f"{at}.httpGet", "scheme", ("HTTP", "HTTPS"))
+        for path, header in numbered(request, "httpHeaders", f"{at}.httpGet.httpHeaders"):
+            yield from checks.named(header.get("name"), f"{path}.name", names.http_header)
+    if (call := obj_at(held, "grpc")) and "port" in call:
+        yield from checks.port(call["port"], f"{at}.grpc.port")
 
 
 _POD_UPDATE = (

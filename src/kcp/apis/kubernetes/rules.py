@@ -12,7 +12,20 @@ from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import admission, autoscaling, certificates, crds, defaults, events, limit_validation, validation
+from kcp.apis.kubernetes import (
+    admission,
+    autoscaling,
+    certificates,
+    cluster_validation,
+    crds,
+    defaults,
+    events,
+    flowcontrol,
+    limit_validation,
+    network_validation,
+    storage_validation,
+    validation,
+)
 
 
 def _nothing(obj: JSONObject) -> None:
@@ -47,12 +60,14 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("v1", "ResourceQuota"): KindRules(default=defaults.resource_quota, validate=limit_validation.resource_quota),
     _gvk("v1", "LimitRange"): KindRules(default=defaults.limit_range, validate=limit_validation.limit_range),
     _gvk("v1", "Pod"): KindRules(default=defaults.pod, validate=validation.pod),
-    _gvk("v1", "PodTemplate"): KindRules(default=defaults.pod_template_kind),
+    _gvk("v1", "PodTemplate"): KindRules(default=defaults.pod_template_kind, validate=cluster_validation.pod_template),
     _gvk("v1", "Service"): KindRules(default=defaults.service, validate=validation.service, name_faults=names.dns1035_label),
-    _gvk("v1", "Endpoints"): KindRules(default=defaults.endpoints),
+    _gvk("v1", "Endpoints"): KindRules(default=defaults.endpoints, validate=network_validation.endpoints),
     _gvk("v1", "Node"): KindRules(default=defaults.node),
-    _gvk("v1", "PersistentVolume"): KindRules(default=defaults.persistent_volume),
-    _gvk("v1", "PersistentVolumeClaim"): KindRules(default=defaults.persistent_volume_claim, validate=validation.persistent_volume_claim),
+    _gvk("v1", "PersistentVolume"): KindRules(default=defaults.persistent_volume, validate=storage_validation.persistent_volume),
+    _gvk("v1", "PersistentVolumeClaim"): KindRules(
+        default=defaults.persistent_volume_claim, validate=storage_validation.persistent_volume_claim
+    ),
     _gvk("v1", "ReplicationController"): KindRules(default=defaults.replication_controller, validate=validation.replication_controller),
     _gvk("apps/v1", "Deployment"): KindRules(default=defaults.deployment, validate=validation.deployment),
     _gvk("apps/v1", "ReplicaSet"): KindRules(default=defaults.replica_set, validate=validation.replica_set),
@@ -61,16 +76,30 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("batch/v1", "Job"): KindRules(default=defaults.job, validate=validation.job),
     _gvk("batch/v1", "CronJob"): KindRules(default=defaults.cron_job, validate=validation.cron_job),
     _gvk("networking.k8s.io/v1", "Ingress"): KindRules(validate=validation.ingress),
-    _gvk("networking.k8s.io/v1", "NetworkPolicy"): KindRules(default=defaults.network_policy),
+    _gvk("networking.k8s.io/v1", "NetworkPolicy"): KindRules(default=defaults.network_policy, validate=network_validation.network_policy),
     _gvk("policy/v1", "PodDisruptionBudget"): KindRules(validate=validation.pod_disruption_budget),
     _gvk("autoscaling/v2", "HorizontalPodAutoscaler"): KindRules(
         default=defaults.horizontal_pod_autoscaler, validate=validation.horizontal_pod_autoscaler
     ),
     _gvk("autoscaling/v1", "HorizontalPodAutoscaler"): KindRules(default=autoscaling.default_v1, validate=autoscaling.validate_v1),
     _gvk("certificates.k8s.io/v1", "CertificateSigningRequest"): KindRules(validate=certificates.validate),
-    _gvk("storage.k8s.io/v1", "StorageClass"): KindRules(default=defaults.storage_class),
-    _gvk("scheduling.k8s.io/v1", "PriorityClass"): KindRules(default=defaults.priority_class),
-    _gvk("discovery.k8s.io/v1", "EndpointSlice"): KindRules(default=defaults.endpoint_slice),
+    _gvk("storage.k8s.io/v1", "StorageClass"): KindRules(default=defaults.storage_class, validate=storage_validation.storage_class),
+    _gvk("scheduling.k8s.io/v1", "PriorityClass"): KindRules(default=defaults.priority_class, validate=cluster_validation.priority_class),
+    _gvk("discovery.k8s.io/v1", "EndpointSlice"): KindRules(default=defaults.endpoint_slice, validate=network_validation.endpoint_slice),
+    _gvk("networking.k8s.io/v1", "IngressClass"): KindRules(default=defaults.ingress_class, validate=network_validation.ingress_class),
+    _gvk("networking.k8s.io/v1", "ServiceCIDR"): KindRules(validate=network_validation.service_cidr),
+    _gvk("networking.k8s.io/v1", "IPAddress"): KindRules(validate=network_validation.ip_address, name_faults=network_validation.ip_name),
+    _gvk("storage.k8s.io/v1", "CSIDriver"): KindRules(default=defaults.csi_driver, validate=storage_validation.csi_driver),
+    _gvk("storage.k8s.io/v1", "CSINode"): KindRules(validate=storage_validation.csi_node),
+    _gvk("storage.k8s.io/v1", "CSIStorageCapacity"): KindRules(validate=storage_validation.csi_storage_capacity),
+    _gvk("storage.k8s.io/v1", "VolumeAttachment"): KindRules(validate=storage_validation.volume_attachment),
+    _gvk("storage.k8s.io/v1", "VolumeAttributesClass"): KindRules(validate=storage_validation.volume_attributes_class),
+    _gvk("node.k8s.io/v1", "RuntimeClass"): KindRules(validate=cluster_validation.runtime_class),
+    _gvk("coordination.k8s.io/v1", "Lease"): KindRules(validate=cluster_validation.lease),
+    _gvk("apps/v1", "ControllerRevision"): KindRules(validate=cluster_validation.controller_revision),
+    _gvk("apiregistration.k8s.io/v1", "APIService"): KindRules(default=defaults.api_service, validate=cluster_validation.api_service),
+    _gvk(flowcontrol.GROUP_VERSION, "FlowSchema"): KindRules(default=flowcontrol.default_schema, validate=flowcontrol.schema),
+    _gvk(flowcontrol.GROUP_VERSION, "PriorityLevelConfiguration"): KindRules(default=flowcontrol.default_level, validate=flowcontrol.level),
     _gvk("rbac.authorization.k8s.io/v1", "RoleBinding"): KindRules(default=defaults.binding, validate=validation.binding),
     _gvk("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): KindRules(default=defaults.binding, validate=validation.binding),
     _gvk("rbac.authorization.k8s.io/v1", "Role"): KindRules(validate=validation.role),

@@ -15,6 +15,8 @@ from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
+from kcp.apis.kubernetes.service_validation import service
+from kcp.apis.kubernetes.storage_validation import persistent_volume_claim
 from kcp.apis.kubernetes.workload_validation import (
     cron_job,
     daemon_set,
@@ -83,53 +85,6 @@ def _base64(data: Mapping[str, Any]) -> Iterator[Cause]:
             yield Cause.invalid(f"data[{key}]", "<hidden>", f"illegal base64 data: {fault}")
 
 
-_SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-
-
-def service(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    spec = obj_at(new, "spec")
-    kind = spec.get("type")
-    causes = [
-        *checks.one_of(spec, "spec", "type", _SERVICE_TYPES),
-        *checks.one_of(spec, "spec", "sessionAffinity", ("ClientIP", "None")),
-        *checks.one_of(spec, "spec", "externalTrafficPolicy", ("Cluster", "Local")),
-        *checks.one_of(spec, "spec", "internalTrafficPolicy", ("Cluster", "Local")),
-        *checks.labels(obj_at(spec, "selector"), "spec.selector"),
-        *_service_ports(spec),
-    ]
-    if not list_at(spec, "ports") and kind != "ExternalName" and spec.get("clusterIP") != "None":
-        causes.append(Cause.required("spec.ports"))
-    if kind == "ExternalName":
-        if not spec.get("externalName"):
-            causes.append(Cause.required("spec.externalName"))
-        causes += checks.named(str(spec.get("externalName") or "").removesuffix("."), "spec.externalName", names.dns1123_subdomain)
-    held = obj_at(old or {}, "spec")
-    if held.get("clusterIP") and held.get("type") == kind and kind != "ExternalName" and spec.get("clusterIP") != held["clusterIP"]:
-        causes.append(Cause.invalid("spec.clusterIPs[0]", [spec.get("clusterIP") or ""], "may not change once set"))
-    return causes
-
-
-def _service_ports(spec: Mapping[str, Any]) -> Iterator[Cause]:
-    seen_names: set[str] = set()
-    seen_ports: set[tuple[Any, Any]] = set()
-    several = len(list_at(spec, "ports")) > 1
-    for path, port in numbered(spec, "ports", "spec.ports"):
-        name = str(port.get("name") or "")
-        if several and not name:
-            yield Cause.required(f"{path}.name")
-        yield from checks.named(name, f"{path}.name", names.dns1123_label)
-        if name and name in seen_names:
-            yield Cause.duplicate(f"{path}.name", name)
-        seen_names.add(name)
-        yield from checks.port(port.get("port"), f"{path}.port")
-        yield from checks.one_of(port, path, "protocol", ("SCTP", "TCP", "UDP"))
-        yield from checks.port_or_name(port.get("targetPort"), f"{path}.targetPort")
-        where = (port.get("protocol"), port.get("port"))
-        if where in seen_ports:
-            yield Cause.duplicate(path, {"port": where[1], "protocol": where[0]})
-        seen_ports.add(where)
-
-
 def ingress(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
     causes: list[Cause] = []
@@ -159,24 +114,6 @@ def _ingress_path(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
         if not port.get("number") and not port.get("name"):
             yield Cause.required(f"{at}.backend.service.port", "port name or number is required")
         yield from checks.port(port.get("number") or None, f"{at}.backend.service.port.number")
-
-
-def persistent_volume_claim(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    spec = obj_at(new, "spec")
-    causes: list[Cause] = []
-    if not list_at(spec, "accessModes"):
-        causes.append(Cause.required("spec.accessModes", "at least 1 access mode is required"))
-    if "storage" not in obj_at(spec, "resources", "requests"):
-        causes.append(Cause.required("spec.resources[storage]"))
-    causes += checks.amounts(obj_at(spec, "resources", "requests"), "spec.resources.requests")
-    if old is not None and (held := obj_at(old, "spec")).get("volumeName") and _fixed_claim(spec) != _fixed_claim(held):
-        detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        causes.append(Cause.forbidden("spec", detail))
-    return causes
-
-
-def _fixed_claim(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {field: value for field, value in spec.items() if field not in ("resources", "volumeAttributesClassName")}
 
 
 def role(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
