@@ -15,6 +15,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.authz.bootstrap import bootstrap_policy
 from kcp.client.rest import Client
 from kcp.sim.addresses import KUBERNETES_IP
+from kcp.sim.priority import PRIORITY_CLASSES, system_classes
 from kcp.sim.storageclass import DEFAULT_MARK
 from kcp.sim.workloads.endpoints import ENDPOINTS, SERVICES
 from kcp.sim.workloads.slices import ENDPOINT_SLICES, SERVICE_NAME_LABEL
@@ -45,6 +46,11 @@ async def ensure_storage_class(client: Client) -> None:
         "provisioner": PROVISIONER,
     }
     await _ensure(client, STORAGE_CLASSES, standard)
+
+
+async def ensure_priority_classes(client: Client) -> None:
+    for made in system_classes():
+        await _ensure(client, PRIORITY_CLASSES, made)
 
 
 async def ensure_kubernetes_service(client: Client, host: str, port: int) -> None:

@@ -64,6 +64,7 @@ from kcp.sim.addresses import Allocator, ClusterAdmission
 from kcp.sim.components import ensure_component_statuses
 from kcp.sim.dialing import Dialing
 from kcp.sim.podverbs import PodVerbs
+from kcp.sim.priority import PodPriority
 from kcp.sim.services import ServiceAddresses
 from kcp.sim.storageclass import DefaultStorageClass
 from kcp.storage.interface import Store
@@ -131,13 +132,14 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), crds])
     lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
     classes, quotas = await DefaultStorageClass.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
+    priorities = await PodPriority.open(cache)
     rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
     authorizer = Union([PrivilegedGroups(), AllowedPaths(), rbac])
     services = ServiceAddresses(lookup)
     configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
     plugins = [
-        *lifecycle.plugins(), accounts.plugin(), classes.plugin(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
-        *configurable.plugins(), quotas.plugin(),
+        *lifecycle.plugins(), accounts.plugin(), *priorities.plugins(), classes.plugin(),
+        *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(), *configurable.plugins(), quotas.plugin(),
     ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)
     converter = ConversionWebhooks(services.resolve)
