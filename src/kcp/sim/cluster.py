@@ -233,6 +233,7 @@ class SimCluster:
         informers.run_all(self._tasks)
         await bootstrap.ensure_namespaces(client)
         await bootstrap.ensure_storage_class(client)
+        await bootstrap.ensure_priority_classes(client)
         await nodes.ensure()
         await informers.wait_all_synced()
         if self._api is not None:
