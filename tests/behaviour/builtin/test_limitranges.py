@@ -69,6 +69,8 @@ async def test_claims_are_bounded_when_made_and_when_they_grow(world: World) -> 
     with pytest.raises(Forbidden, match="minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 512Mi"):
         await claim("512Mi")
     await claim("2Gi")
+    bound = {"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}
+    await world.resource("PersistentVolumeClaim").patch("data", bound, namespace="default", subresource="status")
     larger = {"spec": {"resources": {"requests": {"storage": "5Gi"}}}}
     with pytest.raises(Forbidden, match="maximum storage usage per PersistentVolumeClaim is 4Gi, but request is 5Gi"):
         await world.resource("PersistentVolumeClaim").patch("data", larger, namespace="default")
