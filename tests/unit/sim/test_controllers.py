@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -72,9 +73,12 @@ def test_a_job_never_exceeds_its_parallelism_and_ends_complete(completions: int,
             assert made["metadata"]["name"] not in pods
             made["metadata"]["uid"] = made["metadata"]["name"]
             pods[made["metadata"]["name"]] = made
+        for counted in plan.untrack:
+            pods[counted.key.name]["metadata"]["finalizers"] = []
         running = [p for p in pods.values() if p.get("status", {}).get("phase") != "Succeeded"]
-        assert 0 < len(running) <= parallelism
-        order.choice(running)["status"] = {"phase": "Succeeded"}
+        assert len(running) <= parallelism
+        if running:
+            order.choice(running)["status"] = {"phase": "Succeeded"}
     assert conditions.is_true(obj, "Complete")
     assert obj["status"]["succeeded"] == completions
     if indexed:
@@ -83,10 +87,18 @@ def test_a_job_never_exceeds_its_parallelism_and_ends_complete(completions: int,
 
 
 def test_a_job_fails_after_its_backoff_limit(make_view: Callable[..., PodView]) -> None:
-    plan = job.decide(a_job(completions=1, backoffLimit=1), [make_view(f"p{i}", phase="Failed") for i in range(2)], NOW)
+    obj = a_job(completions=1, backoffLimit=1)
+    tracked = [replace(make_view(f"p{i}", phase="Failed"), tracked=True) for i in range(2)]
+    plan = job.decide(obj, tracked, NOW)
+    assert conditions.is_true({"status": plan.status}, "FailureTarget")
+    assert not conditions.is_true({"status": plan.status}, "Failed")
+    assert plan.status["uncountedTerminatedPods"] == {"failed": ["uid-p0", "uid-p1"]}
+    obj["status"] = plan.status
+    plan = job.decide(obj, [replace(p, tracked=False) for p in tracked], NOW)
     failed = conditions.get({"status": plan.status}, "Failed")
     assert failed is not None
     assert failed["reason"] == "BackoffLimitExceeded"
+    assert plan.status["failed"] == 2
 
 
 def test_a_suspended_job_gives_up_its_pods_and_resumes(make_view: Callable[..., PodView]) -> None:

@@ -22,7 +22,8 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.events import NORMAL, WARNING
 from kcp.controller.informer import Informer
-from kcp.sim.workloads.job import JOB, is_finished
+from kcp.sim.workloads.job import is_finished
+from kcp.sim.workloads.jobcontroller import JOB
 from kcp.sim.workloads.podtemplate import owner_reference
 from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.wiring import OWNER_INDEX, Wiring, by_owner, wake_self
@@ -71,6 +72,9 @@ def decide(cronjob: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], now: d
     if zone is None:
         return Plan(status, delete=delete, remarks=((WARNING, "UnknownTimeZone", f"invalid timeZone: {spec.get('timeZone')}"),))
     times = _times(cronjob, schedule, zone, now)
+    if times.due is None and times.upcoming is None:
+        text = f"invalid schedule: {spec.get('schedule')} : time difference between two schedules is less than 1 second"
+        return Plan(status, delete=delete, remarks=((WARNING, "InvalidSchedule", text),))
     again_in_s = None if times.upcoming is None else (times.upcoming - now).total_seconds() + _LATE_S
     return _start(cronjob, _Standing(jobs, status, delete, again_in_s), times, now)
 

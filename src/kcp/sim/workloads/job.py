@@ -1,34 +1,33 @@
-"""Jobs: pods that run to completion, as many at once as `parallelism` says, until `completions` have succeeded.
+"""Jobs: what one needs now, as a pure function over the Job and its pods.
 
-`decide` is pure. NonIndexed and Indexed completion, backoffLimit, activeDeadlineSeconds, suspend and ttlSecondsAfterFinished are kept.
-Before: `sim.cluster`, which starts it. After: pods. Source: pkg/controller/job/{job_controller,indexed_job_utils}.go.
+Pods carry a finalizer until they are counted: first their uids are written to `status.uncountedTerminatedPods`, then the finalizer goes,
+then the uid becomes a number. So a pod is counted once, whoever deletes it and whenever this process dies. Before: `jobcontroller`.
+Source: pkg/controller/job/job_controller.go (syncJob, manageJob, trackJobStatusAndRemoveFinalizers), KEP-2307, 3329, 3850, 3939, 3998.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
-from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.aio.clock import parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.client.rest import Client
-from kcp.controller.controller import Controller, Result
-from kcp.controller.informer import Informer
-from kcp.sim.workloads.podbook import PodBook
-from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template, safe_suffix
+from kcp.sim.workloads.jobpods import INDEX_ANNOTATION, indexed_pods, plain_pods
+from kcp.sim.workloads.jobrules import action_for, as_text, delay_s, from_text, has_restarted_too_often, is_success
 from kcp.sim.workloads.podview import PodView, least_wanted_first
-from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
-from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
-JOB = OwnerKind(GVR("batch", "v1", "jobs"), "Job")
+__all__ = ["INDEX_ANNOTATION", "Plan", "decide", "is_finished", "ttl_in_s"]
 
-INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+_MOST_AT_ONCE = 500
+"""Uids in one status, and pods made in one go. Source: MaxUncountedPods, MaxPodCreateDeletePerSync."""
+
+Verdict = tuple[str, str, str]
+"""The interim condition that ends a Job (SuccessCriteriaMet or FailureTarget), its reason and message."""
+GetPod = Callable[[ObjectKey], JSONObject | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,73 +36,304 @@ class Plan:
     delete: tuple[PodView, ...]
     status: JSONObject
     requeue_after_s: float | None = None
+    untrack: tuple[PodView, ...] = ()
+    """Pods whose finalizer goes once the status is written."""
+    remarks: tuple[tuple[bool, str, str], ...] = ()
+    """Events: (whether it is a warning, reason, message)."""
 
 
 def is_finished(job: Mapping[str, Any]) -> bool:
     return conditions.is_true(job, "Complete") or conditions.is_true(job, "Failed")
 
 
-def decide(job: Mapping[str, Any], pods: Sequence[PodView], now: datetime) -> Plan:
+@dataclass(slots=True)
+class _Tally:
+    """The pods of a Job, sorted by what they mean for it."""
+
+    active: list[PodView]
+    terminating: list[PodView]
+    succeeded: int
+    failed: int
+    done: set[int]
+    """Indexes that succeeded."""
+    broken: set[int]
+    """Indexes that failed for good, where failures are counted by index."""
+    failures: dict[int, int]
+    """Per index: how often it has failed."""
+    untrack: list[PodView]
+    verdict: Verdict | None = None
+
+
+def decide(job: Mapping[str, Any], pods: Sequence[PodView], now: datetime, get_pod: GetPod = lambda _key: None) -> Plan:
     """What a Job needs now.
 
-    Args: pods: all that it controls. Finished pods are counted, not remembered: one that is deleted by hand runs again.
+    Args: pods: all that it controls. get_pod: the whole of a failed pod, for podFailurePolicy.
     """
-    spec = job.get("spec") or {}
     status: JSONObject = meta.copy_json(job.get("status") or {})
     if is_finished(job) or meta.deletion_timestamp(job):
-        return Plan((), (), status)
-    active = [p for p in pods if p.is_active]
-    succeeded = [p for p in pods if p.phase == "Succeeded"]
-    failed = [p for p in pods if p.phase == "Failed"]
-    if spec.get("suspend"):
-        return _suspended(status, active, len(succeeded), len(failed), now)
-    status.setdefault("startTime", rfc3339(now))
-    _resume(status, now)
-    end = _end(spec, status, len(succeeded), len(failed), len(active), now)
-    if end is not None:
-        kind, reason, message = end
-        _finish(status, kind, reason, message, now)
-        _count(status, [], len(succeeded), len(failed), spec, succeeded)
-        return Plan((), tuple(active), status)
-    wanted = _wanted(spec, len(succeeded))
-    create = _new_pods(job, pods, succeeded, max(wanted - len(active), 0))
-    delete = least_wanted_first(active)[: max(len(active) - wanted, 0)]
-    _count(status, active, len(succeeded), len(failed), spec, succeeded)
-    status["active"] = len(active) + len(create) - len(delete)
-    return Plan(
-        tuple(create), tuple(delete), {k: v for k, v in status.items() if v != 0 or k == "ready"}, _deadline_in_s(spec, status, now)
-    )
-
-
-def _wanted(spec: Mapping[str, Any], succeeded: int) -> int:
-    """Pods that should run now. Source: manageJob; without completions, one success lets the others finish."""
-    parallelism = _parallelism(spec)
-    completions = spec.get("completions")
-    if completions is None:
-        return 0 if succeeded else parallelism
-    return min(parallelism, max(int(completions) - succeeded, 0))
-
-
-def _parallelism(spec: Mapping[str, Any]) -> int:
-    value = spec.get("parallelism")
-    return 1 if value is None else int(value)
-
-
-def _end(
-    spec: Mapping[str, Any], status: Mapping[str, Any], succeeded: int, failed: int, active: int, now: datetime
-) -> tuple[str, str, str] | None:
-    """The condition that ends the Job, its reason and message; None while it goes on."""
-    limit = spec.get("backoffLimit")
-    if failed > (6 if limit is None else limit):
-        return "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
-    if _deadline_in_s(spec, status, now) == 0.0:
-        return "Failed", "DeadlineExceeded", "Job was active longer than specified deadline"
-    completions = spec.get("completions")
-    if completions is None:
-        done = succeeded > 0 and not active
+        return Plan((), (), status, untrack=tuple(p for p in pods if p.tracked))
+    spec = job.get("spec") or {}
+    tally = _count(spec, status, pods, get_pod)
+    remarks = _suspension(spec, status, now)
+    verdict = _interim(status) or tally.verdict or _end(spec, status, tally, now)
+    create: list[JSONObject] = []
+    delete: list[PodView] = []
+    wait_s = _deadline_in_s(spec, status, now)
+    if verdict is not None or spec.get("suspend"):
+        delete = tally.active
     else:
-        done = succeeded >= completions
-    return ("Complete", "CompletionsReached", "Reached expected number of succeeded pods") if done else None
+        create, delete, delayed_s = _manage(job, tally, pods, now)
+        wait_s = min((s for s in (wait_s, delayed_s) if s is not None), default=None)
+        if _is_complete(spec, tally) and not create:
+            verdict = ("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
+    left = [p for p in tally.active if p not in delete]
+    tally.terminating += delete
+    _write(spec, status, tally, len(left) + len(create), sum(1 for p in left if p.is_ready))
+    if verdict is not None:
+        remarks += _conclude(status, tally, verdict, now)
+    return Plan(tuple(create), tuple(delete), status, wait_s, tuple(tally.untrack), tuple(remarks))
+
+
+# Counting
+
+
+def _count(spec: Mapping[str, Any], status: JSONObject, pods: Sequence[PodView], get_pod: GetPod) -> _Tally:
+    """Bring the counters of `status` up to date with pods that have ended, and sort the others."""
+    indexed, completions = spec.get("completionMode") == "Indexed", spec.get("completions") or 0
+    uncounted = {part: list(uids) for part, uids in (status.get("uncountedTerminatedPods") or {}).items()}
+    still = {p.uid for p in pods if p.tracked}
+    for part in ("succeeded", "failed"):
+        flushed = [uid for uid in uncounted.get(part) or () if uid not in still]
+        if flushed:
+            uncounted[part] = [uid for uid in uncounted[part] if uid in still]
+            status[part] = (status.get(part) or 0) + len(flushed)
+    tally = _Tally(
+        active=[p for p in pods if p.is_active],
+        terminating=[p for p in pods if p.terminating and p.phase not in ("Succeeded", "Failed")],
+        succeeded=0,
+        failed=0,
+        done=from_text(status.get("completedIndexes") or "", completions) if indexed else set(),
+        broken=from_text(status.get("failedIndexes") or "", completions) if indexed else set(),
+        failures={},
+        untrack=[],
+    )
+    for pod in pods:
+        if pod.tracked:
+            _take(spec, tally, uncounted, pod, get_pod)
+    _keep_last_failures(spec, tally, pods)
+    status["uncountedTerminatedPods"] = {part: uids for part, uids in uncounted.items() if uids}
+    tally.succeeded = len(tally.done) if indexed else (status.get("succeeded") or 0) + len(uncounted.get("succeeded") or ())
+    if indexed:
+        status["succeeded"] = len(tally.done)
+    tally.failed = (status.get("failed") or 0) + len(uncounted.get("failed") or ())
+    return tally
+
+
+def _take(spec: Mapping[str, Any], tally: _Tally, uncounted: dict[str, list[str]], pod: PodView, get_pod: GetPod) -> None:
+    """Count a pod that has not been counted, if it has ended."""
+    if any(pod.uid in uids for uids in uncounted.values()):
+        tally.untrack.append(pod)
+        return
+    if sum(map(len, uncounted.values())) >= _MOST_AT_ONCE:
+        return  # with the next status
+    indexed = spec.get("completionMode") == "Indexed"
+    is_known = not indexed or 0 <= pod.index < (spec.get("completions") or 0)
+    if pod.phase == "Succeeded":
+        tally.untrack.append(pod)
+        if indexed and is_known:
+            tally.done.add(pod.index)
+        elif not indexed:
+            uncounted.setdefault("succeeded", []).append(pod.uid)
+    elif _has_failed(spec, pod):
+        tally.untrack.append(pod)
+        action, why = action_for(spec.get("podFailurePolicy"), get_pod(pod.key) or {}) if spec.get("podFailurePolicy") else ("Count", "")
+        if action == "FailJob":
+            tally.verdict = ("FailureTarget", "PodFailurePolicy", why)
+        if action != "Ignore" and is_known:
+            uncounted.setdefault("failed", []).append(pod.uid)
+        if indexed and is_known and spec.get("backoffLimitPerIndex") is not None:
+            failures = pod.index_failures + (action != "Ignore")
+            tally.failures[pod.index] = max(tally.failures.get(pod.index, 0), failures)
+            if action == "FailIndex" or failures > spec["backoffLimitPerIndex"]:
+                tally.broken.add(pod.index)
+    elif not indexed or is_known or not pod.terminating:
+        return
+    else:
+        tally.untrack.append(pod)  # of an index that is no longer wanted
+
+
+def _has_failed(spec: Mapping[str, Any], pod: PodView) -> bool:
+    """Whether a pod counts as failed: also one that is on its way out, unless only failed pods are replaced. Source: isPodFailed."""
+    if pod.phase == "Failed":
+        return True
+    return pod.terminating and not _replaces_failed_only(spec) and not spec.get("suspend")
+
+
+def _replaces_failed_only(spec: Mapping[str, Any]) -> bool:
+    return spec.get("podReplacementPolicy") == "Failed" or spec.get("podFailurePolicy") is not None
+
+
+def _keep_last_failures(spec: Mapping[str, Any], tally: _Tally, pods: Sequence[PodView]) -> None:
+    """A failed pod of an index is tracked until its replacement is there, which takes over the number of failures.
+
+    Source: canRemoveFinalizer, getPodsWithDelayedDeletionPerIndex (KEP-3850).
+    """
+    if spec.get("backoffLimitPerIndex") is None:
+        return
+    replaced = {p.index for p in pods if p.is_active}
+    tally.untrack = [
+        p for p in tally.untrack
+        if p.phase == "Succeeded" or p.index in tally.broken or p.index in replaced or p.index in tally.done
+        or p.index_failures < tally.failures.get(p.index, 0) - 1
+    ]  # fmt: skip
+
+
+# What to do
+
+
+def _manage(
+    job: Mapping[str, Any], tally: _Tally, pods: Sequence[PodView], now: datetime
+) -> tuple[list[JSONObject], list[PodView], float | None]:
+    """Pods to make and to delete, and how long a delay lasts that holds back the making. Source: manageJob."""
+    spec = job.get("spec") or {}
+    wanted = _wanted(spec, tally)
+    surplus = _surplus(spec, tally)
+    rest = [p for p in tally.active if p not in surplus]
+    delete = surplus + least_wanted_first(rest)[: max(len(rest) - wanted, 0)]
+    missing = wanted - len(rest) - (len(tally.terminating) if _replaces_failed_only(spec) else 0)
+    if missing <= 0:
+        return [], delete, None
+    taken = {p.key.name for p in pods}
+    if spec.get("completionMode") != "Indexed":
+        if (wait_s := delay_s(pods, now)) > 0:
+            return [], delete, wait_s
+        return plain_pods(job, taken, min(missing, _MOST_AT_ONCE)), delete, None
+    free, wait_free_s = _free_indexes(spec, tally, pods, now)
+    return indexed_pods(job, taken, free[: min(missing, _MOST_AT_ONCE)], tally.failures), delete, wait_free_s
+
+
+def _wanted(spec: Mapping[str, Any], tally: _Tally) -> int:
+    """Pods that should run now. Without completions, one success lets the others finish."""
+    parallelism = spec.get("parallelism")
+    parallelism = 1 if parallelism is None else int(parallelism)
+    completions = spec.get("completions")
+    if completions is None:
+        return len(tally.active) if tally.succeeded else parallelism
+    return min(parallelism, max(int(completions) - tally.succeeded - len(tally.broken), 0))
+
+
+def _surplus(spec: Mapping[str, Any], tally: _Tally) -> list[PodView]:
+    """Active pods that nobody needs: of indexes that are done, failed, beyond the end or held by another pod too."""
+    if spec.get("completionMode") != "Indexed":
+        return []
+    kept: set[int] = set()
+    surplus = []
+    for pod in sorted(tally.active, key=lambda p: (not p.is_ready, p.created, p.key)):
+        if pod.index in kept or pod.index in tally.done or pod.index in tally.broken or not 0 <= pod.index < spec.get("completions", 0):
+            surplus.append(pod)
+        kept.add(pod.index)
+    return surplus
+
+
+def _free_indexes(spec: Mapping[str, Any], tally: _Tally, pods: Sequence[PodView], now: datetime) -> tuple[list[int], float | None]:
+    """Indexes without a pod that may get one now; and the shortest delay among those that may not."""
+    busy = {p.index for p in tally.active} | tally.done | tally.broken
+    if _replaces_failed_only(spec):
+        busy |= {p.index for p in tally.terminating}
+    free = [i for i in range(spec.get("completions") or 0) if i not in busy]
+    if spec.get("backoffLimitPerIndex") is None:
+        wait_s = delay_s(pods, now)
+        return (free, None) if wait_s <= 0 else ([], wait_s)
+    waits = {i: delay_s([p for p in pods if p.index == i], now) for i in free}
+    return [i for i in free if waits[i] <= 0], min((s for s in waits.values() if s > 0), default=None)
+
+
+# How it ends
+
+
+def _interim(status: Mapping[str, Any]) -> Verdict | None:
+    """A verdict that was given before; it is not taken back."""
+    for kind in ("FailureTarget", "SuccessCriteriaMet"):
+        held = conditions.get({"status": status}, kind)
+        if held is not None and held.get("status") == "True":
+            return kind, str(held.get("reason") or ""), str(held.get("message") or "")
+    return None
+
+
+def _end(spec: Mapping[str, Any], status: Mapping[str, Any], tally: _Tally, now: datetime) -> Verdict | None:
+    """Why the Job ends before its pods have all succeeded; None while it goes on."""
+    limit = spec.get("backoffLimit")
+    if tally.failed > (6 if limit is None else limit) or has_restarted_too_often(spec, tally.active):
+        return "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    if not spec.get("suspend") and _deadline_in_s(spec, status, now) == 0.0:
+        return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
+    completions = spec.get("completions") or 0
+    most = spec.get("maxFailedIndexes")
+    if most is not None and len(tally.broken) > most:
+        return "FailureTarget", "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
+    if tally.broken and len(tally.broken | tally.done) >= completions:
+        return "FailureTarget", "FailedIndexes", "Job has failed indexes"
+    if matched := is_success(spec.get("successPolicy"), tally.done, completions):
+        return "SuccessCriteriaMet", "SuccessPolicy", matched
+    return None
+
+
+def _is_complete(spec: Mapping[str, Any], tally: _Tally) -> bool:
+    completions = spec.get("completions")
+    if completions is None:
+        return tally.succeeded > 0 and not tally.active
+    return tally.succeeded >= completions and not tally.active
+
+
+def _conclude(status: JSONObject, tally: _Tally, verdict: Verdict, now: datetime) -> list[tuple[bool, str, str]]:
+    """The interim condition at once; the last one when no pod is left to end or to be counted (KEP-3998, delayTerminalCondition)."""
+    kind, reason, message = verdict
+    at, holder = rfc3339(now), {"status": status}
+    if not conditions.is_true(holder, kind):
+        conditions.set_condition(holder, conditions.build(kind, "True", reason=reason, message=message, now=at))
+    if tally.terminating or status.get("uncountedTerminatedPods") or tally.untrack:
+        return []
+    final = "Complete" if kind == "SuccessCriteriaMet" else "Failed"
+    conditions.set_condition(holder, conditions.build(final, "True", reason=reason, message=message, now=at))
+    if final == "Complete":
+        status["completionTime"] = at
+        return [(False, "Completed", "Job completed")]
+    return [(True, reason, message)]
+
+
+def _write(spec: Mapping[str, Any], status: JSONObject, tally: _Tally, active: int, ready: int) -> None:
+    """Numbers into the status; zero is left out but where upstream has a pointer."""
+    for name, value in (("active", active), ("succeeded", status.get("succeeded") or 0), ("failed", status.get("failed") or 0)):
+        if value:
+            status[name] = value
+        else:
+            status.pop(name, None)
+    status["ready"] = ready
+    status["terminating"] = len({p.uid for p in tally.terminating})
+    if spec.get("completionMode") == "Indexed":
+        status["completedIndexes"] = as_text(tally.done)
+        if not status["completedIndexes"]:
+            del status["completedIndexes"]
+        if spec.get("backoffLimitPerIndex") is not None:
+            status["failedIndexes"] = as_text(tally.broken)
+
+
+def _suspension(spec: Mapping[str, Any], status: JSONObject, now: datetime) -> list[tuple[bool, str, str]]:
+    """Condition Suspended and the start time."""
+    holder, at = {"status": status}, rfc3339(now)
+    was_suspended = conditions.is_true(holder, "Suspended")
+    if spec.get("suspend"):
+        status.pop("startTime", None)
+        if was_suspended:
+            return []
+        conditions.set_condition(holder, conditions.build("Suspended", "True", reason="JobSuspended", message="Job suspended", now=at))
+        return [(False, "Suspended", "Job suspended")]
+    status.setdefault("startTime", at)
+    if not was_suspended:
+        return []
+    conditions.set_condition(holder, conditions.build("Suspended", "False", reason="JobResumed", message="Job resumed", now=at))
+    status["startTime"] = at
+    return [(False, "Resumed", "Job resumed")]
 
 
 def _deadline_in_s(spec: Mapping[str, Any], status: Mapping[str, Any], now: datetime) -> float | None:
@@ -111,87 +341,6 @@ def _deadline_in_s(spec: Mapping[str, Any], status: Mapping[str, Any], now: date
         return None
     due = parse_rfc3339(status["startTime"]) + timedelta(seconds=spec["activeDeadlineSeconds"])
     return max((due - now).total_seconds(), 0.0)
-
-
-def _finish(status: JSONObject, kind: str, reason: str, message: str, now: datetime) -> None:
-    """Upstream sets an interim condition (SuccessCriteriaMet, FailureTarget) beside the terminal one."""
-    interim = "SuccessCriteriaMet" if kind == "Complete" else "FailureTarget"
-    for name in (interim, kind):
-        conditions.set_condition({"status": status}, conditions.build(name, "True", reason=reason, message=message, now=rfc3339(now)))
-    if kind == "Complete":
-        status["completionTime"] = rfc3339(now)
-
-
-def _count(
-    status: JSONObject, active: Sequence[PodView], succeeded: int, failed: int, spec: Mapping[str, Any], done: Sequence[PodView]
-) -> None:
-    counts = {"active": len(active), "succeeded": succeeded, "failed": failed, "terminating": 0}
-    for name, value in counts.items():
-        if value:
-            status[name] = value
-        else:
-            status.pop(name, None)
-    status["ready"] = sum(1 for p in active if p.is_ready)
-    if spec.get("completionMode") == "Indexed":
-        status["completedIndexes"] = _ranges(sorted({p.index for p in done if p.index >= 0}))
-
-
-def _ranges(indexes: Sequence[int]) -> str:
-    """Source: indexed_job_utils.go.
-
-    >>> _ranges([0, 1, 2, 5, 7, 8])
-    '0-2,5,7,8'
-    """
-    parts: list[list[int]] = []
-    for index in indexes:
-        if parts and parts[-1][-1] == index - 1:
-            parts[-1].append(index)
-        else:
-            parts.append([index])
-    texts = (f"{p[0]}-{p[-1]}" if len(p) > 2 else ",".join(map(str, p)) for p in parts)
-    return ",".join(texts)
-
-
-def _suspended(status: JSONObject, active: Sequence[PodView], succeeded: int, failed: int, now: datetime) -> Plan:
-    status.pop("startTime", None)
-    _count(status, [], succeeded, failed, {}, ())
-    told = conditions.build("Suspended", "True", reason="JobSuspended", message="Job suspended", now=rfc3339(now))
-    conditions.set_condition({"status": status}, told)
-    return Plan((), tuple(active), status)
-
-
-def _resume(status: JSONObject, now: datetime) -> None:
-    if conditions.is_true({"status": status}, "Suspended"):
-        told = conditions.build("Suspended", "False", reason="JobResumed", message="Job resumed", now=rfc3339(now))
-        conditions.set_condition({"status": status}, told)
-        status["startTime"] = rfc3339(now)
-
-
-def _new_pods(job: Mapping[str, Any], pods: Sequence[PodView], succeeded: Sequence[PodView], count: int) -> list[JSONObject]:
-    template = meta.nested(job, "spec", "template", default={})
-    reference = owner_reference(job, api_version="batch/v1", kind="Job")
-    taken = {p.key.name for p in pods}
-    if meta.nested(job, "spec", "completionMode") != "Indexed":
-        names = islice(ordinal_names(meta.name(job), meta.uid(job), taken), count)
-        return [pod_from_template(template, name=name, namespace=meta.namespace(job), owner=reference) for name in names]
-    busy = {p.index for p in pods if p.is_active} | {p.index for p in succeeded}
-    free = [i for i in range(meta.nested(job, "spec", "completions", default=0)) if i not in busy]
-    return [_indexed_pod(job, template, reference, index, taken) for index in free[:count]]
-
-
-def _indexed_pod(job: Mapping[str, Any], template: Mapping[str, Any], reference: JSONObject, index: int, taken: set[str]) -> JSONObject:
-    """A pod that knows its index: name, hostname, annotation, label and environment variable."""
-    prefix = f"{meta.name(job)}-{index}"
-    attempt = 0
-    while (name := f"{prefix}-{safe_suffix(f'{meta.uid(job)}/{index}/{attempt}', 5)}") in taken:
-        attempt += 1
-    pod = pod_from_template(template, name=name, namespace=meta.namespace(job), owner=reference)
-    meta.set_annotation(pod, INDEX_ANNOTATION, str(index))
-    meta.set_label(pod, INDEX_ANNOTATION, str(index))
-    pod["spec"].setdefault("hostname", prefix)
-    for container in pod["spec"].get("containers") or ():
-        container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
-    return pod
 
 
 def ttl_in_s(job: Mapping[str, Any], now: datetime) -> float | None:
@@ -204,39 +353,3 @@ def ttl_in_s(job: Mapping[str, Any], now: datetime) -> float | None:
     if ttl_s is None or end is None:
         return None
     return max((parse_rfc3339(end["lastTransitionTime"]) + timedelta(seconds=ttl_s) - now).total_seconds(), 0.0)
-
-
-@dataclass
-class JobReconciler:
-    jobs: Informer
-    pods: PodBook
-    client: Client
-    clock: Clock
-
-    async def reconcile(self, key: ObjectKey) -> Result:
-        job = self.jobs.get(key)
-        if job is None:
-            return Result()
-        ttl_s = ttl_in_s(job, self.clock.now())
-        if ttl_s == 0.0:
-            await delete_if_there(self.client.resource(JOB.gvr), key.name, key.namespace, meta.uid(job), propagation="Background")
-            return Result()
-        plan = decide(job, self.pods.owned_by(meta.uid(job)), self.clock.now())
-        pods = self.client.resource(PODS)
-        for pod in plan.create:
-            if (made := await create_if_missing(pods, pod)) is not None:
-                self.pods.assume(made)
-        for view in plan.delete:
-            await delete_if_there(pods, view.key.name, view.key.namespace, view.uid)
-            self.pods.doom(view)
-        await patch_status(self.client.resource(JOB.gvr), job, plan.status)
-        return Result(requeue_after_s=ttl_s if ttl_s is not None else plan.requeue_after_s)
-
-
-def controller(wiring: Wiring) -> Controller:
-    jobs = wiring.informers.informer(JOB.gvr)
-    reconciler = JobReconciler(jobs, wiring.pods, wiring.client, wiring.clock)
-    made = Controller("job", reconciler.reconcile, clock=wiring.clock, workers=2)
-    wake_self(jobs, made)
-    wake_owner(wiring.pods, made, JOB.kind)
-    return made

@@ -106,6 +106,10 @@ class PodBook:
         """Pods without a controller, in order of name."""
         return sorted(self._at("orphan", namespace).values(), key=lambda p: p.key)
 
+    def tracked_by(self, namespace: str, job: str) -> list[PodView]:
+        """Pods that a Job of this name still has to count, whether it is there or not."""
+        return list(self._at("tracked", namespace, job).values())
+
     def on_node(self, node: str) -> list[PodView]:
         return list(self._at("node", node).values())
 
@@ -130,6 +134,8 @@ class PodBook:
 def _places(pod: PodView) -> Iterator[tuple[str, ...]]:
     """Where a pod stands in the index."""
     yield ("owner", pod.owner_uid) if pod.owner_uid else ("orphan", pod.key.namespace)
+    if pod.tracked:
+        yield "tracked", pod.key.namespace, pod.owner_name
     yield "node", pod.node
     yield "namespace", pod.key.namespace
     for label, value in pod.labels.items():

@@ -18,6 +18,10 @@ from kcp.sim.workloads.resources import Requests, pod_requests
 DELETION_COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 
 REVISION_HASH_LABEL = "controller-revision-hash"
+JOB_TRACKING = "batch.kubernetes.io/job-tracking"
+"""The finalizer of a pod that its Job has not counted yet. Source: KEP-2307."""
+INDEX_FAILURES_ANNOTATION = "batch.kubernetes.io/job-index-failure-count"
+_CONTAINER_KINDS = ("containerStatuses", "initContainerStatuses")
 DIRECTIVE_PREFIX = "sim.kcp.io/"
 
 _PHASE_ORDER = {"Pending": 0, "Unknown": 1, "Running": 2}
@@ -41,6 +45,15 @@ class PodView:
     terminating: bool
     created: str
     restarts: int
+    """Of the container that restarted most often."""
+    all_restarts: int
+    """Of all containers, init containers included, together."""
+    ended: str
+    """RFC 3339: when the last container ended; "" while some run or wait."""
+    tracked: bool
+    """A Job still has to count it: it carries the finalizer."""
+    index_failures: int
+    """How often a Job's index had failed when the pod was made."""
     deletion_cost: int
     requests: Requests
     ip: str
@@ -94,6 +107,10 @@ def view(pod: Mapping[str, Any]) -> PodView:
         terminating="deletionTimestamp" in held,
         created=held.get("creationTimestamp") or "",
         restarts=max((c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()), default=0),
+        all_restarts=sum(c.get("restartCount") or 0 for k in _CONTAINER_KINDS for c in status.get(k) or ()),
+        ended=_ended(pod, status),
+        tracked=JOB_TRACKING in (held.get("finalizers") or ()),
+        index_failures=_cost(meta.annotations(pod).get(INDEX_FAILURES_ANNOTATION)),
         deletion_cost=_cost(meta.annotations(pod).get(DELETION_COST_ANNOTATION)),
         requests=pod_requests(spec),
         ip=status.get("podIP") or "",
@@ -107,6 +124,17 @@ def view(pod: Mapping[str, Any]) -> PodView:
         waiting_for=gates[0].get("name", "") if gates else "",
         directives=tuple(sorted((k, v) for k, v in meta.annotations(pod).items() if k.startswith(DIRECTIVE_PREFIX))),
     )
+
+
+def _ended(pod: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """Source: pkg/controller/job/backoff_utils.go getFinishedTime."""
+    ends = [meta.nested(c, "state", "terminated", "finishedAt", default="") for c in status.get("containerStatuses") or ()]
+    if ends and all(ends):
+        return str(max(ends))
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return meta.deletion_timestamp(pod)
+    ready = conditions.get(pod, "Ready") or {}
+    return str(ready.get("lastTransitionTime") or meta.creation_timestamp(pod))
 
 
 def _index(labels: Mapping[str, str]) -> int:

@@ -1,0 +1,132 @@
+"""What the program of a simulated container does: how long it runs, its exit code, what it logs.
+
+No image is ever pulled. In this order: the annotations `sim.kcp.io/run-seconds` and `sim.kcp.io/exit-code` of the pod; the container's
+command, where it is a small shell script or a program that `shell` knows; the image, where it is one that serves for ever; else nothing is
+known, and a container of a pod that runs to completion succeeds at once, any other runs for ever.
+Pure. Before: `podlife`, `podverbs`. After: `shell`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from kcp.apimachinery import meta
+from kcp.sim.workloads.shell import run_words
+from kcp.sim.workloads.shellmachine import Machine, Outcome
+
+EXIT_CODE_ANNOTATION = "sim.kcp.io/exit-code"
+RUN_SECONDS_ANNOTATION = "sim.kcp.io/run-seconds"
+
+_SERVING = frozenset(("agnhost", "httpd", "memcached", "mysql", "nginx", "pause", "postgres", "redis"))
+"""Images, by the last part of their name, that serve until they are stopped."""
+_SHELLS = frozenset(("alpine", "bash", "busybox", "debian", "ubuntu"))
+"""Images without a program of their own: what stands in `args` is the command."""
+_MOST_REPLAYS = 16
+"""How many earlier runs of a container are replayed to know what they left in its volumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    seconds: float | None
+    """None: until it is stopped."""
+    exit_code: int = 0
+    lines: tuple[tuple[float, str], ...] | None = None
+    """What it logs: seconds since its start, and the text; None where that is not known."""
+    message: str = ""
+    """What it wrote to its termination log."""
+
+
+def program(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int = 0, *, runs_once: bool | None = None) -> Program:
+    """Args: restarts: how often the container ran before. runs_once: whether an unknown program ends; by default as restartPolicy says."""
+    if runs_once is None:
+        runs_once = meta.nested(pod, "spec", "restartPolicy", default="Always") in ("Never", "OnFailure")
+    marks = meta.annotations(pod)
+    seconds, code = _number(marks.get(RUN_SECONDS_ANNOTATION)), _number(marks.get(EXIT_CODE_ANNOTATION))
+    if runs_once and code is None and EXIT_CODE_ANNOTATION in marks:
+        code = 1.0  # what is no number is at least no success
+    if seconds is not None or (code is not None and runs_once):
+        return Program(seconds or 0.0, int(code or 0))
+    known = _scripted(pod, container, restarts)
+    if known is not None:
+        return known
+    if not runs_once or (_image(container) in _SERVING and not container.get("command")):
+        return Program(None)
+    return Program(0.0)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _image(container: Mapping[str, Any]) -> str:
+    """
+    >>> _image({"image": "registry.k8s.io/e2e-test-images/busybox:1.36@sha256:ab"})
+    'busybox'
+    """
+    return str(container.get("image") or "").rsplit("/", 1)[-1].partition("@")[0].partition(":")[0]
+
+
+def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int) -> Program | None:
+    env = _environment(pod, container)
+    words = [_substituted(str(w), env) for w in (*(container.get("command") or ()), *(container.get("args") or ()))]
+    if not container.get("command") and _image(container) not in _SHELLS:
+        return None
+    if not words:
+        return Program(0.0)  # a shell without input
+    mounts = tuple(str(m.get("mountPath")) for m in container.get("volumeMounts") or ())
+    files: dict[str, str] = {}
+    outcome: Outcome | None = None
+    for attempt in range(min(restarts, _MOST_REPLAYS) + 1):
+        files = {path: text for path, text in files.items() if mounts and path.startswith(mounts)}
+        machine = Machine(dict(env), files, host=env["HOSTNAME"], random=_dice(pod, container, attempt))
+        outcome = run_words(words, machine)
+        if outcome is None:
+            return None
+    assert outcome is not None, "there is at least one run"
+    message = files.get(container.get("terminationMessagePath") or "/dev/termination-log", "")
+    if not message and outcome.code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+        message = "\n".join(line for _, line in outcome.lines)[-2048:]
+    return Program(outcome.seconds, outcome.code, tuple(outcome.lines), message[:4096])
+
+
+def _dice(pod: Mapping[str, Any], container: Mapping[str, Any], attempt: int) -> Any:
+    """$RANDOM: repeatable for one run of one container."""
+    state = crc32(f"{meta.uid(pod)}/{container.get('name')}/{attempt}".encode())
+
+    def roll() -> int:
+        nonlocal state
+        state = (state * 1_103_515_245 + 12_345) % 2**31
+        return state >> 16
+
+    return roll
+
+
+def _environment(pod: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, str]:
+    env = {"HOSTNAME": meta.nested(pod, "spec", "hostname") or meta.name(pod)}
+    for variable in container.get("env") or ():
+        if "value" in variable:
+            env[variable["name"]] = _substituted(str(variable["value"] or ""), env)
+        elif (path := meta.nested(variable, "valueFrom", "fieldRef", "fieldPath")) is not None:
+            env[variable["name"]] = _field(pod, path)
+    return env
+
+
+def _field(pod: Mapping[str, Any], path: str) -> str:
+    """The downward API's fields."""
+    for part, values in (("labels", meta.labels(pod)), ("annotations", meta.annotations(pod))):
+        if path.startswith(f"metadata.{part}['") and path.endswith("']"):
+            return values.get(path[len(part) + 11 : -2], "")
+    return str(meta.nested(pod, *path.split("."), default=""))
+
+
+def _substituted(text: str, env: Mapping[str, str]) -> str:
+    """`$(NAME)` of variables that there are, as the kubelet fills them in. Source: third_party/forked/golang/expansion."""
+    for name, value in env.items():
+        text = text.replace(f"$({name})", value)
+    return text
