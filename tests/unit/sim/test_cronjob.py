@@ -91,7 +91,6 @@ def test_suspended_deleted_and_faulty_ones_rest() -> None:
     assert decide(cronjob("x"), [], NOON).remarks[0][1] == "UnparseableSchedule"
     assert decide(cronjob(timeZone="Mars/Olympus"), [], NOON).remarks[0][1] == "UnknownTimeZone"
     assert decide(cronjob("59 23 31 2 *"), [], NOON).remarks[0][1] == "InvalidSchedule"
-    assert decide(cronjob("59 23 31 2 *"), [], NOON).remarks[0][1] == "InvalidSchedule"
 
 
 def test_history_keeps_the_latest() -> None:

@@ -75,9 +75,6 @@ def decide(cronjob: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], now: d
     if times.due is None and times.upcoming is None:
         text = f"invalid schedule: {spec.get('schedule')} : time difference between two schedules is less than 1 second"
         return Plan(status, delete=delete, remarks=((WARNING, "InvalidSchedule", text),))
-    if times.due is None and times.upcoming is None:
-        text = f"invalid schedule: {spec.get('schedule')} : time difference between two schedules is less than 1 second"
-        return Plan(status, delete=delete, remarks=((WARNING, "InvalidSchedule", text),))
     again_in_s = None if times.upcoming is None else (times.upcoming - now).total_seconds() + _LATE_S
     return _start(cronjob, _Standing(jobs, status, delete, again_in_s), times, now)
 
