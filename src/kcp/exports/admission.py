@@ -6,13 +6,14 @@ Source: kcp pkg/admission/{apiresourceschema,apibinding,apiexport}.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Forbidden, Invalid
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes.crds import declares_rules
+from kcp.apis.kubernetes.crd_versions import Places, deprecation_faults, version_faults
+from kcp.apis.kubernetes.crds import names_faults
 from kcp.exports.names import (
     APIS_GROUP,
     BINDING_FINALIZER,
@@ -107,17 +108,17 @@ def _schema_faults(new: JSONObject, old: JSONObject | None) -> list[Cause]:
     storage = [v for v in spec.get("versions") or () if v.get("storage")]
     if len(storage) != 1:
         faults.append(Cause.invalid("spec.versions", len(storage), "must have exactly one version marked as storage version"))
-    return [*faults, *(_rule_faults(spec) if old is None else ())]
+    return [*faults, *(_version_faults(spec) if old is None else ())]
 
 
-def _rule_faults(spec: JSONObject) -> Iterator[Cause]:
-    """Of x-kubernetes-validations, as in a CRD; CEL is loaded where there are any."""
+def _version_faults(spec: JSONObject) -> Iterator[Cause]:
+    """Those of a CRD; only the place of a schema is another one. Source: kcp pkg/apis/apis/v1alpha1/validation.go."""
+    yield from names_faults(spec.get("names") or {}, "spec.names")
     for index, version in enumerate(spec.get("versions") or ()):
-        schema = version.get("schema")
-        if isinstance(schema, dict) and declares_rules(schema):
-            from kcp.apimachinery.cel.rulecheck import rule_faults
-
-            yield from rule_faults(schema, f"spec.versions[{index}].schema")
+        at = f"spec.versions[{index}]"
+        yield from deprecation_faults(version, at)
+        as_in_crd = {**version, "schema": {"openAPIV3Schema": version.get("schema")}}
+        yield from version_faults(as_in_crd, replace(Places.of(at), schema=f"{at}.schema"))
 
 
 def _binding_faults(new: JSONObject, old: JSONObject | None) -> list[Cause]:

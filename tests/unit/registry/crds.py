@@ -7,6 +7,7 @@ from typing import Any
 from kcp.apimachinery.meta import JSONObject
 
 NOW = "2026-01-01T00:00:00Z"
+_TEXT = {"type": "string"}
 
 
 def crd(plural: str, kind: str, *, group: str = "example.com", versions: tuple[str, ...] = ("v1",), **names: Any) -> JSONObject:
@@ -24,7 +25,9 @@ def crd(plural: str, kind: str, *, group: str = "example.com", versions: tuple[s
                     "name": version,
                     "served": True,
                     "storage": version == versions[-1],
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}},
+                    "schema": {
+                        "openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {"color": _TEXT}}}}
+                    },
                     "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}},
                     "selectableFields": [{"jsonPath": ".spec.color"}],
                     "additionalPrinterColumns": [{"name": "Color", "type": "string", "jsonPath": ".spec.color"}],

@@ -27,7 +27,10 @@ def default(obj: JSONObject) -> None:
     held = ensure(spec, "names")
     if kind := held.get("kind"):
         fill(held, singular=str(kind).lower(), listKind=f"{kind}List")
-    fill(ensure(spec, "conversion"), strategy="None")
+    conversion = ensure(spec, "conversion")
+    fill(conversion, strategy="None")
+    if isinstance(service := obj_at(conversion, "webhook", "clientConfig").get("service"), dict):
+        fill(service, port=443)
     stored = ensure(obj, "status").setdefault("storedVersions", [])
     for version in list_at(spec, "versions"):
         if isinstance(version, Mapping) and version.get("storage") and version.get("name") not in stored:
@@ -41,7 +44,7 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     if name(new) != f"{plural}.{group}":
         causes.append(Cause.invalid("metadata.name", name(new), 'must be spec.names.plural+"."+spec.group'))
     causes += _group(group)
-    causes += checks.one_of(spec, "spec", "scope", ("Cluster", "Namespaced"))
+    causes += checks.one_of(spec, "spec", "scope", ("Cluster", "Namespaced")) if spec.get("scope") else [Cause.required("spec.scope")]
     causes += _versions(spec)
     causes += _conversion(obj_at(spec, "conversion"), old)
     causes += _names_rules(obj_at(new, "status", "acceptedNames"), "status.acceptedNames")
