@@ -1,6 +1,6 @@
 """The figures of the Kubernetes API server in one run: start, memory, reads, writes, apply, watches, and what they cost as it grows.
 
-    .venv/bin/python benchmarks/api.py [--only machine,start,requests,watch,crds,growth] [--seconds 5] [--objects 1000000]
+    .venv/bin/python benchmarks/api.py [--only machine,start,requests,watch,crds,growth] [--write]
 
 HTTPS keep-alive HTTP/1.1, JSON, bearer token of a user in no privileged group whom RBAC objects of the workspace let in, SQLite with an
 fsync before each answer; load generator wrk on the same machine. Needs `wrk`; uses loopback and a temporary directory only (3 GB of disk
@@ -23,7 +23,7 @@ from measure.fanout import Watchers, fan_out
 from measure.filling import fill_store
 from measure.plain import Plain
 from measure.processes import ControlPlane
-from measure.report import Report, percentile, spread_ms
+from measure.report import Report, percentile, replace_section, spread_ms
 from measure.users import USER_TOKEN, admit, tokens_file
 from measure.workspace import BENCH, collection, config_map, count, fill, prepare
 
@@ -335,6 +335,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate")
     parser.add_argument("--objects", type=int, default=1_000_000, help="of the large server of section growth")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
     args = parser.parse_args()
     if unknown := set(args.only.split(",")) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
@@ -345,7 +346,9 @@ def main() -> None:
         for section in args.only.split(","):
             report.step(section)
             SECTIONS[section](run)
-    report.end()
+    text = report.end()
+    if args.write:
+        replace_section(Path(__file__).parents[1] / "docs/benchmarks.md", "api.py", text)
 
 
 if __name__ == "__main__":

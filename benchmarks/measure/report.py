@@ -14,6 +14,9 @@ from pathlib import Path
 BASELINE = "kube-apiserver 1.36.2 with etcd 3.6.13 on 2 cores, published baseline of another day"
 
 
+CORES = len(os.sched_getaffinity(0))
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
@@ -36,7 +39,7 @@ class Report:
 
     def __post_init__(self) -> None:
         load = os.getloadavg()[0]
-        print(f"{self.title}\n{len(os.sched_getaffinity(0))} cores, load generator included; load average {load:.2f} at the start")
+        print(f"{self.title}\n{CORES} cores, load generator included; load average {load:.2f} at the start")
         print(f"Python {platform.python_version()}, store: sqlite {sqlite3.sqlite_version} (fsync before each answer), {_disk()}")
         print(f"baseline: {BASELINE}\n", flush=True)
 
@@ -62,12 +65,24 @@ class Report:
         what = f"{name}, {setting}" if setting else name
         print(f"{what:44} {measured}" + (f"   [{'; '.join(extra)}]" if extra else ""), flush=True)
 
-    def end(self) -> None:
-        print(f"\n{_table(self.rows)}")
+    def end(self) -> str:
+        """Prints the table, and returns it with the line that says how busy the machine was."""
         elapsed_s = time.perf_counter() - self._started_s
         others_s = (machine_s() - self._busy_s[0]) - (_own_s() - self._busy_s[1])
-        print(f"\nother programs used {max(others_s, 0) / elapsed_s:.2f} cores meanwhile")
+        text = f"{_table(self.rows)}\n\nOther programs used {max(others_s, 0) / elapsed_s:.2f} of the {CORES} cores meanwhile."
+        print(f"\n{text}", flush=True)
         print(f"took {elapsed_s:.0f} s", file=sys.stderr)
+        return text
+
+
+def replace_section(document: Path, section: str, text: str) -> None:
+    """Put `text` between the lines `<!-- section -->` and `<!-- end of section -->`. Raises SystemExit where they are missing."""
+    begin, end = f"<!-- {section} -->\n", f"<!-- end of {section} -->\n"
+    head, found, rest = document.read_text().partition(begin)
+    _, ended, tail = rest.partition(end)
+    if not found or not ended:
+        raise SystemExit(f"{document} has no section {section}")
+    document.write_text(f"{head}{begin}{text}\n{end}{tail}")
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
