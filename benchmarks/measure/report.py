@@ -82,7 +82,7 @@ def replace_section(document: Path, section: str, text: str) -> None:
     _, ended, tail = rest.partition(end)
     if not found or not ended:
         raise SystemExit(f"{document} has no section {section}")
-    document.write_text(f"{head}{begin}{text}\n{end}{tail}")
+    document.write_text(f"{head}{begin}\n{text}\n\n{end}{tail}")
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
