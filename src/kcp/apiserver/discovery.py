@@ -38,6 +38,19 @@ _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
 }
 
 
+_PRIORITIES = {
+    "": 18000, "apiregistration.k8s.io": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700,
+    "authorization.k8s.io": 17600, "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200,
+    "policy": 17100, "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "admissionregistration.k8s.io": 16700,
+    "apiextensions.k8s.io": 16700, "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500, "node.k8s.io": 16300,
+    "discovery.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100, "internal.apiserver.k8s.io": 16000, "resource.k8s.io": 15900,
+}  # fmt: skip
+"""Where a name or short name stands for several resources, clients take that of the first group.
+
+Source: k8s.io/kubernetes/pkg/controlplane/apiserver/aggregator.go, pkg/controlplane/instance.go.
+"""
+
+
 def aggregated_form(accept: str) -> str:
     """The version of aggregated discovery that an Accept header asks for first; "" for the old documents.
 
@@ -82,13 +95,13 @@ class Discovery:
 
 
 def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]]]:
-    """Group → version (preferred first) → resources in order of their names."""
+    """Group → version (preferred first) → resources in order of their names; Kubernetes' own groups first, in upstream's order."""
     groups: dict[str, dict[str, list[Resource]]] = {}
     for resource in resources:
         groups.setdefault(resource.gvr.group, {}).setdefault(resource.gvr.version, []).append(resource)
     return {
         group: {v: sorted(groups[group][v], key=lambda r: r.gvr.resource) for v in sorted(groups[group], key=version_rank)}
-        for group in sorted(groups)
+        for group in sorted(groups, key=lambda name: (-_PRIORITIES.get(name, 0), name))
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -64,10 +65,18 @@ class OpenAPI:
         resources = groups.get(path.removeprefix(_V3 + "/"))
         if resources is None:
             raise NotFound("the server could not find the requested resource")
-        digest = _hash(resources)
-        document = self._documents.get(digest, lambda: Document.of(orjson.dumps(self._v3(resources))))
-        fetched_by_hash = request.query.get("hash") == digest
-        return respond(request, document, cache_control="public, immutable" if fetched_by_hash else "no-cache, private")
+        return self._by_hash(request, resources)
+
+    def _by_hash(self, request: Request, resources: list[Resource]) -> Response:
+        """The document of a group version; a client that asks for an older one is sent to the one there is now.
+
+        Source: k8s.io/kube-openapi/pkg/handler3/handler.go, HandleGroupVersion.
+        """
+        digest, asked = _hash(resources), request.query.get("hash", "")
+        if asked and asked != digest:
+            return Response(301, headers=(("location", f"{request.path}?hash={digest}"),), content_type="")
+        document = self._documents.get(digest, lambda: replace(Document.of(orjson.dumps(self._v3(resources))), etag=digest))
+        return respond(request, document, cache_control="public, immutable" if asked else "")
 
     def _v3(self, resources: list[Resource]) -> JSONObject:
         return {

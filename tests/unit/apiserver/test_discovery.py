@@ -81,6 +81,16 @@ async def test_aggregated_discovery_answers_in_the_form_that_was_asked_for() -> 
     assert all(g["metadata"].get("name") for g in found["items"])
 
 
+async def test_kubernetes_own_groups_come_first_so_that_their_short_names_win(catalog: DynamicCatalog, local: LocalCRDSource) -> None:
+    # `kubectl get ingress` means the first group that has it. Source: pkg/controlplane/apiserver/aggregator.go (DefaultGenericAPIServicePriorities)
+    local.changed(A, "ingresses.aaa.example.com", established("ingresses", "Ingress", group="aaa.example.com"))
+    for accept in ("application/json", AGGREGATED):
+        found = body(await Discovery(catalog)(request("/apis", accept=accept)))
+        names = [g["name"] for g in found["groups"]] if "groups" in found else [g["metadata"]["name"] for g in found["items"]]
+        assert names.index("events.k8s.io") < names.index("rbac.authorization.k8s.io") < names.index("aaa.example.com")
+        assert names[-1] == "aaa.example.com"
+
+
 async def test_a_client_that_has_the_document_is_told_so(catalog: DynamicCatalog, local: LocalCRDSource) -> None:
     discovery = Discovery(catalog)
     etag = header(await discovery(request("/apis", accept=AGGREGATED)), "etag")
@@ -126,6 +136,22 @@ async def test_openapi_says_what_kubectl_looks_for_before_it_trusts_the_servers_
     assert "immutable" in header(response, "cache-control")
 
 
+async def test_an_outdated_hash_leads_to_the_document_as_it_is_now(catalog: DynamicCatalog, local: LocalCRDSource) -> None:
+    # Source: k8s.io/kube-openapi/pkg/handler3/handler.go (HandleGroupVersion)
+    local.changed(A, "widgets.example.com", established("widgets", "Widget"))
+    api, path = openapi(catalog), "/openapi/v3/apis/example.com/v1"
+    current = body(await api(request("/openapi/v3")))["paths"]["apis/example.com/v1"]["serverRelativeURL"]
+    moved = await api(request(path, query="hash=1234"))
+    assert (moved.status, header(moved, "location")) == (301, current)
+    fresh = await api(request(path, query=current.partition("?")[2]))
+    assert (header(fresh, "cache-control"), header(fresh, "vary")) == ("public, immutable", "Accept")
+    assert header(fresh, "etag") == f'"{current.partition("hash=")[2]}"'
+    assert (await api(request(path, if_none_match=header(fresh, "etag")))).status == 304
+    inside = request(path, query="hash=1234")
+    inside.path = f"/clusters/root:org{path}"
+    assert header(await api(inside), "location") == f"/clusters/root:org{current}"
+
+
 async def test_every_reference_of_every_document_resolves() -> None:
     catalog = StaticCatalog(builtin_resources(CLUSTER_KINDS))
     api = openapi(catalog)
@@ -162,7 +188,7 @@ async def test_a_crd_is_published_with_its_fields_and_its_hash_follows_its_schem
     document, first = await _document(api, "apis/example.com/v1")
     schema = document["components"]["schemas"]["com.example.v1.Widget"]
     assert schema["x-kubernetes-group-version-kind"] == [{"group": "example.com", "version": "v1", "kind": "Widget"}]
-    assert schema["properties"]["spec"] == {"type": "object"}
+    assert schema["properties"]["spec"] == {"type": "object", "properties": {"color": {"type": "string"}}}
     widget["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["description"] = "What it should be."
     local.changed(A, "widgets.example.com", widget)
     document, second = await _document(api, "apis/example.com/v1")
