@@ -190,6 +190,7 @@ async def test_a_crd_is_published_with_its_fields_and_its_hash_follows_its_schem
     assert schema["x-kubernetes-group-version-kind"] == [{"group": "example.com", "version": "v1", "kind": "Widget"}]
     assert schema["properties"]["spec"] == {"type": "object", "properties": {"color": {"type": "string"}}}
     widget["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["description"] = "What it should be."
+    widget["metadata"]["generation"] += 1
     local.changed(A, "widgets.example.com", widget)
     document, second = await _document(api, "apis/example.com/v1")
     assert header(first, "etag") != header(second, "etag")
