@@ -5,7 +5,9 @@ With workloads on a simulated cluster; without them in a workspace. The chart is
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,34 @@ def test_a_release_without_workloads_lives_in_a_workspace(workspace: Server) -> 
     config.uninstall("web", wait="watcher", timeout=60)
     assert kubectl("get", "secret,role,rolebinding,site", "-o", "name") == ""
     config.close()
+
+
+@pytest.mark.parametrize("name", ["cluster", "workspace"])
+def test_what_helm_remembers_of_a_release(name: str, request: pytest.FixtureRequest) -> None:
+    """Labels and pages of release Secrets, a release of half a MiB and one beyond what a Secret holds, what is kept after an uninstallation, a namespace made on the way."""
+    server: Server = request.getfixturevalue(name)
+    with closing(helm.Config(kubeconfig_path=server.kubeconfig, namespace="remembered")) as config:
+        chart, quiet = helm.Chart.load(CHART), {"workloads": False}
+        made = config.install(chart, "web", quiet, create_namespace=True, labels={"team": "a"}, description="the first")
+        assert (made["status"], made["namespace"]) == ("deployed", "remembered")
+        kubectl = server.kubectl("remembered")
+        (secret,) = kubectl.json("get", "secret", "-l", "owner=helm,name=web,team=a")["items"]
+        assert (secret["metadata"]["name"], secret["type"]) == ("sh.helm.release.v1.web.v1", "helm.sh/release.v1")
+        large = {**quiet, "color": random.Random(1).randbytes(100_000).hex()}
+        config.upgrade(chart, "web", large, max_history=2)
+        assert len(kubectl("get", "secret", "sh.helm.release.v1.web.v2", "-o", "jsonpath={.data.release}")) > 400_000
+        config.upgrade(chart, "web", quiet, max_history=2)
+        assert revisions(config) == [(2, "superseded"), (3, "deployed")]
+        assert config.status("web", revision=3)["revision"] == 3
+        assert config.get_values("web", revision=2)["color"] == large["color"]
+        assert config.get_metadata("web")["revision"] == 3
+        assert [r["name"] for r in config.list(all_namespaces=True, name_filter="^web$", limit=1)] == ["web"]
+        with pytest.raises(helm.HelmError, match="too large|Too long"):
+            config.upgrade(chart, "web", {**quiet, "color": random.Random(2).randbytes(400_000).hex()})
+        config.uninstall("web", keep_history=True)
+        assert config.status("web")["status"] == "uninstalled"
+        config.rollback("web", version=3)
+        assert config.status("web")["status"] == "deployed"
+        config.uninstall("web")
+        with pytest.raises(helm.HelmError, match="not found"):
+            config.status("web")

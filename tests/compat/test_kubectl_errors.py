@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from tests.compat.servers import WORKLOAD, Server
-from tests.e2e.processes import Kubectl
+from tests.e2e.processes import Kubectl, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -107,3 +107,49 @@ def test_answers_end_with_a_newline(cluster: Server, path: str) -> None:
     done = subprocess.run(words, capture_output=True, timeout=30, check=True)
     assert done.stdout.endswith(b"}\n")
     assert done.stdout.count(b"\n") == 1
+
+
+TWO_CONTAINERS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: two}
+spec:
+  initContainers: [{name: first, image: x}]
+  containers: [{name: a, image: x}, {name: b, image: x}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("logs two -c nope", "container nope is not valid for pod two"),
+        ("logs two -c a --previous", 'previous terminated container "a" in pod "two" not found'),
+        ("get --raw /api/v1/namespaces/NS/pods/two/log",
+         "a container name must be specified for pod two, choose one of: [a b] or one of the init containers: [first]"),
+        ("exec two -c a -- date", "of pod two is not possible"),
+        ("exec nope -- date", 'pods "nope" not found'),
+        ("exec configmap/kube-root-ca.crt -- date", "not implemented"),
+        ("exec deployment/nope -- date", 'deployments.apps "nope" not found'),
+        ("port-forward two :80", "of pod two is not possible"),
+        ("top pods", "Metrics API not available"),
+        ("create token nope", 'serviceaccounts "nope" not found'),
+        ("debug node/nope --image=x", 'nodes "nope" not found'),
+        ("run two --image=x --dry-run=server", 'pods "two" already exists'),
+        ("get pods --field-selector nope=x", "field label not supported: nope"),
+        ("get pod two --subresource=scale", "the server could not find the requested resource"),
+        ("wait pods -l no=no --for=condition=Ready", "no matching resources found"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said(web: Kubectl, words: str, told: str) -> None:
+    if web.run("get", "pod", "two", check=False).returncode:
+        web("create", "-f", "-", stdin=TWO_CONTAINERS)
+        web("wait", "--for=condition=Ready", "pod/two", "--timeout=10s")
+    done = web.run(*words.replace("NS", web.flags[1]).split(), check=False)
+    assert done.returncode == 1
+    assert told in done.stderr
+
+
+def test_a_schedule_that_names_no_time_is_told_in_an_event(web: Kubectl) -> None:
+    web("create", "cronjob", "never", "--image=x", "--schedule=59 23 31 2 *")
+    eventually(lambda: "InvalidSchedule" in web("events", "--for=CronJob/never", "--types=Warning"), timeout_s=5, what=lambda: "the event")
+    assert "No events found" in web.run("events", "--for=CronJob/never", "--types=Normal").stderr

@@ -17,12 +17,15 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.handlers.options import number
 from kcp.apiserver.request import Handler, Request, Response
+from kcp.apiserver.requestinfo import is_true
 from kcp.apiserver.reviews import read_review
 from kcp.registry.backend import Backend, Scope, WriteOptions
 from kcp.registry.resource import Catalog
 from kcp.sim.evictions import Evictions, only, success
 
 _PODS = GVR("", "v1", "pods")
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,32 @@ class PodVerbs:
         only(req, "GET")
         tail = _tail(req)
         pod = (await self.backend.get(self._scope(req))).decode()
-        names = [c["name"] for c in meta.nested(pod, "spec", "containers", default=())]
-        wanted = req.query.get("container") or names[0]
-        if wanted not in names:
-            raise BadRequest(f"container {wanted} is not valid for pod {meta.name(pod)}")
-        held = {c["name"]: c for c in meta.nested(pod, "status", "containerStatuses", default=())}
-        lines = _lines(pod, wanted, held.get(wanted, {}).get("state") or {})
+        wanted = _container(pod, req.query.get("container") or "")
+        if not meta.nested(pod, "spec", "nodeName"):
+            return Response(content_type="text/plain")  # there is no kubelet to ask
+        held = {c["name"]: c for part in _STATUSES for c in meta.nested(pod, "status", part, default=())}.get(wanted, {})
+        state = held.get("state") or {}
+        if is_true(req.query.get("previous")):
+            state = held.get("lastState") or {}
+            if "terminated" not in state:
+                raise BadRequest(f'previous terminated container "{wanted}" in pod "{meta.name(pod)}" not found')
+        lines = _lines(pod, wanted, state)
         if tail is not None:
             lines = lines[len(lines) - min(tail, len(lines)) :]
         return Response(body="".join(f"{line}\n" for line in lines).encode(), content_type="text/plain")
+
+
+def _container(pod: JSONObject, wanted: str) -> str:
+    """The container meant. Raises BadRequest. Source: pkg/registry/core/pod/strategy.go (validateContainer)."""
+    names, first, others = ([c["name"] for c in meta.nested(pod, "spec", part, default=())] for part in _CONTAINERS)
+    if wanted:
+        if wanted not in (*names, *first, *others):
+            raise BadRequest(f"container {wanted} is not valid for pod {meta.name(pod)}")
+        return wanted
+    if len(names) == 1:
+        return str(names[0])
+    more = f" or one of the init containers: [{' '.join(first)}]" if first else ""
+    raise BadRequest(f"a container name must be specified for pod {meta.name(pod)}, choose one of: [{' '.join(names)}]{more}")
 
 
 def _tail(req: Request) -> int | None:
