@@ -38,7 +38,7 @@ _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
 }
 
 
-_PRIORITIES = {
+GROUP_PRIORITIES = {
     "": 18000, "apiregistration.k8s.io": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700,
     "authorization.k8s.io": 17600, "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200,
     "policy": 17100, "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "admissionregistration.k8s.io": 16700,
@@ -101,7 +101,7 @@ def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]
         groups.setdefault(resource.gvr.group, {}).setdefault(resource.gvr.version, []).append(resource)
     return {
         group: {v: sorted(groups[group][v], key=lambda r: r.gvr.resource) for v in sorted(groups[group], key=version_rank)}
-        for group in sorted(groups, key=lambda name: (-_PRIORITIES.get(name, 0), name))
+        for group in sorted(groups, key=lambda name: (-GROUP_PRIORITIES.get(name, 0), name))
     }
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
 
+from kcp.apimachinery import names
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
@@ -51,6 +52,7 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
         prepare_create=_POLICY_STATUS[0], prepare_update=_POLICY_STATUS[1]
     ),
     ("certificates.k8s.io", "CertificateSigningRequest"): strategy.CERTIFICATE_REQUEST,
+    ("apiregistration.k8s.io", "APIService"): Strategy(name_faults=names.path_segment),  # `v1.` is the core group's
     (_RBAC, "Role"): strategy.RBAC,
     (_RBAC, "RoleBinding"): strategy.RBAC,
     (_RBAC, "ClusterRole"): strategy.RBAC,

@@ -45,6 +45,7 @@ from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.registry.backend import UserInfo
 from kcp.sim import bootstrap, control, server
 from kcp.sim.addresses import Allocator
+from kcp.sim.apiservices import build_api_service_controller
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
 from kcp.sim.runstate import ClusterRecord
 from kcp.sim.workloads import (
@@ -259,6 +260,7 @@ class SimCluster:
             build_cluster_role_aggregation(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_event_sweeper(client, for_cluster=for_cluster, clock=self.clock),
             build_crd_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_api_service_controller(informers, client, served=lambda: self._server.catalog.resources(LOCAL), clock=self.clock),
             build_quota_controller(client, informers, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),
         ]

@@ -57,6 +57,7 @@ _BY_GROUP_KIND: Mapping[tuple[str, str], tuple[Column, ...]] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): access.ADMISSION_POLICY,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): access.ADMISSION_POLICY_BINDING,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): access.CREATED,
+    ("apiregistration.k8s.io", "APIService"): access.API_SERVICE,
 }
 
 

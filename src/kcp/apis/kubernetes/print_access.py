@@ -93,3 +93,19 @@ def _controller(revision: JSONObject, _now: datetime) -> str:
 
 CONTROLLER_REVISION = (NAME, text("Controller", _controller), number("Revision", "revision"), AGE)
 RUNTIME_CLASS = (NAME, field("Handler", "handler"), AGE)
+
+
+def _service(api: JSONObject, _now: datetime) -> str:
+    service = nested(api, "spec", "service", default=None)
+    return f"{service.get('namespace', '')}/{service.get('name', '')}" if service else "Local"
+
+
+def _available(api: JSONObject, _now: datetime) -> str:
+    """Source: k8s.io/kube-aggregator/pkg/registry/apiservice/etcd/etcd.go (ConvertToTable)."""
+    told = next((c for c in nested(api, "status", "conditions", default=()) if c.get("type") == "Available"), None)
+    if told is None:
+        return "Unknown"
+    return "True" if told.get("status") == "True" else f"{told.get('status')} ({told.get('reason') or ''})"
+
+
+API_SERVICE = (NAME, text("Service", _service), text("Available", _available), AGE)
