@@ -18,7 +18,7 @@ import orjson
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.schema.formats import INTEGER_RANGES
 from kcp.apimachinery.schema.node import CONTENT, NOTHING, Never, Schema
-from kcp.apimachinery.schema.patterns import compile_pattern
+from kcp.apimachinery.schema.patterns import pattern as pattern_of
 from kcp.apimachinery.schema.wellknown import DEFAULTS, OBJECT_META, QUANTITY, WELL_KNOWN
 
 Resolver = Callable[[str], JSONObject]
@@ -169,7 +169,7 @@ def _value_limits(openapi: Mapping[str, Any]) -> dict[str, Any]:
     pattern = openapi.get("pattern") or ""
     return {
         "enum": tuple(openapi.get("enum") or ()),
-        "pattern": compile_pattern(pattern) if pattern else None,
+        "pattern": pattern_of(pattern) if pattern else None,
         "pattern_text": pattern,
         "format": openapi.get("format") or "",
         "minimum": openapi.get("minimum"),
