@@ -117,6 +117,7 @@ class Informer:
         self._scopes: dict[ClusterName, dict[str, dict[ObjectKey, None]]] = {}
         self._indexes = {name: Index(indexer) for name, indexer in (indexers or {}).items()}
         self._handlers: list[Handler] = []
+        self._deletion_handlers: list[Callable[[JSONObject], None]] = []
         self._resource_version = ""
         self._synced = asyncio.Event()
         self._pause: asyncio.Task[None] | None = None
@@ -190,6 +191,10 @@ class Informer:
         for key in sorted(self._objects):
             handler(key, None, self.get(key))
         self._handlers.append(handler)
+
+    def add_deletion_handler(self, handler: Callable[[JSONObject], None]) -> None:
+        """Call `handler` with each object that the server itself says is gone, after the mirror shows it; never for what a list lacks."""
+        self._deletion_handlers.append(handler)
 
     def remove_handler(self, handler: Handler) -> None:
         self._handlers.remove(handler)
@@ -293,6 +298,8 @@ class Informer:
         version = meta.resource_version(event.object)
         if event.type == "DELETED":
             self._drop(meta.key(event.object))
+            for handler in self._deletion_handlers:
+                handler(event.object)
         elif event.type != "BOOKMARK":
             self._put(event.object, event.raw)
         if version:

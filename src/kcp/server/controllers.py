@@ -29,7 +29,7 @@ from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
 from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
-from kcp.registry.resource import Resource
+from kcp.registry.resource import ALL_VERBS, Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.tenancy.controllers import build_controllers as build_tenancy
 
@@ -59,20 +59,26 @@ class ControllerParts:
         """What a workspace serves, each resource once."""
         found: dict[GroupResource, APIResource] = {}
         for resource in self.foundation.catalog.resources(cluster):
-            found.setdefault(resource.group_resource, _described(resource, resource.gvr.resource))
+            found.setdefault(resource.group_resource, _described(resource, resource.gvr.resource, resource.verbs))
         return list(found.values())
 
     async def list_everything(self) -> Sequence[APIResource]:
-        """Every resource of any workspace, bound ones by identity: for wildcard watches."""
+        """Every resource of any workspace, bound ones by identity: for wildcard watches.
+
+        Custom resources can only be read across workspaces; what a controller wants to know is that they can be deleted in each.
+        """
         catalog, bound = self.foundation.catalog, self.foundation.bound
-        everywhere = {r.group_resource: _described(r, r.gvr.resource) for r in catalog.resources(WILDCARD)}
-        with_identity = [_described(r, f"{r.gvr.resource}:{r.identity}") for r in bound.everywhere()]
+        everywhere = {
+            r.group_resource: _described(r, r.gvr.resource, ALL_VERBS if r.origin is Origin.CRD else r.verbs)
+            for r in catalog.resources(WILDCARD)
+        }
+        with_identity = [_described(r, f"{r.gvr.resource}:{r.identity}", r.verbs) for r in bound.everywhere()]
         return [*everywhere.values(), *with_identity]
 
 
-def _described(resource: Resource, name: str) -> APIResource:
+def _described(resource: Resource, name: str, verbs: tuple[str, ...]) -> APIResource:
     gvr = type(resource.gvr)(resource.gvr.group, resource.gvr.version, name)
-    return APIResource(gvr, resource.kind, resource.namespaced, resource.verbs)
+    return APIResource(gvr, resource.kind, resource.namespaced, verbs)
 
 
 def build_first(parts: ControllerParts) -> list[Controller]:

@@ -27,7 +27,7 @@ FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _ABSENT_REMEMBERED = 500
 _NOT_READY_S = 0.25
-_UNRESOLVED_S = 60.0
+_UNRESOLVED_S = 15.0
 
 
 class Owner(Enum):
@@ -41,7 +41,7 @@ class Owner(Enum):
 
 
 def build_garbage_collector(
-    client: Client, *, for_cluster: ForCluster, resources: Monitored, clock: Clock, workers: int = 8, poll_s: float = 5.0
+    client: Client, *, for_cluster: ForCluster, resources: Monitored, clock: Clock, workers: int = 8, poll_s: float = 1.0
 ) -> Controller[Node]:
     """Args: client: to mirror everything through: of one cluster, or of `*`. resources: what there is, asked for every `poll_s`.
 
@@ -166,6 +166,8 @@ class GarbageCollector:
         )  # fmt: skip
 
     async def _owner_state(self, node: Node, obj: JSONObject, ref: JSONObject) -> Owner:
+        if self.graph.is_deleted(str(ref.get("uid"))):
+            return Owner.ABSENT
         resources = self.graph.resources_of(_owner_kind(ref))
         for resource in resources:
             if resource.namespaced and not node.key.namespace:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _OWNER = "owner"
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "finalizers", "ownerReferences")
+_DELETED_REMEMBERED = 500
 _SYNC_PATIENCE_S = 30.0
 """How long a resource that cannot be listed holds up the rest. Source: garbagecollector.go, Sync."""
 
@@ -66,8 +68,9 @@ class _Monitor:
 class OwnerGraph:
     """`run` keeps it up to date; everything else is a look-up in memory."""
 
-    def __init__(self, client: Client, monitored: Monitored, *, clock: Clock, on_change: OnChange, poll_s: float = 5.0) -> None:
+    def __init__(self, client: Client, monitored: Monitored, *, clock: Clock, on_change: OnChange, poll_s: float) -> None:
         """Args: client: of one cluster, or of `*`. poll_s: how often the set of resources is asked for."""
+        self._deleted: OrderedDict[str, None] = OrderedDict()
         self._client = client
         self._monitored = monitored
         self._clock = clock
@@ -84,6 +87,10 @@ class OwnerGraph:
     def dependents(self, uid: str) -> list[Node]:
         """Objects with an owner reference to `uid`, in order."""
         return [Node(gvr, key) for gvr, monitor in self._monitors.items() for key in monitor.informer.index_keys(_OWNER, uid)]
+
+    def is_deleted(self, uid: str) -> bool:
+        """Whether the server has said that the owner with this uid is gone, lately."""
+        return uid in self._deleted
 
     def resources_of(self, owner: GVK) -> Sequence[APIResource]:
         """Resources that an owner reference of this group and kind may mean; several where exports differ, none if unknown."""
@@ -140,7 +147,20 @@ class OwnerGraph:
             self._on_change(Node(gvr, key), old, new)
 
         informer.add_handler(changed)
+        informer.add_deletion_handler(self._note_deleted)
         return informer
+
+    def _note_deleted(self, obj: JSONObject) -> None:
+        """Owners only: once their kind is no longer served, as when its definition was deleted, nobody can be asked about them.
+
+        Source: graph_builder.go, processGraphChanges (absentOwnerCache).
+        """
+        uid = meta.uid(obj)
+        if not self.dependents(uid):
+            return
+        self._deleted[uid] = None
+        if len(self._deleted) > _DELETED_REMEMBERED:
+            self._deleted.popitem(last=False)
 
 
 def _deletable(resources: Iterable[APIResource]) -> dict[GVR, APIResource]:
