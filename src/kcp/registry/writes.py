@@ -20,6 +20,7 @@ from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import track_update
 from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
+from kcp.apimachinery.schema.structural import Schema
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
 from kcp.registry.encoding import encode, is_converted, is_stored_as, listed_item, stored_item
 from kcp.registry.objectmeta import (
@@ -359,6 +360,8 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     warnings = drop_unknown(obj, schema, scope, options)
     if schema is None:
         return warnings, []
+    if schema.native and obj.get("spec") is None and _is_struct(schema.properties.get("spec")):
+        obj["spec"] = {}  # what Go decodes into is there, empty: its parts may be required, and clients find it
     schema.default(obj)
     causes = schema.validate(obj)
     if causes and not schema.native and schema.prune_nulls(obj):
@@ -371,6 +374,10 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
         refusal.wrong = wrong
         raise refusal
     return warnings, causes
+
+
+def _is_struct(node: Schema | None) -> bool:
+    return node is not None and node.type == "object" and bool(node.properties)
 
 
 def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, is_suspect: bool) -> Sequence[str]:
