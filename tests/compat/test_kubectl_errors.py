@@ -153,3 +153,23 @@ def test_a_schedule_that_names_no_time_is_told_in_an_event(web: Kubectl) -> None
     web("create", "cronjob", "never", "--image=x", "--schedule=59 23 31 2 *")
     eventually(lambda: "InvalidSchedule" in web("events", "--for=CronJob/never", "--types=Warning"), timeout_s=5, what=lambda: "the event")
     assert "No events found" in web.run("events", "--for=CronJob/never", "--types=Normal").stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("v1/Pod", "spec.containers: Required value"),
+        ("apps/v1/Deployment", "spec.selector: Required value"),
+        ("apps/v1/DaemonSet", "spec.selector: Required value"),
+        ("v1/Service", "spec.ports: Required value"),
+        ("batch/v1/CronJob", "spec.schedule: Required value"),
+        ("autoscaling/v2/HorizontalPodAutoscaler", "spec.maxReplicas: Required value"),
+        ("storage.k8s.io/v1/VolumeAttachment", "spec.attacher: Required value"),
+    ],
+)
+def test_an_object_without_a_spec_lacks_what_the_spec_needs(web: Kubectl, kind: str, told: str) -> None:
+    version, _, kind = kind.rpartition("/")
+    made = {"apiVersion": version, "kind": kind, "metadata": {"name": "empty"}}
+    done = web.run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(made), check=False)
+    assert done.returncode == 1
+    assert told in done.stderr
