@@ -15,8 +15,8 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.authz.bootstrap import bootstrap_policy
 from kcp.client.rest import Client
 from kcp.sim.addresses import KUBERNETES_IP
+from kcp.sim.defaultclasses import DEFAULT_MARK
 from kcp.sim.priority import PRIORITY_CLASSES, system_classes
-from kcp.sim.storageclass import DEFAULT_MARK
 from kcp.sim.workloads.endpoints import ENDPOINTS, SERVICES
 from kcp.sim.workloads.slices import ENDPOINT_SLICES, SERVICE_NAME_LABEL
 from kcp.sim.workloads.volumes import PROVISIONER, STORAGE_CLASSES

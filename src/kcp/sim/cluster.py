@@ -47,6 +47,7 @@ from kcp.sim import bootstrap, control, server
 from kcp.sim.addresses import Allocator
 from kcp.sim.apiservices import build_api_service_controller
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
+from kcp.sim.firstobjects import ensure_first_objects
 from kcp.sim.runstate import ClusterRecord
 from kcp.sim.workloads import (
     cronjob,
@@ -278,6 +279,8 @@ class SimCluster:
 
     async def _store_policy(self, client: Client) -> None:
         await retry_forever(lambda: bootstrap.ensure_policy(client), sleep=self.clock.sleep, what="storing the default roles")
+        now = rfc3339(self.clock.now())
+        await retry_forever(lambda: ensure_first_objects(client, now), sleep=self.clock.sleep, what="storing the first objects")
 
     async def stop(self) -> None:
         """Everything down, in reverse order. Idempotent."""

@@ -20,7 +20,9 @@ from kcp.apiserver.admission.chain import AdmissionChain
 from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdmission
 from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NAMESPACES, NamespaceLifecycle
+from kcp.apiserver.admission.podsecurity import PodSecurity
 from kcp.apiserver.admission.resourcequota import QuotaAdmission
+from kcp.apiserver.admission.runtimeclass import PodRuntimeClass
 from kcp.apiserver.admission.serviceaccount import PodServiceAccounts
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.chain import Authentication, with_authentication
@@ -62,11 +64,11 @@ from kcp.registry.resource import Resource
 from kcp.registry.strategy import FieldPath
 from kcp.sim.addresses import Allocator, ClusterAdmission
 from kcp.sim.components import ensure_component_statuses
+from kcp.sim.defaultclasses import DefaultClasses
 from kcp.sim.dialing import Dialing
 from kcp.sim.podverbs import PodVerbs
 from kcp.sim.priority import PodPriority
 from kcp.sim.services import ServiceAddresses
-from kcp.sim.storageclass import DefaultStorageClass
 from kcp.storage.interface import Store
 from kcp.storage.keyspace import object_key, resource_prefix
 from kcp.storage.subscriptions import CacheEvent
@@ -131,15 +133,16 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     crds = await _local_crds(cache)
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), crds])
     lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
-    classes, quotas = await DefaultStorageClass.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
+    classes, quotas = await DefaultClasses.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
     priorities = await PodPriority.open(cache)
     rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
     authorizer = Union([PrivilegedGroups(), AllowedPaths(), rbac])
     services = ServiceAddresses(lookup)
     configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
     plugins = [
-        *lifecycle.plugins(), accounts.plugin(), *priorities.plugins(), classes.plugin(),
-        *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(), *configurable.plugins(), quotas.plugin(),
+        *lifecycle.plugins(), accounts.plugin(), *priorities.plugins(), PodRuntimeClass(lookup).plugin(), *classes.plugins(),
+        *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
+        *configurable.plugins(), *PodSecurity(lookup.namespace).plugins(), quotas.plugin(),
     ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)
     converter = ConversionWebhooks(services.resolve)

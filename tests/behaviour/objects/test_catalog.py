@@ -98,3 +98,22 @@ async def test_a_pod_is_bound_through_the_collection_of_bindings_too(world: Worl
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}}
     await world.make("/api/v1/namespaces/default/bindings", binding)
     assert (await world.get("/api/v1/namespaces/default/pods/p"))["spec"]["nodeName"] == node
+
+
+async def test_a_cluster_tells_of_its_groups_levels_and_addresses(world: World) -> None:
+    services: dict[str, object] = {}
+    wanted = {"v1.", "v1.apps", "v2.autoscaling", "v1.autoscaling", "v1.storage.k8s.io"}
+    for _ in range(200):
+        listed = (await world.get("/apis/apiregistration.k8s.io/v1/apiservices"))["items"]
+        services = {meta.name(item): item["status"]["conditions"][0] for item in listed if item["status"].get("conditions")}
+        if wanted <= services.keys():
+            break
+        await world.clock.advance(0.05)
+    assert wanted <= services.keys()
+    levels = (await world.get("/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations"))["items"]
+    assert {"exempt", "catch-all", "global-default", "system", "workload-low"} <= {meta.name(item) for item in levels}
+    schemas = (await world.get("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"))["items"]
+    assert {"exempt", "catch-all", "global-default"} <= {meta.name(item) for item in schemas}
+    network = await world.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")
+    assert network["spec"] == {"cidrs": ["10.96.0.0/16"]}
+    assert network["status"]["conditions"][0]["type"] == "Ready"

@@ -97,7 +97,9 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("node.k8s.io/v1", "RuntimeClass"): KindRules(validate=cluster_validation.runtime_class),
     _gvk("coordination.k8s.io/v1", "Lease"): KindRules(validate=cluster_validation.lease),
     _gvk("apps/v1", "ControllerRevision"): KindRules(validate=cluster_validation.controller_revision),
-    _gvk("apiregistration.k8s.io/v1", "APIService"): KindRules(default=defaults.api_service, validate=cluster_validation.api_service),
+    _gvk("apiregistration.k8s.io/v1", "APIService"): KindRules(
+        default=defaults.api_service, validate=cluster_validation.api_service, name_faults=names.path_segment
+    ),
     _gvk(flowcontrol.GROUP_VERSION, "FlowSchema"): KindRules(default=flowcontrol.default_schema, validate=flowcontrol.schema),
     _gvk(flowcontrol.GROUP_VERSION, "PriorityLevelConfiguration"): KindRules(default=flowcontrol.default_level, validate=flowcontrol.level),
     _gvk("rbac.authorization.k8s.io/v1", "RoleBinding"): KindRules(default=defaults.binding, validate=validation.binding),
