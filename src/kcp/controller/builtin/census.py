@@ -48,7 +48,7 @@ class Census:
         measured: frozenset[GroupResource],
         on_change: OnChange,
         clock: Clock,
-        poll_s: float = 5.0,
+        poll_s: float = 1.0,
     ) -> None:
         """Args:
         client: of one cluster, or of `*`.
