@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 COMPAT_STAMP := $(VENV)/.installed-compat
+FUZZ_STAMP := $(VENV)/.installed-fuzz
 
 .DEFAULT_GOAL := help
 
@@ -28,6 +29,11 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 $(COMPAT_STAMP): $(DEV_STAMP)
 	@echo "Installing the clients that tests/compat runs …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat]'
+	@touch $@
+
+$(FUZZ_STAMP): $(DEV_STAMP)
+	@echo "Installing what tests/fuzz needs for long runs …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]'
 	@touch $@
 
 .PHONY: setup
@@ -60,6 +66,10 @@ test-contract: $(DEV_STAMP) ## The contract suites only
 .PHONY: test-e2e
 test-e2e: $(COMPAT_STAMP) ## Real processes, TLS, kubectl and other strangers' clients
 	$(BIN)/pytest -q -m e2e -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning tests
+
+.PHONY: fuzz
+fuzz: $(FUZZ_STAMP) ## Requests to every endpoint, then every parser under atheris; FUZZ="--minutes=60 --seed=1 yaml cel" for more
+	$(BIN)/python -W ignore -m tests.fuzz $(FUZZ)
 
 .PHONY: benchmark
 benchmark: $(STAMP) ## Every benchmark, one after the other; the figures of docs/benchmarks.md

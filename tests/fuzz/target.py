@@ -7,6 +7,7 @@ is the answer's; nothing unexpected in the log; less than a second of processor 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -115,7 +116,7 @@ class Target:
         return self.run(self._send(sent))
 
     def check(self, method: str, path: str, body: bytes | object = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()  # orjson writes 254 levels at most
         given = dict(headers or {})
         if raw and "content-type" not in given:
             given["content-type"] = "application/json"

@@ -14,10 +14,6 @@ from typing import Any
 import orjson
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as its pairs, so that repeated keys stay visible."""
-
-
 def duplicate_fields(raw: bytes, value: Any = None) -> list[str]:
     """Paths of fields that stand twice in one JSON object; decoded slowly only where the text has more keys than what it comes to.
 
@@ -49,7 +45,8 @@ _GAPS = (b'" ', b'"\t', b'"\r', b'"\n')
 
 
 def _pairs(raw: bytes) -> Any:
-    return json.loads(raw, object_pairs_hook=_Pairs)
+    """A JSON value whose objects are tuples of their pairs, so that repeated keys stay visible."""
+    return json.loads(raw, object_pairs_hook=tuple)
 
 
 def _count_keys(value: Any) -> int:
@@ -68,7 +65,7 @@ def _count_keys(value: Any) -> int:
 
 
 def _told(value: Any, path: str, unknown: frozenset[str]) -> Iterator[tuple[str, str]]:
-    if isinstance(value, _Pairs):
+    if isinstance(value, tuple):
         seen: set[str] = set()
         told: set[str] = set()
         for key, inner in value:
@@ -80,7 +77,9 @@ def _told(value: Any, path: str, unknown: frozenset[str]) -> Iterator[tuple[str,
                 told.add(key)
                 yield "duplicate", at
             seen.add(key)
-            yield from _told(inner, at, unknown)
+            if inner and isinstance(inner, (tuple, list)):
+                yield from _told(inner, at, unknown)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _told(inner, f"{path}[{index}]", unknown)
+            if inner and isinstance(inner, (tuple, list)):
+                yield from _told(inner, f"{path}[{index}]", unknown)
