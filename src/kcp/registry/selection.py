@@ -27,6 +27,8 @@ Matches: TypeAlias = Callable[[Item], bool]
 Look: TypeAlias = Callable[[JSONObject], bool]
 Reader: TypeAlias = Callable[[JSONObject], str]
 
+_PRESENT = ("=", "==", "in", "exists")
+"""Operators that only objects with the label can satisfy."""
 _KEY_FIELDS = ("metadata.name", "metadata.namespace")
 
 
@@ -71,11 +73,11 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
             read = _reader(field, resource.field_values.get(field))
             looks.append(_look(read, op, value))
             if op == "=":
-                traits.append(Trait(field, value, lambda item, read=read: read(_decoded(item))))  # type: ignore[misc]
+                traits.append(Trait(field, (value,), lambda item, read=read: read(_decoded(item))))  # type: ignore[misc]
     wildcard = scope.cluster == WILDCARD
     if namespace and wildcard:
         tests.append(lambda item: item.key.namespace == namespace)
-        traits.append(Trait("metadata.namespace", namespace, lambda item: item.key.namespace))
+        traits.append(Trait("metadata.namespace", (namespace,), lambda item: item.key.namespace))
     if name:
         tests.append(lambda item: item.key.name == name)
     if labels is not None:
@@ -84,7 +86,7 @@ def select(scope: Scope, labels: LabelSelector | None, fields: FieldSelector | N
         content.append(lambda item: _all_hold(looks, _decoded(item)))
     pinned = name and not wildcard and (namespace or not resource.namespaced)
     if labels is not None:
-        traits += [Trait(key, value) for key, value in sorted(labels.exact_values().items())]
+        traits += [Trait(term.key, tuple(sorted(term.values))) for term in labels.requirements if term.operator in _PRESENT]
     return Selection(
         prefix=scope_prefix(resource.storage_prefix, scope.cluster, "" if wildcard else namespace),
         key=object_key(resource.storage_prefix, Scope(resource, scope.cluster, namespace, name).key) if pinned else None,

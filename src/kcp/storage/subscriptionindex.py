@@ -7,12 +7,13 @@ Before: `prefixcache`. After: `subscriptions`. Source: k8s.io/apiserver/pkg/stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TypeAlias, TypeVar
 
 from kcp.storage.item import Item
 from kcp.storage.subscriptions import CacheEvent, Subscription, Trait
 
+K = TypeVar("K")
 Slot: TypeAlias = dict[Subscription, None]
 """Subscriptions in the order of their coming."""
 
@@ -35,7 +36,8 @@ class _Place:
     def __init__(self) -> None:
         self.everything: Slot = {}
         self.by_name: dict[str, Slot] = {}
-        self.by_label: dict[tuple[str, str], Slot] = {}
+        self.by_label: dict[tuple[str, str | None], Slot] = {}
+        """By name and value of a label, or by its name alone."""
         self.by_field: dict[str, _Field] = {}
 
     def __iter__(self) -> Iterator[Slot]:
@@ -47,40 +49,44 @@ class _Place:
 
     def add(self, subscription: Subscription) -> None:
         if not subscription.name and subscription.traits:
-            subscription.where = min(subscription.traits, key=lambda trait: len(self._under(trait)))
-        self.slot(subscription)[subscription] = None
+            subscription.where = min(subscription.traits, key=self._crowd)
+        for slot in self._slots(subscription):
+            slot[subscription] = None
 
-    def _under(self, trait: Trait) -> Slot:
+    def _crowd(self, trait: Trait) -> int:
+        """How many stand under it already."""
         if trait.read is None:
-            return self.by_label.get((trait.name, trait.value), {})
+            return sum(len(self.by_label.get((trait.name, value), ())) for value in trait.values or (None,))
         field = self.by_field.get(trait.name)
-        return field.by_value.get(trait.value, {}) if field is not None else {}
+        return sum(len(field.by_value.get(value, ())) for value in trait.values) if field is not None else 0
 
-    def slot(self, subscription: Subscription) -> Slot:
+    def _slots(self, subscription: Subscription) -> list[Slot]:
         """Where it stands."""
         if subscription.name:
-            return self.by_name.setdefault(subscription.name, {})
+            return [self.by_name.setdefault(subscription.name, {})]
         if (trait := subscription.where) is None:
-            return self.everything
+            return [self.everything]
         if trait.read is None:
-            return self.by_label.setdefault((trait.name, trait.value), {})
+            return [self.by_label.setdefault((trait.name, value), {}) for value in trait.values or (None,)]
         if (field := self.by_field.get(trait.name)) is None:
             field = self.by_field[trait.name] = _Field(trait.read)
-        return field.by_value.setdefault(trait.value, {})
+        return [field.by_value.setdefault(value, {}) for value in trait.values]
 
-    def drop_empty(self, subscription: Subscription) -> None:
-        """Forget the slot of a subscription that has gone, if it was the last one there."""
-        if self.slot(subscription):
-            return
+    def remove(self, subscription: Subscription) -> bool:
+        """Whether it was there."""
+        was_there = False
+        for slot in self._slots(subscription):
+            was_there |= slot.pop(subscription, subscription) is None
         if subscription.name:
-            del self.by_name[subscription.name]
+            _drop_empty(self.by_name, [subscription.name])
         elif (trait := subscription.where) is not None:
             if trait.read is None:
-                del self.by_label[trait.name, trait.value]
-                return
-            del self.by_field[trait.name].by_value[trait.value]
-            if not self.by_field[trait.name].by_value:
-                del self.by_field[trait.name]
+                _drop_empty(self.by_label, [(trait.name, value) for value in trait.values or (None,)])
+            else:
+                _drop_empty(self.by_field[trait.name].by_value, trait.values)
+                if not self.by_field[trait.name].by_value:
+                    del self.by_field[trait.name]
+        return was_there
 
     @property
     def is_empty(self) -> bool:
@@ -102,12 +108,20 @@ class _Place:
                     subscription.offer(event)
 
 
-def _labels_touched(event: CacheEvent) -> Iterable[tuple[str, str]]:
-    """The labels that the object has or had."""
-    now = event.item.labels.items()
-    if event.prev_item is None or event.prev_item.labels == event.item.labels:
-        return now
-    return now | event.prev_item.labels.items()
+def _drop_empty(slots: dict[K, Slot], keys: Iterable[K]) -> None:
+    for key in keys:
+        if not slots[key]:
+            del slots[key]
+
+
+def _labels_touched(event: CacheEvent) -> Iterator[tuple[str, str | None]]:
+    """The labels that the object has or had, and their names."""
+    touched: Collection[tuple[str, str]] = event.item.labels.items()
+    if event.prev_item is not None and event.prev_item.labels != event.item.labels:
+        touched = event.item.labels.items() | event.prev_item.labels.items()
+    for label in touched:
+        yield label
+        yield label[0], None
 
 
 def _values_touched(event: CacheEvent, read: Callable[[Item], str]) -> Iterable[str]:
@@ -132,9 +146,7 @@ class SubscriptionIndex:
         return self._count
 
     def __iter__(self) -> Iterator[Subscription]:
-        for place in list(self._places.values()):
-            for slot in list(place):
-                yield from list(slot)
+        yield from dict.fromkeys(subscription for place in self._places.values() for slot in place for subscription in slot)
 
     def add(self, subscription: Subscription) -> None:
         self._places.setdefault(subscription.prefix, _Place()).add(subscription)
@@ -144,9 +156,7 @@ class SubscriptionIndex:
         place = self._places.get(subscription.prefix)
         if place is None:
             return
-        if place.slot(subscription).pop(subscription, subscription) is None:
-            self._count -= 1
-        place.drop_empty(subscription)
+        self._count -= place.remove(subscription)
         if place.is_empty:
             del self._places[subscription.prefix]
 

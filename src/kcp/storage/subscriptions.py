@@ -93,15 +93,19 @@ def translate(event: CacheEvent, matches: Matches | None) -> WatchEvent | None:
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """The value of a label or a field that every object has that a watcher wants to hear of."""
+    """A label or a field that every object has that a watcher wants to hear of."""
 
     name: str
-    value: str
+    values: tuple[str, ...] = ()
+    """One of these; none for a label with any value."""
     read: Callable[[Item], str] | None = None
     """Of a field: its value; None for a label."""
 
     def is_of(self, item: Item) -> bool:
-        return self.value == (item.labels.get(self.name) if self.read is None else self.read(item))
+        if self.read is not None:
+            return self.read(item) in self.values
+        value = item.labels.get(self.name)
+        return value in self.values if self.values else value is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +166,10 @@ class Subscription:
         self._ended: StoreError | None = None
 
     def offer(self, event: CacheEvent) -> None:
-        """Take in an event of this subscription's place in the index."""
+        """Take in an event of this subscription's place in the index; once, though it may stand under several values."""
         if event.revision <= self._after or self._ended is not None:
             return
+        self._after = event.revision
         if self.matches is not None and not event.concerns(self.matches):
             return
         self._events.append(event)

@@ -79,6 +79,8 @@ def subscribe(objects: PrefixCache, scope: Scope, labels: str = "", fields: str 
         ("root", "default", "app=web,part=other-{}", ""),
         ("root", "default", "app in (web),part in (other-{})", ""),
         ("root", "default", "other-{}=yes", ""),
+        ("root", "default", "part in (other-{},others)", ""),
+        ("root", "default", "team,part!=other-{}", ""),
         ("*", "", "", "spec.nodeName=other-{}"),
         ("*", "", "", "spec.nodeName=other-{},status.phase!=Failed"),
         ("*", "", "", "status.phase=Running,spec.nodeName=other-{}"),

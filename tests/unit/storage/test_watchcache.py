@@ -178,20 +178,23 @@ async def test_history_is_bounded_in_bytes_too(store: MemoryStore) -> None:
         (P + b"a/ns/", "x", None, ["a/ns/x"]),
         (P, "x", None, ["a/ns/x", "a/other/x", "b/ns/x"]),
         (P, "", ("app", "y"), ["a/ns/y"]),
+        (P, "", ("app", "y", "x"), ["a/ns/x", "a/ns/y", "a/other/x", "b/ns/x"]),
+        (P, "", ("app",), ["a/ns/x", "a/ns/y", "a/other/x", "b/ns/x"]),
+        (P, "", ("team",), []),
         (P + b"a/", "x", ("app", "x"), ["a/ns/x", "a/other/x"]),
         (P + b"a/", "x", ("app", "y"), []),
         (P + b"c/", "", None, []),
     ],
 )
 async def test_subscriptions_hear_of_what_they_asked_for_live_and_from_history(
-    store: MemoryStore, cache: WatchCache, prefix: bytes, name: str, label: tuple[str, str] | None, expected: list[str]
+    store: MemoryStore, cache: WatchCache, prefix: bytes, name: str, label: tuple[str, ...] | None, expected: list[str]
 ) -> None:
     objects = await cache.prefix(P)
-    live = objects.subscribe(prefix, after=1, name=name, traits=[Trait(*label)] if label else [])
+    live = objects.subscribe(prefix, after=1, name=name, traits=[Trait(label[0], label[1:])] if label else [])
     for path in ("a/ns/x", "a/ns/y", "a/other/x", "b/ns/x"):
         await store.create(P + path.encode(), value(app=path[-1]))
     await cache.fresh()
-    replayed = objects.subscribe(prefix, after=1, name=name, traits=[Trait(*label)] if label else [])
+    replayed = objects.subscribe(prefix, after=1, name=name, traits=[Trait(label[0], label[1:])] if label else [])
     for subscription in (live, replayed):
         events = await take(subscription, len(expected))
         assert [f"{e.item.key.cluster}/{e.item.key.namespace}/{e.item.key.name}" for e in events] == expected
@@ -203,6 +206,16 @@ async def test_subscriptions_hear_of_what_they_asked_for_live_and_from_history(
     assert objects._subscriptions._places == {}
 
 
+async def test_a_change_from_one_of_the_wanted_values_to_another_is_told_once(store: MemoryStore, cache: WatchCache) -> None:
+    objects = await cache.prefix(P)
+    subscription = objects.subscribe(P, after=1, traits=[Trait("app", ("a", "b"))])
+    revision = await store.create(P + b"root/ns/x", value(app="a"))
+    revision = await store.update(P + b"root/ns/x", value(app="b"), revision)
+    await store.update(P + b"root/ns/x", value(app="c"), revision)
+    await cache.fresh()
+    assert [kind for kind, _, _ in seen(subscription, await take(subscription, 3))] == ["ADDED", "MODIFIED", "DELETED"]
+
+
 @pytest.mark.parametrize("by", ["label", "matches"])
 async def test_entering_a_selector_is_added_and_leaving_it_is_deleted(store: MemoryStore, cache: WatchCache, by: str) -> None:
     objects = await cache.prefix(P)
@@ -211,7 +224,7 @@ async def test_entering_a_selector_is_added_and_leaving_it_is_deleted(store: Mem
         return item.labels.get("app") == "web"
 
     subscription = (
-        objects.subscribe(P, after=1, traits=[Trait("app", "web")]) if by == "label" else objects.subscribe(P, after=1, matches=matches)
+        objects.subscribe(P, after=1, traits=[Trait("app", ("web",))]) if by == "label" else objects.subscribe(P, after=1, matches=matches)
     )
     key = P + b"root/ns/a"
     revision = await store.create(key, value(app="db"))
@@ -361,9 +374,9 @@ async def test_many_watchers_that_do_not_match_cost_nothing(store: MemoryStore, 
     for i in range(300):
         objects.subscribe(P + b"other/", after=1, matches=count, name=f"n{i}")
         objects.subscribe(P + b"cluster%d/" % i, after=1, matches=count)
-        objects.subscribe(P, after=1, matches=count, traits=[Trait("app", f"{i}")])
-        objects.subscribe(P, after=1, matches=count, traits=[Trait("app", "none"), Trait("number", f"{i}")])
-        objects.subscribe(P, after=1, matches=count, traits=[Trait("app", "none"), Trait("metadata.name", f"{i}", name_of)])
+        objects.subscribe(P, after=1, matches=count, traits=[Trait("app", (f"{i}",))])
+        objects.subscribe(P, after=1, matches=count, traits=[Trait("app", ("none",)), Trait("number", (f"{i}",))])
+        objects.subscribe(P, after=1, matches=count, traits=[Trait("app", ("none",)), Trait("metadata.name", (f"{i}",), name_of)])
     await store.create(P + b"mine/ns/x", value(app="none"))
     await cache.fresh()
     assert offered <= 2, "of each kind, the first to come stands under its first label"
