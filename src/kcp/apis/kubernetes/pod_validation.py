@@ -60,6 +60,29 @@ def spec(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
         yield Cause.invalid(f"{at}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
 
 
+_NOT_EPHEMERAL = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy")
+
+
+def ephemeral(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    """Rules of the ephemeral containers in a PodSpec. Source: validateEphemeralContainers."""
+    volumes = {v.get("name") for v in list_at(held, "volumes") if isinstance(v, Mapping)}
+    seen = {str(each.get("name")) for kind in ("containers", "initContainers") for _, each in numbered(held, kind, "")}
+    others = {str(each.get("name")) for _, each in numbered(held, "containers", "")}
+    for path, container in numbered(held, "ephemeralContainers", at):
+        yield from _container(container, path, volumes)
+        if (name := str(container.get("name") or "")) in seen:
+            yield Cause.duplicate(f"{path}.name", name)
+        seen.add(name)
+        for field in _NOT_EPHEMERAL:
+            if container.get(field) not in (None, []):
+                yield Cause.forbidden(f"{path}.{field}", "cannot be set for an Ephemeral Container")
+        if obj_at(container, "resources"):
+            yield Cause.forbidden(f"{path}.resources", "cannot be set for an Ephemeral Container")
+        target = container.get("targetContainerName")
+        if target and target not in others:
+            yield checks.not_found(f"{path}.targetContainerName", str(target))
+
+
 def _container(container: Mapping[str, Any], at: str, volumes: set[Any]) -> Iterator[Cause]:
     name, image = container.get("name"), container.get("image")
     if not name:

@@ -21,6 +21,8 @@ def pod(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     causes = list(pod_validation.spec(obj_at(new, "spec"), "spec"))
     if old is not None:
         causes += pod_validation.update(new, old)
+    elif checks.list_at(new, "spec", "ephemeralContainers"):
+        causes.append(Cause.forbidden("spec.ephemeralContainers", "cannot be set on create"))
     return causes
 
 
@@ -33,6 +35,8 @@ def _template(spec: Mapping[str, Any], at: str, restart: tuple[str, ...] = ("Alw
         yield Cause.required(f"{at}.template.spec.containers")
         return
     yield from pod_validation.spec(inner, f"{at}.template.spec")
+    if inner.get("ephemeralContainers"):
+        yield Cause.forbidden(f"{at}.template.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
     policy = inner.get("restartPolicy")
     if isinstance(policy, str) and policy not in restart:
         yield Cause.not_supported(f"{at}.template.spec.restartPolicy", policy, restart)
