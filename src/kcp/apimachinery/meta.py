@@ -93,7 +93,7 @@ def nested(obj: Mapping[str, Any], *path: str, default: Any = None) -> Any:
     """
     here: Any = obj
     for step in path:
-        if not isinstance(here, Mapping) or step not in here:
+        if (type(here) is not dict and not isinstance(here, Mapping)) or step not in here:  # asking an ABC takes ten times as long
             return default
         here = here[step]
     return default if here is None else here
@@ -141,9 +141,17 @@ def set_finalizers(obj: JSONObject, values: Iterable[str]) -> None:
 def copy_json(value: Any) -> Any:
     """A deep copy of JSON values, several times faster than `copy.deepcopy`."""
     if isinstance(value, dict):
-        return {k: copy_json(v) if isinstance(v, (dict, list)) else v for k, v in value.items()}
+        copied: Any = dict(value)
+        for name, held in value.items():
+            if isinstance(held, (dict, list)):
+                copied[name] = copy_json(held)
+        return copied
     if isinstance(value, list):
-        return [copy_json(v) if isinstance(v, (dict, list)) else v for v in value]
+        copied = list(value)
+        for index, held in enumerate(value):
+            if isinstance(held, (dict, list)):
+                copied[index] = copy_json(held)
+        return copied
     return value
 
 

@@ -5,6 +5,8 @@ Before: `writes`. Source: k8s.io/apiextensions-apiserver/pkg/registry/customreso
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.meta import JSONObject, ensure, nested
 from kcp.registry.backend import Scope
@@ -14,18 +16,19 @@ from kcp.registry.strategy import FieldPath
 _MISSING = object()
 
 
-def confine(new: JSONObject, old: JSONObject | None, scope: Scope) -> JSONObject:
+def confine(new: JSONObject, stored: Callable[[], JSONObject] | None, scope: Scope) -> JSONObject:
     """What of `new` this endpoint may write.
 
-    Args: old: a fresh copy of the stored object, which may become part of the result; None for a creation.
+    Args: stored: makes a fresh copy of the stored object, which may become part of the result; None for a creation.
     Raises: NotFound for a subresource that the resource does not have.
     """
     resource = scope.resource
     if scope.subresource in ("", "scale"):
-        return _without_status(new, old) if resource.has_status else new
+        return _without_status(new, stored() if stored is not None else None) if resource.has_status else new
     parts = resource.strategy.subresource_parts.get(scope.subresource)
-    if parts is None or old is None or (scope.subresource == "status" and not resource.has_status):
+    if parts is None or stored is None or (scope.subresource == "status" and not resource.has_status):
         raise NotFound("the server could not find the requested resource")
+    old = stored()
     if "managedFields" in new["metadata"]:
         old["metadata"]["managedFields"] = new["metadata"]["managedFields"]
     else:

@@ -230,7 +230,7 @@ class Writes:
         _check_sent_metadata(new, old, scope, current, options)
         keep_system_fields(new, old)
         _stamp_kind(new, scope)
-        new = confine(new, shown.decode(), scope)
+        new = confine(new, shown.decode, scope)
         repeated = [] if options.is_patch else drop_repeated_owners(new["metadata"], admitted=False)
         warnings, causes = _fit_schema(new, old, scope, options)
         unadmitted = new

@@ -130,7 +130,8 @@ def _as_stored(occasion: Occasion, attributes: Attributes) -> JSONObject:
     causes = scope.resource.schema.validate(new) if scope.resource.schema is not None else []
     if any(cause.reason in _WRONG_TYPE for cause in causes):
         raise Invalid.of(scope.resource.group_resource, scope.resource.kind, scope.name, causes)
-    return confine(new, copy_json(attributes.old), scope)
+    old = attributes.old
+    return confine(new, None if old is None else lambda: copy_json(old), scope)
 
 
 _SYSTEM = (
