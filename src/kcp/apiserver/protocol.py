@@ -88,7 +88,7 @@ class Connection(HttpToolsProtocol):
         """The parser reads the rest of a request whose head it was told anew."""
         self._is_deaf = False
         self._hosts = 0
-        self._idle_since = 0.0
+        self._idle_since = self._reads_since = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -262,7 +262,12 @@ class Connection(HttpToolsProtocol):
         return not self._is_in_head and (self.cycle is None or self.cycle.response_complete)
 
     def _close_if_idle(self) -> None:
-        """Close after `keep_alive_s` without a request, else look again when that could next be so."""
+        """Close after `keep_alive_s` without a request, else look again when that could next be so.
+
+        A client that still reads its last answer then gets as long again for the end of it.
+        """
+        if self.flow.write_paused and self._reads_since != self._idle_since:
+            self._reads_since = self._idle_since = self.loop.time()
         idle_s = self.loop.time() - self._idle_since if self.is_idle else 0.0
         left_s = self._limits.keep_alive_s - idle_s
         if left_s <= 0.01:

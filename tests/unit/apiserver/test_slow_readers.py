@@ -85,12 +85,12 @@ async def cut_off(pki: PKI, caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def served_slowly(pki: PKI, caplog: pytest.LogCaptureFixture) -> None:
-    async with asked(Flood(), pki, "/large", keep_alive_s=0.3) as reader:
+    async with asked(Flood(), pki, "/large", keep_alive_s=1.0) as reader:
         head = await reader.readuntil(b"\r\n\r\n")
         read = 0
         while read < ANSWER_BYTES and (part := await reader.read(64 * 1024)):
             read += len(part)
-            await asyncio.sleep(0.003)  # far longer in all than the server keeps an idle connection
+            await asyncio.sleep(0.004)  # longer in all than the server keeps an idle connection
     assert b"200 OK" in head
     assert read == ANSWER_BYTES
 
