@@ -6,15 +6,21 @@ Source: k8s.io/kubernetes/test/conformance/testdata/conformance.yaml, the tests 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.behaviour.objects.samples import SAMPLES, Sample
-from tests.behaviour.objects.world import World, simulated
+from tests.behaviour.objects.world import Api, World, simulated
 
+from kcp.aio.clock import SystemClock
 from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
+from kcp.server.compose import run_server
+from kcp.server.options import Options
+from kcp.tenancy import kinds
+from kcp.tenancy.waiting import wait_for
 
 NAMESPACE = "lifecycle"
 STATUS_ALONE = (
@@ -38,8 +44,24 @@ def _filled(sample: Sample, number: int, label: str) -> dict[str, Any]:
 
 
 async def test_every_kind_lives_as_the_conformance_tests_describe(world: World) -> None:
+    await _all_live(world, SAMPLES)
+
+
+async def test_the_kinds_of_a_workspace_live_there_too(tmp_path: Path) -> None:
+    options = Options(root_directory=tmp_path / ".kcp", in_memory=True)
+    async with run_server(options, clock=SystemClock(), with_socket=False) as server:
+        workspaces = server.client.cluster("root").resource(kinds.WORKSPACES)
+        spec = {"type": {"name": "universal", "path": "root"}}
+        await workspaces.create({"apiVersion": kinds.WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": "w"}, "spec": spec})
+        await wait_for(workspaces, "w", lambda w: meta.nested(w, "status", "phase") == "Ready", timeout_s=10.0, what="w")
+        api = Api(server.client.cluster("root:w"))
+        await api.make("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        await _all_live(api, [sample for sample in SAMPLES if sample.in_workspaces])
+
+
+async def _all_live(world: Api, samples: Iterable[Sample]) -> None:
     faults = []
-    for sample in SAMPLES:
+    for sample in samples:
         try:
             await _live(world, sample)
         except AssertionError as fault:
@@ -47,7 +69,7 @@ async def test_every_kind_lives_as_the_conformance_tests_describe(world: World) 
     assert not faults, "\n".join(faults)
 
 
-async def _live(world: World, sample: Sample) -> None:
+async def _live(world: Api, sample: Sample) -> None:
     await _discovered(world, sample)
     made = await world.make(sample.path(NAMESPACE), _filled(sample, 1, "first"))
     name = meta.name(made)
@@ -68,7 +90,7 @@ async def _live(world: World, sample: Sample) -> None:
     await _collected(world, sample, start)
 
 
-async def _discovered(world: World, sample: Sample) -> None:
+async def _discovered(world: Api, sample: Sample) -> None:
     group, version = sample.gvr.group, sample.gvr.version
     if group:
         groups = {item["name"]: item for item in (await world.get("/apis"))["groups"]}
@@ -81,7 +103,7 @@ async def _discovered(world: World, sample: Sample) -> None:
     assert (f"{sample.gvr.resource}/status" in served) == (sample.status is not None)
 
 
-async def _updated(world: World, one: str) -> None:
+async def _updated(world: Api, one: str) -> None:
     for _ in range(20):
         obj = await world.get(one)
         meta.ensure(obj, "metadata", "annotations")["updated"] = "true"
@@ -93,7 +115,7 @@ async def _updated(world: World, one: str) -> None:
     raise AssertionError("somebody else writes it all the time")
 
 
-async def _status(world: World, sample: Sample, one: str, status: JSONObject) -> None:
+async def _status(world: Api, sample: Sample, one: str, status: JSONObject) -> None:
     """The patch may carry annotations: only what the kind's strategy names is kept back."""
     assert (await world.get(f"{one}/status"))["kind"] == sample.kind
     found = await world.change(f"{one}/status", {"status": status, "metadata": {"annotations": {"patchedstatus": "true"}}})
@@ -111,7 +133,7 @@ async def _status(world: World, sample: Sample, one: str, status: JSONObject) ->
     assert after.get("status") == before or sample.kind in ("Deployment", "ReplicaSet"), "the main endpoint keeps the status"
 
 
-async def _collected(world: World, sample: Sample, start: str) -> None:
+async def _collected(world: Api, sample: Sample, start: str) -> None:
     answer = await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=first"})
     assert answer.status == 200, answer.message
     left = [meta.labels(item).get("lifecycle") for item in (await world.get(sample.path()))["items"] if "lifecycle" in meta.labels(item)]

@@ -105,6 +105,8 @@ UPDATED: tuple[tuple[str, dict[str, Any], dict[str, Any], list[str]], ...] = (
     ("RuntimeClass", {"handler": "a"}, {"handler": "b"}, ['handler: Invalid value: "b": field is immutable']),
     ("ControllerRevision", {"revision": 1, "data": {"a": 1}}, {"revision": 2, "data": {"a": 2}},
      ['data: Invalid value: {"a":2}: field is immutable']),
+    ("ResourceClaim", {"spec": {"devices": {}}}, {"spec": {"devices": {"requests": []}}},
+     ['spec: Invalid value: {"devices":{"requests":[]}}: field is immutable']),
     ("IPAddress", {"spec": {"parentRef": {"resource": "services", "name": "a"}}}, {"spec": {"parentRef": {"resource": "services", "name": "b"}}},
      ['spec.parentRef: Invalid value: {"resource":"services","name":"b"}: field is immutable']),
 )  # fmt: skip

@@ -78,6 +78,23 @@ def pod_template(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     return [*causes, *pod_validation.spec(inner, "template.spec")] if inner else [*causes, Cause.required("template.spec.containers")]
 
 
+def resource_claim(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
+    """A ResourceClaim, or a template of claims: once asked for, never changed. Source: pkg/apis/resource/validation."""
+    return list(checks.unchanged(obj_at(new, "spec"), obj_at(old, "spec"), "spec")) if old is not None else ()
+
+
+def resource_slice(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
+    spec = obj_at(new, "spec")
+    causes = list(checks.required(spec, "spec", "driver"))
+    causes += checks.named(str(spec.get("driver") or "").lower(), "spec.driver", names.dns1123_subdomain)
+    if old is not None:
+        held = obj_at(old, "spec")
+        causes += checks.unchanged(obj_at(spec, "pool").get("name"), obj_at(held, "pool").get("name"), "spec.pool.name")
+        for field in ("driver", "nodeName"):
+            causes += checks.unchanged(spec.get(field), held.get(field), f"spec.{field}")
+    return causes
+
+
 _MOST_GROUP, _MOST_VERSION = 20000, 1000
 
 
