@@ -26,15 +26,15 @@ def answers(server: Target, endpoints: list[Endpoint]) -> Counter[int]:
 def test_every_endpoint_of_a_simulated_cluster_answers_whatever_it_is_sent() -> None:
     with target.simulated() as server:
         found = answers(server, discover(server, ""))
-    assert found[200] > 200
-    assert found[422] > 100
+    assert found[200] > 150
+    assert found[422] > 60
 
 
 def test_every_endpoint_of_a_workspace_answers_whatever_it_is_sent(tmp_path: Path) -> None:
     with target.kcp(tmp_path) as server:
         found = answers(server, discover(server, "/clusters/root"))
-    assert found[200] > 100
-    assert found[422] > 50
+    assert found[200] > 50
+    assert found[422] > 25
 
 
 def test_the_samples_are_valid() -> None:

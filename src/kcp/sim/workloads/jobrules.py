@@ -5,6 +5,7 @@ Pure. Before: `job`. Source: pkg/controller/job/{indexed_job_utils,pod_failure_p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from kcp.aio.clock import parse_rfc3339
 from kcp.apimachinery import meta
 from kcp.sim.workloads.podview import PodView
 
+_INDEX = re.compile(r"[0-9]{1,10}")
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 10.0, 600.0
 """Before a failed pod is replaced, doubled with each failure. Source: DefaultJobPodFailureBackOff, MaxJobPodFailureBackOff."""
 
@@ -42,7 +44,7 @@ def from_text(text: str, completions: int) -> set[int]:
     found: set[int] = set()
     for part in filter(None, (text or "").split(",")):
         first, _, last = part.partition("-")
-        if first.isdigit() and (not last or last.isdigit()):
+        if _INDEX.fullmatch(first) and (not last or _INDEX.fullmatch(last)):
             found.update(range(int(first), min(int(last or first) + 1, completions)))
     return found
 
