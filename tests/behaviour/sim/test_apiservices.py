@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pytest
 from tests.unit.registry.crds import crd
 
+from kcp.aio.clock import VirtualClock
 from kcp.apimachinery import conditions, meta
+from kcp.client.rest import Client
+from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
 from kcp.sim.apiservices import API_SERVICES
+from kcp.sim.cluster import SimCluster
 
 if TYPE_CHECKING:
     from tests.behaviour.sim.conftest import World
@@ -44,6 +49,49 @@ async def test_every_group_version_has_one_that_is_available(world: World) -> No
     )
     assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Service", "Available", "Age"]
     assert table["rows"][0]["cells"][:3] == ["v1.apps", "Local", "True"]
+
+
+class _Flaky:
+    """Fails the n-th write of an APIService, after or before it happened, and counts them."""
+
+    def __init__(self, inner: Transport, *, fail_at: int, after: bool) -> None:
+        self._inner, self._fail_at, self._after = inner, fail_at, after
+        self.stream, self.close = inner.stream, inner.close
+        self.writes = 0
+
+    async def request(self, request: RawRequest) -> RawResponse:
+        is_write = request.method != "GET" and "/apiservices" in request.path
+        self.writes += is_write
+        if is_write and self.writes == self._fail_at:
+            if self._after:
+                await self._inner.request(request)
+            raise TransportError("the connection broke", where="test")
+        return await self._inner.request(request)
+
+
+class _FlakyCluster(SimCluster):
+    fail_at, after = 0, False
+
+    def _own_client(self) -> Client:
+        self.transport = _Flaky(super()._own_client().transport, fail_at=self.fail_at, after=self.after)
+        return Client(self.transport, clock=self.clock)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["lost request", "lost answer"])
+@pytest.mark.parametrize("fail_at", [0, 1, 2, 3, 4, 30])
+async def test_a_failing_write_is_made_good_and_then_nothing_is_written(fail_at: int, after: bool) -> None:
+    clock = VirtualClock()
+    cluster = _FlakyCluster.in_process("east", nodes=1, clock=clock)
+    cluster.fail_at, cluster.after = fail_at, after
+    async with cluster:
+        await clock.advance(5)
+        services = (await cluster.client().resource(API_SERVICES).list()).items
+        groups = orjson.loads((await cluster.client().raw("GET", "/apis")).body)["groups"]
+        assert len(services) == 1 + sum(len(g["versions"]) for g in groups)
+        assert all(conditions.is_true(service, "Available") for service in services)
+        written = cluster.transport.writes
+        await clock.advance(60)
+        assert cluster.transport.writes == written
 
 
 async def test_they_come_and_go_with_crds_and_those_of_others_stay(world: World) -> None:
