@@ -127,9 +127,12 @@ def test_an_invalid_object_is_refused_with_its_field(installed: Kubectl, kind: s
 
 
 def test_printer_columns_are_shown(installed: Kubectl) -> None:
+    for kind in ("Certificate", "Gateway", "Prometheus"):
+        shown = {**SAMPLES[kind], "metadata": {"name": "shown"}}
+        installed("apply", "--server-side", "-f", "-", stdin=json.dumps(shown))
     assert installed("get", "certificates.cert-manager.io").splitlines()[0].split() == ["NAME", "READY", "SECRET", "AGE"]
     assert installed("get", "gateways").splitlines()[0].split() == ["NAME", "CLASS", "ADDRESS", "PROGRAMMED", "AGE"]
-    assert installed("get", "prometheuses", "main", "--no-headers").split()[:2] == ["main", "2"]
+    assert installed("get", "prometheuses", "shown", "--no-headers").split()[:2] == ["shown", "2"]
 
 
 def test_deprecated_versions_are_told_of(installed: Kubectl) -> None:

@@ -49,14 +49,15 @@ async def test_a_chain_of_writes_to_one_key_needs_no_sync_in_between(tmp_path: P
 
 
 async def test_the_wal_is_checkpointed_while_writing_and_starts_over(tmp_path: Path) -> None:
+    """The database outgrows its WAL while writes go on, however late the checkpoints come on a busy machine."""
     path = tmp_path / "kcp.db"
-    config = SQLiteConfig(checkpoint_pages=20)
-    async with await SQLiteStore.open(path, config) as store:
-        for i in range(40):
+    wal = path.with_name("kcp.db-wal")
+    async with await SQLiteStore.open(path, SQLiteConfig(checkpoint_pages=20)) as store:
+        for i in range(400):
             await asyncio.gather(*(store.create(P + b"%d-%d" % (i, j), b"x" * 4_000) for j in range(50)))
-        wal = path.with_name("kcp.db-wal").stat().st_size
-        assert wal < 2_000 * 4_000 / 2
-        assert path.stat().st_size > 2_000 * 4_000 / 2
+            if i >= 20 and path.stat().st_size > 2 * wal.stat().st_size:
+                return
+        pytest.fail(f"after 80 MB of writes {path.stat().st_size} bytes are in the database, {wal.stat().st_size} in its WAL")
 
 
 async def test_compaction_gives_space_back_to_the_file_system(tmp_path: Path) -> None:
