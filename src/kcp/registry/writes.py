@@ -241,7 +241,7 @@ class Writes:
             resource.strategy.prepare_update(new, old)
         if self._w.annotate_cluster:
             annotate_cluster(new, scope.cluster)
-        if tracks_generation(resource) and is_spec_changed(new, old, resource):
+        if scope.subresource != "binding" and tracks_generation(resource) and is_spec_changed(new, old, resource):  # KEP-5067
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         warnings += _refuse_faults(new, old, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":

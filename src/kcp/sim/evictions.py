@@ -7,7 +7,7 @@ Source: pkg/registry/core/pod/storage/eviction.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -68,6 +68,8 @@ class Evictions:
                     version = meta.resource_version(pod)  # if it becomes healthy meanwhile, the budget counts again
                 else:
                     await self._take_leave(req, budget, dry_run=dry_run)
+        if options.get("gracePeriodSeconds") != 0 and not dry_run:
+            version = await self._mark(req, scope, version)
         await self.backend.delete(
             scope,
             DeleteOptions(
@@ -79,6 +81,22 @@ class Evictions:
             ),
         )
         return success()
+
+    async def _mark(self, req: Request, scope: Scope, version: str) -> str:
+        """Say on the pod that it is evicted. Returns the version to delete at, if one was asked for. Source: addConditionAndDeletePod."""
+
+        def mark(held: JSONObject | None) -> JSONObject:
+            if held is None:
+                raise NotFound.of(_PODS.group_resource, req.info.name)
+            told = conditions.build(
+                "DisruptionTarget", "True", reason="EvictionByEvictionAPI", message="Eviction API: evicting", now=rfc3339(self.clock.now())
+            )
+            conditions.set_condition(held, told)
+            return held
+
+        options = WriteOptions(user=req.user, operation="Apply", resource_version=version)
+        marked = await self.backend.update(replace(scope, subresource="status"), mark, options)
+        return str(marked.item.revision) if version else ""
 
     async def _budget(self, req: Request, pod: Mapping[str, Any]) -> JSONObject | None:
         held = await self.backend.list(self._scope(req, BUDGETS), ListQuery())

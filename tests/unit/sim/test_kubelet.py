@@ -22,7 +22,7 @@ POD: dict[str, Any] = {
 
 def kubelet(book: PodBook, seen: dict[ObjectKey, dict[str, Any]], clock: VirtualClock) -> KubeletReconciler:
     unused = cast("Any", None)  # neither nodes nor the server are asked before the watch has caught up
-    return KubeletReconciler(unused, book, seen.get, unused, clock, 0.05)
+    return KubeletReconciler(unused, book, seen.get, unused, clock, unused, 0.05)
 
 
 @pytest.mark.parametrize("case", ["doomed", "created", "made anew"])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kcp.sim.workloads.podview import view
 from kcp.sim.workloads.resources import NOTHING, Requests, pod_requests
 from kcp.sim.workloads.scheduling import NodeView, place
 
@@ -37,7 +38,7 @@ def test_what_does_not_fit_is_told_as_upstream_tells_it(wanted: dict[str, Any], 
 
 def test_taints_need_tolerations() -> None:
     tainted = nodes(taints=[{"key": "gpu", "value": "yes", "effect": "NoSchedule"}])
-    assert place(pod(), tainted)[1] == "0/3 nodes are available: 3 node(s) had untolerated taint {gpu: yes}."
+    assert place(pod(), tainted)[1] == "0/3 nodes are available: 3 node(s) had untolerated taint(s)."
     for toleration in ({"key": "gpu", "value": "yes"}, {"key": "gpu", "operator": "Exists"}, {"operator": "Exists"}):
         assert place(pod(tolerations=[toleration]), tainted)[0] == "n0"
     assert place(pod(tolerations=[{"key": "gpu", "value": "no"}]), tainted)[0] == ""
@@ -71,7 +72,7 @@ def test_no_node_is_ever_overcommitted_and_the_choice_is_repeatable(wanted: list
             one = pod(cpu=f"{cpu}m", memory=f"{memory}Gi")
             name, why = place(one, held)
             assert bool(name) != bool(why)
-            held = [n.with_pod(pod_requests(one["spec"])) if n.name == name else n for n in held]
+            held = [n.with_pods((view({"metadata": {"name": "p"}, **one}),)) if n.name == name else n for n in held]
             chosen.append(name)
         for n in held:
             left = n.offer.minus(n.taken)
@@ -86,5 +87,5 @@ def test_pods_that_ask_for_nothing_spread() -> None:
     for _ in range(6):
         name, _ = place(pod(), held)
         chosen.append(name)
-        held = [n.with_pod(Requests(pods=1)) if n.name == name else n for n in held]
+        held = [n.with_pods((view({"metadata": {"name": "p"}, **pod()}),)) if n.name == name else n for n in held]
     assert chosen == ["n0", "n1", "n2", "n0", "n1", "n2"]

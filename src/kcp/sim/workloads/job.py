@@ -7,7 +7,7 @@ Source: pkg/controller/job/job_controller.go (syncJob, manageJob, trackJobStatus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +39,8 @@ class Plan:
     untrack: tuple[PodView, ...] = ()
     """Pods whose finalizer goes once the status is written."""
     remarks: tuple[tuple[bool, str, str], ...] = ()
+    uncounted: bool = False
+    """The pods to delete are not to be counted: they were too many, or the Job is suspended. Source: deleteJobPods."""
     """Events: (whether it is a warning, reason, message)."""
 
 
@@ -64,10 +66,17 @@ class _Tally:
     verdict: Verdict | None = None
 
 
-def decide(job: Mapping[str, Any], pods: Sequence[PodView], now: datetime, get_pod: GetPod = lambda _key: None) -> Plan:
+def decide(
+    job: Mapping[str, Any],
+    pods: Sequence[PodView],
+    now: datetime,
+    get_pod: GetPod = lambda _key: None,
+    taken: Container[str] | None = None,
+) -> Plan:
     """What a Job needs now.
 
-    Args: pods: all that it controls. get_pod: the whole of a failed pod, for podFailurePolicy.
+    Args: pods: all that it controls. get_pod: the whole of a failed pod, for podFailurePolicy. taken: names of pods, whoever's;
+            of these pods by default.
     """
     status: JSONObject = meta.copy_json(job.get("status") or {})
     if is_finished(job) or meta.deletion_timestamp(job):
@@ -78,11 +87,11 @@ def decide(job: Mapping[str, Any], pods: Sequence[PodView], now: datetime, get_p
     verdict = _interim(status) or tally.verdict or _end(spec, status, tally, now)
     create: list[JSONObject] = []
     delete: list[PodView] = []
-    wait_s = _deadline_in_s(spec, status, now)
+    wait_s = _deadline_in_s(spec, status, now) if verdict is None else None
     if verdict is not None or spec.get("suspend"):
         delete = tally.active
     else:
-        create, delete, delayed_s = _manage(job, tally, pods, now)
+        create, delete, delayed_s = _manage(job, tally, pods, now, taken if taken is not None else {p.key.name for p in pods})
         wait_s = min((s for s in (wait_s, delayed_s) if s is not None), default=None)
         if _is_complete(spec, tally) and not create:
             verdict = ("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
@@ -91,7 +100,8 @@ def decide(job: Mapping[str, Any], pods: Sequence[PodView], now: datetime, get_p
     _write(spec, status, tally, len(left) + len(create), sum(1 for p in left if p.is_ready))
     if verdict is not None:
         remarks += _conclude(status, tally, verdict, now)
-    return Plan(tuple(create), tuple(delete), status, wait_s, tuple(tally.untrack), tuple(remarks))
+    ended_early = bool(delete) and _interim(status) is not None
+    return Plan(tuple(create), tuple(delete), status, wait_s, tuple(tally.untrack), tuple(remarks), uncounted=not ended_early)
 
 
 # Counting
@@ -117,10 +127,13 @@ def _count(spec: Mapping[str, Any], status: JSONObject, pods: Sequence[PodView],
         failures={},
         untrack=[],
     )
+    replaced = {p.index for p in tally.active} if _interim(status) is None else range(completions)
     for pod in pods:
         if pod.tracked:
+            _note_failure(spec, tally, pod, get_pod)
+    for pod in pods:
+        if pod.tracked and not _awaits_replacement(spec, tally, pod, replaced):
             _take(spec, tally, uncounted, pod, get_pod)
-    _keep_last_failures(spec, tally, pods)
     status["uncountedTerminatedPods"] = {part: uids for part, uids in uncounted.items() if uids}
     tally.succeeded = len(tally.done) if indexed else (status.get("succeeded") or 0) + len(uncounted.get("succeeded") or ())
     if indexed:
@@ -146,16 +159,11 @@ def _take(spec: Mapping[str, Any], tally: _Tally, uncounted: dict[str, list[str]
             uncounted.setdefault("succeeded", []).append(pod.uid)
     elif _has_failed(spec, pod):
         tally.untrack.append(pod)
-        action, why = action_for(spec.get("podFailurePolicy"), get_pod(pod.key) or {}) if spec.get("podFailurePolicy") else ("Count", "")
+        action, why = _action(spec, pod, get_pod)
         if action == "FailJob":
             tally.verdict = ("FailureTarget", "PodFailurePolicy", why)
         if action != "Ignore" and is_known:
             uncounted.setdefault("failed", []).append(pod.uid)
-        if indexed and is_known and spec.get("backoffLimitPerIndex") is not None:
-            failures = pod.index_failures + (action != "Ignore")
-            tally.failures[pod.index] = max(tally.failures.get(pod.index, 0), failures)
-            if action == "FailIndex" or failures > spec["backoffLimitPerIndex"]:
-                tally.broken.add(pod.index)
     elif not indexed or is_known or not pod.terminating:
         return
     else:
@@ -166,33 +174,46 @@ def _has_failed(spec: Mapping[str, Any], pod: PodView) -> bool:
     """Whether a pod counts as failed: also one that is on its way out, unless only failed pods are replaced. Source: isPodFailed."""
     if pod.phase == "Failed":
         return True
-    return pod.terminating and not _replaces_failed_only(spec) and not spec.get("suspend")
+    return pod.terminating and not _replaces_failed_only(spec)
 
 
 def _replaces_failed_only(spec: Mapping[str, Any]) -> bool:
     return spec.get("podReplacementPolicy") == "Failed" or spec.get("podFailurePolicy") is not None
 
 
-def _keep_last_failures(spec: Mapping[str, Any], tally: _Tally, pods: Sequence[PodView]) -> None:
-    """A failed pod of an index is tracked until its replacement is there, which takes over the number of failures.
+def _action(spec: Mapping[str, Any], pod: PodView, get_pod: GetPod) -> tuple[str, str]:
+    policy = spec.get("podFailurePolicy")
+    return action_for(policy, get_pod(pod.key) or {}) if policy else ("Count", "")
+
+
+def _note_failure(spec: Mapping[str, Any], tally: _Tally, pod: PodView, get_pod: GetPod) -> None:
+    """Where failures are counted by index: how often the pod's index has failed, and whether that is too often."""
+    limit = spec.get("backoffLimitPerIndex")
+    if limit is None or not 0 <= pod.index < (spec.get("completions") or 0) or not _has_failed(spec, pod):
+        return
+    action, _ = _action(spec, pod, get_pod)
+    failures = pod.index_failures + (action != "Ignore")
+    tally.failures[pod.index] = max(tally.failures.get(pod.index, 0), failures)
+    if action == "FailIndex" or failures > limit:
+        tally.broken.add(pod.index)
+
+
+def _awaits_replacement(spec: Mapping[str, Any], tally: _Tally, pod: PodView, replaced: Container[int]) -> bool:
+    """A failed pod is not counted before its replacement is there, which takes over the number of failures of the index.
 
     Source: canRemoveFinalizer, getPodsWithDelayedDeletionPerIndex (KEP-3850).
     """
-    if spec.get("backoffLimitPerIndex") is None:
-        return
-    replaced = {p.index for p in pods if p.is_active}
-    tally.untrack = [
-        p for p in tally.untrack
-        if p.phase == "Succeeded" or p.index in tally.broken or p.index in replaced or p.index in tally.done
-        or p.index_failures < tally.failures.get(p.index, 0) - 1
-    ]  # fmt: skip
+    if spec.get("backoffLimitPerIndex") is None or not _has_failed(spec, pod) or pod.index in replaced:
+        return False
+    settled = pod.index in tally.broken or pod.index in tally.done or pod.index not in tally.failures
+    return not settled and pod.index_failures + 1 >= tally.failures[pod.index]
 
 
 # What to do
 
 
 def _manage(
-    job: Mapping[str, Any], tally: _Tally, pods: Sequence[PodView], now: datetime
+    job: Mapping[str, Any], tally: _Tally, pods: Sequence[PodView], now: datetime, taken: Container[str]
 ) -> tuple[list[JSONObject], list[PodView], float | None]:
     """Pods to make and to delete, and how long a delay lasts that holds back the making. Source: manageJob."""
     spec = job.get("spec") or {}
@@ -203,7 +224,6 @@ def _manage(
     missing = wanted - len(rest) - (len(tally.terminating) if _replaces_failed_only(spec) else 0)
     if missing <= 0:
         return [], delete, None
-    taken = {p.key.name for p in pods}
     if spec.get("completionMode") != "Indexed":
         if (wait_s := delay_s(pods, now)) > 0:
             return [], delete, wait_s

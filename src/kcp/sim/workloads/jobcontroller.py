@@ -51,7 +51,7 @@ class JobReconciler:
         if ttl_s == 0.0 and not meta.deletion_timestamp(job):
             await delete_if_there(self.client.resource(JOB.gvr), key.name, key.namespace, meta.uid(job), propagation="Foreground")
             return Result()
-        plan = decide(job, await self.claims.claim(job), self.clock.now(), self.get_pod)
+        plan = decide(job, await self.claims.claim(job), self.clock.now(), self.get_pod, self.pods.names(key.namespace))
         failure = await self._carry_out(job, plan)
         if plan.status != (job.get("status") or {}) and not meta.deletion_timestamp(job):
             await patch_status(self.client.resource(JOB.gvr), job, plan.status)
@@ -61,12 +61,15 @@ class JobReconciler:
             await self._untrack(pod)
         if failure is not None:
             raise failure
-        return Result(requeue_after_s=ttl_s or plan.requeue_after_s)
+        return Result(requeue_after_s=ttl_s or plan.requeue_after_s or None)
 
     async def _carry_out(self, job: JSONObject, plan: Plan) -> StatusError | None:
         """Make and delete pods. Returns the refusal that stopped the making."""
         pods = self.client.resource(PODS)
         for view in plan.delete:
+            if plan.uncounted and view.tracked:
+                await self._untrack(view)
+                self.pods.untrack(view)
             await delete_if_there(pods, view.key.name, view.key.namespace, view.uid)
             self.pods.doom(view)
             self.events.normal(job, "SuccessfulDelete", f"Deleted pod: {view.key.name}")

@@ -5,7 +5,7 @@ Pure. Before: `job`. Source: pkg/controller/job/{job_controller,indexed_job_util
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,12 +19,12 @@ _INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 _FROM_LABEL = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX_ANNOTATION}']"}}
 
 
-def plain_pods(job: Mapping[str, Any], taken: set[str], count: int) -> list[JSONObject]:
+def plain_pods(job: Mapping[str, Any], taken: Container[str], count: int) -> list[JSONObject]:
     names = islice(ordinal_names(meta.name(job), meta.uid(job), taken), count)
     return [_pod(job, name) for name in names]
 
 
-def indexed_pods(job: Mapping[str, Any], taken: set[str], indexes: Sequence[int], failures: Mapping[int, int]) -> list[JSONObject]:
+def indexed_pods(job: Mapping[str, Any], taken: Container[str], indexes: Sequence[int], failures: Mapping[int, int]) -> list[JSONObject]:
     """Args: failures: how often each index has failed so far, where failures are counted by index."""
     return [_indexed_pod(job, index, taken, failures) for index in indexes]
 
@@ -37,7 +37,7 @@ def _pod(job: Mapping[str, Any], name: str) -> JSONObject:
     return pod
 
 
-def _indexed_pod(job: Mapping[str, Any], index: int, taken: set[str], failures: Mapping[int, int]) -> JSONObject:
+def _indexed_pod(job: Mapping[str, Any], index: int, taken: Container[str], failures: Mapping[int, int]) -> JSONObject:
     prefix = f"{meta.name(job)}-{index}"
     attempt = 0
     while (name := f"{prefix}-{safe_suffix(f'{meta.uid(job)}/{index}/{attempt}', 5)}") in taken:

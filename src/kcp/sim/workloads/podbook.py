@@ -7,11 +7,11 @@ Before: `sim.workloads.*` controllers. After: the pod informer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from kcp.aio.clock import Clock
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.sim.workloads.podview import PodView, view
@@ -19,8 +19,20 @@ from kcp.sim.workloads.podview import PodView, view
 Listener: TypeAlias = Callable[[PodView | None, PodView | None], None]
 """Called with the view before and after each change; None for absent."""
 
+LOCAL_CLUSTER = ClusterName("")
 _ASSUMED_FOR_S = 5.0
 """How long a pod that was created but has not come back by the watch counts: it may have been deleted at once by somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamesTaken:
+    """The names of all pods of a namespace, to be asked one at a time."""
+
+    views: Mapping[ObjectKey, PodView]
+    namespace: str
+
+    def __contains__(self, name: object) -> bool:
+        return ObjectKey(LOCAL_CLUSTER, self.namespace, str(name)) in self.views
 
 
 class PodBook:
@@ -32,6 +44,7 @@ class PodBook:
         self._index: dict[tuple[str, ...], dict[ObjectKey, PodView]] = {}
         self._assumed: dict[ObjectKey, float] = {}
         self._doomed: set[str] = set()
+        self._untracked: set[str] = set()
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -46,6 +59,10 @@ class PodBook:
             self._doomed.discard(before.uid)
         if after is not None and after.uid in self._doomed:
             after = replace(after, terminating=True)
+        if before is not None and (after is None or after.uid != before.uid or not after.tracked):
+            self._untracked.discard(before.uid)
+        if after is not None and after.uid in self._untracked:
+            after = replace(after, tracked=False)
         self._put(key, before, after)
 
     def assume(self, pod: JSONObject) -> None:
@@ -67,6 +84,13 @@ class PodBook:
         if held is not None and held.uid == pod.uid and not held.terminating:
             self._doomed.add(pod.uid)
             self._put(pod.key, held, replace(held, terminating=True))
+
+    def untrack(self, pod: PodView) -> None:
+        """Know at once that a Job need not count a pod any more."""
+        held = self._views.get(pod.key)
+        if held is not None and held.uid == pod.uid and held.tracked:
+            self._untracked.add(pod.uid)
+            self._put(pod.key, held, replace(held, tracked=False))
 
     def _put(self, key: ObjectKey, before: PodView | None, after: PodView | None) -> None:
         if before is not None:
@@ -101,6 +125,10 @@ class PodBook:
         if self._assumed:
             self._drop_unconfirmed()
         return list(self._at("owner", uid).values())
+
+    def names(self, namespace: str) -> NamesTaken:
+        """Names that a new pod cannot have, whoever's they are."""
+        return NamesTaken(self._views, namespace)
 
     def orphans(self, namespace: str) -> list[PodView]:
         """Pods without a controller, in order of name."""

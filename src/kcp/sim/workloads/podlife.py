@@ -1,32 +1,27 @@
-"""What a kubelet does next with one of its pods: start it, fail to pull its image, complete it, end it.
+"""What a kubelet does next with one of its pods: init containers in order, then the others; restarts, deadlines, the end.
 
 Pure: the pod, how long it has been here and the configured delays in; a status to write or a deletion out. Before: `kubelet`.
-Annotations steer the simulation: `sim.kcp.io/ready: "false"` keeps containers unready, `sim.kcp.io/exit-code: "1"` lets a pod that runs to
-completion fail, `sim.kcp.io/run-seconds: "5"` says when it ends.
-Source: pkg/kubelet/kubelet_pods.go (getPhase, generateAPIPodStatus), pkg/kubelet/status/generate.go.
+What steers it stands in docs/simulated-pods.md. After: `containers`, `podconditions`.
+Source: pkg/kubelet/kubelet_pods.go (getPhase, generateAPIPodStatus), pkg/kubelet/active_deadline.go, KEP-753 (sidecars).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from kcp.aio.clock import parse_rfc3339, rfc3339
-from kcp.apimachinery import conditions, meta
+from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
-from kcp.sim.workloads.podtemplate import safe_suffix
+from kcp.sim.workloads.containers import KILLED, STOPPED, Advance, Remark, Setting, advance, initial, stopped
+from kcp.sim.workloads.podconditions import mark
 
-READY_ANNOTATION = "sim.kcp.io/ready"
-EXIT_CODE_ANNOTATION = "sim.kcp.io/exit-code"
-RUN_SECONDS_ANNOTATION = "sim.kcp.io/run-seconds"
-
-MISSING_IMAGE = "does-not-exist"
-"""An image with this in its name cannot be pulled."""
-
-_BACK_OFF_S = 10.0
-"""From ErrImagePull to ImagePullBackOff, and from then on between looks whether the image was changed. Source: kubelet's image back-off."""
+STOP_SECONDS_ANNOTATION = "sim.kcp.io/stop-seconds"
+_ENDED = ("Succeeded", "Failed")
+_SETTLE_S = 0.02
+"""Until the watch has brought back how a pod ended, so that it may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +39,7 @@ class Step:
     status: JSONObject | None = None
     delete: bool = False
     again_in_s: float | None = None
+    remarks: tuple[Remark, ...] = ()
 
 
 NOTHING_TO_DO = Step()
@@ -56,56 +52,165 @@ def step(pod: Mapping[str, Any], place: Place, *, here_for_s: float, ending_for_
     """
     phase = meta.nested(pod, "status", "phase", default="Pending")
     if meta.deletion_timestamp(pod):
-        wait_s = min(delay_s, meta.metadata(pod).get("deletionGracePeriodSeconds") or 0) - ending_for_s
-        return Step(again_in_s=wait_s) if wait_s > 0 else Step(delete=True)
-    if phase in ("Succeeded", "Failed"):
+        return _end(pod, place, ending_for_s, delay_s, now)
+    if phase in _ENDED:
         return NOTHING_TO_DO
     if phase == "Pending" and here_for_s < delay_s:
         return Step(again_in_s=delay_s - here_for_s)
-    missing = [c["name"] for c in _containers(pod) if MISSING_IMAGE in (c.get("image") or "")]
-    if missing:
-        return _unpullable(pod, place, missing, here_for_s - delay_s, now)
-    if phase == "Running" and _runs_once(pod):
-        return _completion(pod, now, delay_s)
-    status = _running(pod, place, now)
-    return Step(status=status, again_in_s=_run_s(pod, delay_s) if _runs_once(pod) else None)
+    left_s = _deadline_in_s(pod, now)
+    if left_s == 0.0:
+        message = "Pod was active on the node longer than the specified deadline"
+        return failed(pod, place, "DeadlineExceeded", message, now, code=KILLED)
+    plan = _go_on(pod, place, delay_s, now)
+    if left_s is None:
+        return plan
+    return Step(plan.status, again_in_s=min(left_s, plan.again_in_s or left_s), remarks=plan.remarks)
 
 
-def _containers(pod: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    containers: Sequence[Mapping[str, Any]] = meta.nested(pod, "spec", "containers", default=())
-    return containers
+def failed(pod: Mapping[str, Any], place: Place, reason: str, message: str, now: datetime, *, code: int) -> Step:
+    """The end of a pod that is not allowed to go on, or to begin."""
+    status = _base(pod, place, "Failed", now)
+    _stop_all(pod, status, now, code)
+    mark(pod, status, uninitialized=(), now=now)
+    return Step({**status, "reason": reason, "message": message}, remarks=(Remark(reason, message, is_warning=True),))
 
 
-def _runs_once(pod: Mapping[str, Any]) -> bool:
-    return meta.nested(pod, "spec", "restartPolicy", default="Always") in ("Never", "OnFailure")
+def _end(pod: Mapping[str, Any], place: Place, ending_for_s: float, delay_s: float, now: datetime) -> Step:
+    """Containers stop within the grace period; a pod that somebody's finalizer keeps says how it ended before it goes."""
+    grace_s = meta.metadata(pod).get("deletionGracePeriodSeconds") or 0
+    wait_s = min(max(delay_s, _stopping_s(pod)), grace_s) - ending_for_s
+    phase = meta.nested(pod, "status", "phase", default="Pending")
+    if phase not in _ENDED and wait_s > 0:
+        return Step(again_in_s=wait_s)
+    running = [c for c in _statuses(pod, "containerStatuses") if "running" in c["state"]]
+    said = tuple(Remark("Killing", f"Stopping container {c['name']}", c["name"]) for c in running)
+    if not meta.finalizers(pod):
+        return Step(delete=True, remarks=said)
+    if phase not in _ENDED:
+        status = _base(pod, place, "Failed", now)
+        _stop_all(pod, status, now, STOPPED)
+        mark(pod, status, uninitialized=(), now=now)
+        return Step(status, again_in_s=_SETTLE_S if grace_s else None, remarks=said)
+    return Step(delete=True) if grace_s else NOTHING_TO_DO
 
 
-def _run_s(pod: Mapping[str, Any], default_s: float) -> float:
+def _stopping_s(pod: Mapping[str, Any]) -> float:
+    """How long containers take to stop: as an annotation says, or the longest preStop sleep."""
     try:
-        return float(meta.annotations(pod)[RUN_SECONDS_ANNOTATION])
+        told = float(meta.annotations(pod)[STOP_SECONDS_ANNOTATION])
     except (KeyError, ValueError):
-        return default_s
+        told = 0.0
+    sleeps = (float(meta.nested(c, "lifecycle", "preStop", "sleep", "seconds", default=0)) for c in _specs(pod, "containers"))
+    return max([told, *sleeps])
 
 
-def _running(pod: Mapping[str, Any], place: Place, now: datetime) -> JSONObject:
-    """All containers run; ready unless an annotation or a readiness gate says otherwise."""
-    ready = meta.annotations(pod).get(READY_ANNOTATION) != "false"
-    gates = [g.get("conditionType", "") for g in meta.nested(pod, "spec", "readinessGates", default=())]
-    open_gates = [g for g in gates if not conditions.is_true(pod, g)]
-    held = {c.get("name"): c for c in meta.nested(pod, "status", "containerStatuses", default=())}
-    statuses = [_container_status(pod, c, held.get(c["name"]), ready, now) for c in _containers(pod)]
-    status = _base(pod, place, "Running", now)
-    status["containerStatuses"] = statuses
-    unready = [] if ready else [c["name"] for c in _containers(pod)]
-    _mark(status, unready=unready, gates=open_gates, now=now)
-    return status
+def _deadline_in_s(pod: Mapping[str, Any], now: datetime) -> float | None:
+    deadline_s = meta.nested(pod, "spec", "activeDeadlineSeconds")
+    started = meta.nested(pod, "status", "startTime")
+    if deadline_s is None or not started:
+        return None if deadline_s is None else float(deadline_s)
+    return max((parse_rfc3339(started) + timedelta(seconds=deadline_s) - now).total_seconds(), 0.0)
+
+
+def _specs(pod: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = meta.nested(pod, "spec", kind, default=()) or ()
+    return found
+
+
+def _statuses(pod: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = meta.nested(pod, "status", kind, default=()) or ()
+    return found
+
+
+def _go_on(pod: Mapping[str, Any], place: Place, delay_s: float, now: datetime) -> Step:
+    """Every container one step on."""
+    policy = meta.nested(pod, "spec", "restartPolicy", default="Always")
+    inits, incomplete = _initialize(pod, policy, delay_s, now)
+    mains: list[Advance] = []
+    held = {c.get("name"): c for c in _statuses(pod, "containerStatuses")}
+    has_failed_to_begin = policy == "Never" and any(a.exit_code for a in inits)
+    for container in _specs(pod, "containers"):
+        if incomplete and container["name"] not in _begun(held):
+            mains.append(Advance(initial(container, "PodInitializing")))
+        else:
+            mains.append(advance(container, held.get(container["name"]), Setting(pod, now, delay_s, "containers", policy)))
+    others = _ephemeral(pod, delay_s, now)
+    phase = "Failed" if has_failed_to_begin else _phase(mains, incomplete=bool(incomplete))
+    status = _base(pod, place, phase, now)
+    if phase in _ENDED:
+        inits = [_let_sidecar_end(pod, c, a, now) for c, a in zip(_specs(pod, "initContainers"), inits, strict=False)]
+    for kind, parts in (("initContainerStatuses", inits), ("containerStatuses", mains), ("ephemeralContainerStatuses", others)):
+        if parts:
+            status[kind] = [part.status for part in parts]
+    mark(pod, status, uninitialized=incomplete, now=now)
+    everything = [*inits, *mains, *others]
+    again_in_s = min((a.again_in_s for a in everything if a.again_in_s is not None), default=None)
+    if phase in _ENDED:
+        again_in_s = None
+    return Step(status, again_in_s=again_in_s, remarks=tuple(r for a in everything for r in a.remarks))
+
+
+def _begun(held: Mapping[Any, Mapping[str, Any]]) -> set[str]:
+    return {name for name, c in held.items() if c.get("containerID")}
+
+
+def _initialize(pod: Mapping[str, Any], policy: str, delay_s: float, now: datetime) -> tuple[list[Advance], list[str]]:
+    """Init containers, each after the one before; sidecars go on. Returns them, and the names of those still to be done."""
+    held = {c.get("name"): c for c in _statuses(pod, "initContainerStatuses")}
+    found: list[Advance] = []
+    incomplete: list[str] = []
+    for container in _specs(pod, "initContainers"):
+        is_sidecar = container.get("restartPolicy") == "Always"
+        if incomplete:
+            found.append(Advance(dict(held.get(container["name"]) or initial(container, "PodInitializing"))))
+            incomplete.append(container["name"])
+            continue
+        restarts = "Always" if is_sidecar else "Never" if policy == "Never" else "OnFailure"
+        setting = Setting(pod, now, delay_s, "initContainers", restarts, completes_at_once=not is_sidecar)
+        made = advance(container, held.get(container["name"]), setting)
+        found.append(made)
+        is_done = made.status["started"] if is_sidecar else made.exit_code == 0
+        was_done = is_sidecar and held.get(container["name"], {}).get("containerID")
+        if not is_done and not was_done:
+            incomplete.append(container["name"])
+    return found, incomplete
+
+
+def _let_sidecar_end(pod: Mapping[str, Any], container: Mapping[str, Any], held: Advance, now: datetime) -> Advance:
+    return Advance(stopped(container, held.status, Setting(pod, now, 0.0, "initContainers"), 0)) if held.is_running else held
+
+
+def _ephemeral(pod: Mapping[str, Any], delay_s: float, now: datetime) -> list[Advance]:
+    """Containers for debugging: never restarted. Source: KEP-277."""
+    held = {c.get("name"): c for c in _statuses(pod, "ephemeralContainerStatuses")}
+    setting = Setting(pod, now, delay_s, "ephemeralContainers", "Never")
+    return [advance(c, held.get(c["name"]), setting) for c in _specs(pod, "ephemeralContainers")]
+
+
+def _phase(mains: Sequence[Advance], *, incomplete: bool) -> str:
+    """Source: getPhase."""
+    codes = [a.exit_code for a in mains]
+    if mains and all(code is not None for code in codes):
+        return "Failed" if any(codes) else "Succeeded"
+    if incomplete and not any(a.is_running for a in mains):
+        return "Pending"
+    waits = [a for a in mains if "waiting" in a.status["state"] and not a.status["lastState"]]
+    return "Pending" if waits else "Running"
+
+
+def _stop_all(pod: Mapping[str, Any], status: JSONObject, now: datetime, code: int) -> None:
+    for specs, statuses in (("initContainers", "initContainerStatuses"), ("containers", "containerStatuses")):
+        held = {c.get("name"): c for c in _statuses(pod, statuses)}
+        if held:
+            setting = Setting(pod, now, 0.0, specs)
+            status[statuses] = [stopped(c, held.get(c["name"]), setting, code) for c in _specs(pod, specs)]
 
 
 def _base(pod: Mapping[str, Any], place: Place, phase: str, now: datetime) -> JSONObject:
     """The parts of a status that do not depend on the containers; other writers' conditions are kept."""
     before = pod.get("status") or {}
     status: JSONObject = {
-        **{k: v for k, v in before.items() if k not in ("reason", "message")},
+        **{k: v for k, v in before.items() if k not in ("reason", "message", "resize")},
         "phase": phase,
         "conditions": meta.copy_json(before.get("conditions") or []),
         "startTime": before.get("startTime") or rfc3339(now),
@@ -114,110 +219,6 @@ def _base(pod: Mapping[str, Any], place: Place, phase: str, now: datetime) -> JS
         "podIP": place.pod_ip,
         "podIPs": [{"ip": place.pod_ip}],
     }
-    init = meta.nested(pod, "spec", "initContainers", default=())
-    if init:
-        status["initContainerStatuses"] = before.get("initContainerStatuses") or [_finished(pod, c, 0, now, now) for c in init]
+    if meta.generation(pod):
+        status["observedGeneration"] = meta.generation(pod)
     return status
-
-
-def _mark(status: JSONObject, *, unready: Sequence[str], gates: Sequence[str], now: datetime, completed: bool = False) -> None:
-    """The five conditions of a pod. Source: pkg/kubelet/status/generate.go."""
-    at = rfc3339(now)
-    holder = {"status": status}
-    done = "PodCompleted" if completed else ""
-    if completed:
-        ready = conditions.build("Ready", "False", reason="PodCompleted", now=at)
-        contained = conditions.build("ContainersReady", "False", reason="PodCompleted", now=at)
-    elif unready:
-        told = f"containers with unready status: [{' '.join(unready)}]"
-        ready = conditions.build("Ready", "False", reason="ContainersNotReady", message=told, now=at)
-        contained = conditions.build("ContainersReady", "False", reason="ContainersNotReady", message=told, now=at)
-    else:
-        contained = conditions.build("ContainersReady", "True", now=at)
-        told = "\n".join(f'the status of pod readiness gate "{g}" is not "True", but False' for g in gates)
-        ready = conditions.build(
-            "Ready", "False" if gates else "True", reason="ReadinessGatesNotReady" if gates else "", message=told, now=at
-        )
-    for condition in (
-        conditions.build("PodReadyToStartContainers", "False" if completed else "True", now=at),
-        conditions.build("Initialized", "True", reason=done, now=at),
-        ready,
-        contained,
-        conditions.build("PodScheduled", "True", now=at),
-    ):
-        conditions.set_condition(holder, condition)
-
-
-def _container_status(
-    pod: Mapping[str, Any], container: Mapping[str, Any], held: Mapping[str, Any] | None, ready: bool, now: datetime  # noqa: FBT001
-) -> JSONObject:  # fmt: skip
-    started = meta.nested(held or {}, "state", "running", "startedAt", default=rfc3339(now))
-    return {
-        **_identity(pod, container),
-        "lastState": {},
-        "ready": ready,
-        "restartCount": (held or {}).get("restartCount") or 0,
-        "started": True,
-        "state": {"running": {"startedAt": started}},
-    }
-
-
-def _identity(pod: Mapping[str, Any], container: Mapping[str, Any]) -> JSONObject:
-    image = container.get("image") or ""
-    return {
-        "name": container["name"],
-        "image": image,
-        "imageID": f"sim.kcp.io/{image}@sim:{safe_suffix(image, 16)}",
-        "containerID": f"sim://{safe_suffix(meta.uid(pod) + container['name'], 32)}",
-    }
-
-
-def _finished(pod: Mapping[str, Any], container: Mapping[str, Any], code: int, started: datetime, now: datetime) -> JSONObject:
-    identity = _identity(pod, container)
-    ended = {
-        "exitCode": code,
-        "reason": "Error" if code else "Completed",
-        "startedAt": rfc3339(started),
-        "finishedAt": rfc3339(now),
-        "containerID": identity["containerID"],
-    }
-    return {**identity, "lastState": {}, "ready": False, "restartCount": 0, "started": False, "state": {"terminated": ended}}
-
-
-def _completion(pod: Mapping[str, Any], now: datetime, delay_s: float) -> Step:
-    """The end of a pod that runs once; OnFailure's restarts are not simulated: what fails, fails."""
-    status = meta.copy_json(pod.get("status") or {})
-    started = parse_rfc3339(status.get("startTime") or rfc3339(now))
-    wait_s = _run_s(pod, 0.0) - (now - started).total_seconds()
-    if wait_s > 0:
-        return Step(again_in_s=wait_s)
-    code = meta.annotations(pod).get(EXIT_CODE_ANNOTATION, "0")
-    number = int(code) if code.isdigit() else 1
-    status["phase"] = "Failed" if number else "Succeeded"
-    status["containerStatuses"] = [_finished(pod, c, number, started, now) for c in _containers(pod)]
-    _mark(status, unready=(), gates=(), now=now, completed=True)
-    return Step(status=status)
-
-
-def _unpullable(pod: Mapping[str, Any], place: Place, missing: Sequence[str], tried_for_s: float, now: datetime) -> Step:
-    """Pending, with the waiting reasons of containers whose image is not there."""
-    backing_off = tried_for_s >= _BACK_OFF_S
-    status = _base(pod, place, "Pending", now)
-    held = {c.get("name"): c for c in meta.nested(pod, "status", "containerStatuses", default=())}
-    statuses = []
-    for container in _containers(pod):
-        if container["name"] not in missing:
-            statuses.append(_container_status(pod, container, held.get(container["name"]), ready=True, now=now))
-            continue
-        waiting = _waiting(container.get("image") or "", backing_off=backing_off)
-        identity = {"name": container["name"], "image": container.get("image") or "", "imageID": ""}
-        statuses.append({**identity, "lastState": {}, "ready": False, "restartCount": 0, "started": False, "state": {"waiting": waiting}})
-    status["containerStatuses"] = statuses
-    _mark(status, unready=missing, gates=(), now=now)
-    return Step(status=status, again_in_s=_BACK_OFF_S)
-
-
-def _waiting(image: str, *, backing_off: bool) -> JSONObject:
-    if backing_off:
-        return {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
-    return {"reason": "ErrImagePull", "message": f'failed to pull and unpack image "{image}": not found'}

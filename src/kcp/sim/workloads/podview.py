@@ -70,6 +70,11 @@ class PodView:
     """(name, containerPort, protocol) of every container port."""
     waiting_for: str
     """Name of a scheduling gate, or ""."""
+    host_ports: tuple[tuple[str, str, int], ...]
+    """(host address, protocol, port) that it takes of its node."""
+    generation: int
+    gates: tuple[str, ...]
+    """Conditions of readiness gates that hold."""
     directives: tuple[tuple[str, str], ...]
     """Annotations that steer the simulation: see `podlife`."""
 
@@ -81,6 +86,11 @@ class PodView:
     def is_active(self) -> bool:
         """Counts as a replica. Source: pkg/controller/controller_utils.go IsPodActive."""
         return self.phase not in ("Succeeded", "Failed") and not self.terminating
+
+    @property
+    def is_present(self) -> bool:
+        """Takes room on its node."""
+        return self.phase not in ("Succeeded", "Failed")
 
     def is_available(self, min_ready_s: int, now: datetime) -> bool:
         """Ready for at least `min_ready_s`. Source: pkg/api/v1/pod/util.go IsPodAvailable."""
@@ -122,6 +132,9 @@ def view(pod: Mapping[str, Any]) -> PodView:
         meant_for=_meant_for(spec),
         ports=tuple(_ports(spec)),
         waiting_for=gates[0].get("name", "") if gates else "",
+        host_ports=host_ports(spec),
+        generation=meta.generation(pod),
+        gates=tuple(k for g in spec.get("readinessGates") or () if conditions.is_true(pod, k := g.get("conditionType", ""))),
         directives=tuple(sorted((k, v) for k, v in meta.annotations(pod).items() if k.startswith(DIRECTIVE_PREFIX))),
     )
 
@@ -157,6 +170,17 @@ def _cost(text: str | None) -> int:
         return int(text or 0)
     except ValueError:
         return 0
+
+
+def host_ports(spec: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
+    """Source: pkg/scheduler/util GetHostPorts; init containers that stay count too."""
+    containers = [*(spec.get("containers") or ()), *(c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always")]
+    return tuple(
+        (port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", int(port["hostPort"]))
+        for container in containers
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    )
 
 
 def _ports(spec: Mapping[str, Any]) -> Iterable[tuple[str, int, str]]:

@@ -6,7 +6,7 @@ Source: pkg/controller/replicaset/{replica_set,replica_set_utils}.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -46,10 +46,10 @@ class Plan:
     """Until the next pod has been ready for minReadySeconds."""
 
 
-def decide(owner: Mapping[str, Any], kind: OwnerKind, pods: Sequence[PodView], now: datetime) -> Plan:
+def decide(owner: Mapping[str, Any], kind: OwnerKind, pods: Sequence[PodView], now: datetime, taken: Container[str] | None = None) -> Plan:
     """What a ReplicaSet needs now.
 
-    Args: pods: all that it controls, finished and terminating ones included (their names are taken).
+    Args: pods: all that it controls, finished and terminating ones included. taken: names of pods, whoever's; of these pods by default.
     """
     spec = owner.get("spec") or {}
     active = [p for p in pods if p.is_active]
@@ -58,14 +58,14 @@ def decide(owner: Mapping[str, Any], kind: OwnerKind, pods: Sequence[PodView], n
     missing = replicas_of(spec) - len(active)
     if not meta.deletion_timestamp(owner):
         if missing > 0:
-            create = _new_pods(owner, kind, {p.key.name for p in pods}, min(missing, _BURST))
+            create = _new_pods(owner, kind, taken or {p.key.name for p in pods}, min(missing, _BURST))
         elif missing < 0:
             delete = least_wanted_first(active)[: min(-missing, _BURST)]
     status, requeue_after_s = _status(owner, pods, now)
     return Plan(tuple(create), tuple(delete), status, requeue_after_s)
 
 
-def _new_pods(owner: Mapping[str, Any], kind: OwnerKind, taken: set[str], count: int) -> list[JSONObject]:
+def _new_pods(owner: Mapping[str, Any], kind: OwnerKind, taken: Container[str], count: int) -> list[JSONObject]:
     template = meta.nested(owner, "spec", "template", default={})
     reference = owner_reference(owner, api_version=kind.gvr.api_version, kind=kind.kind)
     names = islice(ordinal_names(meta.name(owner), meta.uid(owner), taken), count)
@@ -109,7 +109,7 @@ class ReplicaSetReconciler:
         owner = self.owners.get(key)
         if owner is None:
             return Result()  # the garbage collector takes its pods
-        plan = decide(owner, self.kind, await self.claims.claim(owner), self.clock.now())
+        plan = decide(owner, self.kind, await self.claims.claim(owner), self.clock.now(), self.pods.names(key.namespace))
         failure = await self._create(owner, plan.create)
         for pod in plan.delete:
             await delete_if_there(self.client.resource(PODS), pod.key.name, pod.key.namespace, pod.uid)

@@ -19,7 +19,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podview import PodView
-from kcp.sim.workloads.resources import NOTHING, Requests, pod_requests
+from kcp.sim.workloads.resources import NOTHING
 from kcp.sim.workloads.scheduling import NodeView, place
 from kcp.sim.workloads.wiring import NODES, PODS, Wiring
 from kcp.sim.workloads.writes import SCHEDULER, patch_status
@@ -55,19 +55,15 @@ class SchedulerReconciler:
             if not node:
                 await self._refuse(pod, "Unschedulable", why_not)
             elif await self._bind(view, node):
-                requests = pod_requests(pod.get("spec") or {})
-                nodes = [n.with_pod(requests) if n.name == node else n for n in nodes]
+                nodes = [n.with_pods((view,)) if n.name == node else n for n in nodes]
         return Result()
 
     def _nodes(self) -> Sequence[NodeView]:
         """The nodes with what their unfinished pods ask for, in order of name."""
         views = []
         for node in self.nodes.list():
-            taken: Requests = NOTHING
-            for pod in self.pods.on_node(meta.name(node)):
-                if pod.phase not in ("Succeeded", "Failed"):
-                    taken = taken.plus(pod.requests)
-            views.append(NodeView.of(node, taken))
+            present = (pod for pod in self.pods.on_node(meta.name(node)) if pod.is_present)
+            views.append(NodeView.of(node, NOTHING).with_pods(present))
         return sorted(views, key=lambda n: n.name)
 
     async def _bind(self, pod: PodView, node: str) -> bool:

@@ -12,8 +12,10 @@ from typing import Any
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.selectors import LabelSelector
+from kcp.sim.workloads.podview import PodView, host_ports
 from kcp.sim.workloads.resources import Requests, amounts, pod_requests
 
+NO_FREE_PORTS = "node(s) didn't have free ports for the requested pod ports"
 _INT_OPERATORS = {"Gt": lambda have, want: have > want, "Lt": lambda have, want: have < want}
 
 
@@ -27,6 +29,8 @@ class NodeView:
     unschedulable: bool
     offer: Requests
     taken: Requests
+    ports: frozenset[tuple[str, str, int]] = frozenset()
+    """Host ports in use: (address, protocol, port)."""
 
     @classmethod
     def of(cls, node: Mapping[str, Any], taken: Requests) -> NodeView:
@@ -42,8 +46,13 @@ class NodeView:
             taken=taken,
         )
 
-    def with_pod(self, requests: Requests) -> NodeView:
-        return replace(self, taken=self.taken.plus(requests))
+    def with_pods(self, pods: Iterable[PodView]) -> NodeView:
+        """The node with these pods on it, beside those that count already."""
+        taken, ports = self.taken, set(self.ports)
+        for pod in pods:
+            taken = taken.plus(pod.requests)
+            ports.update(pod.host_ports)
+        return replace(self, taken=taken, ports=frozenset(ports))
 
 
 def place(pod: Mapping[str, Any], nodes: Sequence[NodeView]) -> tuple[str, str]:
@@ -81,15 +90,50 @@ def unfit(spec: Mapping[str, Any], requests: Requests, node: NodeView) -> list[s
     """Why the node does not take the pod; empty if it does. The first failing plug-in speaks, as upstream."""
     if node.unschedulable and not _tolerated({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}, spec):
         return ["node(s) were unschedulable"]
-    taint = next((t for t in node.taints if t.get("effect") != "PreferNoSchedule" and not _tolerated(t, spec)), None)
-    if taint is not None:
-        return [f"node(s) had untolerated taint {{{taint.get('key')}: {taint.get('value') or ''}}}"]
+    if any(t.get("effect") != "PreferNoSchedule" and not _tolerated(t, spec) for t in node.taints):
+        return ["node(s) had untolerated taint(s)"]
     if not matches_node(spec, node):
         return ["node(s) didn't match Pod's node affinity/selector"]
-    return _shortages(requests, node)
+    if _has_port_conflict(host_ports(spec), node.ports):
+        return [NO_FREE_PORTS]
+    return shortages(requests, node)
 
 
-def _shortages(requests: Requests, node: NodeView) -> list[str]:
+def _has_port_conflict(wanted: Iterable[tuple[str, str, int]], used: frozenset[tuple[str, str, int]]) -> bool:
+    """A port is free if nobody has it for the same protocol and the same address; 0.0.0.0 is every address. Source: HostPortInfo."""
+    if not used:
+        return False
+    for address, protocol, port in wanted:
+        for held, other, number in used:
+            if (protocol, port) == (other, number) and (address == held or "0.0.0.0" in (address, held)):
+                return True
+    return False
+
+
+def rejection(spec: Mapping[str, Any], node: NodeView) -> tuple[str, str] | None:
+    """Why a kubelet turns away a pod that was put on its node by hand: reason and message; None if it does not.
+
+    Source: pkg/kubelet/lifecycle/predicate.go.
+    """
+    if not matches_node(spec, node):
+        return "NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    if _has_port_conflict(host_ports(spec), node.ports):
+        return "NodePorts", f"Pod was rejected: Predicate NodePorts failed: {NO_FREE_PORTS}"
+    asked = pod_requests(spec)
+    for fault in shortages(asked, node):
+        name = "pods" if fault == "Too many pods" else fault.removeprefix("Insufficient ")
+        numbers = (_amount(name, part) for part in (asked, node.taken, node.offer))
+        told = ", ".join(f"{word}: {number}" for word, number in zip(("requested", "used", "capacity"), numbers, strict=True))
+        return f"OutOf{name}", f"Pod was rejected: Node didn't have enough resource: {name}, {told}"
+    return None
+
+
+def _amount(name: str, amounts: Requests) -> int:
+    known = {"cpu": amounts.cpu_millis, "memory": amounts.memory_bytes, "pods": amounts.pods}
+    return known[name] if name in known else dict(amounts.others).get(name, 0)
+
+
+def shortages(requests: Requests, node: NodeView) -> list[str]:
     """Source: noderesources fitsRequest."""
     left = node.offer.minus(node.taken)
     short = []
@@ -99,6 +143,9 @@ def _shortages(requests: Requests, node: NodeView) -> list[str]:
         short.append("Insufficient cpu")
     if requests.memory_bytes and left.memory_bytes < requests.memory_bytes:
         short.append("Insufficient memory")
+    if requests.others:
+        free = dict(left.others)
+        short += [f"Insufficient {name}" for name, amount in requests.others if amount and free.get(name, 0) < amount]
     return short
 
 
