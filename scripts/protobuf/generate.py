@@ -6,8 +6,8 @@ Run by hand when `apis.kubernetes.definitions.MINOR` moves. Needs Go, and Python
 
 Sources: the official Go modules k8s.io/api, k8s.io/apimachinery, k8s.io/apiextensions-apiserver and k8s.io/kube-aggregator at the version
 given, fetched by the `go` command and checked by its checksum database; Apache-2.0, Copyright The Kubernetes Authors. The messages are
-compiled from their `generated.proto` files with the protoc of grpcio-tools, without comments and options. What those files do not say (the JSON name of a
-field, whether its struct is embedded, whether Go would leave its zero value out) is read off the Go types themselves by `fields.go`.
+compiled from their `generated.proto` files with the protoc of grpcio-tools, without comments and options. What those files do not say (the
+JSON name of a field, whether its struct is embedded, whether Go would leave its zero value out) is read off the Go types by `fields.go`.
 
 protobuf.binpb.gz   a FileDescriptorSet, dependencies first; `json_name` is the name in Kubernetes' JSON.
 protobuf.json.gz    {"source": [module@version], "licence": …, "kinds": {"apps/v1 Deployment": message},
