@@ -17,8 +17,9 @@ from kcp.apimachinery.errors import AlreadyExists, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
+from kcp.sim.nodetaint import NOT_READY
 from kcp.sim.workloads.wiring import NODES
-from kcp.sim.workloads.writes import KUBELET
+from kcp.sim.workloads.writes import CONTROLLER_MANAGER, KUBELET
 
 LEASES = GVR("coordination.k8s.io", "v1", "leases")
 LEASE_NAMESPACE = "kube-node-lease"
@@ -28,6 +29,7 @@ _STATUS_REPORT_S = 300.0
 """Source: kubelet's nodeLeaseDurationSeconds / 4 and nodeStatusReportFrequency."""
 
 KUBELET_VERSION = "v1.36.0"
+_KUBELET_PORT = 10250
 
 _HEALTHY = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -77,6 +79,7 @@ def node(cluster: str, number: int, shape: NodeShape, now: datetime) -> JSONObje
                 {"type": "Hostname", "address": name},
             ],
             "nodeInfo": _info(name),
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": _KUBELET_PORT}},
         },
     }
 
@@ -126,8 +129,16 @@ class Nodes:
                 made = await resource.create(wanted, field_manager=KUBELET)
             except AlreadyExists:
                 made = await resource.get(meta.name(wanted))
+            await self._admit(made)
             if made.get("status") != wanted["status"]:
                 await resource.patch(meta.name(wanted), {"status": wanted["status"]}, subresource="status", field_manager=KUBELET)
+
+    async def _admit(self, made: JSONObject) -> None:
+        """Take the taint of new nodes away before the node controller runs: the first pods find nodes without a detour."""
+        taints = meta.nested(made, "spec", "taints", default=())
+        kept = [taint for taint in taints if taint.get("key") != NOT_READY]
+        if len(kept) != len(taints):
+            await self.client.resource(NODES).patch(meta.name(made), {"spec": {"taints": kept or None}}, field_manager=CONTROLLER_MANAGER)
 
     async def run(self) -> None:
         """Renew leases every 10 s and conditions every 5 minutes, until cancelled."""

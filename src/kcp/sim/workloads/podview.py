@@ -189,6 +189,12 @@ def _ports(spec: Mapping[str, Any]) -> Iterable[tuple[str, int, str]]:
             yield port.get("name") or "", port.get("containerPort") or 0, port.get("protocol") or "TCP"
 
 
+def available_in_s(pods: Iterable[PodView], min_ready_s: int, now: datetime) -> float | None:
+    """Seconds until the next of the ready pods becomes available; None if none is to."""
+    due = [parse_rfc3339(p.ready_since) + timedelta(seconds=min_ready_s) for p in pods if p.is_ready] if min_ready_s else []
+    return min(((at - now).total_seconds() for at in due if at > now), default=None)
+
+
 def least_wanted_first(pods: Iterable[PodView]) -> list[PodView]:
     """The order in which pods are deleted when there are too many; ties by name.
 

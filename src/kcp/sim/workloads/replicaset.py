@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import StatusError
 from kcp.apimachinery.gvk import GVR
@@ -24,7 +24,7 @@ from kcp.controller.informer import Informer
 from kcp.sim.workloads.claiming import PodClaims, SelectorOf, Selectors, by_label_selector, by_labels, wake_for_orphans
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import ordinal_names, owner_reference, pod_from_template
-from kcp.sim.workloads.podview import PodView, least_wanted_first
+from kcp.sim.workloads.podview import PodView, available_in_s, least_wanted_first
 from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.rollout import replicas_of
 from kcp.sim.workloads.wiring import PODS, OwnerKind, Wiring, wake_owner, wake_self
@@ -88,9 +88,7 @@ def _status(owner: Mapping[str, Any], pods: Sequence[PodView], now: datetime) ->
     kept = [c for c in meta.nested(owner, "status", "conditions", default=()) if c.get("type") != "ReplicaFailure"]
     if kept:
         status["conditions"] = kept
-    waiting = [parse_rfc3339(p.ready_since) + timedelta(seconds=min_ready_s) for p in active if p.is_ready] if min_ready_s else []
-    upcoming = [(due - now).total_seconds() for due in waiting if due > now]
-    return status, min(upcoming, default=None)
+    return status, available_in_s(active, min_ready_s, now)
 
 
 @dataclass

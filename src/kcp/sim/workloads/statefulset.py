@@ -6,6 +6,7 @@ Source: pkg/controller/statefulset/{stateful_set_control,stateful_set_utils}.go.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,22 +14,25 @@ from typing import Any
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
+from kcp.sim.workloads.claiming import PodClaims, Selectors, wake_for_orphans
+from kcp.sim.workloads.claimretention import CLAIMS, Retention
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podtemplate import owner_reference, pod_from_template, template_hash
-from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView
+from kcp.sim.workloads.podview import REVISION_HASH_LABEL, PodView, available_in_s
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.revisions import REVISIONS, Histories, template_of
-from kcp.sim.workloads.rollout import replicas_of
+from kcp.sim.workloads.rollout import replicas_of, share
 from kcp.sim.workloads.wiring import OWNER_INDEX, PODS, OwnerKind, Wiring, by_owner, wake_owner, wake_self
 from kcp.sim.workloads.writes import create_if_missing, delete_if_there, patch_status
 
 STATEFULSET = OwnerKind(GVR("apps", "v1", "statefulsets"), "StatefulSet")
-CLAIMS = GVR("", "v1", "persistentvolumeclaims")
 
 REVISION_LABEL = "controller.kubernetes.io/hash"
 """Of a ControllerRevision: the hash of its template."""
@@ -43,6 +47,8 @@ class Plan:
     """PersistentVolumeClaims of the pods to create; they may exist."""
     delete: tuple[PodView, ...]
     status: JSONObject
+    requeue_after_s: float | None = None
+    """Until the next pod has been ready for minReadySeconds."""
 
 
 def decide(
@@ -51,22 +57,37 @@ def decide(
     """What a StatefulSet needs now. Args: pods: all that it controls. templates: those it has had, by name of the revision."""
     spec = statefulset.get("spec") or {}
     revision = f"{meta.name(statefulset)}-{template_hash(spec.get('template') or {})}"
-    held = {p.index: p for p in pods if p.index >= 0}
+    held = {index: p for p in pods if (index := ordinal_of(meta.name(statefulset), p.key.name)) >= 0}
     create, delete = _next(spec, held, revision, now) if not meta.deletion_timestamp(statefulset) else ([], [])
     return Plan(
         tuple(_pod(statefulset, index, *_template_for(statefulset, index, revision, templates or {})) for index in create),
         tuple(claim for index in create for claim in _claims(statefulset, index)),
         tuple(delete),
         _status(statefulset, list(held.values()), revision, now),
+        available_in_s(held.values(), spec.get("minReadySeconds") or 0, now),
     )
+
+
+def ordinal_of(statefulset: str, pod: str) -> int:
+    """The ordinal of a pod by its name; -1 for one that is no member. Source: getParentNameAndOrdinal.
+
+    >>> ordinal_of("web", "web-12"), ordinal_of("web", "web-x-1")
+    (12, -1)
+    """
+    prefix, _, number = pod.rpartition("-")
+    return int(number) if prefix == statefulset and number.isdecimal() else -1
+
+
+def wanted_ordinals(spec: Mapping[str, Any]) -> range:
+    start = meta.nested(spec, "ordinals", "start", default=0)
+    return range(start, start + replicas_of(spec))
 
 
 def _next(spec: Mapping[str, Any], held: Mapping[int, PodView], revision: str, now: datetime) -> tuple[list[int], list[PodView]]:
     """Ordinals to create and pods to delete: one at a time, each waiting for the ones before it, unless Parallel."""
     ordered = spec.get("podManagementPolicy") != "Parallel"
     min_ready_s = spec.get("minReadySeconds") or 0
-    start = meta.nested(spec, "ordinals", "start", default=0)
-    wanted = range(start, start + replicas_of(spec))
+    wanted = wanted_ordinals(spec)
     create: list[int] = []
     delete: list[PodView] = []
     for index in wanted:
@@ -77,31 +98,50 @@ def _next(spec: Mapping[str, Any], held: Mapping[int, PodView], revision: str, n
             delete.append(pod)
         if ordered and (pod is None or not pod.is_active or not pod.is_available(min_ready_s, now)):
             return create, delete
-    for index in sorted((i for i in held if i not in wanted), reverse=True):
-        if not held[index].terminating:
-            delete.append(held[index])
-        if ordered:
-            return create, delete
+    if condemned := sorted((i for i in held if i not in wanted), reverse=True):
+        return create, delete + _condemned(held, condemned, min_ready_s, now, ordered=ordered)
     if not create and not delete:
         delete = _outdated(spec, held, wanted, revision, now)
     return create, delete
 
 
+def _condemned(held: Mapping[int, PodView], indexes: Sequence[int], min_ready_s: int, now: datetime, *, ordered: bool) -> list[PodView]:
+    """From the highest ordinal down; in order, an unhealthy pod halts the way down unless it is the first unhealthy one itself.
+
+    Source: processCondemned.
+    """
+    if not ordered:
+        return [held[i] for i in indexes if not held[i].terminating]
+    unhealthy = [i for i in sorted(held) if not held[i].is_available(min_ready_s, now) or held[i].terminating]
+    pod = held[indexes[0]]
+    if pod.terminating or (unhealthy and unhealthy[0] != indexes[0] and indexes[0] in unhealthy):
+        return []
+    return [pod]
+
+
 def _outdated(spec: Mapping[str, Any], held: Mapping[int, PodView], wanted: range, revision: str, now: datetime) -> list[PodView]:
-    """The next pod to replace: from the highest ordinal down to the partition, waiting for each. Source: updateStatefulSet."""
+    """The next pods to replace: from the highest ordinal down to the partition, as many as may be unavailable at once.
+
+    Source: updateStatefulSet, updateStatefulSetAfterInvariantEstablished (KEP-961).
+    """
     strategy = spec.get("updateStrategy") or {}
     if strategy.get("type") == "OnDelete":
         return []
-    partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
+    rolling, min_ready_s = strategy.get("rollingUpdate") or {}, spec.get("minReadySeconds") or 0
+    partition = rolling.get("partition") or 0
+    most = max(share(rolling.get("maxUnavailable", 1), len(wanted), math.floor), 1)
+    away = {i for i in wanted if (pod := held.get(i)) is None or pod.terminating or not pod.is_available(min_ready_s, now)}
+    found: list[PodView] = []
     for index in reversed(wanted):
         pod = held.get(index)
-        if index - wanted.start < partition or pod is None or pod.terminating:
-            return []
-        if pod.revision != revision:
-            return [pod]
-        if not pod.is_available(spec.get("minReadySeconds") or 0, now):
-            return []
-    return []
+        if index - wanted.start < partition:
+            break
+        if pod is not None and pod.revision != revision and not pod.terminating and len(away - {index}) < most:
+            found.append(pod)
+            away.add(index)
+        if len(away) >= most:
+            break
+    return found
 
 
 def _template_for(
@@ -110,7 +150,8 @@ def _template_for(
     """Revision and template of a pod to make: below the partition the one that is current. Source: newVersionedStatefulSetPod."""
     partition = meta.nested(statefulset, "spec", "updateStrategy", "rollingUpdate", "partition", default=0)
     current = meta.nested(statefulset, "status", "currentRevision", default="")
-    if current in templates and index - meta.nested(statefulset, "spec", "ordinals", "start", default=0) < partition:
+    is_rolling = meta.nested(statefulset, "spec", "updateStrategy", "type", default="RollingUpdate") == "RollingUpdate"
+    if is_rolling and current in templates and index - meta.nested(statefulset, "spec", "ordinals", "start", default=0) < partition:
         return current, templates[current]
     return revision, meta.nested(statefulset, "spec", "template", default={})
 
@@ -133,7 +174,7 @@ def _pod(statefulset: Mapping[str, Any], index: int, revision: str, template: Ma
 
 
 def _claims(statefulset: Mapping[str, Any], index: int) -> list[JSONObject]:
-    """They have no owner: data outlives the StatefulSet, as upstream's default retention policy has it."""
+    """Whether they have an owner, and so an end, is the retention policy's affair: see `claimretention`."""
     claims = []
     labels = meta.nested(statefulset, "spec", "selector", "matchLabels", default={})
     for template in meta.nested(statefulset, "spec", "volumeClaimTemplates", default=()):
@@ -150,7 +191,8 @@ def _status(statefulset: Mapping[str, Any], pods: Sequence[PodView], revision: s
     active = [p for p in pods if p.is_active]
     updated = [p for p in active if p.revision == revision]
     available = sum(1 for p in active if p.is_available(min_ready_s, now))
-    complete = len(updated) == len(pods) == replicas_of(statefulset.get("spec") or {}) == available
+    is_rolling = meta.nested(statefulset, "spec", "updateStrategy", "type", default="RollingUpdate") == "RollingUpdate"
+    complete = is_rolling and len(updated) == len(pods) == replicas_of(statefulset.get("spec") or {}) == available
     current = revision if complete else before
     counts = {
         "readyReplicas": sum(1 for p in active if p.is_ready),
@@ -165,6 +207,7 @@ def _status(statefulset: Mapping[str, Any], pods: Sequence[PodView], revision: s
         "updateRevision": revision,
         "collisionCount": 0,
         **{k: v for k, v in counts.items() if v},
+        **({"conditions": kept} if (kept := meta.nested(statefulset, "status", "conditions")) else {}),
     }
 
 
@@ -172,7 +215,10 @@ def _status(statefulset: Mapping[str, Any], pods: Sequence[PodView], revision: s
 class StatefulSetReconciler:
     statefulsets: Informer
     histories: Histories
+    retention: Retention
     pods: PodBook
+    claims: PodClaims
+    events: Voice
     client: Client
     clock: Clock
 
@@ -180,30 +226,65 @@ class StatefulSetReconciler:
         statefulset = self.statefulsets.get(key)
         if statefulset is None:
             return Result()
-        held = self.pods.owned_by(meta.uid(statefulset))
+        held = await self.claims.claim(statefulset)
         current = meta.nested(statefulset, "status", "currentRevision", default="")
         await self.histories.keep(statefulset, {current, *(p.revision for p in held)})
         templates = {meta.name(r): template_of(r) for r in self.histories.of(statefulset)}
         plan = decide(statefulset, held, self.clock.now(), templates)
-        pods = self.client.resource(PODS)
-        for claim in plan.claims:
-            await create_if_missing(self.client.resource(CLAIMS), claim)  # one from an earlier pod of this ordinal is kept
-        for pod in plan.create:
-            if (made := await create_if_missing(pods, pod)) is not None:
-                self.pods.assume(made)
+        if not meta.deletion_timestamp(statefulset):
+            await self.retention.keep(
+                statefulset, {ordinal_of(key.name, p.key.name): p for p in held}, wanted_ordinals(statefulset["spec"])
+            )
+        await self._make(statefulset, plan)
         for view in plan.delete:
-            await delete_if_there(pods, view.key.name, view.key.namespace, view.uid)
-            self.pods.doom(view)
+            await self._delete(statefulset, view)
         await patch_status(self.client.resource(STATEFULSET.gvr), statefulset, plan.status)
-        return Result()
+        return Result(requeue_after_s=plan.requeue_after_s)
+
+    async def _make(self, statefulset: JSONObject, plan: Plan) -> None:
+        """Claims first: a pod without its claims could not run. Raises: StatusError, after saying so."""
+        name = meta.name(statefulset)
+        for claim in plan.claims:
+            if await create_if_missing(self.client.resource(CLAIMS), claim) is not None:  # one from an earlier pod of this ordinal is kept
+                member = f"{name}-{meta.name(claim).rpartition('-')[2]}"
+                text = f"create Claim {meta.name(claim)} Pod {member} in StatefulSet {name} success"
+                self.events.normal(statefulset, "SuccessfulCreate", text)
+        for pod in plan.create:
+            try:
+                made = await create_if_missing(self.client.resource(PODS), pod)
+            except StatusError as refusal:
+                text = f"create Pod {meta.name(pod)} in StatefulSet {name} failed error: {refusal.message}"
+                self.events.warn(statefulset, "FailedCreate", text)
+                raise
+            if made is not None:
+                self.pods.assume(made)
+                self.events.normal(statefulset, "SuccessfulCreate", f"create Pod {meta.name(made)} in StatefulSet {name} successful")
+
+    async def _delete(self, statefulset: JSONObject, pod: PodView) -> None:
+        if pod.phase in ("Failed", "Succeeded"):
+            word = "Failed" if pod.phase == "Failed" else "Terminated"
+            about = f"StatefulSet {meta.namespace(statefulset)}/{meta.name(statefulset)}"
+            self.events.warn(statefulset, f"Recreating{word}Pod", f"{about} is recreating {word.lower()} Pod {pod.key.name}")
+        await delete_if_there(self.client.resource(PODS), pod.key.name, pod.key.namespace, pod.uid)
+        self.pods.doom(pod)
+        text = f"delete Pod {pod.key.name} in StatefulSet {meta.name(statefulset)} successful"
+        self.events.normal(statefulset, "SuccessfulDelete", text)
+
+
+def _is_member(statefulset: Mapping[str, Any], pod: PodView) -> bool:
+    return ordinal_of(meta.name(statefulset), pod.key.name) >= 0
 
 
 def controller(wiring: Wiring) -> Controller:
     statefulsets = wiring.informers.informer(STATEFULSET.gvr)
     revisions = wiring.informers.informer(REVISIONS, indexers={OWNER_INDEX: by_owner})
     histories = Histories(revisions, wiring.client, STATEFULSET, REVISION_LABEL)
-    reconciler = StatefulSetReconciler(statefulsets, histories, wiring.pods, wiring.client, wiring.clock)
+    retention = Retention(wiring.informers.informer(CLAIMS), wiring.client)
+    claims = PodClaims(STATEFULSET, wiring.pods, wiring.client, fits=_is_member)
+    events = wiring.remarks.by("statefulset-controller")
+    reconciler = StatefulSetReconciler(statefulsets, histories, retention, wiring.pods, claims, events, wiring.client, wiring.clock)
     made = Controller("statefulset", reconciler.reconcile, clock=wiring.clock, workers=2)
     wake_self(statefulsets, made)
     wake_owner(wiring.pods, made, STATEFULSET.kind)
+    wake_for_orphans(Selectors(statefulsets), wiring.pods, made)
     return made

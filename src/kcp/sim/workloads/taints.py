@@ -19,6 +19,7 @@ from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
+from kcp.sim.nodetaint import NOT_READY
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podview import PodView
 from kcp.sim.workloads.remarks import Voice
@@ -27,7 +28,7 @@ from kcp.sim.workloads.wiring import NODES, PODS, Wiring
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, delete_if_there, patch_status
 
 NO_EXECUTE, NO_SCHEDULE = "NoExecute", "NoSchedule"
-NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+UNREACHABLE = "node.kubernetes.io/unreachable"
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 _BY_CONDITION: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("Ready", "False"): (NOT_READY, (NO_SCHEDULE, NO_EXECUTE)),

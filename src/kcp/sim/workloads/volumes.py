@@ -32,7 +32,7 @@ PROVISIONER = "sim.kcp.io/provisioner"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _BIND_COMPLETED, _BOUND_BY_CONTROLLER = "pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
-_OF_CLAIM, _OF_POD = "claim", "claims"
+_OF_CLAIM, OF_POD = "claim", "claims"
 """Indexes: volumes by the claim they refer to, pods by the claims they use."""
 
 
@@ -167,7 +167,7 @@ class ClaimReconciler:
             return False
         storage_class = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim))) or {}
         waits = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
-        return not waits or bool(self.pods.index_keys(_OF_POD, _place(claim)))
+        return not waits or bool(self.pods.index_keys(OF_POD, place(claim)))
 
     async def _reserve(self, held: JSONObject, claim: JSONObject) -> None:
         """Only while the volume is as it was: it may have been given away meanwhile. Raises: Conflict."""
@@ -186,18 +186,18 @@ class VolumeReconciler:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         held = self.volumes.get(key)
-        if held is None or meta.deletion_timestamp(held):
+        if held is None:
             return Result()
         ref = meta.nested(held, "spec", "claimRef", default={})
         phase = volume_phase(held, self.claims.get(ObjectKey(ClusterName(""), ref.get("namespace") or "", ref.get("name") or "")))
         if phase == "Released" and await self._is_claimed(ref):
             return Result()  # the mirror is a little behind
         resource = self.client.resource(VOLUMES)
+        await patch_status(resource, held, {**(held.get("status") or {}), "phase": phase})  # first: a Bound volume may not go
         policy = meta.nested(held, "spec", "persistentVolumeReclaimPolicy", default="Retain")
-        if phase == "Released" and policy == "Delete" and meta.annotations(held).get(_PROVISIONED_BY) == PROVISIONER:
+        is_ours = policy == "Delete" and meta.annotations(held).get(_PROVISIONED_BY) == PROVISIONER
+        if phase == "Released" and is_ours and not meta.deletion_timestamp(held):
             await delete_if_there(resource, key.name, "", meta.uid(held))
-            return Result()
-        await patch_status(resource, held, {**(held.get("status") or {}), "phase": phase})
         return Result()
 
     async def _is_claimed(self, ref: Mapping[str, Any]) -> bool:
@@ -209,7 +209,8 @@ class VolumeReconciler:
         return bool(meta.uid(live) == ref.get("uid"))
 
 
-def _place(obj: Mapping[str, Any]) -> str:
+def place(obj: Mapping[str, Any]) -> str:
+    """Of a claim, in the index of pods."""
     return f"{meta.namespace(obj)}/{meta.name(obj)}"
 
 
@@ -218,7 +219,8 @@ def _claim_of(held: Mapping[str, Any]) -> list[str]:
     return [f"{ref.get('namespace')}/{ref['name']}"] if ref.get("name") else []
 
 
-def _claims_of(pod: Mapping[str, Any]) -> list[str]:
+def claims_of(pod: Mapping[str, Any]) -> list[str]:
+    """Indexer: the places of the claims that a pod uses."""
     used = (meta.nested(v, "persistentVolumeClaim", "claimName") for v in meta.nested(pod, "spec", "volumes", default=()))
     return [f"{meta.namespace(pod)}/{name}" for name in used if name]
 
@@ -226,7 +228,7 @@ def _claims_of(pod: Mapping[str, Any]) -> list[str]:
 def controller(wiring: Wiring) -> Controller:
     """Binds claims."""
     claims, volumes = wiring.informers.informer(CLAIMS), wiring.informers.informer(VOLUMES, indexers={_OF_CLAIM: _claim_of})
-    classes, pods = wiring.informers.informer(STORAGE_CLASSES), wiring.informers.informer(PODS, indexers={_OF_POD: _claims_of})
+    classes, pods = wiring.informers.informer(STORAGE_CLASSES), wiring.informers.informer(PODS, indexers={OF_POD: claims_of})
     reconciler = ClaimReconciler(claims, volumes, classes, pods, wiring.client)
     made = Controller("claim", reconciler.reconcile, clock=wiring.clock, workers=1)
     wake_self(claims, made)
@@ -240,7 +242,7 @@ def controller(wiring: Wiring) -> Controller:
         """A new pod may be the first consumer."""
         if old is not None or new is None:
             return ()
-        return [ObjectKey(key.cluster, key.namespace, place.partition("/")[2]) for place in _claims_of(new)]
+        return [ObjectKey(key.cluster, key.namespace, place.partition("/")[2]) for place in claims_of(new)]
 
     made.watch(volumes, pending)
     made.watch(classes, pending)
