@@ -66,7 +66,7 @@ class HomeWorkspaces:
         if set(self.creator_groups).isdisjoint(user.groups):
             raise Forbidden(f'workspaces.tenancy.kcp.io "~" is forbidden: User "{user.name}" cannot have a home workspace')
         type_ = await self.types.resolve_live(_HOME_TYPE)
-        initializers = list(type_.initializers)
+        initializers, terminators = list(type_.initializers), list(type_.terminators)
         wanted: JSONObject = {
             "apiVersion": kinds.LOGICAL_CLUSTERS.api_version,
             "kind": "LogicalCluster",
@@ -77,10 +77,14 @@ class HomeWorkspaces:
                     kinds.TYPE: str(_HOME_TYPE),
                     kinds.OWNER: owner_annotation(user),
                 },
-                "labels": phase_labels(kinds.INITIALIZING, initializers),
+                "labels": phase_labels(kinds.INITIALIZING, initializers, terminators),
                 "finalizers": [kinds.DELETION_FINALIZER],
             },
-            "spec": {"initializers": initializers},
+            "spec": {
+                "initializers": initializers,
+                "createdBy": orjson.loads(owner_annotation(user)),
+                **({"terminators": terminators} if terminators else {}),
+            },
         }
         try:
             await self.client.cluster(name).resource(kinds.LOGICAL_CLUSTERS).create(wanted)

@@ -35,22 +35,27 @@ BATTERY = "bootstrap.kcp.io/battery"
 # Labels
 PHASE_LABEL = "tenancy.kcp.io/phase"
 INITIALIZER_LABEL_PREFIX = "initializer.internal.kcp.io/"
+TERMINATOR_LABEL_PREFIX = "terminator.internal.kcp.io/"
 
 # Finalizers
 LOGICAL_CLUSTER_FINALIZER = "core.kcp.io/logicalcluster"
 """On a Workspace: its logical cluster has to go first."""
 DELETION_FINALIZER = "core.kcp.io/logicalcluster-deletion"
 """On a LogicalCluster: its content has to go first."""
+TERMINATORS_FINALIZER = "kcp.io/has-terminators"
+"""On a LogicalCluster: its terminators have to be done first."""
 
 # Phases of LogicalCluster and Workspace
 SCHEDULING, INITIALIZING, READY = "Scheduling", "Initializing", "Ready"
-UNAVAILABLE, DELETING = "Unavailable", "Deleting"
+UNAVAILABLE, INACTIVE_PHASE, TERMINATING, DELETING = "Unavailable", "Inactive", "Terminating", "Deleting"
 
 # Conditions
 WORKSPACE_SCHEDULED = "WorkspaceScheduled"
 WORKSPACE_INITIALIZED = "WorkspaceInitialized"
 CONTENT_DELETED = "WorkspaceContentDeleted"
 BINDINGS_INITIALIZED = "APIBindingsInitialized"
+BINDINGS_RECONCILED = "APIBindingsReconciled"
+VIRTUAL_WORKSPACE_URLS_READY = "VirtualWorkspaceURLsReady"
 
 # Initializers
 BINDINGS_INITIALIZER = "system:apibindings"
@@ -64,3 +69,5 @@ LOGICAL_CLUSTER_ADMIN = "system:kcp:logical-cluster-admin"
 EXTERNAL_LOGICAL_CLUSTER_ADMIN = "system:kcp:external-logical-cluster-admin"
 WORKSPACE_ACCESS = "system:kcp:workspace:access"
 AUTHENTICATED = "system:authenticated"
+INITIALIZER_GROUP_PREFIX, TERMINATOR_GROUP_PREFIX = "system:kcp:initializer:", "system:kcp:terminator:"
+"""Of requests that a virtual workspace has checked against the permissions of a workspace type; nobody brings them along."""

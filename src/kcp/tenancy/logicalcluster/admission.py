@@ -12,7 +12,9 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Attributes, Scope, UserInfo
 from kcp.tenancy import kinds
 
-_ORDER = {"": 0, kinds.SCHEDULING: 0, kinds.INITIALIZING: 1, kinds.READY: 2}
+_ORDER = {
+    "": 0, kinds.SCHEDULING: 0, kinds.INITIALIZING: 1, kinds.READY: 2, kinds.INACTIVE_PHASE: 2, kinds.TERMINATING: 3, kinds.DELETING: 4,
+}  # fmt: skip
 
 
 class LogicalClusterAdmission:
@@ -63,12 +65,13 @@ def _check_update(attributes: Attributes, old: JSONObject, new: JSONObject) -> N
         raise _forbidden(scope, f"cannot transition from {before} to {after or 'no phase'}")
     if _may_administer(attributes.user):
         return
-    for field in ("owner", "initializers"):
+    for field in ("owner", "initializers", "terminators", "createdBy"):
         if meta.nested(old, "spec", field) != meta.nested(new, "spec", field):
             raise _forbidden(scope, f"spec.{field} is immutable")
-    added = set(meta.nested(new, "status", "initializers", default=())) - set(meta.nested(old, "status", "initializers", default=()))
-    if added:
-        raise _forbidden(scope, f"status.initializers: only removing is allowed, not adding {', '.join(sorted(added))}")
+    for field in ("initializers", "terminators"):
+        added = set(meta.nested(new, "status", field, default=())) - set(meta.nested(old, "status", field, default=()))
+        if added:
+            raise _forbidden(scope, f"status.{field}: only removing is allowed, not adding {', '.join(sorted(added))}")
 
 
 def _forbidden(scope: Scope, text: str) -> Forbidden:

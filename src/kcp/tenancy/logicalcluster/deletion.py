@@ -26,6 +26,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
+from kcp.tenancy.logicalcluster.lifecycle import pending_terminators, with_labels
 
 log = logging.getLogger(__name__)
 
@@ -142,9 +143,12 @@ class DeletionReconciler:
         if cluster is None or not meta.deletion_timestamp(cluster) or kinds.DELETION_FINALIZER not in meta.finalizers(cluster):
             return Result()
         await self.delete_owner(cluster)
+        if pending_terminators(cluster):
+            return Result()  # they come first; the removal of the last one wakes this
         remaining = await self.delete_content(key.cluster)
         if remaining:
-            await self.commit(cluster, self._reported(cluster, remaining))
+            cluster = await self.commit(cluster, self._reported(cluster, remaining))
+            await self.commit(cluster, with_labels(cluster))
             return Result(requeue_after_s=self._patience_s(cluster))
         wanted = meta.copy_json(cluster)
         meta.set_finalizers(wanted, (f for f in meta.finalizers(cluster) if f != kinds.DELETION_FINALIZER))
@@ -160,6 +164,7 @@ class DeletionReconciler:
             now=rfc3339(self.clock.now()),
         )  # fmt: skip
         conditions.set_condition(wanted, condition)
+        wanted["status"]["phase"] = kinds.DELETING
         return wanted
 
     def _patience_s(self, cluster: JSONObject) -> float:

@@ -1,7 +1,9 @@
-"""The phases of a LogicalCluster: (new) → Initializing → Ready. `advance` is pure; `LifecycleReconciler` carries it out.
+"""The phases of a LogicalCluster: (new) → Initializing → Ready ⇄ Inactive → Terminating → Deleting. `advance` is pure;
+`LifecycleReconciler` carries it out.
 
 A new cluster gets its owner's ClusterRoleBinding before anyone may enter it, then its first status. Initializers are removed from
-`status.initializers` by their controllers; when none is left the cluster is Ready.
+`status.initializers` by their controllers; when none is left the cluster is Ready. A deleted one is Terminating while `status.terminators`
+names somebody; then `deletion` empties it.
 Before: an informer event of the LogicalCluster. After: `commit`.
 Source: kcp pkg/reconciler/core/logicalcluster/logicalcluster_reconcile_{phase,metadata,url}.go.
 """
@@ -40,8 +42,23 @@ def advance(cluster: JSONObject, *, url: str, now: str) -> JSONObject:
         initializers = list(meta.nested(cluster, "spec", "initializers", default=()))
         if initializers:
             status["initializers"] = initializers
+        if terminators := list(meta.nested(cluster, "spec", "terminators", default=())):
+            status["terminators"] = terminators
     if status["phase"] == kinds.INITIALIZING:
         _initialize(wanted, now)
+    elif status["phase"] in (kinds.READY, kinds.INACTIVE_PHASE):
+        status["phase"] = kinds.INACTIVE_PHASE if meta.annotations(cluster).get(kinds.INACTIVE) == "true" else kinds.READY
+    return wanted
+
+
+def terminating(cluster: JSONObject) -> JSONObject:
+    """A copy of a deleted LogicalCluster with the phase it has while its terminators work; the cluster itself if there are none."""
+    if not pending_terminators(cluster):
+        return cluster
+    wanted: JSONObject = meta.copy_json(cluster)
+    meta.ensure(wanted, "status")["phase"] = kinds.TERMINATING
+    if "terminators" not in wanted["status"]:
+        wanted["status"]["terminators"] = pending_terminators(cluster)
     return wanted
 
 
@@ -59,12 +76,42 @@ def _initialize(wanted: JSONObject, now: str) -> None:
 
 
 def with_labels(cluster: JSONObject) -> JSONObject:
-    """A copy whose labels say the phase and what initializes it."""
+    """A copy whose labels say the phase, what initializes it and what terminates it, with the finalizer for those that terminate.
+
+    Once it is Ready only the name of its creator is kept.
+    """
     wanted: JSONObject = meta.copy_json(cluster)
     phase = meta.nested(cluster, "status", "phase", default="")
     waiting = meta.nested(cluster, "status", "initializers", default=())
-    meta.ensure(wanted, "metadata")["labels"] = with_phase_labels(meta.labels(cluster), phase, waiting)
+    terminators = pending_terminators(cluster)
+    meta.ensure(wanted, "metadata")["labels"] = with_phase_labels(meta.labels(cluster), phase, waiting, terminators)
+    finalizers = [f for f in meta.finalizers(cluster) if f != kinds.TERMINATORS_FINALIZER]
+    if terminators:
+        finalizers = [*finalizers, kinds.TERMINATORS_FINALIZER]
+    if set(finalizers) != set(meta.finalizers(cluster)):
+        meta.set_finalizers(wanted, finalizers)
+    if phase == kinds.READY:
+        forget_groups(wanted)
     return wanted
+
+
+def forget_groups(obj: JSONObject) -> None:
+    """Reduce the owner annotation of a Workspace or LogicalCluster that is Ready to the user's name.
+
+    Source: kcp pkg/reconciler/tenancy/workspace/workspace_reconcile_metadata.go.
+    """
+    text = meta.annotations(obj).get(kinds.OWNER, "")
+    if not text:
+        return
+    name = owner_of_annotation(text).get("username")
+    meta.set_annotation(obj, kinds.OWNER, orjson.dumps({"username": name}).decode() if name else None)
+
+
+def pending_terminators(cluster: JSONObject) -> list[str]:
+    """What has to be done before a logical cluster is emptied; before its first status that is everything its spec asks for."""
+    if meta.nested(cluster, "status", "phase", default="") in ("", kinds.SCHEDULING):
+        return list(meta.nested(cluster, "spec", "terminators", default=()))
+    return list(meta.nested(cluster, "status", "terminators", default=()))
 
 
 def pending_initializers(cluster: JSONObject) -> list[str]:
@@ -74,13 +121,18 @@ def pending_initializers(cluster: JSONObject) -> list[str]:
     return list(meta.nested(cluster, "status", "initializers", default=()))
 
 
+def owner_of_annotation(text: str) -> JSONObject:
+    """The user info in an owner annotation; {} if there is none to be read."""
+    try:
+        owner = orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
 def owner_binding(owner_annotation: str) -> JSONObject | None:
     """ClusterRoleBinding that makes the creator admin of the new workspace; None without a usable owner."""
-    try:
-        owner = orjson.loads(owner_annotation) if owner_annotation else {}
-    except orjson.JSONDecodeError:
-        return None
-    user = owner.get("username") if isinstance(owner, dict) else None
+    user = owner_of_annotation(owner_annotation).get("username")
     if not user:
         return None
     return {
@@ -105,7 +157,12 @@ class LifecycleReconciler:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         cluster = self.get(key)
-        if cluster is None or meta.deletion_timestamp(cluster):
+        if cluster is None:
+            return Result()
+        if meta.deletion_timestamp(cluster):
+            if kinds.TERMINATORS_FINALIZER in meta.finalizers(cluster) or pending_terminators(cluster):
+                cluster = await self.commit(cluster, terminating(cluster))
+                await self.commit(cluster, with_labels(cluster))
             return Result()
         if not meta.nested(cluster, "status", "phase", default=""):
             await self._grant_owner(key.cluster, cluster)

@@ -9,7 +9,7 @@ import hashlib
 import re
 
 from kcp.apimachinery.keys import ClusterName
-from kcp.tenancy.kinds import INITIALIZER_LABEL_PREFIX
+from kcp.tenancy.kinds import INITIALIZER_LABEL_PREFIX, TERMINATOR_LABEL_PREFIX
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _GENERATED = re.compile(r"^[0-9a-z]{16}$")
@@ -49,9 +49,17 @@ def initializer_label(initializer: str) -> tuple[str, str]:
 
     The key carries as much of the hash as a label name allows. Source: kcp sdk/apis/tenancy/initialization/initialization.go.
     """
-    digest = hashlib.sha224(initializer.encode()).hexdigest()
-    prefix, _, _ = INITIALIZER_LABEL_PREFIX.partition("/")
-    return f"{INITIALIZER_LABEL_PREFIX}{digest[: _LABEL_LIMIT - len(prefix) - 1]}", digest
+    return _hash_label(INITIALIZER_LABEL_PREFIX, initializer)
+
+
+def terminator_label(terminator: str) -> tuple[str, str]:
+    """The same for a terminator. Source: kcp sdk/apis/tenancy/termination/termination.go."""
+    return _hash_label(TERMINATOR_LABEL_PREFIX, terminator)
+
+
+def _hash_label(prefix: str, text: str) -> tuple[str, str]:
+    digest = hashlib.sha224(text.encode()).hexdigest()
+    return f"{prefix}{digest[: _LABEL_LIMIT - len(prefix)]}", digest
 
 
 def _base36(digest: bytes) -> str:

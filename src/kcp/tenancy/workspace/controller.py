@@ -24,7 +24,7 @@ from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
-from kcp.tenancy.logicalcluster.lifecycle import pending_initializers
+from kcp.tenancy.logicalcluster.lifecycle import forget_groups, pending_initializers, pending_terminators
 from kcp.tenancy.workspace import status
 from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, is_owned_by, logical_cluster
 from kcp.tenancy.workspacetype.model import TypeReference
@@ -121,7 +121,8 @@ class WorkspaceReconciler:
         meta.set_annotation(wanted, kinds.CLUSTER_OF_WORKSPACE, str(meta.cluster(cluster)))
         waiting = pending_initializers(cluster)
         phase = kinds.INITIALIZING if waiting else kinds.READY
-        wanted["metadata"]["labels"] = with_phase_labels(meta.labels(workspace), phase, waiting)
+        terminators = pending_terminators(cluster)
+        wanted["metadata"]["labels"] = with_phase_labels(meta.labels(workspace), phase, waiting, terminators)
         return await self.commit(workspace, wanted)
 
     async def _mirror(self, workspace: JSONObject, created: JSONObject | None) -> None:
@@ -134,9 +135,17 @@ class WorkspaceReconciler:
         if wanted["status"].get("phase") == kinds.READY and wanted.get("status") != workspace.get("status"):
             log.info("workspace is ready", extra={"key": str(meta.key(workspace)), "logical_cluster": name})
         workspace = await self.commit(workspace, wanted)
+        await self._label(workspace)
+
+    async def _label(self, workspace: JSONObject) -> None:
+        """Labels that say what the status says; of the creator of a Ready workspace only the name is kept."""
         labelled = meta.copy_json(workspace)
         now = workspace.get("status") or {}
-        labelled["metadata"]["labels"] = with_phase_labels(meta.labels(workspace), now.get("phase", ""), now.get("initializers") or ())
+        labelled["metadata"]["labels"] = with_phase_labels(
+            meta.labels(workspace), now.get("phase", ""), now.get("initializers") or (), now.get("terminators") or ()
+        )
+        if now.get("phase") == kinds.READY:
+            forget_groups(labelled)
         await self.commit(workspace, labelled)
 
     async def _confirm_gone(self, workspace: JSONObject, name: ClusterName) -> JSONObject | None:
@@ -154,11 +163,17 @@ class WorkspaceReconciler:
         names = [ClusterName(assigned)] if assigned else [candidate_cluster(workspace, n) for n in range(_NAME_ATTEMPTS)]
         remaining = [name for name in names if await self._delete_cluster(workspace, name)]
         if remaining:
-            return  # its disappearance wakes this workspace
+            for name in remaining:
+                await self._tell_deletion(workspace, self.get_cluster(ObjectKey(name, "", kinds.LOGICAL_CLUSTER_NAME)))
+            return  # its changes and its disappearance wake this workspace
         wanted = meta.copy_json(workspace)
         meta.set_finalizers(wanted, (f for f in meta.finalizers(workspace) if f != kinds.LOGICAL_CLUSTER_FINALIZER))
         await self.commit(workspace, wanted)
         log.info("workspace is deleted", extra={"key": str(meta.key(workspace))})
+
+    async def _tell_deletion(self, workspace: JSONObject, cluster: JSONObject | None) -> None:
+        if cluster is not None and meta.deletion_timestamp(cluster):
+            await self._label(await self.commit(workspace, status.deleting(workspace, cluster)))
 
     async def _delete_cluster(self, workspace: JSONObject, name: ClusterName) -> bool:
         """Ask for the deletion of the workspace's cluster. Returns whether it still exists."""

@@ -17,6 +17,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.tenancy import kinds
 from kcp.tenancy.logicalcluster.labels import phase_labels
+from kcp.tenancy.logicalcluster.lifecycle import owner_of_annotation
 from kcp.tenancy.logicalcluster.names import cluster_name
 from kcp.tenancy.workspacetype.resolution import ResolvedType
 
@@ -80,8 +81,9 @@ def candidate_cluster(workspace: JSONObject, attempt: int = 0) -> ClusterName:
 
 def logical_cluster(workspace: JSONObject, type_: ResolvedType, *, parent_path: str) -> JSONObject:
     """The LogicalCluster object of a workspace. `workspace` carries its own cluster in kcp.io/cluster."""
-    initializers = list(type_.initializers)
+    initializers, terminators = list(type_.initializers), list(type_.terminators)
     annotations = {kinds.PATH: f"{parent_path}:{meta.name(workspace)}", kinds.TYPE: str(type_.reference)}
+    creator = owner_of_annotation(meta.annotations(workspace).get(kinds.OWNER, ""))
     for copied in (kinds.OWNER, kinds.REQUIRED_GROUPS):
         value = meta.annotations(workspace).get(copied)
         if value:
@@ -92,11 +94,15 @@ def logical_cluster(workspace: JSONObject, type_: ResolvedType, *, parent_path: 
         "metadata": {
             "name": kinds.LOGICAL_CLUSTER_NAME,
             "annotations": annotations,
-            "labels": phase_labels(kinds.INITIALIZING if initializers else kinds.READY, initializers),
-            "finalizers": [kinds.DELETION_FINALIZER],
+            "labels": phase_labels(kinds.INITIALIZING if initializers else kinds.READY, initializers, terminators),
+            "finalizers": [kinds.DELETION_FINALIZER, *([kinds.TERMINATORS_FINALIZER] if terminators else [])],
         },
-        "spec": {"owner": owner_reference(workspace), **({"initializers": initializers} if initializers else {})},
+        "spec": {"owner": owner_reference(workspace), **_given(initializers=initializers, terminators=terminators, createdBy=creator)},
     }
+
+
+def _given(**fields: Any) -> JSONObject:
+    return {name: value for name, value in fields.items() if value}
 
 
 def owner_reference(workspace: JSONObject) -> JSONObject:

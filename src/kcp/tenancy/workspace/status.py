@@ -8,7 +8,7 @@ from __future__ import annotations
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy import kinds
-from kcp.tenancy.logicalcluster.lifecycle import pending_initializers
+from kcp.tenancy.logicalcluster.lifecycle import pending_initializers, pending_terminators
 
 
 def unschedulable(workspace: JSONObject, problem: str, *, now: str) -> JSONObject:
@@ -37,8 +37,28 @@ def scheduled(workspace: JSONObject, cluster: JSONObject | None, *, now: str) ->
         status["initializers"] = initializers
     else:
         status.pop("initializers", None)
+    if terminators := pending_terminators(cluster):
+        status["terminators"] = terminators
+    else:
+        status.pop("terminators", None)
     conditions.set_condition(wanted, _initialized(phase, initializers, now))
     _copy_condition(cluster, wanted, kinds.BINDINGS_INITIALIZED)
+    return wanted
+
+
+def deleting(workspace: JSONObject, cluster: JSONObject) -> JSONObject:
+    """A copy of a deleted workspace that tells what its logical cluster tells of its deletion."""
+    wanted: JSONObject = meta.copy_json(workspace)
+    phase = meta.nested(cluster, "status", "phase", default="")
+    status = meta.ensure(wanted, "status")
+    if phase in (kinds.TERMINATING, kinds.DELETING):
+        status["phase"] = phase
+    if terminators := pending_terminators(cluster):
+        status["terminators"] = terminators
+    else:
+        status.pop("terminators", None)
+    if (told := conditions.get(cluster, kinds.CONTENT_DELETED)) is not None:
+        conditions.set_condition(wanted, dict(told))
     return wanted
 
 

@@ -72,4 +72,4 @@ class TypeLister:
         return None if cluster is None else ObjectKey(cluster, "", reference.name)
 
     def _view(self, key: ObjectKey, obj: JSONObject | None) -> WorkspaceType | None:
-        return None if obj is None else WorkspaceType.from_object(obj, path=self.path_of(key.cluster))
+        return None if obj is None else WorkspaceType.from_object(obj, path=self.path_of(key.cluster), cluster=key.cluster)

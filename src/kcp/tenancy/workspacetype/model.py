@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy.kinds import PATH
 
 
@@ -70,27 +71,49 @@ class ExportReference:
 class WorkspaceType:
     reference: TypeReference
     """Where it stands: path and name."""
+    cluster: str = ""
+    """Name of the logical cluster it stands in."""
     initializer: bool = False
+    terminator: bool = False
     extends: tuple[TypeReference, ...] = ()
     default_child: TypeReference | None = None
     allowed_children: TypeLimit | None = None
     allowed_parents: TypeLimit | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     bindings: tuple[ExportReference, ...] = ()
+    maintains_bindings: bool = False
+    """Whether its bindings are made again, and brought up to date, after initialization."""
+    initializer_permissions: tuple[JSONObject, ...] = ()
+    """PolicyRules of what its initializer may do in a workspace; empty: what the workspace's owner may."""
+    terminator_permissions: tuple[JSONObject, ...] = ()
+
+    @property
+    def identifier(self) -> str:
+        """By which initializers and terminators are named: `<cluster name>:<type name>`.
+
+        Source: kcp sdk/apis/tenancy/initialization/initialization.go, InitializerForType.
+        """
+        return f"{self.cluster or self.reference.path}:{self.reference.name}"
 
     @classmethod
-    def from_object(cls, obj: Mapping[str, Any], *, path: str = "") -> WorkspaceType:
-        """Args: path where the object stands, used when it carries no kcp.io/path annotation."""
+    def from_object(cls, obj: Mapping[str, Any], *, path: str = "", cluster: str = "") -> WorkspaceType:
+        """Args: path and cluster where the object stands, used when it does not say so itself."""
         spec = meta.nested(obj, "spec", default={})
+        home = meta.annotations(obj).get(PATH) or path
         return cls(
-            reference=TypeReference(meta.annotations(obj).get(PATH) or path, meta.name(obj)),
+            reference=TypeReference(home, meta.name(obj)),
+            cluster=cluster or meta.cluster(obj),
             initializer=bool(spec.get("initializer")),
+            terminator=bool(spec.get("terminator")),
             extends=_references(meta.nested(spec, "extend", "with", default=())),
             default_child=TypeReference.from_object(spec.get("defaultChildWorkspaceType")),
             allowed_children=TypeLimit.from_object(spec.get("limitAllowedChildren")),
             allowed_parents=TypeLimit.from_object(spec.get("limitAllowedParents")),
             labels=dict(spec.get("additionalWorkspaceLabels") or {}),
-            bindings=tuple(ExportReference(b.get("path") or "", b["export"]) for b in spec.get("defaultAPIBindings") or ()),
+            bindings=tuple(ExportReference(b.get("path") or home, b["export"]) for b in spec.get("defaultAPIBindings") or ()),
+            maintains_bindings=spec.get("defaultAPIBindingLifecycle") == "Maintain",
+            initializer_permissions=tuple(spec.get("initializerPermissions") or ()),
+            terminator_permissions=tuple(spec.get("terminatorPermissions") or ()),
         )
 
 

@@ -44,8 +44,18 @@ class ResolvedType:
     @property
     def initializers(self) -> tuple[str, ...]:
         """In the order types were found; the default bindings come last."""
-        own = tuple(str(alias.reference) for alias in self.aliases if alias.initializer)
+        own = tuple(alias.identifier for alias in self.aliases if alias.initializer)
         return (*own, BINDINGS_INITIALIZER) if self.bindings else own
+
+    @property
+    def terminators(self) -> tuple[str, ...]:
+        """In the order of names."""
+        return tuple(sorted(alias.identifier for alias in self.aliases if alias.terminator))
+
+    @property
+    def maintained_bindings(self) -> tuple[ExportReference, ...]:
+        """Those of aliases whose bindings are kept up after initialization."""
+        return tuple(dict.fromkeys(binding for alias in self.aliases if alias.maintains_bindings for binding in alias.bindings))
 
     @property
     def bindings(self) -> tuple[ExportReference, ...]:
