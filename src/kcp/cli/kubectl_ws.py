@@ -8,25 +8,27 @@ Source: kcp staging cli/pkg/workspace/cmd/cmd.go.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from kcp.cli.plugin_command import execute, split, subcommands
+from kcp.cli.plugin_flags import ConnectionFlags, PluginParser, Switch, connection_parser, duration
 
 if TYPE_CHECKING:
     from kcp.cli.plugin_session import Session
     from kcp.cli.plugin_workspace import CreateOptions
 
-COMMANDS = ("use", "current", "create", "create-context", "tree", "delete")
+COMMANDS = ("use", "cd", "current", "create", "create-context", "tree", "delete")
 
 _USAGE = """\
-kubectl ws [PATH | . | .. | - | ~ | :]
+kubectl ws [PATH | . | .. | - | ~ | :] [-i]
        kubectl ws use PATH
        kubectl ws current [--short]
        kubectl ws create NAME [--type [PATH:]TYPE] [--enter] [--ignore-existing] [--location-selector KEY=VALUE] [--create-context CONTEXT]
-       kubectl ws create-context [CONTEXT] [--overwrite]
-       kubectl ws tree [--full]
+       kubectl ws create-context [CONTEXT] [--overwrite] [--keep-current]
+       kubectl ws tree [--full] [--wide] [-i]
        kubectl ws delete NAME [--wait=false]"""
 
 _EXAMPLES = """\
@@ -47,73 +49,63 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str], *, prog: str = "kubectl ws") -> int:
     """Returns the exit code."""
-    options = _parse(list(arguments), prog)
-    from kcp.apimachinery.errors import StatusError
-    from kcp.cli.plugin_contexts import ContextProblem
-    from kcp.cli.plugin_paths import PathProblem
-    from kcp.cli.plugin_session import PluginError
-    from kcp.client.kubeconfig import KubeConfigError
-    from kcp.client.transport import TransportError
-
-    try:
-        asyncio.run(_execute(options))
-    except (PluginError, ContextProblem, PathProblem, KubeConfigError, TransportError, StatusError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    flags, words = split(arguments)
+    return execute(_execute, parser(prog).parse_args(with_command(words)), flags)
 
 
-def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
-    """A first word that is no command is a workspace to enter."""
-    shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    shared.add_argument("--kubeconfig", default="", metavar="FILE", help="kubeconfig to use and to change")
-    shared.add_argument("--context", default="", metavar="NAME", help="context to start from")
-    head, rest = shared.parse_known_args(arguments)
-    if not any(word in COMMANDS or word in ("-h", "--help") for word in rest[:1]):
-        rest = ["use", *rest]
-    parser = argparse.ArgumentParser(
-        prog=prog, usage=_USAGE, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[shared],
+def with_command(words: list[str]) -> list[str]:
+    """The line with its command: a first word that is none is a workspace to enter, `-i` alone is the tree to choose from."""
+    if words[:1] in (["-i"], ["--interactive"]):
+        return ["tree", *words]
+    if any(word in COMMANDS or word in ("-h", "--help") for word in words[:1]):
+        return words
+    return ["use", *words]
+
+
+def parser(prog: str) -> PluginParser:
+    shared = connection_parser()
+    made = PluginParser(
+        prog=prog, usage=_USAGE.replace("kubectl ws", prog), epilog=_EXAMPLES, parents=[shared],
         description="Move through kcp workspaces, as `cd` does through directories.",
     )  # fmt: skip
-    _add_commands(parser.add_subparsers(dest="command", metavar="COMMAND"), shared)
-    options = parser.parse_args(rest)
-    options.kubeconfig, options.context = head.kubeconfig or options.kubeconfig, head.context or options.context
-    return options
-
-
-def _add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser) -> None:
-    use = commands.add_parser("use", help="enter a workspace", parents=[shared])
-    use.add_argument("path", nargs="?", default="", help="a path, or . .. - ~ :")
-    use.add_argument("--short", action="store_true", help="print only the path")
+    commands = subcommands(made)
+    use = commands.add_parser("use", aliases=["cd"], help="enter a workspace", parents=[shared])
+    use.add_argument("path", nargs="?", default="", metavar="WORKSPACE", help="a path, or . .. - ~ :")
+    use.add_argument("--short", action=Switch, help="print only the path")
     current = commands.add_parser("current", help="print the current workspace", parents=[shared])
-    current.add_argument("--short", action="store_true", help="print only the path, for shell prompts")
-    create = commands.add_parser("create", help="make a workspace", parents=[shared])
-    create.add_argument("name", metavar="NAME")
-    create.add_argument("--type", default="", metavar="[PATH:]TYPE", help="workspace type; the default depends on the parent")
-    create.add_argument("--enter", action="store_true", help="enter it when it is ready")
-    create.add_argument("--ignore-existing", action="store_true", help="no error if it exists with this type")
-    create.add_argument("--location-selector", default="", metavar="KEY=VALUE,…", help="labels of the shard to put it on")
-    create.add_argument("--create-context", default="", metavar="CONTEXT", help="also make a kubeconfig context for it")
+    current.add_argument("--short", action=Switch, help="print only the path, for shell prompts")
+    add_creation(commands.add_parser("create", help="make a workspace", parents=[shared]))
     context = commands.add_parser("create-context", help="make a kubeconfig context for the current workspace", parents=[shared])
     context.add_argument("name", nargs="?", default="", metavar="CONTEXT")
-    context.add_argument("--overwrite", action="store_true", help="change the context if it exists")
+    context.add_argument("--overwrite", action=Switch, help="change the context if it exists")
+    context.add_argument("--keep-current", action=Switch, help="do not switch to it")
     tree = commands.add_parser("tree", help="draw the workspaces below the current one", parents=[shared])
-    tree.add_argument("-f", "--full", action="store_true", help="show whole paths")
+    tree.add_argument("-f", "--full", action=Switch, help="show whole paths")
+    tree.add_argument("--wide", action=Switch, help="show type, phase and logical cluster, too")
+    tree.add_argument("-i", "--interactive", action=Switch, help="choose a workspace with the arrow keys and enter it")
     delete = commands.add_parser("delete", help="delete a workspace with everything in it", parents=[shared])
-    delete.add_argument("name", metavar="NAME")
-    delete.add_argument("--wait", default="true", choices=("true", "false"), nargs="?", const="true", help="wait until it is gone")
+    delete.add_argument("name", metavar="CHILD")
+    delete.add_argument("--wait", action=Switch, default=True, help="wait until it is gone; --wait=false does not")
+    delete.add_argument("--timeout", type=duration, default=60.0, metavar="DURATION", help="longest wait; 1m if not given")
+    return made
 
 
-async def _execute(options: argparse.Namespace) -> None:
-    from kcp.cli.plugin_session import open_session
+def add_creation(create: PluginParser) -> None:
+    """Flags of `kubectl ws create` and of `kubectl create workspace`."""
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--type", default="", metavar="[PATH:]TYPE", help="workspace type; the default depends on the parent")
+    create.add_argument("--enter", action=Switch, help="enter it when it is ready")
+    create.add_argument("--ignore-existing", action=Switch, help="no error if it exists with this type")
+    create.add_argument("--location-selector", default="", metavar="SELECTOR", help="labels of the shard to put it on: a=b,c in (d, e),!f")
+    create.add_argument("--create-context", default="", metavar="CONTEXT", help="also make a kubeconfig context for it")
+    create.add_argument("--timeout", type=duration, default=60.0, metavar="DURATION", help="longest wait; 1m if not given")
 
-    session = open_session(options.kubeconfig, options.context, os.environ)
-    try:
+
+async def _execute(options: argparse.Namespace, flags: ConnectionFlags) -> None:
+    from kcp.cli.plugin_session import opened
+
+    async with opened(flags) as session:
         await _dispatch(session, options)
-    finally:
-        await session.client.close()
 
 
 async def _dispatch(session: Session, options: argparse.Namespace) -> None:
@@ -121,37 +113,80 @@ async def _dispatch(session: Session, options: argparse.Namespace) -> None:
     from kcp.cli import plugin_workspace as workspace
 
     match options.command:
-        case "use":
+        case "use" | "cd":
             await workspace.use(session, options.path, short=options.short)
         case "current":
             workspace.show_current(session, short=options.short)
         case "create":
-            await workspace.create(session, _create_options(options), SystemClock())
+            await workspace.create(session, create_options(options), SystemClock())
         case "create-context":
-            workspace.create_context(session, options.name, overwrite=options.overwrite)
+            workspace.create_context(session, options.name, overwrite=options.overwrite, keep_current=options.keep_current)
         case "delete":
-            await workspace.delete(session, options.name, SystemClock(), wait=options.wait != "false")
+            await workspace.delete(session, options.name, SystemClock(), wait=options.wait, timeout_s=options.timeout)
         case "tree":
-            from kcp.cli.plugin_tree import show_tree
-
-            await show_tree(session, full=options.full)
+            await _tree(session, options)
 
 
-def _create_options(options: argparse.Namespace) -> CreateOptions:
-    from kcp.cli.plugin_session import PluginError
+async def _tree(session: Session, options: argparse.Namespace) -> None:
+    if options.interactive:
+        from kcp.cli.plugin_chooser import choose
+        from kcp.cli.plugin_workspace import use
+
+        chosen = await choose(session)
+        if chosen:
+            await use(session, f":{chosen}")
+        return
+    from kcp.cli.plugin_tree import show_tree
+
+    await show_tree(session, full=options.full, wide=options.wide)
+
+
+def create_options(options: argparse.Namespace) -> CreateOptions:
     from kcp.cli.plugin_workspace import CreateOptions
 
-    pairs = [item.partition("=") for item in options.location_selector.split(",") if item]
-    if not all(key and found for key, found, _ in pairs):
-        raise PluginError(f'--location-selector "{options.location_selector}" is not of the form key=value,key=value')
     return CreateOptions(
         name=options.name,
         type=options.type,
         enter=options.enter,
         ignore_existing=options.ignore_existing,
-        location_selector={key: value for key, _, value in pairs},
+        location_selector=label_selector(options.location_selector, "--location-selector"),
         create_context=options.create_context,
+        timeout_s=options.timeout,
     )
+
+
+_SET = re.compile(r"\s*([^\s!=,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*")
+
+
+def label_selector(text: str, flag: str) -> dict[str, object]:
+    """A metav1.LabelSelector from the text form that kubectl takes with -l. Raises PluginError.
+
+    Source: k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go ParseToLabelSelector.
+
+    >>> label_selector("region=eu,tier in (a, b),!old", "-l")["matchLabels"]
+    {'region': 'eu'}
+    """
+    from kcp.cli.plugin_session import PluginError
+
+    labels: dict[str, str] = {}
+    expressions: list[dict[str, object]] = []
+    for part in re.split(r",(?![^(]*\))", text) if text.strip() else ():
+        item = part.strip()
+        key, operator, value = re.match(r"([^=!]*)(!=|==?|)(.*)", item).groups()  # type: ignore[union-attr]
+        if found := _SET.fullmatch(item):
+            values = [word.strip() for word in found[3].split(",")]
+            expressions.append({"key": found[1], "operator": "In" if found[2] == "in" else "NotIn", "values": values})
+        elif operator in ("=", "==") and key.strip():
+            labels[key.strip()] = value.strip()
+        elif operator == "!=" and key.strip():
+            expressions.append({"key": key.strip(), "operator": "NotIn", "values": [value.strip()]})
+        elif item.startswith("!") and len(item) > 1 and " " not in item:
+            expressions.append({"key": item[1:], "operator": "DoesNotExist"})
+        elif item and " " not in item:
+            expressions.append({"key": item, "operator": "Exists"})
+        else:
+            raise PluginError(f'{flag} "{text}" is not a label selector, such as key=value,key2 in (a, b),!key3')
+    return {**({"matchLabels": labels} if labels else {}), **({"matchExpressions": expressions} if expressions else {})}
 
 
 if __name__ == "__main__":

@@ -53,8 +53,17 @@ def swap(merged: Mapping[str, Any], into: JSONObject, context: str) -> str:
     return str(target.get("server") or "")
 
 
-def create(merged: Mapping[str, Any], into: JSONObject, context: str, name: str, *, server: str = "", overwrite: bool = False) -> str:
-    """Keep a workspace under a context name of its own and switch to it.
+def create(  # noqa: PLR0913 - the last three are options with defaults
+    merged: Mapping[str, Any],
+    into: JSONObject,
+    context: str,
+    name: str,
+    *,
+    server: str = "",
+    overwrite: bool = False,
+    keep_current: bool = False,
+) -> str:
+    """Keep a workspace under a context name of its own and switch to it, unless the current one is to be kept.
 
     Args: server: of the new context; "" for that of `context`.
     Returns: what happened, for the user. Raises: ContextProblem.
@@ -65,11 +74,11 @@ def create(merged: Mapping[str, Any], into: JSONObject, context: str, name: str,
     cluster = _cluster_of(merged, context)
     put(into, "clusters", name, {**cluster, "server": server or cluster.get("server")})
     put(into, "contexts", name, {**_context_of(merged, context), "cluster": name})
-    was_current = merged.get("current-context") == name
+    verb = "Updated" if existed else "Created"
+    if keep_current or merged.get("current-context") == name:
+        return f'{verb} context "{name}".'
     into["current-context"] = name
-    if not existed:
-        return f'Created context "{name}" and switched to it.'
-    return f'Updated context "{name}".' if was_current else f'Updated context "{name}" and switched to it.'
+    return f'{verb} context "{name}" and switched to it.'
 
 
 def _remember(into: JSONObject, here: JSONObject, cluster: JSONObject) -> None:

@@ -80,7 +80,12 @@ class BlockingTransport:
     def _send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> http.client.HTTPResponse:
         if self._connection is None:
             self._connection = self._connect()
-        self._connection.request(method, target, body=body or None, headers=dict(headers))
+        self._connection.putrequest(method, target)
+        for name, value in (*headers.items(), *self._endpoint.impersonation):
+            self._connection.putheader(name, value)
+        if body:
+            self._connection.putheader("content-length", str(len(body)))
+        self._connection.endheaders(body or None)
         return self._connection.getresponse()
 
     def _connect(self) -> http.client.HTTPConnection:

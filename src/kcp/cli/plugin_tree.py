@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.meta import JSONObject
-from kcp.cli.plugin_lookup import WORKSPACES
+from kcp.cli.plugin_lookup import WORKSPACES, type_of
 from kcp.cli.plugin_session import Session
 
 
@@ -19,31 +19,50 @@ from kcp.cli.plugin_session import Session
 class Branch:
     label: str
     children: list[Branch] = field(default_factory=list)
+    details: str = ""
+    """Type, phase and logical cluster, for `--wide`."""
 
 
-async def show_tree(session: Session, *, full: bool = False) -> None:
+async def show_tree(session: Session, *, full: bool = False, wide: bool = False) -> None:
     path = session.url.path or "root"
     if not session.url.path:
         session.note(f"Warning: the current context points to no workspace ({session.url.base}). Showing the tree from root.")
     root = Branch(path if full else path.rpartition(":")[2])
     await _grow(session, root, path, full=full)
-    session.say("\n".join([".", *draw([root])]))
+    lines = [".", *draw([root])]
+    if wide:
+        told = ["", *(branch.details for branch in walk(root))]
+        width = max(map(len, lines))
+        lines = [f"{line:{width}}   {text}".rstrip() for line, text in zip(lines, told, strict=True)]
+    session.say("\n".join(lines))
     session.say("")
 
 
 async def _grow(session: Session, branch: Branch, path: str, *, full: bool) -> None:
-    for workspace in await _children(session, path):
+    for workspace in await children(session, path):
         name = meta.name(workspace)
         label = f"{branch.label}:{name}" if full else name
         if meta.nested(workspace, "spec", "mount") is not None:
-            branch.children.append(Branch(f"{label} [mount]"))
+            branch.children.append(Branch(f"{label} [mount]", details=_details(workspace)))
             continue
-        child = Branch(label)
+        child = Branch(label, details=_details(workspace))
         branch.children.append(child)
         await _grow(session, child, f"{path}:{name}", full=full)
 
 
-async def _children(session: Session, path: str) -> list[JSONObject]:
+def _details(workspace: JSONObject) -> str:
+    told = (type_of(workspace), meta.nested(workspace, "status", "phase"), meta.nested(workspace, "spec", "cluster"))
+    return "  ".join(str(text) for text in told if text)
+
+
+def walk(branch: Branch) -> Iterator[Branch]:
+    """A branch and everything on it, in the order it is drawn."""
+    yield branch
+    for child in branch.children:
+        yield from walk(child)
+
+
+async def children(session: Session, path: str) -> list[JSONObject]:
     """Child workspaces that are not being deleted; none where the user may not look."""
     try:
         listed = await session.client.cluster(path).resource(WORKSPACES).list()

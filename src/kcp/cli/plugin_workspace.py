@@ -83,7 +83,8 @@ class CreateOptions:
     """`name` or `path:name`; "": the default of where the workspace is made."""
     enter: bool = False
     ignore_existing: bool = False
-    location_selector: Mapping[str, str] = field(default_factory=dict)
+    location_selector: Mapping[str, object] = field(default_factory=dict)
+    """A metav1.LabelSelector over shards."""
     create_context: str = ""
     timeout_s: float = 60.0
 
@@ -135,7 +136,7 @@ def _workspace(options: CreateOptions) -> JSONObject:
         path, _, name = options.type.rpartition(":")
         spec["type"] = {"name": name.lower(), **({"path": path} if path else {})}
     if options.location_selector:
-        spec["location"] = {"selector": {"matchLabels": dict(options.location_selector)}}
+        spec["location"] = {"selector": dict(options.location_selector)}
     return {"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": options.name}, "spec": spec}
 
 
@@ -172,14 +173,17 @@ def _watch(workspaces: ResourceClient, name: str, version: str, left_s: float) -
     )
 
 
-def create_context(session: Session, name: str, *, overwrite: bool) -> None:
+def create_context(session: Session, name: str, *, overwrite: bool, keep_current: bool = False) -> None:
     """Keep the current workspace under a context of its own; without a name, under its path."""
-    _create_context(session, name or session.path, "", overwrite=overwrite)
+    server = session.url.at(session.path)
+    _create_context(session, name or session.path, server, overwrite=overwrite, keep_current=keep_current)
 
 
-def _create_context(session: Session, name: str, server: str, *, overwrite: bool) -> None:
+def _create_context(session: Session, name: str, server: str, *, overwrite: bool, keep_current: bool = False) -> None:
     document = session.editable()
-    told = plugin_contexts.create(session.merged, document, session.context, name, server=server, overwrite=overwrite)
+    told = plugin_contexts.create(
+        session.merged, document, session.context, name, server=server, overwrite=overwrite, keep_current=keep_current
+    )
     session.save(document)
     session.say(told)
 

@@ -28,6 +28,8 @@ class Endpoint:
     username: str = ""
     password: str = field(default="", repr=False)
     exec_plugin: ExecPlugin | None = None
+    impersonation: tuple[tuple[str, str], ...] = ()
+    """Headers that ask the server to act for somebody else, sent with every request. Source: k8s.io/client-go/transport ImpersonationConfig."""
     proxy_url: str = ""
     origin: str = ""
     """Where this comes from, for messages: `user "admin" in /home/me/.kube/config`."""

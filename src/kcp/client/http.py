@@ -88,7 +88,8 @@ class HttpTransport:
         timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=self._timeouts.connect_s)
         try:
             response = await self._session().request(
-                request.method, URL(target, encoded=True), data=request.body or None, headers=headers, timeout=timeout,
+                request.method, URL(target, encoded=True), data=request.body or None, timeout=timeout,
+                headers=[*headers.items(), *self._endpoint.impersonation],
                 allow_redirects=False, proxy=self._endpoint.proxy_url or None, server_hostname=self._endpoint.tls_server_name or None,
             )  # fmt: skip
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

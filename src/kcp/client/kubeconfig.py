@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.meta import JSONObject
@@ -227,8 +227,27 @@ def _endpoint(cluster: Mapping[str, Any], user: Mapping[str, Any], *, directory:
         username=str(user.get("username") or ""),
         password=str(user.get("password") or ""),
         exec_plugin=_exec_plugin(user.get("exec"), origin),
+        impersonation=_impersonation(user, origin),
         origin=origin,
     )
+
+
+def _impersonation(user: Mapping[str, Any], origin: str) -> tuple[tuple[str, str], ...]:
+    """Headers for a kubeconfig user's `as…`; groups and extras repeat theirs.
+
+    Source: k8s.io/client-go/transport/round_trippers.go impersonatingRoundTripper.
+    """
+    name, groups, extra = str(user.get("as") or ""), user.get("as-groups") or (), user.get("as-user-extra") or {}
+    if not name:
+        if groups or extra or user.get("as-uid"):
+            raise KubeConfigError(
+                f"{origin}: requesting groups, uid or extra needs a user to impersonate: add --as, or `as` in the kubeconfig"
+            )
+        return ()
+    uid = (("Impersonate-Uid", str(user["as-uid"])),) if user.get("as-uid") else ()
+    listed = tuple(("Impersonate-Group", str(group)) for group in groups)
+    told = tuple((f"Impersonate-Extra-{quote(key.lower(), safe='')}", str(value)) for key, values in extra.items() for value in values)
+    return (("Impersonate-User", name), *uid, *listed, *told)
 
 
 def _pem(entry: Mapping[str, Any], field: str, directory: Path, origin: str) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from kcp.apimachinery.errors import Forbidden, NotFound, StatusError
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
+from kcp.cli.plugin_flags import ConnectionFlags
 from kcp.cli.plugin_session import Session, open_session
 from kcp.client import kubeconfig
 from kcp.client.rest import Client
@@ -102,7 +103,7 @@ def open_(config: Path, table: Table) -> Open:
     """Start a command as kubectl would: from what the kubeconfig says now."""
 
     def opened() -> Session:
-        session = open_session(str(config), "", {})
+        session = open_session(ConnectionFlags(kubeconfig=str(config)), {})
         session.client = Client(table)
         session.out, session.err = io.StringIO(), io.StringIO()
         return session

@@ -11,6 +11,7 @@ from kcp.aio.clock import VirtualClock
 from kcp.apimachinery.errors import AlreadyExists, Forbidden
 from kcp.apimachinery.gvk import GroupResource
 from kcp.cli import plugin_workspace as workspace
+from kcp.cli.plugin_flags import ConnectionFlags
 from kcp.cli.plugin_lookup import conditions_text
 from kcp.cli.plugin_session import PluginError, Session, kubeconfig_paths, open_session
 from kcp.cli.plugin_tree import show_tree
@@ -202,7 +203,7 @@ async def test_delete_of_an_unknown_workspace_says_so(open_: Open) -> None:
 
 def test_missing_kubeconfig_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"no kubeconfig: .*/nope does not exist.*KUBECONFIG.*kcp start"):
-        open_session("", "", {"KUBECONFIG": str(tmp_path / "nope")})
+        open_session(ConnectionFlags(), {"KUBECONFIG": str(tmp_path / "nope")})
 
 
 def test_kubeconfig_is_found_as_kubectl_does(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_several_kubeconfigs_change_only_the_first(config: Path, open_: Open, tm
     kubeconfig.put(document, "contexts", "elsewhere", {"cluster": "root", "user": "kcp-admin"})
     kubeconfig.save(other, document)
     before = other.read_text()
-    session = open_session("", "", {"KUBECONFIG": f"{config}:{other}"})
+    session = open_session(ConnectionFlags(), {"KUBECONFIG": f"{config}:{other}"})
     workspace.create_context(session, "mine", overwrite=False)
     assert other.read_text() == before
     assert kubeconfig.find(kubeconfig.read(config), "contexts", "elsewhere") is None
