@@ -5,23 +5,24 @@ Source: kcp pkg/admission/{apiresourceschema,apibinding,apiexport}.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Cause, Forbidden, Invalid
+from kcp.apimachinery.errors import Cause, Forbidden, Invalid, first_causes
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes.crd_versions import Places, deprecation_faults, version_faults
-from kcp.apis.kubernetes.crds import names_faults
-from kcp.exports.names import (
-    APIS_GROUP,
-    BINDING_FINALIZER,
-    BINDINGS,
-    EXPORT_LABEL,
-    ExportReference,
-    export_label,
-    group_resource_of_schema,
+from kcp.apiserver.admission.refusal import forbidden
+from kcp.exports.names import APIS_GROUP, BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
+from kcp.exports.validation import (
+    binding_faults,
+    binding_rule_faults,
+    export_faults,
+    export_rule_faults,
+    joined,
+    schema_faults,
+    schema_rule_faults,
 )
 from kcp.registry.backend import Attributes, Scope, UserInfo
 
@@ -33,6 +34,8 @@ class ExportsAdmission:
     resolve: Callable[[str], ClusterName | None]
     may_bind: Callable[[UserInfo, ClusterName, str], Awaitable[bool]]
     """(user, cluster of the export, its name): verb `bind`."""
+    is_builtin: Callable[[GroupResource], bool]
+    """Whether a resource can be claimed without an identity."""
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
         """A binding has its export's label, whoever writes it; a new one the finalizer, which its controller would else add by a write."""
@@ -53,16 +56,23 @@ class ExportsAdmission:
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises Invalid or Forbidden."""
-        scope, new = attributes.scope, attributes.new
-        if scope.resource.gvr.group != APIS_GROUP or new is None or scope.subresource:
+        scope, new, old = attributes.scope, attributes.new, attributes.old
+        gvr = scope.resource.gvr
+        if gvr.group != APIS_GROUP or new is None:
             return
-        kind = scope.resource.gvr.resource
-        if kind == "apiresourceschemas":
-            _refuse(scope, new, _schema_faults(new, attributes.old))
-        if kind == "apibindings":
-            _refuse(scope, new, _binding_faults(new, attributes.old))
+        if gvr.resource == "apibindings":
+            _refuse_invalid(attributes, binding_rule_faults(new, old, gvr.version))
+            _refuse_all(attributes, binding_faults(new, old))
             if attributes.verb == "CREATE":
                 await self._check_bind(attributes.user, scope, new)
+        elif scope.subresource:
+            return
+        elif gvr.resource == "apiresourceschemas":
+            _refuse_invalid(attributes, schema_rule_faults(new, old))
+            _refuse_all(attributes, schema_faults(new, old))
+        elif gvr.resource == "apiexports":
+            _refuse_invalid(attributes, export_rule_faults(new, gvr.version))
+            _refuse_first(attributes, export_faults(new, gvr.version, self.is_builtin))
 
     async def _check_bind(self, user: UserInfo, scope: Scope, binding: JSONObject) -> None:
         reference = ExportReference.of(binding)
@@ -90,41 +100,19 @@ def _labelled(binding: JSONObject, label: str) -> JSONObject:
     return marked
 
 
-def _refuse(scope: Scope, obj: JSONObject, faults: list[Cause]) -> None:
-    if faults:
-        raise Invalid.of(scope.resource.group_resource, scope.resource.kind, meta.name(obj), faults)
+def _refuse_invalid(attributes: Attributes, faults: Iterable[Cause]) -> None:
+    """Raises Invalid: what rules in kcp's CRDs refuse."""
+    if found := first_causes(faults):
+        resource = attributes.scope.resource
+        raise Invalid.of(resource.group_resource, resource.kind, meta.name(attributes.new or {}), found)
 
 
-def _schema_faults(new: JSONObject, old: JSONObject | None) -> list[Cause]:
-    spec = new.get("spec") or {}
-    faults: list[Cause] = []
-    if old is not None and old.get("spec") != spec:
-        faults.append(Cause.invalid("spec", "", "is immutable: create an APIResourceSchema with another prefix instead"))
-    plural, group = meta.nested(spec, "names", "plural", default=""), spec.get("group", "")
-    named = group_resource_of_schema(meta.name(new))
-    if (named.resource, named.group) != (plural, group):
-        wanted = f"<prefix>.{plural}.{group or 'core'}"
-        faults.append(Cause.invalid("metadata.name", meta.name(new), f"must match {wanted}"))
-    storage = [v for v in spec.get("versions") or () if v.get("storage")]
-    if len(storage) != 1:
-        faults.append(Cause.invalid("spec.versions", len(storage), "must have exactly one version marked as storage version"))
-    return [*faults, *(_version_faults(spec) if old is None else ())]
+def _refuse_all(attributes: Attributes, faults: Iterable[Cause]) -> None:
+    """Raises Forbidden that lists all faults."""
+    if found := first_causes(faults):
+        raise forbidden(attributes, joined(found), found)
 
 
-def _version_faults(spec: JSONObject) -> Iterator[Cause]:
-    """Those of a CRD; only the place of a schema is another one. Source: kcp pkg/apis/apis/v1alpha1/validation.go."""
-    yield from names_faults(spec.get("names") or {}, "spec.names")
-    for index, version in enumerate(spec.get("versions") or ()):
-        at = f"spec.versions[{index}]"
-        yield from deprecation_faults(version, at)
-        as_in_crd = {**version, "schema": {"openAPIV3Schema": version.get("schema")}}
-        yield from version_faults(as_in_crd, replace(Places.of(at), schema=f"{at}.schema"))
-
-
-def _binding_faults(new: JSONObject, old: JSONObject | None) -> list[Cause]:
-    reference = ExportReference.of(new)
-    if reference is None or not reference.name:
-        return [Cause.required("spec.reference.export.name")]
-    if old is not None and ExportReference.of(old) != reference:
-        return [Cause.invalid("spec.reference", reference.name, "APIExport reference must not be changed")]
-    return []
+def _refuse_first(attributes: Attributes, faults: Iterable[Cause]) -> None:
+    if (fault := next(iter(faults), None)) is not None:
+        raise forbidden(attributes, str(fault), [fault])

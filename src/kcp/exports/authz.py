@@ -8,20 +8,16 @@ Source: kcp pkg/authorization/maximal_permission_policy_authorizer.go.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, Decision, Verdict
+from kcp.apiserver.authz.effective import prefixed
 from kcp.exports.exportindex import ExportIndex
-from kcp.registry.backend import UserInfo
+from kcp.exports.names import APIS_GROUP
 
+READS = frozenset(("get", "list", "watch"))
 PREFIX = "apis.kcp.io:binding:"
-
-
-def prefixed(user: UserInfo) -> UserInfo:
-    """As whom a consumer counts in the provider's workspace."""
-    return replace(user, name=PREFIX + user.name, groups=tuple(PREFIX + group for group in user.groups))
 
 
 class MaximalPermissionPolicy:
@@ -56,8 +52,25 @@ class MaximalPermissionPolicy:
         for export in exports:
             if not export.has_local_policy:
                 continue
-            asked = attributes._replace(user=prefixed(attributes.user), cluster=export.key.cluster)
+            asked = attributes._replace(user=prefixed(attributes.user, PREFIX), cluster=export.key.cluster)
             decision = await self._policies.authorize(asked)
             if not decision.is_allowed:
                 return f'APIExport "{export.key.cluster}:{export.key.name}" does not permit it: {decision.reason or "no rule"}'
         return ""
+
+
+class SystemResources:
+    """Keeps users from writing what only the server's controllers may say, however much their workspace's RBAC allows them.
+
+    Source: kcp pkg/authorization/system_crd_authorizer.go.
+    """
+
+    _STATUS = Decision(Verdict.DENY, "status update not permitted")
+    _GUARDED = frozenset(("apibindings", "apiexports"))
+
+    def __init__(self, delegate: Authorizer) -> None:
+        self._delegate = delegate
+
+    async def authorize(self, attributes: AuthzAttributes) -> Decision:
+        is_guarded = attributes.group == APIS_GROUP and attributes.subresource == "status" and attributes.resource in self._GUARDED
+        return self._STATUS if is_guarded and attributes.verb not in READS else await self._delegate.authorize(attributes)

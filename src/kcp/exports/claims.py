@@ -24,6 +24,30 @@ ACCEPTED = "Accepted"
 OWN_BINDING = base62(bytes(range(10)) * 2 + bytes(range(8)))
 """Value on APIBindings to the export itself, which it may read without a claim."""
 
+_AUTHORIZATION, _AUTHENTICATION, _ADMISSION = "authorization.k8s.io", "authentication.k8s.io", "admissionregistration.k8s.io"
+_RBAC = "rbac.authorization.k8s.io"
+CLAIMABLE: frozenset[GroupResource] = frozenset(
+    GroupResource(group, resource)
+    for group, resources in {
+        "": ("namespaces", "configmaps", "events", "limitranges", "resourcequotas", "secrets", "serviceaccounts"),
+        _RBAC: ("clusterroles", "clusterrolebindings", "roles", "rolebindings"),
+        "certificates.k8s.io": ("certificatesigningrequests",),
+        "coordination.k8s.io": ("leases",),
+        _ADMISSION: (
+            "mutatingwebhookconfigurations", "validatingwebhookconfigurations", "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
+        ),
+        "events.k8s.io": ("events",),
+        "apiextensions.k8s.io": ("customresourcedefinitions",),
+        "core.kcp.io": ("logicalclusters",),
+        "apis.kcp.io": ("apibindings", "apiexports", "apiresourceschemas", "apiexportendpointslices"),
+        _AUTHORIZATION: ("subjectaccessreviews", "localsubjectaccessreviews"),
+        _AUTHENTICATION: ("tokenreviews",),
+    }.items()
+    for resource in resources
+)  # fmt: skip
+"""Kinds without an identity that an export may claim. Source: kcp pkg/virtual/apiexport/schemas/builtin/builtin.go."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimKey:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from kcp.apimachinery import conditions, meta
+from kcp.apimachinery import conditions, meta, names
 from kcp.apimachinery.gvk import GVK, GVR, GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
@@ -27,6 +27,8 @@ from kcp.storage.keyspace import resource_prefix
 
 CUSTOM_RESOURCES = "customresources"
 _READ_VERBS = ("get", "list", "watch")
+_FREELY_NAMED = replace(strategy.CUSTOM, name_faults=names.path_segment)
+"""Of schemas whose nameValidation is PathSegmentName, as some of Kubernetes' own kinds are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class _Parts:
     webhook: WebhookConversion | None
     is_changed: bool
     """Whether objects may have been stored under other schemas than these."""
+    strategy: strategy.Strategy = strategy.CUSTOM
 
     @property
     def storage_version(self) -> str:
@@ -117,6 +120,7 @@ def _parts_of_schema(schema: JSONObject, identity: str) -> _Parts:
         1 + is_changed,
         _webhook(schema, meta.cluster(schema)),
         is_changed,
+        _FREELY_NAMED if spec.get("nameValidation") == "PathSegmentName" else strategy.CUSTOM,
     )
 
 
@@ -160,7 +164,7 @@ def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -
         rules_source=held.rules,
         openapi_source=held.openapi,
         versions=_versions(parts, name) if origin is not Origin.SYSTEM else None,  # whose conversions are functions
-        strategy=kubernetes or strategy.CUSTOM,
+        strategy=kubernetes or parts.strategy,
         has_status=subresources.get("status") is not None,
         scale=_scale(subresources.get("scale")),
         columns=(builtin_columns(gvk) if kubernetes else ()) or columns_from_crd(version.get("additionalPrinterColumns") or ()),

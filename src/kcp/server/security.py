@@ -26,6 +26,7 @@ from kcp.apiserver.authn.tokens import CachedTokens, StaticTokens
 from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes
 from kcp.apiserver.authz.bootstrap import bootstrap_policy
 from kcp.apiserver.authz.content import WorkspaceContent
+from kcp.apiserver.authz.noted import Discreet, Noted
 from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
 from kcp.apiserver.authz.reviews import access_reviews
 from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
@@ -34,16 +35,17 @@ from kcp.apiserver.pki import PKI
 from kcp.apiserver.request import Handler
 from kcp.apiserver.resources import ConnectorKey
 from kcp.exports.admission import ExportsAdmission
-from kcp.exports.authz import MaximalPermissionPolicy
+from kcp.exports.authz import MaximalPermissionPolicy, SystemResources
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimlabels import ClaimLabels
+from kcp.exports.claims import CLAIMABLE
 from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
 from kcp.registry.resource import Catalog
 from kcp.server.objects import BuiltinObjects
 from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
-from kcp.tenancy.authz.content import TenancyContentRules
+from kcp.tenancy.authz.content import ServerPaths, TenancyContentRules
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
 from kcp.tenancy.bootstrap.policy import kcp_policy
 from kcp.tenancy.kinds import LOGICAL_CLUSTERS, WORKSPACE_TYPES, WORKSPACES
@@ -102,7 +104,7 @@ class SecurityParts:
 async def build_security(parts: SecurityParts) -> Security:
     objects = BuiltinObjects(parts.cache)
     rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=StaticPolicy([*bootstrap_policy(), *kcp_policy()]))
-    policy = MaximalPermissionPolicy(rbac, policies=rbac, exports=parts.exports, identity_of=parts.identity_of)
+    policy = MaximalPermissionPolicy(Noted("05-bootstrap", rbac), policies=rbac, exports=parts.exports, identity_of=parts.identity_of)
     authorizer = _authorizer(policy, parts.index)
     pair = parts.pki.service_accounts
     account_tokens = ServiceAccountTokens(SigningKeys(pair.key, [pair.certificate]), objects.find, clock=parts.clock)
@@ -125,9 +127,14 @@ def _object_limit(parts: SecurityParts) -> Plugin:
 
 
 def _authorizer(policy: MaximalPermissionPolicy, index: WorkspaceIndex) -> Authorizer:
-    """Source: kcp pkg/server/config.go: privileged groups and open paths, then required groups, content, maximal permissions, and RBAC."""
-    inside = WorkspaceContent(policy, TenancyContentRules(index.record))
-    return Union([PrivilegedGroups(PRIVILEGED), AllowedPaths(), RequiredGroups(index.record), inside])
+    """The chain: privileged groups and open paths; then required groups, content, the guard of statuses, maximal permissions, and RBAC.
+
+    Source: kcp pkg/server/options/authorization.go.
+    """
+    guarded = Noted("03-systemcrd", SystemResources(Noted("04-maxpermissionpolicy", policy)))
+    content = Noted("02-content", WorkspaceContent(guarded, TenancyContentRules(index.record)))
+    inside = Noted("01-requiredgroups", RequiredGroups(content, index.record))
+    return Union([PrivilegedGroups(PRIVILEGED), AllowedPaths(), Discreet(ServerPaths(inside))])
 
 
 def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authorizer, rbac: RBACAuthorizer) -> Sequence[Plugin]:
@@ -151,7 +158,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use), resources=[WORKSPACES.group_resource]),
-        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind)),
+        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__)),
         ClaimLabels(parts.claims).plugin(),
         *EscalationCheck(authorizer, rbac).plugins(),
     ]

@@ -17,7 +17,7 @@ from tests.behaviour.crds.converter import GROUP, V1, V2, Converter, converting,
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Invalid, NotFound
+from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import Client
 from kcp.exports.names import SCHEMAS
@@ -149,7 +149,7 @@ async def test_a_schema_is_held_to_the_rules_of_crds_all_at_once(bound: Bound) -
     schema["spec"]["names"]["kind"] = "Cron Tab"
     schema["spec"]["versions"][0]["schema"]["properties"]["bad"] = {"properties": {}}
     schema["spec"]["versions"][0]["additionalPrinterColumns"] = [{"name": "A", "type": "text", "jsonPath": "a"}]
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(Forbidden) as refused:
         await bound.provider.resource(SCHEMAS).create(schema)
     assert sorted(cause.field for cause in refused.value.causes) == [
         "spec.names.kind",

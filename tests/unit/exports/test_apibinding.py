@@ -160,7 +160,7 @@ async def test_a_new_binding_is_marked_at_once_and_an_unknown_export_left_to_val
     async def may_bind(_user: UserInfo, _cluster: ClusterName, _name: str) -> bool:
         return True
 
-    admission = ExportsAdmission(lambda path: PROVIDER if path == "root:provider" else None, may_bind)
+    admission = ExportsAdmission(lambda path: PROVIDER if path == "root:provider" else None, may_bind, lambda resource: True)
     resource = Resource(gvr=BINDINGS, kind="APIBinding", namespaced=False, storage_prefix=b"", strategy=Strategy())
     scope = Scope(resource, ClusterName("c"), "", "b")
     sent = binding()

@@ -51,7 +51,7 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     if spec.get("preserveUnknownFields"):
         detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         causes.append(Cause.invalid("spec.preserveUnknownFields", spec["preserveUnknownFields"], detail))
-    causes += _approval(new, group)
+    causes += approval_faults(new, group)
     causes += _stored_versions(new)
     return [*causes, *(_update(spec, old) if old is not None else ())]
 
@@ -128,7 +128,7 @@ def _conversion(conversion: Mapping[str, Any], old: JSONObject | None) -> Iterat
         else:
             yield from client_config(held["clientConfig"], at)
             yield from _authorities(held["clientConfig"].get("caBundle"), old, f"{at}.caBundle")
-        yield from _review_versions(list_at(held, "conversionReviewVersions"), "spec.conversion.conversionReviewVersions")
+        yield from review_version_faults(list_at(held, "conversionReviewVersions"), "spec.conversion.conversionReviewVersions")
     elif webhook:
         detail = "should not be set when strategy is not set to Webhook"
         if held.get("clientConfig") is not None:
@@ -137,7 +137,7 @@ def _conversion(conversion: Mapping[str, Any], old: JSONObject | None) -> Iterat
             yield Cause.forbidden("spec.conversion.conversionReviewVersions", detail)
 
 
-def _review_versions(versions: Sequence[Any], at: str) -> Iterator[Cause]:
+def review_version_faults(versions: Sequence[Any], at: str) -> Iterator[Cause]:
     if not versions:
         yield Cause.required(at)
         return
@@ -171,7 +171,7 @@ def is_protected_group(group: str) -> bool:
     return group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io")
 
 
-def _approval(crd: JSONObject, group: str) -> Iterator[Cause]:
+def approval_faults(crd: JSONObject, group: str) -> Iterator[Cause]:
     if not is_protected_group(group):
         return
     value, at = meta.annotations(crd).get(APPROVED, ""), f"metadata.annotations[{APPROVED}]"

@@ -1,7 +1,7 @@
 """What one export's view serves: its own resources, what it claims, and always its bindings.
 
 Before: `workspace`. After: `exports.exportindex`, `registry.crd`.
-Source: kcp pkg/virtual/apiexport/controllers/apireconciler/apiexport_apireconciler_reconcile.go, schemas/builtin/builtin.go.
+Source: kcp pkg/virtual/apiexport/controllers/apireconciler/apiexport_apireconciler_reconcile.go.
 """
 
 from __future__ import annotations
@@ -11,36 +11,13 @@ from dataclasses import dataclass
 
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
+from kcp.exports.claims import CLAIMABLE
 from kcp.exports.exportindex import AskedClaim, ExportIndex, ExportRecord
 from kcp.exports.names import BINDINGS
 from kcp.registry.resource import Resource
 
 ReadSchema = Callable[[ClusterName, str, str], Sequence[Resource]]
 """(cluster, name of an APIResourceSchema, identity) → one resource for each served version; none if there is no such schema."""
-
-_AUTHORIZATION, _AUTHENTICATION, _ADMISSION = "authorization.k8s.io", "authentication.k8s.io", "admissionregistration.k8s.io"
-_RBAC = "rbac.authorization.k8s.io"
-CLAIMABLE: frozenset[GroupResource] = frozenset(
-    GroupResource(group, resource)
-    for group, resources in {
-        "": ("namespaces", "configmaps", "events", "limitranges", "resourcequotas", "secrets", "serviceaccounts"),
-        _RBAC: ("clusterroles", "clusterrolebindings", "roles", "rolebindings"),
-        "certificates.k8s.io": ("certificatesigningrequests",),
-        "coordination.k8s.io": ("leases",),
-        _ADMISSION: (
-            "mutatingwebhookconfigurations", "validatingwebhookconfigurations", "validatingadmissionpolicies",
-            "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings",
-        ),
-        "events.k8s.io": ("events",),
-        "apiextensions.k8s.io": ("customresourcedefinitions",),
-        "core.kcp.io": ("logicalclusters",),
-        "apis.kcp.io": ("apibindings", "apiexports", "apiresourceschemas", "apiexportendpointslices"),
-        _AUTHORIZATION: ("subjectaccessreviews", "localsubjectaccessreviews"),
-        _AUTHENTICATION: ("tokenreviews",),
-    }.items()
-    for resource in resources
-)  # fmt: skip
-"""Kinds without an identity that an export may claim."""
 
 
 @dataclass(frozen=True, slots=True)
