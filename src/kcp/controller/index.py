@@ -48,6 +48,9 @@ class Index:
         elif held == key:
             del self._keys[value]
 
+    def __contains__(self, value: str) -> bool:
+        return value in self._keys
+
     def keys(self, value: str) -> list[ObjectKey]:
         """In the order of keys, so that decisions made from them do not depend on the order of events."""
         held = self._keys.get(value)

@@ -177,6 +177,10 @@ class Informer:
         """Keys under a value of an index, in order; decodes nothing."""
         return self._indexes[name].keys(value)
 
+    def is_indexed(self, name: str, value: str) -> bool:
+        """Whether an index has any object under a value; looks at none of them."""
+        return value in self._indexes[name]
+
     def clusters(self) -> Sequence[ClusterName]:
         """Clusters that have at least one object, in order."""
         return sorted(self._scopes)

@@ -164,7 +164,7 @@ def build_endpoint_slice_controllers(
         key = export_of(cluster, endpoint_slice)
         export = key if key is not None and exports.get(key) is not None else None
         partition = partitions.get(ObjectKey(cluster, "", endpoint_slice["spec"].get("partition", "")))
-        has_consumers = export is not None and bool(bindings.index_keys(_BY_BOUND_EXPORT, export_label(export.cluster, export.name)))
+        has_consumers = export is not None and bindings.is_indexed(_BY_BOUND_EXPORT, export_label(export.cluster, export.name))
         shard = shards.get(ObjectKey(ROOT, "", "root")) or {}
         return Observed(export, partition, dict(meta.labels(shard)), has_consumers, server_url())
 
@@ -172,7 +172,9 @@ def build_endpoint_slice_controllers(
         return [meta.key(held) for held in slices.by_index(_BY_EXPORT, export_label(key.cluster, key.name))]
 
     def of_binding(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        labels = {meta.labels(binding).get(EXPORT_LABEL, "") for binding in (old, new) if binding is not None}
+        """Of the exports that have won or lost this binding: no other change of it says whether they have consumers."""
+        before, after = (set(_bound_export(binding)) if binding is not None else set() for binding in (old, new))
+        labels = before ^ after
         return [meta.key(held) for label in sorted(labels) for held in slices.by_index(_BY_EXPORT, label)]
 
     def in_workspace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:

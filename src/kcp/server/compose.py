@@ -130,11 +130,11 @@ class _Assembly:
         self._health = Health()
         self._admin_tokens = AdminTokens.ensure(options.root_directory)
         self._url = f"https://{options.host}:{options.secure_port}"
-        index = foundation.index
+        ca_pem, index = pki.ca_pem(), foundation.index
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
         self._security: Security
         self._parts = ControllerParts(
-            foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: pki.ca_pem(),
+            foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: ca_pem,
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
         )  # fmt: skip
         self._tmc = self._build_tmc()
@@ -155,7 +155,7 @@ class _Assembly:
         self._add_tokens()
         parts = SecurityParts(
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
-            foundation.exports, foundation.claims, foundation.bound.identity_of,
+            foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of,
             plugins=self._tmc.admission_plugins() if self._tmc is not None else (),
             object_limit=self._options.object_limit,
         )  # fmt: skip

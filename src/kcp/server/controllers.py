@@ -31,6 +31,7 @@ from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
 from kcp.registry.resource import ALL_VERBS, Origin, Resource
 from kcp.server.foundation import Foundation
+from kcp.storage.keyspace import scope_prefix
 from kcp.tenancy.controllers import build_controllers as build_tenancy
 
 
@@ -60,6 +61,22 @@ class ControllerParts:
         found: dict[GroupResource, APIResource] = {}
         for resource in self.foundation.catalog.resources(cluster):
             found.setdefault(resource.group_resource, _described(resource, resource.gvr.resource, resource.verbs))
+        return list(found.values())
+
+    async def list_held(self, cluster: ClusterName) -> Sequence[APIResource]:
+        """Of what a workspace serves, that of which it holds objects, every write counted that was answered before.
+
+        A workspace serves ten times as many resources as most hold: who empties one need not ask for each.
+        """
+        cache = self.foundation.cache
+        found: dict[GroupResource, APIResource] = {}
+        await cache.fresh()
+        for resource in self.foundation.catalog.resources(cluster):
+            if resource.group_resource not in found and "list" in resource.verbs:
+                prefix = resource.storage_prefix
+                items = cache.prefix_nowait(prefix) or await cache.prefix(prefix)
+                if items.count(scope_prefix(prefix, cluster)):
+                    found[resource.group_resource] = _described(resource, resource.gvr.resource, resource.verbs)
         return list(found.values())
 
     async def list_everything(self) -> Sequence[APIResource]:
@@ -107,7 +124,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     """What needs the tenancy API to be bound in `root`, and what can come later."""
     informers, clock, for_cluster = parts.informers, parts.clock, parts.for_cluster
     index = parts.foundation.index
-    tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_resources=parts.list_resources)
+    tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_resources=parts.list_held)
     everywhere = parts.client.cluster(WILDCARD)
     return [
         *tenancy,
@@ -116,7 +133,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
         ),
         *build_endpoint_slice_controllers(informers, for_cluster, resolve=index.resolve, server_url=parts.server_url, clock=clock),
         build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
-        build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_resources, clock=clock),
+        build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_held, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),
         build_root_ca_publisher(informers, for_cluster=for_cluster, clock=clock, ca_bundle=parts.ca_bundle),
         build_token_secret_controller(informers, for_cluster=for_cluster, clock=clock, issue=parts.issue_token, ca_bundle=parts.ca_bundle),

@@ -84,7 +84,8 @@ def stages(resources: Iterable[ServedResource]) -> list[list[ServedResource]]:
         if deletable and resource.gvr.group_resource != kinds.LOGICAL_CLUSTERS.group_resource:
             chosen.setdefault(resource.gvr.group_resource, resource)
     ordered: list[list[ServedResource]] = [[], [], []]
-    for name in sorted(chosen):
+    # Namespaces first: nothing is made again in one that is on its way out.
+    for name in sorted(chosen, key=lambda name: (name != kinds.NAMESPACES.group_resource, name)):
         stage = 2 if name.group == _RBAC else 1 if name == kinds.API_BINDINGS.group_resource else 0
         ordered[stage].append(chosen[name])
     return [stage for stage in ordered if stage]
