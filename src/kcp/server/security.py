@@ -95,6 +95,8 @@ class SecurityParts:
     claims: ClaimIndex
     identity_of: Callable[[ClusterName, GroupResource], str]
     """Identity under which a workspace binds a resource."""
+    provider_of: Callable[[ClusterName, GroupResource], ClusterName]
+    """Cluster whose export it binds it from; itself for what it does not bind."""
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
     object_limit: int = 0
@@ -113,7 +115,8 @@ async def build_security(parts: SecurityParts) -> Security:
     )
     connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
     limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
-    configurable = await ConfigurableAdmission.open(AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer))
+    configuring = AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer, configured_in=parts.provider_of)
+    configurable = await ConfigurableAdmission.open(configuring)
     plugins = [
         *_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
         quotas.plugin(),

@@ -15,6 +15,7 @@ from kcp.apiserver.authz.attributes import NO_OPINION, AuthzAttributes, Decision
 from kcp.apiserver.authz.bootstrap import bootstrap_policy, cluster_role_binding
 from kcp.apiserver.authz.content import WorkspaceContent
 from kcp.apiserver.authz.filter import with_authorization
+from kcp.apiserver.authz.noted import Discreet, Noted
 from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
 from kcp.apiserver.authz.reviews import access_reviews
 from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
@@ -122,11 +123,8 @@ async def test_a_refused_path_and_the_reason_are_told() -> None:
 
 
 class Rules:
-    def __init__(self, verdict: Verdict, user: UserInfo | None = None) -> None:
-        self.verdict, self.user = verdict, user
-
-    def effective_user(self, user: UserInfo, cluster: ClusterName) -> UserInfo:
-        return self.user or user
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
 
     def admits(self, user: UserInfo, cluster: ClusterName) -> Decision:
         return Decision(self.verdict, "phase")
@@ -138,7 +136,7 @@ ALLOW = Decision(Verdict.ALLOW)
 async def test_who_may_not_enter_a_workspace_may_do_nothing_there() -> None:
     delegate = Says(NO_OPINION)
     decision = await WorkspaceContent(delegate, Rules(Verdict.NO_OPINION)).authorize(AuthzAttributes(ANN, "get", TEAM, resource="pods"))
-    assert decision == Decision(Verdict.NO_OPINION, "access denied")
+    assert decision == Decision(Verdict.NO_OPINION, "no verb=access permission on /")
     assert [(a.verb, a.path, a.is_resource) for a in delegate.asked] == [("access", "/", False)]
 
 
@@ -157,13 +155,22 @@ async def test_a_phase_refuses_and_a_local_service_account_enters_unasked() -> N
     assert len(delegate.asked) == 1
 
 
-async def test_a_foreign_user_is_replaced_and_wildcard_requests_are_left_to_the_delegate() -> None:
-    stranger = UserInfo("system:anonymous")
+@pytest.mark.parametrize("cluster", ["", "*", "system:admin"])
+async def test_what_is_in_no_workspace_is_not_decided_by_the_policies_of_workspaces(cluster: str) -> None:
     delegate = Says(ALLOW)
-    await WorkspaceContent(delegate, Rules(Verdict.ALLOW, stranger)).authorize(AuthzAttributes(ANN, "get", TEAM))
-    assert delegate.asked[0].user is stranger
-    await WorkspaceContent(delegate, Rules(Verdict.DENY)).authorize(AuthzAttributes(ANN, "get", ClusterName("*")))
-    assert delegate.asked[1].user is ANN
+    decision = await WorkspaceContent(delegate, Rules(Verdict.ALLOW)).authorize(AuthzAttributes(ANN, "get", ClusterName(cluster)))
+    assert (decision.is_allowed, delegate.asked) == (False, [])
+
+
+async def test_every_step_is_noted_and_none_is_told() -> None:
+    refusing = Noted("02-content", Says(Decision(Verdict.DENY, "LogicalCluster not found")))
+    notes: dict[str, str] = {}
+    decision = await Discreet(refusing).authorize(AuthzAttributes(ANN, "get", TEAM, notes=notes))
+    assert decision == Decision(Verdict.DENY, "access denied")
+    assert notes == {
+        "request.auth.kcp.io/02-content-decision": "Denied",
+        "request.auth.kcp.io/02-content-reason": "LogicalCluster not found",
+    }
 
 
 async def review(resource: str, spec: object, *, user: UserInfo = ANN, authorizer: RBACAuthorizer | None = None, **rest: Any) -> JSONObject:
@@ -204,12 +211,19 @@ async def test_local_reviews_stay_in_their_namespace() -> None:
         await review("localsubjectaccessreviews", spec, namespace="b")
 
 
-async def test_a_deep_review_skips_the_content_rule() -> None:
-    handler = access_reviews(Says(NO_OPINION), rbac(), deep=Says(ALLOW))["authorization.k8s.io", "subjectaccessreviews", ""]
+@pytest.mark.parametrize(("asking", "value", "is_deep"), [(ROOT, "true", True), (ROOT, "1", False), (ANN, "true", False)])
+async def test_only_the_privileged_ask_as_if_the_user_had_access(asking: UserInfo, value: str, *, is_deep: bool) -> None:
+    authorizer = Says(ALLOW)
+    handler = access_reviews(authorizer, rbac())["authorization.k8s.io", "subjectaccessreviews", ""]
     body = {"spec": {"user": "x", "resourceAttributes": {"verb": "get", "resource": "pods"}}}
-    shallow = await handler(request(ROOT, body))
-    deep = await handler(request(ROOT, body, {"x-kcp-internal-deep-subjectaccessreview": "true"}))
-    assert [orjson.loads(r.body)["status"]["allowed"] for r in (shallow, deep)] == [False, True]
+    await handler(request(asking, body, {"x-kcp-internal-deep-subjectaccessreview": value}))
+    assert authorizer.asked[0].is_deep is is_deep
+
+
+async def test_a_deep_question_skips_the_content_rule() -> None:
+    question = AuthzAttributes(ANN, "get", TEAM, resource="pods")
+    content = WorkspaceContent(Says(ALLOW), Rules(Verdict.DENY))
+    assert [(await content.authorize(question._replace(is_deep=deep))).is_allowed for deep in (False, True)] == [False, True]
 
 
 @pytest.mark.parametrize(

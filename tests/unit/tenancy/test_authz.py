@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kcp.apimachinery.keys import ClusterName
-from kcp.apiserver.authz.attributes import AuthzAttributes, Verdict
+from kcp.apiserver.authz.attributes import AuthzAttributes, Decision, Verdict
 from kcp.registry.backend import UserInfo
 from kcp.tenancy.authz.content import TenancyContentRules
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
@@ -22,6 +22,11 @@ def record(phase: str = "Ready", *, required_groups: str = "", inactive: bool = 
 
 def rules(held: ClusterRecord | None) -> TenancyContentRules:
     return TenancyContentRules({HERE: held}.get)
+
+
+class Anything:
+    async def authorize(self, attributes: AuthzAttributes) -> Decision:
+        return Decision(Verdict.ALLOW)
 
 
 def service_account(cluster: str) -> UserInfo:
@@ -48,36 +53,25 @@ def test_phase_and_kind_of_user_decide_who_is_admitted(held: ClusterRecord | Non
     assert rules(held).admits(user, HERE).verdict is verdict
 
 
-def test_system_clusters_are_left_to_their_policy() -> None:
-    assert rules(None).admits(ALICE, ClusterName("system:admin")).verdict is Verdict.ALLOW
-
-
-def test_foreign_service_account_counts_as_anonymous_with_a_mark() -> None:
-    user = rules(record()).effective_user(service_account("2other"), HERE)
-    assert user.name == "system:anonymous"
-    assert user.groups == ("system:authenticated", "system:cluster:2other")
-
-
-def test_local_service_account_and_ordinary_user_stay_themselves() -> None:
-    assert rules(record()).effective_user(ALICE, HERE) is ALICE
-    local = service_account(HERE)
-    assert rules(record()).effective_user(local, HERE) is local
-
-
-@pytest.mark.parametrize(
-    ("scopes", "stays"),
-    [(("cluster:2here",), True), (("cluster:2here,cluster:2x",), True), (("cluster:2x",), False), (("cluster:2here", "cluster:2x"), False)],
-)
-def test_scoped_user_is_itself_only_inside_every_scope(scopes: tuple[str, ...], *, stays: bool) -> None:
-    user = UserInfo("alice", ("system:authenticated",), extra={"authentication.kcp.io/scopes": scopes})
-    assert (rules(record()).effective_user(user, HERE) is user) is stays
+def test_a_foreign_service_account_and_one_of_two_clusters_are_not_local() -> None:
+    both = UserInfo("system:serviceaccount:default:x", extra={"authentication.kcp.io/cluster-name": (HERE, "2other")})
+    person = UserInfo("alice", extra={"authentication.kcp.io/cluster-name": (HERE,)})
+    for user in (service_account("2other"), both, person):
+        assert rules(record()).admits(user, HERE).verdict is Verdict.NO_OPINION
 
 
 @pytest.mark.parametrize(
     ("groups", "verdict"),
-    [(("a", "b"), Verdict.NO_OPINION), (("c",), Verdict.NO_OPINION), (("a",), Verdict.DENY), (("system:kcp:admin",), Verdict.NO_OPINION)],
+    [(("a", "b"), Verdict.ALLOW), (("c",), Verdict.ALLOW), (("a",), Verdict.DENY), (("system:kcp:admin",), Verdict.ALLOW)],
 )
 async def test_required_groups_keep_others_out(groups: tuple[str, ...], verdict: Verdict) -> None:
-    authorizer = RequiredGroups({HERE: record(required_groups="a,b;c")}.get)
+    authorizer = RequiredGroups(Anything(), {HERE: record(required_groups="a,b;c")}.get)
     decision = await authorizer.authorize(AuthzAttributes(UserInfo("u", groups), "get", HERE))
     assert decision.verdict is verdict
+
+
+@pytest.mark.parametrize(("scope", "verdict"), [("cluster:2here", Verdict.ALLOW), ("cluster:2x", Verdict.DENY)])
+async def test_a_scope_takes_away_groups_elsewhere(scope: str, verdict: Verdict) -> None:
+    authorizer = RequiredGroups(Anything(), {HERE: record(required_groups="c")}.get)
+    user = UserInfo("u", ("c",), extra={"authentication.kcp.io/scopes": (scope,)})
+    assert (await authorizer.authorize(AuthzAttributes(user, "get", HERE))).verdict is verdict

@@ -30,6 +30,10 @@ class AuthzAttributes(NamedTuple):
     path: str = ""
     """Of non-resource requests, such as `/healthz`."""
     is_resource: bool = True
+    is_deep: bool = False
+    """Whether to answer as if the user had access to the workspace: asked by privileged callers only."""
+    notes: dict[str, str] | None = None
+    """Audit annotations of this request; None where nobody keeps them."""
 
 
 class Verdict(Enum):

@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.authz.attributes import NO_OPINION, AuthzAttributes, Decision, Verdict
+from kcp.apiserver.authz.effective import effective_users
 from kcp.apiserver.authz.policy import EMPTY_POLICY, Parsed, Policy, Scopes, parse
 from kcp.apiserver.authz.rules import Rule
 from kcp.registry.backend import Item, UserInfo
@@ -145,6 +146,8 @@ class RBACAuthorizer:
 
     async def authorize(self, attributes: AuthzAttributes) -> Decision:
         user = attributes.user
+        if user.extra:
+            return await self._authorize_any(attributes)
         if self._source.revision() != self._revision:
             self._notice_writes()
         subject = self._subjects.get((attributes.cluster, user.name, user.groups))
@@ -157,11 +160,22 @@ class RBACAuthorizer:
             return subject.evaluate(attributes)
         return answer if isinstance(answer, Decision) else answer.get(attributes.name, subject.denial)
 
+    async def _authorize_any(self, attributes: AuthzAttributes) -> Decision:
+        """What one of those allows as whom the user counts here."""
+        decision = NO_OPINION
+        for each in effective_users(attributes.user, attributes.cluster):
+            decision = await self.authorize(attributes._replace(user=UserInfo(each.name, each.groups)))
+            if decision.is_allowed:
+                break
+        return decision
+
     def grants(self, user: UserInfo, cluster: ClusterName) -> tuple[list[Grant], str]:
         """All rules the user has in a cluster, and what could not be resolved (roles that do not exist), as text."""
         self._notice_writes()
-        subject = self._build(self._policies(cluster), user)
-        return subject.grants, subject.denial.reason
+        policies = self._policies(cluster)
+        subjects = [self._build(policies, each) for each in effective_users(user, cluster)]
+        found = {(grant.rule, grant.namespace): grant for subject in subjects for grant in subject.grants}
+        return list(found.values()), ", ".join(dict.fromkeys(s.denial.reason for s in subjects if s.denial.reason))
 
     def rules(self, user: UserInfo, cluster: ClusterName, namespace: str = "") -> list[Rule]:
         """The rules that hold in a namespace, or with "" at cluster scope."""

@@ -24,7 +24,11 @@ from kcp.registry.backend import UserInfo
 GROUP = "authorization.k8s.io"
 _VERSION = f"{GROUP}/v1"
 DEEP_HEADER = "x-kcp-internal-deep-subjectaccessreview"
-"""With this header a SubjectAccessReview answers as if the user had access to the workspace (kcp)."""
+"""With this header a SubjectAccessReview of a privileged caller answers as if the user had access to the workspace.
+
+Source: kcp pkg/authorization/deep_sar.go.
+"""
+_PRIVILEGED = "system:masters"
 
 
 class RuleLister(Protocol):
@@ -33,9 +37,9 @@ class RuleLister(Protocol):
     def grants(self, user: UserInfo, cluster: ClusterName) -> tuple[list[Grant], str]: ...
 
 
-def access_reviews(authorizer: Authorizer, rules: RuleLister, *, deep: Authorizer | None = None) -> ReviewHandlers:
-    """The handlers by (group, resource, subresource). `deep` answers reviews that carry `DEEP_HEADER` (for privileged callers)."""
-    reviews = AccessReviews(authorizer, rules, deep or authorizer)
+def access_reviews(authorizer: Authorizer, rules: RuleLister) -> ReviewHandlers:
+    """The handlers by (group, resource, subresource)."""
+    reviews = AccessReviews(authorizer, rules)
     return {
         (GROUP, "subjectaccessreviews", ""): reviews.subject,
         (GROUP, "localsubjectaccessreviews", ""): reviews.local,
@@ -48,7 +52,6 @@ def access_reviews(authorizer: Authorizer, rules: RuleLister, *, deep: Authorize
 class AccessReviews:
     authorizer: Authorizer
     rules: RuleLister
-    deep: Authorizer
 
     async def subject(self, req: Request) -> Response:
         kind = "SubjectAccessReview"
@@ -89,8 +92,9 @@ class AccessReviews:
 
     async def _answer(self, req: Request, obj: JSONObject, kind: str, user: UserInfo, spec: Mapping[str, Any]) -> Response:
         attributes = _attributes(user, req.info.cluster, spec)
-        authorizer = self.deep if DEEP_HEADER in req.headers else self.authorizer
-        return answer(obj, _VERSION, kind, _status(await authorizer.authorize(attributes)))
+        if kind == "SubjectAccessReview" and req.headers.get(DEEP_HEADER) == "true" and _PRIVILEGED in req.user.groups:
+            attributes = attributes._replace(is_deep=True)
+        return answer(obj, _VERSION, kind, _status(await self.authorizer.authorize(attributes)))
 
 
 def _spec(obj: JSONObject, resource: str, kind: str) -> Mapping[str, Any]:

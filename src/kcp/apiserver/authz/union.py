@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from kcp.apiserver.authz.attributes import NO_OPINION, Authorizer, AuthzAttributes, Decision, Verdict
+from kcp.apiserver.authz.effective import effective_groups
 
 ALWAYS_ALLOWED_PATHS = ("/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/version", "/version/")
 """Answered to everyone, with or without credentials, so that load balancers and `kubectl version` work."""
@@ -32,14 +33,17 @@ class Union:
 
 
 class PrivilegedGroups:
-    """Members of these groups may do everything."""
+    """Members of these groups may do everything, where their credentials are good."""
 
     def __init__(self, groups: Iterable[str] = ("system:masters",)) -> None:
         self._groups = frozenset(groups)
         self._allow = Decision(Verdict.ALLOW, "privileged group")
 
     async def authorize(self, attributes: AuthzAttributes) -> Decision:
-        return NO_OPINION if self._groups.isdisjoint(attributes.user.groups) else self._allow
+        user = attributes.user
+        if user.extra:
+            return NO_OPINION if self._groups.isdisjoint(effective_groups(user, attributes.cluster)) else self._allow
+        return NO_OPINION if self._groups.isdisjoint(user.groups) else self._allow
 
 
 class AllowedPaths:

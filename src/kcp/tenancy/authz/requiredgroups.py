@@ -1,7 +1,7 @@
 """Annotation `authorization.kcp.io/required-groups`: only members of certain groups get into a workspace at all.
 
 Groups are separated by `,` (all of them) inside clauses separated by `;` (any of them).
-Before: the server's chain of authorizers, ahead of the content rules. After: nothing; it has no opinion about those it lets pass.
+Before: the server's chain of authorizers. After: the delegate.
 Source: kcp pkg/authorization/requiredgroups_authorizer.go.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kcp.apimachinery.keys import ClusterName
-from kcp.apiserver.authz.attributes import NO_OPINION, AuthzAttributes, Decision, Verdict
+from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, Decision, Verdict
+from kcp.apiserver.authz.effective import effective_groups, is_local_account
 from kcp.tenancy import kinds
-from kcp.tenancy.authz.content import home_clusters
 from kcp.tenancy.logicalcluster.index import ClusterRecord
 
 _EXEMPT = frozenset({kinds.MASTERS, kinds.KCP_ADMIN, kinds.BOOTSTRAPPER, kinds.LOGICAL_CLUSTER_ADMIN})
@@ -32,16 +32,18 @@ def satisfies(groups: Iterable[str], requirement: str) -> bool:
 
 
 class RequiredGroups:
-    """Denies those who miss the groups that a workspace requires."""
+    """Denies those who miss the groups that a workspace requires; lets the delegate decide about the others."""
 
-    def __init__(self, record: Callable[[ClusterName], ClusterRecord | None]) -> None:
+    def __init__(self, delegate: Authorizer, record: Callable[[ClusterName], ClusterRecord | None]) -> None:
+        self._delegate = delegate
         self._record = record
 
     async def authorize(self, attributes: AuthzAttributes) -> Decision:
         record = self._record(attributes.cluster)
-        if record is None or not record.required_groups:
-            return NO_OPINION
-        user = attributes.user
-        if not _EXEMPT.isdisjoint(user.groups) or attributes.cluster in home_clusters(user):
-            return NO_OPINION
-        return NO_OPINION if satisfies(user.groups, record.required_groups) else _DENIED
+        if record is not None and record.required_groups and not attributes.is_deep:
+            cluster, user = attributes.cluster, attributes.user
+            groups = effective_groups(user, cluster)
+            is_exempt = not _EXEMPT.isdisjoint(groups) or is_local_account(user, cluster)
+            if not is_exempt and not satisfies(groups, record.required_groups):
+                return _DENIED
+        return await self._delegate.authorize(attributes)
