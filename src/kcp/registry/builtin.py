@@ -44,6 +44,7 @@ def _schema_of(gvk: GVK) -> Schema | None:
 _POLICY_STATUS = policystatus.status_hooks(_schema_of)
 _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
+    ("", "Node"): Strategy(is_born_with_status=True),
     ("", "Pod"): strategy.POD,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
         prepare_delete=crdstatus.await_cleanup, held_by_spec=lambda crd: not deletion_timestamp(crd)
@@ -142,9 +143,12 @@ def strategy_for(gvk: GVK) -> Strategy | None:
         return None
     rules, base, known = rules_of(gvk), special or strategy.BUILTIN, by_gvk(gvk)
     shows_status = known is not None and known.has_status and gvk.kind != "CustomResourceDefinition"
+    prepare = base.prepare_create
+    if shows_status:
+        prepare = _with_status(gvk, prepare, says_status=base.is_born_with_status)
     return replace(
         base,
-        prepare_create=_before_create(rules, _with_status(gvk, base.prepare_create) if shows_status else base.prepare_create),
+        prepare_create=_before_create(rules, prepare),
         prepare_update=_before_update(rules, base.prepare_update),
         validate=rules.validate if gvk in RULES else base.validate,
         name_faults=base.name_faults if special is not None else rules.name_faults,
@@ -167,9 +171,10 @@ def _before_create(rules: KindRules, then: Callable[[JSONObject, str], None]) ->
     return prepare
 
 
-def _with_status(gvk: GVK, then: Callable[[JSONObject, str], None]) -> Callable[[JSONObject, str], None]:
+def _with_status(gvk: GVK, then: Callable[[JSONObject, str], None], *, says_status: bool) -> Callable[[JSONObject, str], None]:
     def prepare(new: JSONObject, now: str) -> None:
-        new["status"] = first_status(gvk.group, gvk.kind)
+        given = new.get("status") if says_status else None
+        new["status"] = {**first_status(gvk.group, gvk.kind), **(given or {})}
         then(new, now)
 
     return prepare

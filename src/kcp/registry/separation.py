@@ -23,6 +23,8 @@ def confine(new: JSONObject, stored: Callable[[], JSONObject] | None, scope: Sco
     Raises: NotFound for a subresource that the resource does not have.
     """
     resource = scope.resource
+    if stored is None and resource.strategy.is_born_with_status:
+        return new
     if scope.subresource in ("", "scale"):
         return _without_status(new, stored() if stored is not None else None) if resource.has_status else new
     parts = resource.strategy.subresource_parts.get(scope.subresource)

@@ -98,6 +98,8 @@ class Strategy:
     name_faults: Callable[[str], list[str]] = names.dns1123_subdomain
     allow_create_on_update: bool = False
     """A PUT of an absent name creates it."""
+    is_born_with_status: bool = False
+    """A creation may carry the status, as a kubelet's of its node does."""
     allow_unconditional_update: bool = True
     """A PUT without metadata.resourceVersion overwrites; else it is Invalid."""
     generation: bool | None = None

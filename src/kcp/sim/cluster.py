@@ -59,6 +59,7 @@ from kcp.sim.workloads import (
     kubelet,
     loadbalancer,
     mirroring,
+    protection,
     replicaset,
     scheduler,
     statefulset,
@@ -94,6 +95,8 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     statefulset.controller,
     volumes.controller,
     volumes.volume_controller,
+    protection.claim_controller,
+    protection.volume_controller,
     disruption.controller,
     taints.controller,
 )

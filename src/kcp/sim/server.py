@@ -62,7 +62,7 @@ from kcp.registry.crd import LocalCRDSource
 from kcp.registry.generic import Registry
 from kcp.registry.resource import Resource
 from kcp.registry.strategy import FieldPath
-from kcp.sim import podparts
+from kcp.sim import nodetaint, podparts, storageinuse
 from kcp.sim.addresses import Allocator, ClusterAdmission
 from kcp.sim.components import ensure_component_statuses
 from kcp.sim.defaultclasses import DefaultClasses
@@ -142,7 +142,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
     plugins = [
         *lifecycle.plugins(), *podparts.plugins(), accounts.plugin(), *priorities.plugins(), PodRuntimeClass(lookup).plugin(),
-        *classes.plugins(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
+        nodetaint.plugin(), storageinuse.plugin(), *classes.plugins(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
         *configurable.plugins(), *PodSecurity(lookup.namespace).plugins(), quotas.plugin(),
     ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)

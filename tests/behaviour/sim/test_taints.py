@@ -82,3 +82,23 @@ async def test_a_cordoned_node_says_so_and_keeps_its_pods(world: World, deployme
     await world.resource("nodes").patch(NODE, {"spec": {"unschedulable": None}})
     await world.clock.advance(1)
     assert "taints" not in (await world.get("nodes", NODE, ""))["spec"]
+
+
+async def test_a_node_made_by_hand_is_tainted_until_it_is_ready(world: World) -> None:
+    made = await world.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}})
+    assert made["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+    assert made["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 0}}
+    assert (len(made["status"]["nodeInfo"]), made["status"]["nodeInfo"]["kubeletVersion"]) == (10, "")
+    ready = {"type": "Ready", "status": "True", "reason": "E2E", "message": ""}
+    await world.resource("nodes").patch("new", {"status": {"conditions": [ready]}}, subresource="status")
+    await world.clock.advance(1)
+    assert "taints" not in (await world.get("nodes", "new", ""))["spec"]
+
+
+async def test_a_node_is_made_with_its_status(world: World) -> None:
+    """Source: the conformance test of a node's lifecycle, whose node says itself that it is ready."""
+    ready = {"type": "Ready", "status": "True", "reason": "E2E", "message": "Set from e2e test"}
+    status = {"phase": "Running", "conditions": [ready], "capacity": {"cpu": "1000m"}}
+    made = await world.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}, "status": status})
+    assert made["status"]["conditions"][0]["message"] == "Set from e2e test"
+    assert (made["status"]["phase"], made["status"]["capacity"], made["status"]["allocatable"]) == ("Running", {"cpu": "1"}, {"cpu": "1"})

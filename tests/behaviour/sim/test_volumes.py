@@ -88,6 +88,7 @@ async def test_a_class_may_wait_for_the_first_pod(world: World) -> None:
     await world.clock.advance(3)
     made = (await get(world))["spec"]["volumeName"]
     await world.client.resource(CLAIMS).delete("data", namespace="default")
+    await world.resource("pods").delete("p", namespace="default", grace_period_s=0)
     await world.clock.advance(3)
     assert await phases(world) == {made: "Released"}
 
@@ -96,8 +97,58 @@ async def test_a_claim_whose_volume_vanishes_is_lost_and_nothing_is_written_once
     await by_hand(world)
     await claim(world, storageClassName="manual")
     await world.client.resource(VOLUMES).delete("disk")
+    await world.client.resource(VOLUMES).patch("disk", {"metadata": {"finalizers": None}})  # as somebody does who knows better
     await world.clock.advance(3)
     assert await phases(world) == {"data": "Lost"}
     before = meta.resource_version(await get(world))
     await world.clock.advance(300)
     assert meta.resource_version(await get(world)) == before
+
+
+async def user(world: World, name: str = "p", **spec: Any) -> None:
+    volume = {"name": "d", "persistentVolumeClaim": {"claimName": "data"}}
+    wanted = {"containers": [{"name": "c", "image": "x"}], "volumes": [volume], "terminationGracePeriodSeconds": 1, **spec}
+    await world.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": wanted})
+    await world.clock.advance(3)
+
+
+async def test_a_claim_in_use_stays_until_its_last_pod_is_gone(world: World) -> None:
+    await claim(world)
+    assert meta.finalizers(await get(world)) == ["kubernetes.io/pvc-protection"]
+    for name in ("p", "q"):
+        await user(world, name)
+    await world.client.resource(CLAIMS).delete("data", namespace="default")
+    for name in ("p", "q"):
+        await world.clock.advance(3)
+        assert meta.deletion_timestamp(await get(world))
+        await world.resource("pods").delete(name, namespace="default")
+    await world.clock.advance(5)
+    assert await phases(world) == {}
+
+
+async def test_a_pod_without_a_node_keeps_no_claim(world: World) -> None:
+    await claim(world)
+    await user(world, nodeSelector={"no": "where"})
+    await world.client.resource(CLAIMS).delete("data", namespace="default")
+    await world.clock.advance(3)
+    assert await phases(world) == {}
+
+
+async def test_a_bound_volume_stays_until_its_claim_is_gone(world: World) -> None:
+    await by_hand(world)
+    await claim(world, storageClassName="manual")
+    volumes = world.client.resource(VOLUMES)
+    assert meta.finalizers(await volumes.get("disk")) == ["kubernetes.io/pv-protection"]
+    await volumes.delete("disk")
+    await world.clock.advance(3)
+    assert await phases(world) == {"disk": "Bound", "data": "Bound"}
+    await world.client.resource(CLAIMS).delete("data", namespace="default")
+    await world.clock.advance(3)
+    assert await phases(world) == {}
+
+
+async def test_what_was_made_before_gets_its_finalizer_back(world: World) -> None:
+    await claim(world)
+    await world.client.resource(CLAIMS).patch("data", {"metadata": {"finalizers": None}}, namespace="default")
+    await world.clock.advance(3)
+    assert meta.finalizers(await get(world)) == ["kubernetes.io/pvc-protection"]

@@ -10,10 +10,18 @@ from collections.abc import Mapping
 from kcp.apimachinery.meta import JSONObject, copy_json
 
 _NO_ADDRESSES: JSONObject = {"loadBalancer": {}}
+_NO_NODE: JSONObject = {
+    "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+    "nodeInfo": {
+        "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "", "osImage": "", "containerRuntimeVersion": "",
+        "kubeletVersion": "", "kubeProxyVersion": "", "operatingSystem": "", "architecture": "",
+    },
+}  # fmt: skip
 _FIRST: Mapping[tuple[str, str], JSONObject] = {
     ("", "Service"): _NO_ADDRESSES,
     ("networking.k8s.io", "Ingress"): _NO_ADDRESSES,
     ("", "PersistentVolumeClaim"): {"phase": "Pending"},
+    ("", "Node"): _NO_NODE,
     ("", "PersistentVolume"): {"phase": "Pending"},
     ("", "ReplicationController"): {"replicas": 0},
     ("apps", "ReplicaSet"): {"replicas": 0},
