@@ -148,7 +148,7 @@ async def test_a_pod_that_fits_nowhere_says_why_and_runs_when_room_is_made(world
 
     async def refused() -> bool:
         held = conditions.get(await world.get("pods", "p3"), "PodScheduled")
-        return held is not None and held.get("message") == "0/3 nodes are available: 3 Insufficient cpu."
+        return held is not None and str(held.get("message")).startswith("0/3 nodes are available: 3 Insufficient cpu. ")
 
     await world.until(refused)
     await world.resource("pods").delete("p0", namespace="default")

@@ -72,6 +72,9 @@ class PodView:
     """Name of a scheduling gate, or ""."""
     host_ports: tuple[tuple[str, str, int], ...]
     """(host address, protocol, port) that it takes of its node."""
+    priority: int
+    keeps_away: tuple[Mapping[str, Any], ...]
+    """Required terms of anti-affinity: what it does not want near."""
     generation: int
     gates: tuple[str, ...]
     """Conditions of readiness gates that hold."""
@@ -133,6 +136,8 @@ def view(pod: Mapping[str, Any]) -> PodView:
         ports=tuple(_ports(spec)),
         waiting_for=gates[0].get("name", "") if gates else "",
         host_ports=host_ports(spec),
+        priority=spec.get("priority") or 0,
+        keeps_away=tuple(meta.nested(spec, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution", default=())),
         generation=meta.generation(pod),
         gates=tuple(k for g in spec.get("readinessGates") or () if conditions.is_true(pod, k := g.get("conditionType", ""))),
         directives=tuple(sorted((k, v) for k, v in meta.annotations(pod).items() if k.startswith(DIRECTIVE_PREFIX))),

@@ -1,17 +1,20 @@
 """The scheduler: binds pods that have no node, all that wait in one pass, so that each choice sees the one before.
 
-Before: `sim.cluster`, which starts it; new pods, freed room and changed nodes wake it. After: the `binding` subresource of pods.
+Before: `sim.cluster`, which starts it; new pods, freed room, bound claims and changed nodes wake it. After: the `binding` subresource of
+pods; for pods that fit nowhere a condition and an event that say why, and the end of pods of lower priority.
 Source: pkg/scheduler/schedule_one.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Conflict, NotFound
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
@@ -19,14 +22,19 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.podbook import PodBook
 from kcp.sim.workloads.podview import PodView
+from kcp.sim.workloads.preemption import Preemption, awaits_victims, preempt
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.resources import NOTHING
-from kcp.sim.workloads.scheduling import NodeView, place
+from kcp.sim.workloads.scheduling import NodeView, faults_of, place
+from kcp.sim.workloads.volumes import CLAIMS, STORAGE_CLASSES, class_of
 from kcp.sim.workloads.wiring import NODES, PODS, Wiring
-from kcp.sim.workloads.writes import SCHEDULER, patch_status
+from kcp.sim.workloads.writes import SCHEDULER, delete_if_there, patch_status
 
+_NAMESPACES = GVR("", "v1", "namespaces")
 _EVERYTHING = ObjectKey(ClusterName(""), "", "pending-pods")
 _GATHER_S = 0.004
 """How long the scheduler lets new pods gather before a pass."""
+_GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 @dataclass
@@ -34,8 +42,11 @@ class SchedulerReconciler:
     """One pass over the pods that wait."""
 
     nodes: Informer
+    namespaces: Informer
+    volumes: Volumes
     pods: PodBook
     get_pod: Callable[[ObjectKey], JSONObject | None]
+    events: Voice
     client: Client
     clock: Clock
 
@@ -44,22 +55,43 @@ class SchedulerReconciler:
         if not waiting:
             return Result()
         nodes = self._nodes()
-        for view in sorted(waiting, key=lambda p: (p.created, p.key)):
+        for view in sorted(waiting, key=lambda p: (-p.priority, p.created, p.key)):
             pod = self.get_pod(view.key)
             if pod is None or meta.uid(pod) != view.uid or not _is_ours(pod):
                 continue  # not yet here, gone, or another scheduler's
             if view.waiting_for:
-                await self._refuse(pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
+                await self._refuse(pod, "SchedulingGated", _GATED)
                 continue
-            node, why_not = place(pod, nodes)
-            if not node:
-                await self._refuse(pod, "Unschedulable", why_not)
-            elif await self._bind(view, node):
+            node = await self._schedule(pod, view, nodes)
+            if node:
                 nodes = [n.with_pods((view,)) if n.name == node else n for n in nodes]
         return Result()
 
+    async def _schedule(self, pod: JSONObject, view: PodView, nodes: Sequence[NodeView]) -> str:
+        """Bind a pod, or say why not and make room for it. Returns the node it is bound to, or ""."""
+        if unbound := self.volumes.fault(pod):
+            await self._refuse(pod, "Unschedulable", f"0/{len(nodes)} nodes are available: {unbound}. not found", says=True)
+            return ""
+        node, why_not = place(pod, nodes, self._labels_of)
+        if node:
+            if not await self._bind(view, node):
+                return ""
+            text = f"Successfully assigned {view.key.namespace}/{view.key.name} to {node}"
+            self.events.normal(pod, "Scheduled", text)
+            return node
+        if awaits_victims(pod, nodes):
+            return ""
+        plan = preempt(pod, nodes, faults_of(pod, nodes, self._labels_of), self._labels_of) if nodes else Preemption()
+        await self._refuse(pod, "Unschedulable", " ".join(filter(None, (why_not, plan.message))), nominated=plan.node, says=True)
+        for victim in plan.victims:
+            await self._evict(victim, view, plan.node)
+        return ""
+
+    def _labels_of(self, namespace: str) -> Mapping[str, str]:
+        return meta.labels(self.namespaces.get(ObjectKey(ClusterName(""), "", namespace)) or {})
+
     def _nodes(self) -> Sequence[NodeView]:
-        """The nodes with what their unfinished pods ask for, in order of name."""
+        """The nodes with their unfinished pods, in order of name."""
         views = []
         for node in self.nodes.list():
             present = (pod for pod in self.pods.on_node(meta.name(node)) if pod.is_present)
@@ -81,30 +113,91 @@ class SchedulerReconciler:
         self.pods.assume_node(pod, node)
         return True
 
-    async def _refuse(self, pod: JSONObject, reason: str, message: str) -> None:
+    async def _refuse(self, pod: JSONObject, reason: str, message: str, *, nominated: str = "", says: bool = False) -> None:
         before = pod.get("status") or {}
         held: JSONObject = {"status": meta.copy_json(before)}
-        conditions.set_condition(
-            held, conditions.build("PodScheduled", "False", reason=reason, message=message, now=rfc3339(self.clock.now()))
-        )
+        told = conditions.build("PodScheduled", "False", reason=reason, message=message, now=rfc3339(self.clock.now()))
+        if meta.generation(pod):
+            told["observedGeneration"] = meta.generation(pod)
+        conditions.set_condition(held, told)
         held["status"].setdefault("phase", "Pending")
-        await patch_status(self.client.resource(PODS), pod, held["status"], field_manager=SCHEDULER)
+        if nominated:
+            held["status"]["nominatedNodeName"] = nominated
+        if await patch_status(self.client.resource(PODS), pod, held["status"], field_manager=SCHEDULER) and says:
+            self.events.warn(pod, "FailedScheduling", message)
+
+    async def _evict(self, victim: PodView, winner: PodView, node: str) -> None:
+        """Source: preemption.Executor: the condition first, then the deletion."""
+        pod, resource = self.get_pod(victim.key), self.client.resource(PODS)
+        if pod is None or meta.uid(pod) != victim.uid or victim.terminating:
+            return
+        held: JSONObject = {"status": meta.copy_json(pod.get("status") or {})}
+        why, at = "default-scheduler: preempting to accommodate a higher priority pod", rfc3339(self.clock.now())
+        told = conditions.build("DisruptionTarget", "True", reason="PreemptionByScheduler", message=why, now=at)
+        conditions.set_condition(held, told)
+        await patch_status(resource, pod, held["status"], field_manager=SCHEDULER)
+        await delete_if_there(resource, victim.key.name, victim.key.namespace, victim.uid)
+        self.pods.doom(victim)
+        self.events.normal(pod, "Preempted", f"Preempted by pod {winner.uid} on node {node}")
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """Whether the claims of a pod let it run. Source: plugins/volumebinding."""
+
+    claims: Informer
+    classes: Informer
+
+    def fault(self, pod: Mapping[str, Any]) -> str:
+        for volume in meta.nested(pod, "spec", "volumes", default=()):
+            name = meta.nested(volume, "persistentVolumeClaim", "claimName")
+            if not name:
+                continue
+            claim = self.claims.get(ObjectKey(ClusterName(""), meta.namespace(pod), name))
+            if claim is None:
+                return f'persistentvolumeclaim "{name}" not found'
+            if meta.deletion_timestamp(claim):
+                return f'persistentvolumeclaim "{name}" is being deleted'
+            if meta.nested(claim, "status", "phase") != "Bound" and not self._waits_for_pod(claim):
+                return "pod has unbound immediate PersistentVolumeClaims"
+        return ""
+
+    def _waits_for_pod(self, claim: Mapping[str, Any]) -> bool:
+        held = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim))) or {}
+        return bool(held.get("volumeBindingMode") == "WaitForFirstConsumer")
 
 
 def _is_ours(pod: JSONObject) -> bool:
     return bool(meta.nested(pod, "spec", "schedulerName", default="default-scheduler") == "default-scheduler")
 
 
+def _offer(node: Mapping[str, Any]) -> object:
+    """What of a node concerns the scheduler: heartbeats do not."""
+    return meta.labels(node), node.get("spec"), meta.nested(node, "status", "allocatable")
+
+
 def controller(wiring: Wiring) -> Controller:
-    nodes, pods = wiring.informers.informer(NODES), wiring.informers.informer(PODS)
-    reconciler = SchedulerReconciler(nodes, wiring.pods, pods.get, wiring.client, wiring.clock)
+    nodes, pods, claims = (wiring.informers.informer(gvr) for gvr in (NODES, PODS, CLAIMS))
+    volumes = Volumes(claims, wiring.informers.informer(STORAGE_CLASSES))
+    namespaces, events = wiring.informers.informer(_NAMESPACES), wiring.remarks.by("default-scheduler")
+    reconciler = SchedulerReconciler(nodes, namespaces, volumes, wiring.pods, pods.get, events, wiring.client, wiring.clock)
     made = Controller("scheduler", reconciler.reconcile, clock=wiring.clock, workers=1)
-    made.watch(nodes, lambda _key, _old, _new: (_EVERYTHING,))
+
+    def changed_node(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        return () if old is not None and new is not None and _offer(old) == _offer(new) else (_EVERYTHING,)
+
+    def changed_claim(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        return (_EVERYTHING,) if meta.nested(old or {}, "status", "phase") != meta.nested(new or {}, "status", "phase") else ()
+
+    made.watch(nodes, changed_node)
+    made.watch(claims, changed_claim)
 
     def listen(before: PodView | None, after: PodView | None) -> None:
-        is_waiting = after is not None and not after.node
-        frees_room = before is not None and bool(before.node) and (after is None or after.phase in ("Succeeded", "Failed"))
-        if is_waiting or frees_room:
+        is_waiting = after is not None and not after.node and (before is None or before.waiting_for != after.waiting_for)
+        is_new = after is not None and not after.node and (before is None or before.labels != after.labels or before.uid != after.uid)
+        frees_room = before is not None and bool(before.node) and (after is None or not after.is_present)
+        may_attract = after is not None and bool(after.node) and (before is None or not before.node or before.labels != after.labels)
+        if is_waiting or is_new or frees_room or (may_attract and wiring.pods.unassigned()):
             made.enqueue_after(_EVERYTHING, _GATHER_S)
 
     wiring.pods.listen(listen)

@@ -12,6 +12,7 @@ from typing import Any
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.selectors import LabelSelector
+from kcp.sim.workloads.podaffinity import NamespaceLabels, Site, rules_for
 from kcp.sim.workloads.podview import PodView, host_ports
 from kcp.sim.workloads.resources import Requests, amounts, pod_requests
 
@@ -31,6 +32,10 @@ class NodeView:
     taken: Requests
     ports: frozenset[tuple[str, str, int]] = frozenset()
     """Host ports in use: (address, protocol, port)."""
+    pods: tuple[PodView, ...] = ()
+    """Those that count in `taken`, where they are known."""
+    shy: tuple[PodView, ...] = ()
+    """Those of them that keep others away."""
 
     @classmethod
     def of(cls, node: Mapping[str, Any], taken: Requests) -> NodeView:
@@ -48,14 +53,15 @@ class NodeView:
 
     def with_pods(self, pods: Iterable[PodView]) -> NodeView:
         """The node with these pods on it, beside those that count already."""
-        taken, ports = self.taken, set(self.ports)
-        for pod in pods:
+        taken, ports, added = self.taken, set(self.ports), tuple(pods)
+        shy = (*self.shy, *(pod for pod in added if pod.keeps_away))
+        for pod in added:
             taken = taken.plus(pod.requests)
             ports.update(pod.host_ports)
-        return replace(self, taken=taken, ports=frozenset(ports))
+        return replace(self, taken=taken, ports=frozenset(ports), pods=(*self.pods, *added), shy=shy)
 
 
-def place(pod: Mapping[str, Any], nodes: Sequence[NodeView]) -> tuple[str, str]:
+def place(pod: Mapping[str, Any], nodes: Sequence[NodeView], namespace_labels: NamespaceLabels = lambda _name: {}) -> tuple[str, str]:
     """The chosen node's name and "", or "" and why there is none.
 
     >>> place({"spec": {"containers": []}}, [])
@@ -63,15 +69,42 @@ def place(pod: Mapping[str, Any], nodes: Sequence[NodeView]) -> tuple[str, str]:
     """
     if not nodes:
         return "", "no nodes available to schedule pods"
-    spec = pod.get("spec") or {}
-    requests = pod_requests(spec)
-    faults = {node.name: unfit(spec, requests, node) for node in nodes}
+    faults = faults_of(pod, nodes, namespace_labels)
     fit = [node for node in nodes if not faults[node.name]]
     if fit:
-        return min(fit, key=lambda node: (-_score(node, requests), node.name)).name, ""
-    counts = Counter(fault for found in faults.values() for fault in found)
-    told = ", ".join(sorted(f"{count} {fault}" for fault, count in counts.items()))
-    return "", f"0/{len(nodes)} nodes are available: {told}."
+        spec = pod.get("spec") or {}
+        requests = pod_requests(spec)
+        return min(fit, key=lambda node: (-_preference(spec, node), -_score(node, requests), node.name)).name, ""
+    return "", f"{summary(len(nodes), (fault for found in faults.values() for fault in found))}."
+
+
+def summary(nodes: int, faults: Iterable[str]) -> str:
+    """How many nodes have which fault. Source: framework.FitError."""
+    told = ", ".join(sorted(f"{count} {fault}" for fault, count in Counter(faults).items()))
+    return f"0/{nodes} nodes are available: {told}"
+
+
+def _preference(spec: Mapping[str, Any], node: NodeView) -> int:
+    """Preferred node affinity, less the taints that are better avoided: it decides before the free room does."""
+    terms = meta.nested(spec, "affinity", "nodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution", default=())
+    liked = sum(int(t.get("weight") or 0) for t in terms if _term_matches(t.get("preference") or {}, node))
+    return liked - 100 * sum(1 for t in node.taints if t.get("effect") == "PreferNoSchedule" and not _tolerated(t, spec))
+
+
+def faults_of(pod: Mapping[str, Any], nodes: Sequence[NodeView], namespace_labels: NamespaceLabels) -> dict[str, list[str]]:
+    """Why each node does not take the pod; empty lists for those that do."""
+    spec = pod.get("spec") or {}
+    requests = pod_requests(spec)
+    by_name = {node.name: node for node in nodes}
+    sites = [Site(node.name, node.labels, node.pods, node.shy) for node in nodes]
+    rules = rules_for(pod, sites, namespace_labels, lambda site: matches_node(spec, by_name[site.name]))
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        faults = unfit(spec, requests, node)
+        if not faults and rules is not None and (fault := rules.fault(node.labels)):
+            faults = [fault]
+        found[node.name] = faults
+    return found
 
 
 def _score(node: NodeView, requests: Requests) -> float:
