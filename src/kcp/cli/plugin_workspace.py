@@ -6,21 +6,20 @@ Source: kcp staging cli/pkg/workspace/plugin/{use,create,context}.go.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import AlreadyExists, Expired, NotFound
+from kcp.apimachinery.errors import AlreadyExists, NotFound
 from kcp.apimachinery.meta import JSONObject
 from kcp.cli import plugin_contexts
 from kcp.cli.plugin_lookup import WORKSPACES, Found, canonical_path, conditions_text, look_up, type_of
 from kcp.cli.plugin_paths import WorkspaceURL, target_path
 from kcp.cli.plugin_session import PluginError, Session
-from kcp.client.rest import ResourceClient, WatchEvent
+from kcp.cli.plugin_waiting import wait_until
+from kcp.client.rest import ResourceClient
 
-_SERVER_SLACK_S = 1
 _CD_NOTE = (
     "Note: 'kubectl ws' now matches 'cd' semantics: go to home workspace."
     " 'kubectl ws -' to go back. 'kubectl ws .' to print current workspace."
@@ -141,36 +140,22 @@ def _workspace(options: CreateOptions) -> JSONObject:
 
 
 async def _wait_ready(workspaces: ResourceClient, workspace: JSONObject, clock: Clock, timeout_s: float) -> JSONObject:
-    """Watch until the workspace is Ready. Raises PluginError with its conditions when that takes too long."""
+    """The workspace once it is Ready. Raises PluginError with its conditions when that takes too long."""
     name = meta.name(workspace)
-    deadline_s = clock.monotonic() + timeout_s
-    version = meta.resource_version(workspace)
-    while (left_s := deadline_s - clock.monotonic()) > 0:
-        watch = _watch(workspaces, name, version, left_s)
-        try:
-            async with aclosing(watch) as events:
-                async for event in events:
-                    version = meta.resource_version(event.object) or version
-                    if event.type == "DELETED":
-                        raise PluginError(f'workspace "{name}" was deleted while it was being made')
-                    if event.type != "BOOKMARK":
-                        workspace = event.object
-                    if meta.nested(workspace, "status", "phase") == "Ready":
-                        return workspace
-        except Expired:
-            workspace = await workspaces.get(name)
-            version = meta.resource_version(workspace)
-    phase = meta.nested(workspace, "status", "phase", default="") or "unknown"
-    raise PluginError(
-        f'workspace "{name}" is not ready after {timeout_s:g} s, its phase is {phase}{conditions_text(workspace)}\n'
-        f"See `kubectl get workspace {name} -o yaml`; it may still become ready."
-    )
+    waited = await wait_until(workspaces, workspace, _is_ready, clock, timeout_s)
+    if waited.is_gone:
+        raise PluginError(f'workspace "{name}" was deleted while it was being made')
+    if not waited.is_done:
+        phase = meta.nested(waited.obj, "status", "phase", default="") or "unknown"
+        raise PluginError(
+            f'workspace "{name}" is not ready after {timeout_s:g} s, its phase is {phase}{conditions_text(waited.obj)}\n'
+            f"It may still become ready; `kubectl kcp diagnose workspace {name}` says what it waits for."
+        )
+    return waited.obj
 
 
-def _watch(workspaces: ResourceClient, name: str, version: str, left_s: float) -> AsyncGenerator[WatchEvent, None]:
-    return workspaces.watch(
-        field_selector=f"metadata.name={name}", resource_version=version, timeout_s=max(int(left_s), 1) + _SERVER_SLACK_S
-    )
+def _is_ready(workspace: JSONObject) -> bool:
+    return bool(meta.nested(workspace, "status", "phase") == "Ready")
 
 
 def create_context(session: Session, name: str, *, overwrite: bool, keep_current: bool = False) -> None:
@@ -193,28 +178,19 @@ async def delete(session: Session, name: str, clock: Clock, *, wait: bool = True
     workspaces = session.client.cluster(session.path).resource(WORKSPACES)
     try:
         held = await workspaces.get(name)
-        await workspaces.delete(name, uid=meta.uid(held))
+        left = await workspaces.delete(name, uid=meta.uid(held))
     except NotFound:
         raise PluginError(f'workspace "{name}" not found in {session.path}; `kubectl ws tree` shows what is there') from None
     if not wait:
         session.say(f'Workspace "{name}" is being deleted.')
         return
-    await _wait_gone(workspaces, held, clock, timeout_s)
+    if not meta.deletion_timestamp(left):
+        session.say(f'Workspace "{name}" deleted.')
+        return
+    waited = await wait_until(workspaces, left, lambda _: False, clock, timeout_s)
+    if not waited.is_gone:
+        raise PluginError(
+            f'workspace "{name}" is still there after {timeout_s:g} s{conditions_text(waited.obj)}\n'
+            f"`kubectl kcp diagnose workspace {name}` says what holds it."
+        )
     session.say(f'Workspace "{name}" deleted.')
-
-
-async def _wait_gone(workspaces: ResourceClient, held: JSONObject, clock: Clock, timeout_s: float) -> None:
-    name, deadline_s = meta.name(held), clock.monotonic() + timeout_s
-    while (left_s := deadline_s - clock.monotonic()) > 0:
-        present = await workspaces.list(field_selector=f"metadata.name={name}")
-        if not present.items or meta.uid(present.items[0]) != meta.uid(held):
-            return
-        held = present.items[0]
-        watch = _watch(workspaces, name, present.resource_version, left_s)
-        async with aclosing(watch) as events:
-            async for event in events:
-                if event.type == "DELETED":
-                    return
-                if event.type != "BOOKMARK":
-                    held = event.object
-    raise PluginError(f'workspace "{name}" is still there after {timeout_s:g} s{conditions_text(held)}')
