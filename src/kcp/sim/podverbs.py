@@ -1,4 +1,4 @@
-"""Subresources of pods that only a physical cluster has: `binding` and `log` here, `eviction` in `evictions`.
+"""Subresources of pods that only a physical cluster has: `binding` and `log`; `eviction` is in `evictions`, what a log says in `podlogs`.
 
 Before: `apiserver.resources`, as connectors. After: the registry.
 Source: pkg/registry/core/pod/storage/storage.go, pkg/registry/core/pod/rest/log.go.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import BadRequest, Cause, Conflict, Invalid, NotFound
-from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.errors import BadRequest, Conflict, NotFound
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
-from kcp.apiserver.handlers.options import number
 from kcp.apiserver.request import Handler, Request, Response
-from kcp.apiserver.requestinfo import is_true
 from kcp.apiserver.reviews import read_review
 from kcp.registry.backend import Backend, Scope, WriteOptions
 from kcp.registry.resource import Catalog
 from kcp.sim.evictions import Evictions, only, success
+from kcp.sim.podlogs import log, options
 
 _PODS = GVR("", "v1", "pods")
-_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
-_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,45 +69,9 @@ class PodVerbs:
     async def log(self, req: Request) -> Response:
         """What a simulated container has to say."""
         only(req, "GET")
-        tail = _tail(req)
+        asked = options(req)
         pod = (await self.backend.get(self._scope(req))).decode()
-        wanted = _container(pod, req.query.get("container") or "")
-        if not meta.nested(pod, "spec", "nodeName"):
-            return Response(content_type="text/plain")  # there is no kubelet to ask
-        held = {c["name"]: c for part in _STATUSES for c in meta.nested(pod, "status", part, default=())}.get(wanted, {})
-        state = held.get("state") or {}
-        if is_true(req.query.get("previous")):
-            state = held.get("lastState") or {}
-            if "terminated" not in state:
-                raise BadRequest(f'previous terminated container "{wanted}" in pod "{meta.name(pod)}" not found')
-        lines = _lines(pod, wanted, state)
-        if tail is not None:
-            lines = lines[len(lines) - min(tail, len(lines)) :]
-        return Response(body="".join(f"{line}\n" for line in lines).encode(), content_type="text/plain")
-
-
-def _container(pod: JSONObject, wanted: str) -> str:
-    """The container meant. Raises BadRequest. Source: pkg/registry/core/pod/strategy.go (validateContainer)."""
-    names, first, others = ([c["name"] for c in meta.nested(pod, "spec", part, default=())] for part in _CONTAINERS)
-    if wanted:
-        if wanted not in (*names, *first, *others):
-            raise BadRequest(f"container {wanted} is not valid for pod {meta.name(pod)}")
-        return wanted
-    if len(names) == 1:
-        return str(names[0])
-    more = f" or one of the init containers: [{' '.join(first)}]" if first else ""
-    raise BadRequest(f"a container name must be specified for pod {meta.name(pod)}, choose one of: [{' '.join(names)}]{more}")
-
-
-def _tail(req: Request) -> int | None:
-    """How many lines are asked for. Raises BadRequest, Invalid. Source: pkg/apis/core/validation/validation.go (ValidatePodLogOptions)."""
-    if "tailLines" not in req.query:
-        return None
-    asked = number(req.query, "tailLines")
-    if asked < 0:
-        cause = Cause.invalid("tailLines", asked, "must be greater than or equal to 0")
-        raise Invalid.of(GroupResource("", "pods"), "PodLogOptions", "", [cause])
-    return asked
+        return Response(body=log(pod, req, asked, self.clock.now()), content_type="text/plain")
 
 
 def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, str], now: str) -> JSONObject:
@@ -129,15 +89,3 @@ def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, s
         meta.set_annotation(pod, annotation, value)
     conditions.set_condition(pod, conditions.build("PodScheduled", "True", now=now))
     return pod
-
-
-def _lines(pod: Mapping[str, Any], container: str, state: Mapping[str, Any]) -> list[str]:
-    """Raises: BadRequest while the container waits."""
-    if not state or "waiting" in state:
-        reason = meta.nested(state, "waiting", "reason", default="ContainerCreating")
-        raise BadRequest(f'container "{container}" in pod "{meta.name(pod)}" is waiting to start: {reason}')
-    held = state.get("running") or state.get("terminated") or {}
-    lines = [f"{held.get('startedAt', '')} container {container} of pod {meta.name(pod)} started (simulated)"]
-    if "terminated" in state:
-        lines.append(f"{held.get('finishedAt', '')} container {container} ended with exit code {held.get('exitCode', 0)}")
-    return lines

@@ -1,4 +1,4 @@
-"""The log of a simulated pod: how many lines are asked for."""
+"""The log of a simulated pod: what its command prints, how much of it is asked for."""
 
 from __future__ import annotations
 
@@ -29,3 +29,21 @@ async def test_a_number_of_lines_that_is_none_is_refused(world: World, asked: st
     with pytest.raises(refusal) as refused:
         await world.client.raw("GET", LOG, query={"tailLines": asked})
     assert text in str(refused.value)
+
+
+async def test_a_log_is_what_the_command_prints(world: World) -> None:
+    script = 'echo one; sleep 10; echo "two of $HOSTNAME"; sleep 1000'
+    container = {"name": "c", "image": "busybox", "command": ["sh", "-c", script]}
+    await world.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [container]}})
+
+    async def said(**query: str) -> str:
+        return (await world.client.raw("GET", LOG, query=query)).body.decode()
+
+    await world.clock.advance(3)
+    assert await said() == "one\n"
+    await world.clock.advance(10)
+    assert await said() == "one\ntwo of a\n"
+    assert await said(tailLines="1") == "two of a\n"
+    assert await said(limitBytes="5") == "one\nt"
+    assert await said(sinceSeconds="5") == "two of a\n"
+    assert (await said(timestamps="true")).splitlines()[0].endswith("Z one")
