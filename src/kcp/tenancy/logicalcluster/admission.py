@@ -11,6 +11,7 @@ from kcp.apimachinery.errors import Forbidden
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Attributes, Scope, UserInfo
 from kcp.tenancy import kinds
+from kcp.tenancy.logicalcluster.lifecycle import with_labels
 
 _ORDER = {
     "": 0, kinds.SCHEDULING: 0, kinds.INITIALIZING: 1, kinds.READY: 2, kinds.INACTIVE_PHASE: 2, kinds.TERMINATING: 3, kinds.DELETING: 4,
@@ -20,7 +21,11 @@ _ORDER = {
 class LogicalClusterAdmission:
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
         scope, new = attributes.scope, attributes.new
-        if not _is_logical_cluster(scope) or attributes.verb != "CREATE" or new is None:
+        if not _is_logical_cluster(scope) or new is None:
+            return new
+        if attributes.verb == "UPDATE" and scope.subresource == "status" and meta.nested(new, "status", "phase", default=""):
+            return with_labels(new)  # else a second write would have to follow each change of phase
+        if attributes.verb != "CREATE":
             return new
         if kinds.DELETION_FINALIZER in meta.finalizers(new):
             return new

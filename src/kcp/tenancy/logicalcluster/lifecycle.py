@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import orjson
 
-from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.keys import ClusterName, ObjectKey
@@ -26,6 +27,10 @@ from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
+
+YOUTH_S = 1.0
+"""Age of a logical cluster up to which initialization by this server itself is expected to be over in a moment."""
+_QUICK_INITIALIZERS = frozenset({kinds.BINDINGS_INITIALIZER, kinds.UNIVERSAL_INITIALIZER})
 
 
 def advance(cluster: JSONObject, *, url: str, now: str) -> JSONObject:
@@ -119,6 +124,14 @@ def pending_initializers(cluster: JSONObject) -> list[str]:
     if meta.nested(cluster, "status", "phase", default="") in ("", kinds.SCHEDULING):
         return list(meta.nested(cluster, "spec", "initializers", default=()))
     return list(meta.nested(cluster, "status", "initializers", default=()))
+
+
+def is_starting(cluster: JSONObject, now: datetime) -> bool:
+    """Whether a new logical cluster waits for nothing but what this server itself does in a moment: nobody need be told of that."""
+    created = meta.creation_timestamp(cluster)
+    waiting = pending_initializers(cluster)
+    is_quick = bool(waiting) and _QUICK_INITIALIZERS.issuperset(waiting)
+    return is_quick and bool(created) and (now - parse_rfc3339(created)).total_seconds() < YOUTH_S
 
 
 def owner_of_annotation(text: str) -> JSONObject:

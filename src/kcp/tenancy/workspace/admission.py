@@ -21,6 +21,7 @@ from kcp.registry.backend import Attributes, Scope, UserInfo
 from kcp.tenancy import kinds
 from kcp.tenancy.logicalcluster.index import ClusterRecord
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
+from kcp.tenancy.workspace.status import labelled
 from kcp.tenancy.workspacetype.lister import TypeLister
 from kcp.tenancy.workspacetype.model import TypeReference
 from kcp.tenancy.workspacetype.resolution import ResolvedType, UnresolvableType, refusals
@@ -61,7 +62,11 @@ class WorkspaceAdmission:
     may_use_type: MayUseType
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
-        if not _is_workspace(attributes.scope) or attributes.verb != "CREATE" or attributes.new is None:
+        if not _is_workspace(attributes.scope) or attributes.new is None:
+            return attributes.new
+        if attributes.verb == "UPDATE" and attributes.scope.subresource == "status" and meta.nested(attributes.new, "status", "phase"):
+            return labelled(attributes.new)  # else a second write would have to follow each change of phase
+        if attributes.verb != "CREATE":
             return attributes.new
         workspace: JSONObject = meta.copy_json(attributes.new)
         self._set_owner(workspace, attributes)

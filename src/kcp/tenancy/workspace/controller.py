@@ -24,7 +24,7 @@ from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
-from kcp.tenancy.logicalcluster.lifecycle import forget_groups, pending_initializers, pending_terminators
+from kcp.tenancy.logicalcluster.lifecycle import YOUTH_S, is_starting, pending_initializers, pending_terminators
 from kcp.tenancy.workspace import status
 from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, is_owned_by, logical_cluster
 from kcp.tenancy.workspacetype.model import TypeReference
@@ -69,8 +69,7 @@ class WorkspaceReconciler:
             if scheduled is None:
                 return Result()
             workspace, created = scheduled
-        await self._mirror(workspace, created)
-        return Result()
+        return await self._mirror(workspace, created)
 
     async def _schedule(self, workspace: JSONObject) -> tuple[JSONObject, JSONObject] | None:
         """Give the workspace a logical cluster. Returns both as written, or None after saying in the status why that is impossible."""
@@ -125,28 +124,20 @@ class WorkspaceReconciler:
         wanted["metadata"]["labels"] = with_phase_labels(meta.labels(workspace), phase, waiting, terminators)
         return await self.commit(workspace, wanted)
 
-    async def _mirror(self, workspace: JSONObject, created: JSONObject | None) -> None:
+    async def _mirror(self, workspace: JSONObject, created: JSONObject | None) -> Result:
         """Bring status and labels in line with the logical cluster; `created` stands in until the informer has it."""
         name = ClusterName(meta.nested(workspace, "spec", "cluster"))
         cluster = self.get_cluster(ObjectKey(name, "", kinds.LOGICAL_CLUSTER_NAME)) or created
         if cluster is None:
             cluster = await self._confirm_gone(workspace, name)
+        if cluster is not None and "status" not in workspace and is_starting(cluster, self.clock.now()):
+            return Result(requeue_after_s=YOUTH_S)  # its next phase wakes this workspace
         wanted = status.scheduled(workspace, cluster, now=self._now())
         if wanted["status"].get("phase") == kinds.READY and wanted.get("status") != workspace.get("status"):
             log.info("workspace is ready", extra={"key": str(meta.key(workspace)), "logical_cluster": name})
         workspace = await self.commit(workspace, wanted)
-        await self._label(workspace)
-
-    async def _label(self, workspace: JSONObject) -> None:
-        """Labels that say what the status says; of the creator of a Ready workspace only the name is kept."""
-        labelled = meta.copy_json(workspace)
-        now = workspace.get("status") or {}
-        labelled["metadata"]["labels"] = with_phase_labels(
-            meta.labels(workspace), now.get("phase", ""), now.get("initializers") or (), now.get("terminators") or ()
-        )
-        if now.get("phase") == kinds.READY:
-            forget_groups(labelled)
-        await self.commit(workspace, labelled)
+        await self.commit(workspace, status.labelled(workspace))
+        return Result()
 
     async def _confirm_gone(self, workspace: JSONObject, name: ClusterName) -> JSONObject | None:
         """The informer may lag behind a cluster that exists: only the server knows that it does not."""
@@ -173,7 +164,8 @@ class WorkspaceReconciler:
 
     async def _tell_deletion(self, workspace: JSONObject, cluster: JSONObject | None) -> None:
         if cluster is not None and meta.deletion_timestamp(cluster):
-            await self._label(await self.commit(workspace, status.deleting(workspace, cluster)))
+            workspace = await self.commit(workspace, status.deleting(workspace, cluster))
+            await self.commit(workspace, status.labelled(workspace))
 
     async def _delete_cluster(self, workspace: JSONObject, name: ClusterName) -> bool:
         """Ask for the deletion of the workspace's cluster. Returns whether it still exists."""

@@ -8,7 +8,20 @@ from __future__ import annotations
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy import kinds
-from kcp.tenancy.logicalcluster.lifecycle import pending_initializers, pending_terminators
+from kcp.tenancy.logicalcluster.labels import with_phase_labels
+from kcp.tenancy.logicalcluster.lifecycle import forget_groups, pending_initializers, pending_terminators
+
+
+def labelled(workspace: JSONObject) -> JSONObject:
+    """A copy whose labels say what the status says; of the creator of a Ready workspace only the name is kept."""
+    wanted: JSONObject = meta.copy_json(workspace)
+    now = workspace.get("status") or {}
+    wanted["metadata"]["labels"] = with_phase_labels(
+        meta.labels(workspace), now.get("phase", ""), now.get("initializers") or (), now.get("terminators") or ()
+    )
+    if now.get("phase") == kinds.READY:
+        forget_groups(wanted)
+    return wanted
 
 
 def unschedulable(workspace: JSONObject, problem: str, *, now: str) -> JSONObject:

@@ -22,15 +22,13 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
-from kcp.tenancy.logicalcluster.lifecycle import advance, pending_initializers
+from kcp.tenancy.logicalcluster.lifecycle import YOUTH_S, advance, pending_initializers
 from kcp.tenancy.workspacetype.model import ExportReference, TypeReference
 from kcp.tenancy.workspacetype.names import binding_name
 from kcp.tenancy.workspacetype.resolution import ResolvedType, UnresolvableType
 
 _RETRY_REFUSED_S = 2.0
 """Wait before a binding that was refused is tried again: its export may only just be coming."""
-_YOUTH_S = 1.0
-"""Age of a cluster up to which initialization is expected to be over in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +142,11 @@ class InitializationReconciler:
         if any(p.reason == "APIBindingErrors" for p in progress.values()):
             return Result(requeue_after_s=_RETRY_REFUSED_S)
         is_waiting = not all(p.done for p in progress.values())
-        return Result(requeue_after_s=_YOUTH_S if is_waiting and is_young else None)
+        return Result(requeue_after_s=YOUTH_S if is_waiting and is_young else None)
 
     def _is_young(self, cluster: JSONObject) -> bool:
         created = meta.creation_timestamp(cluster)
-        return bool(created) and (self.clock.now() - parse_rfc3339(created)).total_seconds() < _YOUTH_S
+        return bool(created) and (self.clock.now() - parse_rfc3339(created)).total_seconds() < YOUTH_S
 
 
 def settled(cluster: JSONObject, progress: Mapping[str, Progress], *, now: str, is_young: bool) -> JSONObject:
