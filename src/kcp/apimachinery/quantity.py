@@ -21,6 +21,8 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]+)\Z")
 _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
+_BLANKS = " \t\n\v\f\r\x85\xa0"
+"""What Go trims from a quantity in JSON."""
 _MOST_DIGITS = 1_000
 """More than any number that is not capped anyway; and what is longer takes ever longer to read."""
 _MAX = Fraction((1 << 63) - 1)
@@ -61,6 +63,7 @@ def _parse(text: Text) -> tuple[Fraction, Form]:
 @lru_cache(maxsize=4096)
 def _parse_text(source: str) -> tuple[Fraction, Form]:
     """Remembered: the same few amounts stand in most Pods, and each write of one reads them several times."""
+    source = source.strip(_BLANKS)
     found = _SYNTAX.match(source)
     if found is None or not source:
         raise QuantityError(WRONG_FORMAT)

@@ -70,28 +70,44 @@ def aggregated_form(accept: str) -> str:
 class Discovery:
     """Handler for `/api`, `/apis` and everything below them that is not a resource."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, is_virtual: bool = False) -> None:
+        """Args: is_virtual: of a virtual workspace, which answers in the old form only and always has the core group, if only by name.
+
+        Source: kcp-dev/virtual-workspace-framework pkg/dynamic/apiserver (its discovery handlers).
+        """
         self._catalog = catalog
+        self._is_virtual = is_virtual
         self._documents = DocumentCache()
 
     async def __call__(self, request: Request) -> Response:
         info = request.info
-        form = aggregated_form(request.headers.get("accept", "")) if info.path.strip("/") in ("api", "apis") else ""
-        key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
-        document = self._documents.get(key, lambda: self._make(request, form))
+        may_aggregate = not self._is_virtual and info.path.strip("/") in ("api", "apis")
+        form = aggregated_form(request.headers.get("accept", "")) if may_aggregate else ""
+        if info.path.strip("/") == "api" and not form:
+            document = self._make(request, form)  # names the host that the client asked for, of which there may be any number
+        else:
+            key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
+            document = self._documents.get(key, lambda: self._make(request, form))
         response = respond(request, document, cache_control="public" if form else "")
         return response if response.status == 304 else laid_out(request, response)
 
     def _make(self, request: Request, form: str) -> Document:
         info = request.info
         groups = grouped(self._catalog.resources(info.cluster))
+        if self._is_virtual and info.path.strip("/") == "api":
+            groups = {"": {"v1": []}, **groups}
         parts = info.path.strip("/").split("/")
         legacy = parts[0] == "api"
         if form:
             chosen = {g: v for g, v in groups.items() if (g == "") == legacy}
             content_type = f"application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList"
             return Document.of(orjson.dumps(_aggregated_list(chosen, form), option=orjson.OPT_APPEND_NEWLINE), content_type)
-        return Document.of(orjson.dumps(_legacy_document(parts, groups), option=orjson.OPT_APPEND_NEWLINE))
+        return Document.of(orjson.dumps(_legacy_document(parts, groups, _host(request)), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _host(request: Request) -> str:
+    """Where the client found this server: that is where it will find it again."""
+    return request.headers.get("host", "")
 
 
 def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]]]:
@@ -105,10 +121,11 @@ def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]
     }
 
 
-def _legacy_document(parts: list[str], groups: dict[str, dict[str, list[Resource]]]) -> dict[str, Any]:
+def _legacy_document(parts: list[str], groups: dict[str, dict[str, list[Resource]]], host: str) -> dict[str, Any]:
     match parts:
         case ["api"]:
-            return {"kind": "APIVersions", "versions": list(groups.get("", {})), "serverAddressByClientCIDRs": []}
+            addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]
+            return {"kind": "APIVersions", "versions": list(groups.get("", {})), "serverAddressByClientCIDRs": addresses}
         case ["apis"]:
             found = [_group(group, versions) for group, versions in groups.items() if group]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
@@ -148,7 +165,7 @@ def _legacy_entries(resource: Resource) -> Iterable[dict[str, Any]]:
     yield entry
     for name, gvk, verbs in subresources_of(resource):
         sub: dict[str, Any] = {"name": f"{resource.gvr.resource}/{name}", "singularName": "", "namespaced": resource.namespaced}
-        sub |= {"kind": gvk.kind, "verbs": list(verbs)}
+        sub |= {"kind": gvk.kind, "verbs": list(verbs) or None}
         if (gvk.group, gvk.version) != (resource.gvr.group, resource.gvr.version):
             sub |= {"group": gvk.group, "version": gvk.version}
         yield sub
@@ -158,7 +175,7 @@ def subresources_of(resource: Resource) -> Iterable[tuple[str, GVK, tuple[str, .
     """Name, kind and verbs of each subresource."""
     found: dict[str, tuple[GVK, tuple[str, ...]]] = {}
     if resource.has_status:
-        found["status"] = (resource.gvk, ("get", "patch", "update"))
+        found["status"] = (resource.gvk, resource.status_verbs)
     if resource.scale is not None:
         found["scale"] = (_SCALE, ("get", "patch", "update"))
     for name in resource.subresources - {"status", "scale"}:

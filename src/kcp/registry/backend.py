@@ -18,6 +18,7 @@ from kcp.storage.item import Item as Item
 from kcp.storage.item import WatchEvent as WatchEvent
 
 if TYPE_CHECKING:
+    from kcp.apimachinery.apply.versions import Show
     from kcp.apimachinery.selectors import FieldSelector, LabelSelector
 
 Verb: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
@@ -82,6 +83,8 @@ class Attributes:
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning` headers; any step may add one."""
+    configured_in: ClusterName = ClusterName("")
+    """The cluster whose policies and webhooks decide, where that is not the one that is written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,8 @@ class DeleteOptions:
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    is_awaited: bool = False
+    """orphanDependents=false was asked for: an object that stays for now is answered as 202 Accepted. Source: handlers/delete.go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,9 @@ class Backend(Protocol):
     async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written: ...
 
     async def update(self, scope: Scope, mutate: Mutate, options: WriteOptions) -> Written: ...
+
+    def elsewhere(self, resource: Resource) -> Show | None:
+        """Shows objects of this resource in its other versions; None where they look alike in all of them."""
 
     async def delete(self, scope: Scope, options: DeleteOptions) -> Deleted: ...
 

@@ -23,7 +23,7 @@ from kcp.apis.kubernetes.firststatus import first_status
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
-from kcp.registry import crdstatus, policystatus, strategy
+from kcp.registry import crdstatus, daemonsets, policystatus, strategy
 from kcp.registry.resource import Conversion, Origin, Resource, Scale
 from kcp.registry.strategy import FieldPath, Strategy
 from kcp.storage.keyspace import resource_prefix
@@ -46,6 +46,7 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
     ("", "Node"): Strategy(is_born_with_status=True),
     ("", "Pod"): strategy.POD,
+    ("apps", "DaemonSet"): Strategy(prepare_create=daemonsets.count_first, prepare_update=daemonsets.count_next),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
         prepare_delete=crdstatus.await_cleanup, held_by_spec=lambda crd: not deletion_timestamp(crd)
     ),
@@ -88,6 +89,7 @@ def _resource(kind: KindInfo) -> Resource:
         storage_prefix=resource_prefix(GroupResource(stored.group, kind.plural)),
         storage_version=kind.storage_version,
         conversion=_VIEWS.get(kind.gvk),
+        alternatives=partial(_alternatives, kind.gvk),
         schema_source=partial(builtin_schema, kind.gvk),
         openapi_source=partial(_openapi, kind.gvk),
         strategy=strategy_for(kind.gvk) or strategy.BUILTIN,
@@ -101,6 +103,15 @@ def _resource(kind: KindInfo) -> Resource:
         field_values=selectable.readers(kind.group_resource),
         subresources=frozenset(kind.subresources),
     )
+
+
+@cache
+def _alternatives(gvk: GVK) -> Mapping[str, Resource]:
+    stored = _VIEWS[gvk].api_version if gvk in _VIEWS else gvk.api_version
+    views = [view for view, conversion in _VIEWS.items() if (conversion.api_version, view.kind) == (stored, gvk.kind)]
+    kinds = [GVK.of(stored, gvk.kind), *views]
+    found = (builtin_resource(kind) for kind in kinds if kind != gvk)
+    return MappingProxyType({resource.gvr.api_version: resource for resource in found if resource is not None})
 
 
 def _columns(gvk: GVK) -> tuple[Column, ...]:

@@ -103,8 +103,8 @@ Source: pkg/registry/core/pod/storage/storage.go (setPodNodeAndMetadata).
 
 
 def cluster_resources() -> list[Resource]:
-    """What a physical cluster serves."""
-    return [_with_parts(resource) for resource in builtin_resources(CLUSTER_KINDS)]
+    """What a physical cluster serves: no beta versions unless somebody turns them on. Source: KEP-3136."""
+    return [_with_parts(resource) for resource in builtin_resources(CLUSTER_KINDS) if "beta" not in resource.gvr.version]
 
 
 def _with_parts(resource: Resource) -> Resource:

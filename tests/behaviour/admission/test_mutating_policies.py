@@ -140,7 +140,7 @@ async def test_mutations_that_cannot_be_are_refused(world: World, mutation: dict
     assert shown in answer.message
 
 
-async def test_both_versions_serve_the_same_policies(world: World) -> None:
+async def test_a_cluster_serves_no_beta_version_of_them(world: World) -> None:
+    """Source: KEP-3136, beta APIs are off by default."""
     await world.made(mutating_policy("p", applied("Object{}")))
-    listed = await world.call("GET", "/apis/admissionregistration.k8s.io/v1beta1/mutatingadmissionpolicies")
-    assert [item["apiVersion"] for item in listed.body["items"]] == ["admissionregistration.k8s.io/v1beta1"]
+    assert (await world.call("GET", "/apis/admissionregistration.k8s.io/v1beta1/mutatingadmissionpolicies")).status == 404

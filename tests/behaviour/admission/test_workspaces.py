@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.behaviour.admission.objects import REGISTRATION, binding_of, config_map, validating_policy, widget
+from tests.behaviour.admission.objects import REGISTRATION, applied, binding_of, config_map, mutating_policy, validating_policy, widget
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Invalid
+from kcp.apimachinery.errors import Forbidden, Invalid
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import Client
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
@@ -51,6 +51,14 @@ def schema(rule: str) -> dict[str, Any]:
     return {"apiVersion": SCHEMAS.api_version, "kind": "APIResourceSchema", "metadata": {"name": "v1.widgets.example.com"}, "spec": spec}
 
 
+async def test_a_workspace_serves_mutating_policies_in_both_versions(server: KcpServer) -> None:
+    one = await workspace(server, "one")
+    policies = one.resource(GVR("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies"))
+    await policies.create(mutating_policy("p", applied("Object{}")))
+    listed = await one.resource(GVR("admissionregistration.k8s.io", "v1beta1", "mutatingadmissionpolicies")).list()
+    assert [(meta.name(item), item["apiVersion"]) for item in listed.items] == [("p", "admissionregistration.k8s.io/v1beta1")]
+
+
 async def test_a_policy_holds_in_its_own_workspace_only(server: KcpServer) -> None:
     one, other = await workspace(server, "one"), await workspace(server, "other")
     policies = one.resource(GVR("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"))
@@ -66,7 +74,7 @@ async def test_a_policy_holds_in_its_own_workspace_only(server: KcpServer) -> No
 async def test_rules_of_an_exported_schema_hold_where_it_is_bound(server: KcpServer) -> None:
     provider, consumer = await workspace(server, "provider"), await workspace(server, "consumer")
     with pytest.raises(
-        Invalid, match=r"spec\.versions\[0\]\.schema\.properties\[spec\]\.x-kubernetes-validations\[0\]\.rule.*undefined field 'x'"
+        Forbidden, match=r"spec\.versions\[0\]\.schema\.properties\[spec\]\.x-kubernetes-validations\[0\]\.rule.*undefined field 'x'"
     ):
         await provider.resource(SCHEMAS).create(schema("self.x > 1"))
     await provider.resource(SCHEMAS).create(schema("self.n > 1"))

@@ -45,6 +45,18 @@ async def test_an_object_with_finalizers_waits_for_them(api: Api) -> None:
     assert (await api.get(f"{MAPS}/a")).status == 404
 
 
+@pytest.mark.parametrize(("options", "status"), [({"orphanDependents": False}, 202), ({"propagationPolicy": "Background"}, 200)])
+async def test_a_deletion_that_goes_on_is_accepted_for_clients_that_ask_in_the_old_way(
+    api: Api, options: dict[str, Any], status: int
+) -> None:
+    await api.made(MAPS, finalized("a", "example.com/one"))
+    answer = await api.delete(f"{MAPS}/a", options)
+    assert (answer.status, answer.body["kind"]) == (status, "ConfigMap")
+    await api.patch(f"{MAPS}/a", {"metadata": {"finalizers": None}})
+    await api.made(MAPS, config_map("b"))
+    assert (await api.delete(f"{MAPS}/b", options)).status == 200
+
+
 async def test_a_deleted_object_takes_no_new_finalizers(api: Api) -> None:
     await api.made(MAPS, finalized("a", "example.com/one"))
     await api.delete(f"{MAPS}/a")

@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes/api/discovery/*.json; pkg/controlplane/instance.go (wh
 
 from __future__ import annotations
 
+import orjson
 from tests.behaviour.objects.world import World
 
 from kcp.apimachinery import meta
@@ -57,6 +58,11 @@ async def test_component_statuses_are_healthy_read_only_and_deprecated(world: Wo
         "controller-manager": "Healthy", "etcd-0": "Healthy", "scheduler": "Healthy",
     }  # fmt: skip
     assert answer.warnings == '299 - "v1 ComponentStatus is deprecated in v1.19+"'
+    as_table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    response = await world.client.raw("GET", "/api/v1/componentstatuses", headers={"accept": as_table})
+    table = orjson.loads(response.body)
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Status", "Message", "Error"]
+    assert table["rows"][1]["cells"] == ["etcd-0", "Healthy", "ok", ""]
     one = await world.get("/api/v1/componentstatuses/etcd-0")
     assert one["conditions"] == [{"type": "Healthy", "status": "True", "message": "ok"}]
     assert (await world.call("DELETE", "/api/v1/componentstatuses/etcd-0")).status == 405

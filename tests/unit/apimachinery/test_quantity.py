@@ -16,7 +16,7 @@ from kcp.apimachinery import quantity
     [
         ("0", "0"), ("0Ki", "0"), ("1", "1"), ("0.001", "1m"), ("0.5", "500m"), (".5Gi", "512Mi"), ("1024", "1024"), ("1024Ki", "1Mi"),
         ("1.5Gi", "1536Mi"), ("2e3", "2e3"), ("1000m", "1"), ("1000Ki", "1000Ki"), ("12000", "12k"),
-        ("-1500m", "-1500m"), ("+1", "1"), ("5.", "5"), ("0.1n", "1n"), ("3001n", "3001n"), ("1E", "1E"), ("1Ei", "1Ei"), ("1.1Mi", "1153433600m"),
+        ("-1500m", "-1500m"), ("+1", "1"), ("5.", "5"), ("0.1n", "1n"), ("3001n", "3001n"), ("1E", "1E"), ("1Ei", "1Ei"), ("1.1Mi", "1153433600m"), (" 1 ", "1"), ("\t2Gi\n", "2Gi"),
     ],
 )  # fmt: skip
 def test_canonical_text_is_upstreams(text: str, canonical: str) -> None:
@@ -28,7 +28,7 @@ def test_numbers_are_quantities_too() -> None:
     assert quantity.canonical(0.5) == "500m"
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1.2.3", "--1", "1 Gi", "Gi"])
+@pytest.mark.parametrize("text", ["", "abc", "1.2.3", "--1", "1 Gi", "Gi", " "])
 def test_what_has_no_number_is_refused(text: str) -> None:
     assert quantity.fault(text) == quantity.WRONG_FORMAT
 

@@ -52,7 +52,9 @@ def catalog(local: LocalCRDSource) -> DynamicCatalog:
 
 async def test_legacy_discovery_lists_versions_groups_and_resources() -> None:
     discovery = Discovery(StaticCatalog(builtin_resources(CLUSTER_KINDS)))
-    assert body(await discovery(request("/api")))["versions"] == ["v1"]
+    found = body(await discovery(request("/api", host="kcp.example.com:6443")))
+    assert found["versions"] == ["v1"]
+    assert found["serverAddressByClientCIDRs"] == [{"clientCIDR": "0.0.0.0/0", "serverAddress": "kcp.example.com:6443"}]
     groups = body(await discovery(request("/apis")))["groups"]
     assert {"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}],
             "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"}} in groups  # fmt: skip

@@ -35,6 +35,7 @@ _BY_GROUP_KIND: Mapping[tuple[str, str], tuple[Column, ...]] = {
     ("", "Service"): core.SERVICE,
     ("", "Endpoints"): core.ENDPOINTS,
     ("discovery.k8s.io", "EndpointSlice"): core.ENDPOINT_SLICE,
+    ("", "ComponentStatus"): core.COMPONENT_STATUS,
     ("", "Node"): core.NODE,
     ("", "Event"): core.EVENT,
     ("events.k8s.io", "Event"): core.EVENT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,23 @@ def _count(name_: str, *paths: tuple[str, ...]) -> Column:
 NAMESPACE = (NAME, field("Status", "status", "phase"), AGE)
 CONFIG_MAP = (NAME, _count("Data", ("data",), ("binaryData",)), AGE)
 SECRET = (NAME, field("Type", "type"), _count("Data", ("data",)), AGE)
+
+
+def _health(part: str) -> Callable[[JSONObject, datetime], str]:
+    return lambda obj, _now: str(next((c.get(part) or "" for c in obj.get("conditions") or () if c.get("type") == "Healthy"), ""))
+
+
+def _component_state(obj: JSONObject, now: datetime) -> str:
+    status = _health("status")(obj, now)
+    return "Healthy" if status == "True" else "Unhealthy" if status else "Unknown"
+
+
+COMPONENT_STATUS = (
+    NAME,
+    text("Status", _component_state),
+    text("Message", _health("message")),
+    text("Error", _health("error")),
+)
 SERVICE_ACCOUNT = (NAME, _count("Secrets", ("secrets",)), AGE)
 LIMIT_RANGE = (NAME, CREATED_AT)
 

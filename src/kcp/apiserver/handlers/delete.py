@@ -19,10 +19,12 @@ async def delete(call: Call) -> Response:
     """
     req, scope = call.req, call.scope
     form = wanted(req, scope)
-    deleted = await call.backend.delete(scope, await delete_options(req))
+    options = await delete_options(req)
+    deleted = await call.backend.delete(scope, options)
     req.warnings += deleted.warnings
     if not deleted.gone or scope.resource.strategy.returns_deleted:
-        return await answer(req, show_one(call, deleted.item, form), form, call.clock)
+        status = 202 if options.is_awaited and not deleted.gone else 200
+        return await answer(req, show_one(call, deleted.item, form), form, call.clock, status=status)
     details = {
         "name": scope.name,
         "group": scope.resource.gvr.group,

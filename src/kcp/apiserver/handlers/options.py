@@ -203,6 +203,7 @@ async def delete_options(req: Request) -> DeleteOptions:
         uid=preconditions.get("uid") or "",
         resource_version=preconditions.get("resourceVersion") or "",
         dry_run=bool(dry_run),
+        is_awaited=orphan is False,
     )
 
 
