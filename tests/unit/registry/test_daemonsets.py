@@ -8,34 +8,38 @@ import pytest
 
 from kcp.apimachinery.errors import BadRequest
 from kcp.apimachinery.gvk import GVK
-from kcp.apimachinery.meta import JSONObject, annotations, copy_json
+from kcp.apimachinery.meta import JSONObject, copy_json, nested
 from kcp.registry.builtin import strategy_for
 from kcp.registry.daemonsets import TEMPLATE_GENERATION
 
-STRATEGY = strategy_for(GVK("apps", "v1", "DaemonSet"))
+KIND = strategy_for(GVK("apps", "v1", "DaemonSet"))
 
 
-def daemon_set(image: str = "a", **marks: str) -> JSONObject:
+def daemon_set(image: str = "a", *, given: str | None = None) -> JSONObject:
     template: dict[str, Any] = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": image}]}}
-    held = {TEMPLATE_GENERATION: text for text in marks.values()}
+    held = {} if given is None else {TEMPLATE_GENERATION: given}
     return {"metadata": {"name": "d", "annotations": held}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
 
 
+def generation(obj: JSONObject) -> str:
+    return str(nested(obj, "metadata", "annotations", TEMPLATE_GENERATION))
+
+
 def created(obj: JSONObject) -> JSONObject:
-    assert STRATEGY is not None
-    STRATEGY.prepare_create(obj, "2026-01-01T00:00:00Z")
+    assert KIND is not None
+    KIND.prepare_create(obj, "2026-01-01T00:00:00Z")
     return obj
 
 
 def updated(obj: JSONObject, old: JSONObject) -> str:
-    assert STRATEGY is not None
-    STRATEGY.prepare_update(obj, copy_json(old))
-    return annotations(obj)[TEMPLATE_GENERATION]
+    assert KIND is not None
+    KIND.prepare_update(obj, copy_json(old))
+    return generation(obj)
 
 
 def test_it_starts_with_one_or_where_the_creator_says() -> None:
-    assert annotations(created(daemon_set()))[TEMPLATE_GENERATION] == "1"
-    assert annotations(created(daemon_set(given="7")))[TEMPLATE_GENERATION] == "7"
+    assert generation(created(daemon_set())) == "1"
+    assert generation(created(daemon_set(given="7"))) == "7"
 
 
 def test_it_counts_changes_of_the_template_and_nothing_else() -> None:

@@ -23,8 +23,8 @@ async def delete(call: Call) -> Response:
     deleted = await call.backend.delete(scope, options)
     req.warnings += deleted.warnings
     if not deleted.gone or scope.resource.strategy.returns_deleted:
-        status = 202 if options.is_awaited and not deleted.gone else 200
-        return await answer(req, show_one(call, deleted.item, form), form, call.clock, status=status)
+        code = 202 if options.is_awaited and not deleted.gone else 200
+        return await answer(req, show_one(call, deleted.item, form), form, call.clock, status=code)
     details = {
         "name": scope.name,
         "group": scope.resource.gvr.group,
