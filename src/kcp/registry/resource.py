@@ -89,6 +89,8 @@ class Resource:
     """The raw OpenAPI v3 schema of the kind (may be large): for publishing only."""
     strategy: Strategy
     has_status: bool = False
+    status_verbs: tuple[str, ...] = ("get", "patch", "update")
+    """What discovery says of its status."""
     scale: Scale | None = None
     columns: tuple[Column, ...] = ()
     """Printer columns; empty: NAME and AGE."""

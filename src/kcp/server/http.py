@@ -5,7 +5,7 @@ Before: `server.compose`. After: `apiserver`, `virtual.framework`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -34,8 +34,9 @@ from kcp.apiserver.version import version
 from kcp.registry.backend import Backend
 from kcp.registry.resource import Catalog
 from kcp.server.security import Security
+from kcp.tenancy.authz.lifecycle import without_lifecycle_groups
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
-from kcp.virtual.framework import SERVICES, View, VirtualHandler, VirtualWorkspace
+from kcp.virtual.framework import SERVICES, Forward, View, VirtualHandler, VirtualWorkspace
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ def build_handler(parts: HttpParts) -> Handler:
     authenticated = (
         for_strangers(with_authentication(security.authentication)),
         with_impersonation(security.authorizer),
+        without_lifecycle_groups(),
     )
     ordinary = chain(
         router,
@@ -84,7 +86,10 @@ def build_handler(parts: HttpParts) -> Handler:
         with_authorization(security.authorizer),
         *parts.inner_filters,
     )
-    virtual = chain(_virtual(parts), *authenticated)
+    located = with_request_info(parts.index)
+    forwarded = chain(router, located, with_authorization(security.authorizer), *parts.inner_filters)
+    trusted = chain(router, located, *parts.inner_filters)
+    virtual = chain(_virtual(parts, lambda forward: trusted if forward.is_authorized else forwarded), *authenticated)
     return chain(
         _split(virtual, ordinary),
         with_metrics(parts.metrics.requests, parts.clock),
@@ -94,17 +99,17 @@ def build_handler(parts: HttpParts) -> Handler:
     )
 
 
-def _virtual(parts: HttpParts) -> Handler:
+def _virtual(parts: HttpParts, forward: Callable[[Forward], Handler]) -> Handler:
     handlers: WeakKeyDictionary[View, Handler] = WeakKeyDictionary()
 
     def serve(view: View) -> Handler:
         handler = handlers.get(view)
         if handler is None:
-            api = serve_api(view.catalog, view.backend, parts.clock, view.connectors, None)
+            api = serve_api(view.catalog, view.backend, parts.clock, view.connectors)
             handler = handlers[view] = Router(api.resources, api.routes)
         return handler
 
-    return VirtualHandler(parts.virtual_workspaces, resolve_cluster=parts.index.resolve, serve=serve)
+    return VirtualHandler(parts.virtual_workspaces, resolve_cluster=parts.index.resolve, serve=serve, forward=forward)
 
 
 def _split(virtual: Handler, ordinary: Handler) -> Handler:
@@ -125,12 +130,12 @@ class Api:
 
 
 def serve_api(
-    catalog: Catalog, backend: Backend, clock: Clock, connectors: Mapping[ConnectorKey, Handler], security: Security | None
+    catalog: Catalog, backend: Backend, clock: Clock, connectors: Mapping[ConnectorKey, Handler], security: Security | None = None
 ) -> Api:
-    """A Kubernetes API over any catalog and backend."""
+    """A Kubernetes API over any catalog and backend; without `security` that of a virtual workspace, which authorizes for itself."""
     authorizer = security.authorizer if security is not None else None
     resources = ResourceHandler(catalog, backend, clock, connectors=connectors, authorizer=authorizer)
-    discovery = Discovery(catalog)
+    discovery = Discovery(catalog, is_virtual=security is None)
     openapi = OpenAPI(catalog, lambda name: definitions.load().published(name))
     routes: dict[str, Handler] = {path: discovery for path in ("/api", "/apis", "/api/", "/apis/")}
     routes |= {path: openapi for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/")}

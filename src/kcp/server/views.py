@@ -15,8 +15,12 @@ from kcp.registry.backend import Backend
 from kcp.registry.resource import Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.server.security import Security
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS
+from kcp.tenancy.workspacetype.lister import TypeLister
 from kcp.virtual.apiexport.catalog import Origins
 from kcp.virtual.apiexport.workspace import ExportWorkspace
+from kcp.virtual.lifecycle.stage import INITIALIZING, TERMINATING
+from kcp.virtual.lifecycle.workspace import LifecycleWorkspace
 
 _READS = ("get", "list", "watch")
 _REVIEWS = ("authentication.k8s.io", "authorization.k8s.io")
@@ -31,6 +35,17 @@ def export_workspace(foundation: Foundation, backend: Backend, security: Securit
     return ExportWorkspace(
         backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve, reviews
     )  # fmt: skip
+
+
+def lifecycle_workspaces(foundation: Foundation, backend: Backend, security: Security, types: TypeLister) -> Sequence[LifecycleWorkspace]:
+    """`/services/initializingworkspaces/…` and `/services/terminatingworkspaces/…`"""
+    logical_clusters = foundation.catalog.resolve(WILDCARD, LOGICAL_CLUSTERS)
+    assert logical_clusters is not None, "every workspace has it"
+    index = foundation.index
+    return [
+        LifecycleWorkspace(stage, backend, logical_clusters, security.authorizer, index.resolve, index.record, types.at)
+        for stage in (INITIALIZING, TERMINATING)
+    ]
 
 
 def _native(foundation: Foundation) -> Mapping[GroupResource, Sequence[Resource]]:

@@ -19,6 +19,7 @@ from kcp.tenancy.logicalcluster.lifecycle import build_lifecycle
 from kcp.tenancy.workspace.controller import build_workspace_controller
 from kcp.tenancy.workspacetype.initialization import build_initialization
 from kcp.tenancy.workspacetype.lister import TypeLister
+from kcp.tenancy.workspacetype.urls import build_type_controller
 
 
 def build_controllers(
@@ -55,4 +56,5 @@ def build_controllers(
         build_lifecycle(client, informers, clock, clusters=clusters, url_of=url_of),
         build_initialization(client, informers, clock, clusters=clusters, resolve_type=types.resolve),
         build_deletion(client, informers, clock, clusters=clusters, list_resources=list_resources),
+        build_type_controller(client, informers, clock),
     ]

@@ -16,7 +16,7 @@ from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apiserver import requestinfo
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.resources import ConnectorKey
-from kcp.registry.backend import Backend
+from kcp.registry.backend import Backend, UserInfo
 from kcp.registry.resource import Catalog
 
 SERVICES = "/services/"
@@ -32,6 +32,15 @@ class View:
     """What is answered rather than stored, such as reviews."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Instead of a view: the workspace itself, as somebody."""
+
+    user: UserInfo
+    is_authorized: bool = False
+    """Whether the virtual workspace has said already that the request is allowed."""
+
+
 class VirtualWorkspace(Protocol):
     """One family of URLs, `/services/<name>/<parameters…>/clusters/<cluster>/…`."""
 
@@ -42,8 +51,8 @@ class VirtualWorkspace(Protocol):
     def parameters(self) -> int:
         """How many path segments after the name say which view is meant."""
 
-    async def view(self, parameters: Sequence[str], request: Request) -> View:
-        """Authorize `request.user` and give the view.
+    async def view(self, parameters: Sequence[str], request: Request) -> View | Forward:
+        """Authorize `request.user` and give the view, or say as whom the request goes on.
 
         Raises: NotFound or Forbidden (a StatusError in any case), with a message that says what to check.
         """
@@ -58,11 +67,14 @@ class VirtualHandler:
         *,
         resolve_cluster: Callable[[str], ClusterName | None],
         serve: Callable[[View], Handler],
+        forward: Callable[[Forward], Handler],
     ) -> None:
         self._workspaces = {w.name: w for w in workspaces}
         self._resolve_cluster = resolve_cluster
         self._serve = serve
         """Builds the handler for resources and discovery of a view; supplied by the composition root."""
+        self._forward = forward
+        """The ordinary request path, behind authentication."""
 
     async def __call__(self, request: Request) -> Response:
         name, _, rest = request.path.removeprefix(SERVICES).partition("/")
@@ -77,6 +89,10 @@ class VirtualHandler:
         request.info = requestinfo.parse(request.method, tail, request.query)
         request.info.cluster = self._cluster(request.info.cluster_path)
         view = await workspace.view(parameters, request)
+        if isinstance(view, Forward):
+            request.user = view.user
+            request.path = f"/clusters/{request.info.cluster}{request.info.path}"
+            return await self._forward(view)(request)
         return await self._serve(view)(request)
 
     def _cluster(self, path: str) -> ClusterName:

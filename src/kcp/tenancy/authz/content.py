@@ -20,7 +20,7 @@ _ADMINISTRATOR = Decision(Verdict.ALLOW, "logical cluster admin access")
 _MISSING = Decision(Verdict.DENY, "LogicalCluster not found")
 _INACTIVE = Decision(Verdict.DENY, "logical cluster is marked inactive")
 _ADMINISTRATORS = frozenset((kinds.MASTERS, kinds.LOGICAL_CLUSTER_ADMIN))
-_OPEN_PHASES = frozenset({kinds.INITIALIZING, kinds.READY})
+_OPEN_PHASES = frozenset({kinds.INITIALIZING, kinds.READY, kinds.TERMINATING, kinds.DELETING})
 
 
 class TenancyContentRules:

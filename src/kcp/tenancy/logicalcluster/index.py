@@ -47,6 +47,9 @@ class ClusterRecord:
     deleting: bool
     max_objects: int | None = None
     """Limit on all objects together, 0 for none; None: not said."""
+    initializers: tuple[str, ...] = ()
+    """Whom it waits for now."""
+    terminators: tuple[str, ...] = ()
 
 
 class WorkspaceIndex:
@@ -195,6 +198,8 @@ def _record(cluster: ClusterName, obj: JSONObject) -> ClusterRecord:
         owner_name=meta.nested(obj, "spec", "owner", "name", default=""),
         deleting=bool(meta.deletion_timestamp(obj)),
         max_objects=_number(annotations.get(MAX_TOTAL_OBJECTS, "")),
+        initializers=tuple(meta.nested(obj, "status", "initializers", default=())),
+        terminators=tuple(meta.nested(obj, "status", "terminators", default=())),
     )
 
 

@@ -63,9 +63,13 @@ class TypeLister:
                     raise
                 fetched[error.missing] = found
 
+    async def at(self, key: ObjectKey) -> WorkspaceType | None:
+        """The type as the server has it now."""
+        return self._view(key, await self.fetch(key))
+
     async def _fetch(self, reference: TypeReference) -> WorkspaceType | None:
         key = self._key(reference)
-        return None if key is None else self._view(key, await self.fetch(key))
+        return None if key is None else await self.at(key)
 
     def _key(self, reference: TypeReference) -> ObjectKey | None:
         cluster = self.resolve_path(reference.path)

@@ -1,0 +1,1 @@
+"""The virtual workspaces of those who prepare and clear workspaces: `initializingworkspaces` and `terminatingworkspaces`."""
