@@ -26,7 +26,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
-from kcp.tenancy.logicalcluster.lifecycle import pending_terminators, with_labels
+from kcp.tenancy.logicalcluster.lifecycle import YOUTH_S, pending_terminators, with_labels
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,8 @@ class DeletionReconciler:
         if pending_terminators(cluster):
             return Result()  # they come first; the removal of the last one wakes this
         remaining = await self.delete_content(key.cluster)
+        if remaining and self._taken_s(cluster) < YOUTH_S:
+            return Result(requeue_after_s=_SHORTEST_WAIT_S)  # normally all is gone before anybody could read what remains
         if remaining:
             cluster = await self.commit(cluster, self._reported(cluster, remaining))
             await self.commit(cluster, with_labels(cluster))
@@ -170,8 +172,10 @@ class DeletionReconciler:
 
     def _patience_s(self, cluster: JSONObject) -> float:
         """Look again after a fifth of the time it has taken so far: most leftovers are gone at once, a stuck one is not hammered."""
-        taken_s = (self.clock.now() - parse_rfc3339(meta.deletion_timestamp(cluster))).total_seconds()
-        return min(max(taken_s / 5, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+        return min(max(self._taken_s(cluster) / 5, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+
+    def _taken_s(self, cluster: JSONObject) -> float:
+        return (self.clock.now() - parse_rfc3339(meta.deletion_timestamp(cluster))).total_seconds()
 
 
 def build_deletion(

@@ -28,8 +28,11 @@ from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
 
-YOUTH_S = 1.0
-"""Age of a logical cluster up to which initialization by this server itself is expected to be over in a moment."""
+YOUTH_S = 2.0
+"""Age of a logical cluster, or of its deletion, up to which what this server itself does is expected to be over in a moment.
+
+Timestamps are whole seconds, so that this is between one and two of them.
+"""
 _QUICK_INITIALIZERS = frozenset({kinds.BINDINGS_INITIALIZER, kinds.UNIVERSAL_INITIALIZER})
 
 
