@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from tests.unit.apimachinery.applying import server_side_apply
 
 from kcp.apimachinery import jsonpath, quantity
 from kcp.apimachinery.apply.fields import FieldSet
-from kcp.apimachinery.apply.manager import server_side_apply
 from kcp.apimachinery.apply.managers import Managers
 from kcp.apimachinery.cel import admission
 from kcp.apimachinery.cel.rulecheck import rule_faults

@@ -147,6 +147,7 @@ def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -
     gvk = GVK(parts.group, name, names["kind"])
     kubernetes = strategy_for(gvk) if origin is Origin.BOUND else None
     subresources = version.get("subresources") or {}
+    every = _versions(parts, name) if origin is not Origin.SYSTEM else None  # whose conversions are functions
     return Resource(
         gvr=GVR(parts.group, name, names["plural"]),
         kind=names["kind"],
@@ -163,7 +164,8 @@ def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -
         schema_source=held.compiled,
         rules_source=held.rules,
         openapi_source=held.openapi,
-        versions=_versions(parts, name) if origin is not Origin.SYSTEM else None,  # whose conversions are functions
+        versions=every if _differs_from_stored(parts, name) else None,
+        every_version=every,
         strategy=kubernetes or parts.strategy,
         has_status=subresources.get("status") is not None,
         scale=_scale(subresources.get("scale")),
@@ -176,14 +178,17 @@ def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -
 
 
 def _versions(parts: _Parts, version: str) -> Versions | None:
-    """None where nothing but the apiVersion of stored objects can differ from what is shown: then they are served as they are stored."""
+    """None where nothing but their apiVersion can ever have told objects in one version from those in another."""
     own = parts.schemas[version]
-    is_foreign = version != parts.storage_version or parts.stored_versions > 1
-    is_alike = parts.webhook is None and all(held is own for held in parts.schemas.values())
-    if not parts.is_changed and (not is_foreign or is_alike):
+    if not parts.is_changed and parts.webhook is None and all(held is own for held in parts.schemas.values()):
         return None
     sources = {GVR(parts.group, name, "").api_version: held.compiled for name, held in parts.schemas.items()}
     return Versions(sources, parts.webhook, parts.is_changed, WeakKeyDictionary())
+
+
+def _differs_from_stored(parts: _Parts, version: str) -> bool:
+    """Whether stored objects may have to be converted, pruned or defaulted to be shown in this version."""
+    return parts.is_changed or version != parts.storage_version or parts.stored_versions > 1
 
 
 def _scale(paths: JSONObject | None) -> Scale | None:

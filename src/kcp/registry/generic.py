@@ -36,6 +36,8 @@ from kcp.storage.interface import Store
 from kcp.storage.item import Item, WatchEvent
 
 if TYPE_CHECKING:
+    from kcp.apimachinery.apply.versions import Show
+    from kcp.registry.resource import Resource
     from kcp.storage.watchcache import WatchCache
 
 
@@ -68,7 +70,7 @@ class Registry:
         random: for uids and generated names; seeded by a simulation that must repeat itself.
         converter: asks conversion webhooks.
         """
-        presentation = Presentation(converter)
+        self._presentation = presentation = Presentation(converter)
         writing = Writing(store, cache, clock, admission, random or random_source.Random(), annotate_cluster, presentation)
         self._reads = Reads(store, cache, presentation)
         self._watches = Watches(cache, clock, presentation)
@@ -113,6 +115,9 @@ class Registry:
         Raises: NotFound, Conflict, Invalid, BadRequest, RequestEntityTooLarge, what admission and `mutate` say.
         """
         return await self._writes.update(scope, mutate, options)
+
+    def elsewhere(self, resource: Resource) -> Show | None:
+        return self._presentation.elsewhere(resource)
 
     async def delete(self, scope: Scope, options: DeleteOptions) -> Deleted:
         """Remove an object, or mark it where something still waits. Raises: NotFound, Conflict (preconditions), what admission says."""

@@ -75,10 +75,14 @@ class Resource:
     """Version objects are stored in; "" means the one of `gvr`."""
     conversion: Conversion | None = None
     """For objects that are stored as another resource's; `storage_prefix` is then that one's."""
+    alternatives: Callable[[], Mapping[str, Resource]] = dict
+    """The other resources that show the same objects by a `conversion` of their own, or without one, by apiVersion."""
     stored_versions: int = 1
     """How many versions there may be objects in: more than one where another one was the storage version before."""
     versions: Versions | None = None
     """For objects that do not always look as they are stored; None: nothing but their apiVersion may differ."""
+    every_version: Versions | None = None
+    """For objects that do not look alike in all versions of the resource; None: nothing but their apiVersion differs."""
     identity: str = ""
     """Identity hash of the APIExport a bound resource comes from."""
     schema_source: Callable[[], Schema | None] = lambda: None

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from kcp.apimachinery.apply.versions import Show, Shown
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.registry.encoding import api_version_of, as_json, encode, serve, stored_api_version, stored_value
@@ -125,6 +127,20 @@ class Presentation:
                 schema.prune(obj)
         return converted
 
+    def elsewhere(self, resource: Resource) -> Show | None:
+        """Shows objects of this resource in its other versions; None where they look alike in all of them."""
+        versions = resource.every_version
+        if versions is None:
+            return partial(_seen_as, resource) if resource.alternatives() else None
+
+        async def converted(obj: JSONObject, api_version: str) -> Shown | None:
+            if api_version not in versions.schemas:
+                return None
+            (made,) = await self._convert([copy_json(obj)], api_version, versions)
+            return Shown(made, versions.schema(api_version))
+
+        return converted
+
     async def stored(self, obj: JSONObject, resource: Resource) -> bytes:
         """The stored form of an object of this resource, which is not changed. Raises RequestEntityTooLarge, Unexplained."""
         versions, wanted = resource.versions, stored_api_version(resource)
@@ -132,6 +148,15 @@ class Presentation:
             return stored_value(obj, resource)
         (converted,) = await self._convert([copy_json(obj)], wanted, versions)
         return encode(converted, wanted)
+
+
+async def _seen_as(resource: Resource, obj: JSONObject, api_version: str) -> Shown | None:
+    other = resource.alternatives().get(api_version)
+    if other is None:
+        return None
+    stored = obj if resource.conversion is None else resource.conversion.to_stored(obj)
+    seen = stored if other.conversion is None else other.conversion.from_stored(stored)
+    return Shown({**seen, "apiVersion": api_version}, other.schema)
 
 
 def _item(stored: Item, obj: JSONObject, api_version: str) -> Item:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import track_update
-from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, first_causes
+from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, Unexplained, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.schema.structural import Schema
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
@@ -151,6 +151,8 @@ class Writes:
         confine(obj, None, scope)
         repeated = drop_repeated_owners(obj["metadata"], admitted=False)
         warnings, causes = _fit_schema(obj, None, scope, options)
+        if self._w.annotate_cluster:
+            annotate_cluster(obj, scope.cluster)  # for webhooks, which may be a provider's; none may take it away
         unadmitted = obj
         admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         obj = obj if admitted is None else admitted
@@ -162,7 +164,7 @@ class Writes:
             annotate_cluster(obj, scope.cluster)
         warnings += _refuse_faults(obj, None, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
-            track_update(None, obj, manager=options.field_manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
+            await track_update(None, obj, manager=options.field_manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
         await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
         warnings += _own_warnings(obj, None, resource)
         item = await self._store_new(scope, obj, options)
@@ -245,12 +247,21 @@ class Writes:
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         warnings += _refuse_faults(new, old, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
-            track_update(old, new, manager=options.field_manager, schema=resource.schema, subresource=scope.subresource, now=now)
+            await self._track(old, new, scope, options.field_manager, now)
         await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
         if not scope.subresource:
             warnings += _own_warnings(new, old, resource)
         item = await self._write(scope, current, shown, old, new, options)
         return Written(scale_item(item, resource) if scope.subresource == "scale" else item, created=False, warnings=tuple(warnings))
+
+    async def _track(self, old: JSONObject, new: JSONObject, scope: Scope, manager: str, now: str) -> None:
+        """A webhook that is needed for nothing else does not stop an update. Source: managedfields/fieldmanager.go, UpdateNoErrors."""
+        resource = scope.resource
+        show = self._w.presentation.elsewhere(resource)
+        try:
+            await track_update(old, new, manager=manager, schema=resource.schema, subresource=scope.subresource, now=now, show=show)
+        except Unexplained:
+            new["metadata"].pop("managedFields", None)
 
     async def _mutated(self, scope: Scope, shown: Item, mutate: Mutate, options: WriteOptions) -> JSONObject:
         obj = shown.decode()

@@ -116,12 +116,17 @@ class SchemaResources:
 def _system_resources() -> list[Resource]:
     """The kinds of our own that every workspace has, at each served version."""
     crds = load_crds()
-    return [
-        replace(
-            resource_from_crd(crds[name], version["name"], origin=Origin.SYSTEM, source=""),
-            conversion=conversion_of(crds[name]["spec"]["names"]["plural"], version["name"]),
+    return [resource for name in SYSTEM_CRDS for resource in _system_versions(crds[name])]
+
+
+def _system_versions(crd: JSONObject) -> list[Resource]:
+    served = [version["name"] for version in crd["spec"]["versions"] if version["served"]]
+    found: dict[str, Resource] = {}
+    for version in served:
+        resource = replace(
+            resource_from_crd(crd, version, origin=Origin.SYSTEM, source=""),
+            conversion=conversion_of(crd["spec"]["names"]["plural"], version),
+            alternatives=lambda: found if len(served) > 1 else {},
         )
-        for name in SYSTEM_CRDS
-        for version in crds[name]["spec"]["versions"]
-        if version["served"]
-    ]
+        found[resource.gvr.api_version] = resource
+    return list(found.values())

@@ -14,6 +14,7 @@ from typing import Protocol
 import orjson
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.apply.versions import Show
 from kcp.apimachinery.errors import MethodNotAllowed, NotFound
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
@@ -31,6 +32,7 @@ from kcp.registry.backend import (
     WriteOptions,
     Written,
 )
+from kcp.registry.resource import Resource
 
 
 class Transformation(Protocol):
@@ -86,6 +88,9 @@ class TransformingBackend:
         written = await self.inner.update(replace(scope, subresource=""), through_view, options)
         view = self._view(scope, written.item)
         return replace(written, item=view if view is not None else written.item)
+
+    def elsewhere(self, resource: Resource) -> Show | None:
+        return self.inner.elsewhere(resource)
 
     async def delete(self, scope: Scope, options: DeleteOptions) -> Deleted:
         raise MethodNotAllowed(f"{scope.resource.group_resource} cannot be deleted through this virtual workspace")

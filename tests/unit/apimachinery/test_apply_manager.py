@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.unit.apimachinery.applying import server_side_apply, track_update
 
 from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.lastapplied import ANNOTATION as LAST_APPLIED
-from kcp.apimachinery.apply.manager import server_side_apply, track_update
 from kcp.apimachinery.errors import BadRequest, Conflict
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.patch import json_patch

@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.apimachinery.applying import server_side_apply, track_update
 
 from kcp.apimachinery.apply.fields import FieldSet
-from kcp.apimachinery.apply.manager import server_side_apply, track_update
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.schema.structural import Schema, compile_schema
 

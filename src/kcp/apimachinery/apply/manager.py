@@ -9,26 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kcp.apimachinery.apply import lastapplied
 from kcp.apimachinery.apply.fields import FieldSet, path_text
 from kcp.apimachinery.apply.managers import Managed, Managers, Operation, Owner
-from kcp.apimachinery.apply.merge import merge, prune
+from kcp.apimachinery.apply.merge import merge
 from kcp.apimachinery.apply.typed import problems, without_absent
+from kcp.apimachinery.apply.versions import Changes, Show, Shown, changes_for, pruned, take_away
+from kcp.apimachinery.apply.view import merge_untracked, tracked
 from kcp.apimachinery.apply.walk import Comparison, compare, field_set
 from kcp.apimachinery.errors import BadRequest, Cause, Conflict
-from kcp.apimachinery.keys import CLUSTER_ANNOTATION
 from kcp.apimachinery.meta import JSONObject, copy_json, gvk, metadata, name, namespace
 from kcp.apimachinery.schema.structural import Schema
 
 BEFORE_FIRST_APPLY = "before-first-apply"
 """Owns what an object without managed fields held when it was first applied to."""
 
-_UNTRACKED_METADATA = frozenset(
-    ("name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion")
-)
-_IDENTITY = FieldSet.of(("f:apiVersion",), ("f:kind",), ("f:metadata", "f:name"))
 _GO_STRUCTS = frozenset(
     "metadata spec status template strategy updateStrategy jobTemplate names acceptedNames scaleTargetRef loadBalancer podSelector roleRef "
     "involvedObject source regarding deprecatedSource nodeInfo daemonEndpoints kubeletEndpoint".split()
@@ -40,7 +38,7 @@ _METADATA = FieldSet.of(("f:metadata",))
 _NOBODY = FieldSet()
 
 
-def server_side_apply(
+async def server_side_apply(  # noqa: PLR0913 - each is a word of the request
     live: JSONObject | None,
     config: JSONObject,
     *,
@@ -50,38 +48,42 @@ def server_side_apply(
     subresource: str = "",
     now: str,
     ignored: FieldSet = _NOBODY,
+    show: Show | None = None,
 ) -> JSONObject:
     """The object after `manager` applied `config`; a new object, neither argument is changed.
 
     Applying the same again gives back `live` unchanged, times included. An apply that only changes who owns what leaves its manager's time
     alone, so that a new manager has none (managedfieldsupdater.go).
-    Args: ignored fields that this endpoint resets (`status` on the main one): nobody comes to own them here.
+    Args: ignored fields that this endpoint resets (`status` on the main one): nobody comes to own them here. show see `versions`.
     Raises: Conflict naming the managers and fields in the way (never with `force`); BadRequest for a configuration that breaks the schema.
     """
     _check(config, schema)
     owner = Owner.of(manager, Operation.APPLY, "", subresource)
     managers = _managers_before_apply(live, schema, now)
-    said = without_absent(schema, _tracked(config), keep_empty=True)
+    said = without_absent(schema, tracked(config), keep_empty=True)
     applied = (field_set(schema, said) - _METADATA).without(ignored)  # who applies an empty list owns it, though it is never stored
     config_view = without_absent(schema, said)
     last = managers.get(owner)
     entry = Managed(owner, config.get("apiVersion") or "", now, applied)
     managers.put(entry)
-    live_view = {} if live is None else _tracked(live)
+    live_view = {} if live is None else tracked(live)
     view = merge(schema, live_view, config_view)
-    if last is not None and last.fields != applied:
-        view = prune(schema, view, last.fields.tree, (managers.fields() | _IDENTITY).tree)
+    if last is not None and (last.fields != applied or last.api_version != entry.api_version):
+        view = await pruned(Shown(merge_untracked(live, config, view), schema), last, managers, show)
     if others := managers.others(owner):
         change = compare(schema, live_view, view).without(ignored)
+        show = show if any(other.api_version != entry.api_version for other in others) else None
+        shown = merge_untracked(live, config, view) if show is not None else config
+        changes = await changes_for(others, change, live, shown, show, partial(_tracked_change, ignored=ignored))
         if not force:
             own = _NOBODY
             if manager == lastapplied.MANAGER and live is not None:
                 own = lastapplied.taken_over(live, schema, entry.api_version)
-            _refuse_conflicts(others, change.written - own)
-        managers.take_away(change.written | change.removed, but_from=owner)
+            _refuse_conflicts(others, changes, own)
+        take_away(managers, others, changes)
     if view == live_view and live is not None:
         managers.put(replace(entry, time=last.time if last is not None else ""))
-    merged = _merge_untracked(live, config, view)
+    merged = merge_untracked(live, config, view)
     _set_entries(merged, managers.encode())
     result: JSONObject = copy_json(merged)
     if manager == lastapplied.MANAGER:
@@ -89,7 +91,7 @@ def server_side_apply(
     return result
 
 
-def track_update(
+async def track_update(
     old: JSONObject | None,
     new: JSONObject,
     *,
@@ -98,6 +100,7 @@ def track_update(
     subresource: str = "",
     now: str,
     ignored: FieldSet = _NOBODY,
+    show: Show | None = None,
 ) -> None:
     """Record in `new.metadata.managedFields` what `manager` changed from `old`; an update that changes nothing leaves every time alone.
 
@@ -121,12 +124,14 @@ def track_update(
     if not managers:
         _set_entries(new, [Managed(owner, owner.api_version, now, written).to_json()] if written else ())
         return
-    before = managers.get(owner)
-    managers.take_away(written, but_from=owner)
-    managers.take_away(change.removed)
+    before, others = managers.get(owner), managers.others(owner)
+    changes = await changes_for(others, change, old, new, show, lambda at, was, now_is: _changes(was, now_is, at, ignored))
+    take_away(managers, others, changes)
+    kept = before.fields - change.removed if before is not None else _NOBODY
     if written:
-        kept = before.fields - change.removed if before is not None else _NOBODY
         managers.put(Managed(owner, owner.api_version, now, kept | written))
+    elif before is not None:
+        managers.leave(before, kept)
     managers.cap()
     _set_entries(new, managers.encode())
 
@@ -167,15 +172,19 @@ def _managers_before_apply(live: JSONObject | None, schema: Schema | None, now: 
 
 
 def _changes(old: JSONObject | None, new: JSONObject, schema: Schema | None, ignored: FieldSet) -> Comparison:
-    view = _tracked(new)
+    view = tracked(new)
     structs = _OTHERWISE.get(new.get("kind") or "", _GO_STRUCTS)
     if old is None:
         before = _zero(schema, view, structs)
     else:
-        before = _tracked(old)
+        before = tracked(old)
         if schema is not None and schema.native:
             before = _with_structs(schema, before, view, structs)
     return compare(schema, before, view).without(ignored)
+
+
+def _tracked_change(schema: Schema | None, old: JSONObject, new: JSONObject, ignored: FieldSet) -> Comparison:
+    return compare(schema, tracked(old), tracked(new)).without(ignored)
 
 
 def _zero(schema: Schema | None, value: Mapping[str, Any], structs: frozenset[str]) -> JSONObject:
@@ -208,38 +217,6 @@ def _with_structs(schema: Schema, old: JSONObject, new: Mapping[str, Any], struc
     return filled
 
 
-def _tracked(obj: Mapping[str, Any]) -> JSONObject:
-    """The object without what is not tracked: its identity, and what only the server sets. Shares its parts with `obj`."""
-    view = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
-    held = {key: value for key, value in metadata(obj).items() if key not in _UNTRACKED_METADATA}
-    annotations = held.get("annotations")
-    if annotations and CLUSTER_ANNOTATION in annotations:
-        held["annotations"] = {key: value for key, value in annotations.items() if key != CLUSTER_ANNOTATION}
-        if not held["annotations"]:
-            del held["annotations"]
-    view["metadata"] = held
-    return view
-
-
-def _merge_untracked(live: JSONObject | None, config: JSONObject, view: JSONObject) -> JSONObject:
-    """Put the identity and the server's own fields back around a merged view: the live ones, and what the configuration says of them."""
-    own = {key: value for key, value in metadata(live or {}).items() if key in _UNTRACKED_METADATA}
-    said = {key: value for key, value in metadata(config).items() if key in _UNTRACKED_METADATA and value is not None}
-    meta: JSONObject = {**own, **said, **(view.get("metadata") or {})}
-    live_annotations = metadata(live or {}).get("annotations") or {}
-    if CLUSTER_ANNOTATION in live_annotations:
-        cluster = {CLUSTER_ANNOTATION: live_annotations[CLUSTER_ANNOTATION]}
-        meta["annotations"] = _in_order_of(live_annotations, {**cluster, **(meta.get("annotations") or {})})
-    head: JSONObject = {key: config[key] for key in ("apiVersion", "kind") if key in config}
-    merged = {**head, **view, "metadata": _in_order_of(metadata(live or {}), meta)}
-    return _in_order_of(live or dict.fromkeys(("apiVersion", "kind", "metadata")), merged)
-
-
-def _in_order_of(model: Mapping[str, Any], obj: JSONObject) -> JSONObject:
-    """`obj` with its keys as they stand in `model`, then the others: an apply that changes nothing encodes to the same bytes."""
-    return {**{key: obj[key] for key in model if key in obj}, **obj}
-
-
 def _set_entries(obj: JSONObject, entries: Sequence[JSONObject]) -> None:
     if entries:
         obj.setdefault("metadata", {})["managedFields"] = list(entries)
@@ -247,9 +224,10 @@ def _set_entries(obj: JSONObject, entries: Sequence[JSONObject]) -> None:
         del obj["metadata"]["managedFields"]
 
 
-def _refuse_conflicts(others: Sequence[Managed], written: FieldSet) -> None:
-    """Raise for fields that this apply would set and somebody else owns with another value."""
-    found = [(entry, path_text(path)) for entry in others for path in entry.fields & written]
+def _refuse_conflicts(others: Sequence[Managed], changes: Changes, own: FieldSet) -> None:
+    """Raise for fields that this apply would set and somebody else owns with another value; `own` are ours all the same."""
+    changed = ((entry, changes.of(entry)) for entry in others)
+    found = [(entry, path_text(path)) for entry, change in changed if change for path in entry.fields & (change.written - own)]
     if not found:
         return
     causes = [Cause(path, "FieldManagerConflict", f"conflict with {_shown(entry)}") for entry, path in found]

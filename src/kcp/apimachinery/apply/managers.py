@@ -6,7 +6,7 @@ Source: apimachinery/pkg/util/managedfields/internal/{managedfields.go,buildmana
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -86,11 +86,15 @@ class Managers:
     def others(self, owner: Owner) -> list[Managed]:
         return [entry for entry in self._entries.values() if entry.owner != owner]
 
-    def fields(self) -> FieldSet:
-        """What anybody owns."""
+    def __iter__(self) -> Iterator[Managed]:
+        return iter(self._entries.values())
+
+    def fields(self, api_version: str | None = None) -> FieldSet:
+        """What anybody owns, of managers of one version if it is given."""
         owned = FieldSet()
         for entry in self._entries.values():
-            owned |= entry.fields
+            if api_version is None or entry.api_version == api_version:
+                owned |= entry.fields
         return owned
 
     def put(self, entry: Managed) -> None:
@@ -100,16 +104,12 @@ class Managers:
         else:
             self._entries.pop(entry.owner, None)
 
-    def take_away(self, fields: FieldSet, *, but_from: Owner | None = None) -> None:
-        """Remove fields from everybody's set, `but_from` aside. Times stay: these managers did nothing."""
-        if not fields:
-            return
-        for owner, entry in list(self._entries.items()):
-            left = entry.fields - fields if owner != but_from else entry.fields
-            if left is not entry.fields:
-                self.put(replace(entry, fields=left))
-                if not left:
-                    self._entries.pop(owner, None)
+    def leave(self, entry: Managed, fields: FieldSet) -> None:
+        """Take from an entry all but these fields; an entry without fields goes."""
+        self.put(replace(entry, fields=fields))
+
+    def drop(self, owner: Owner) -> None:
+        self._entries.pop(owner, None)
 
     def cap(self) -> None:
         """Merge the oldest Update entries of each version into one, until there are few enough."""

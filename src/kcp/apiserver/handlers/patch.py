@@ -203,7 +203,7 @@ async def _apply(call: Call) -> Written:
     async def mutate(current: JSONObject | None) -> JSONObject:
         if current is None:
             await call.authorize("create")
-        return server_side_apply(
+        return await server_side_apply(
             current,
             config,
             manager=manager,
@@ -212,6 +212,7 @@ async def _apply(call: Call) -> Written:
             subresource=scope.subresource,
             now=rfc3339(call.clock.now()),
             ignored=_STATUS if scope.resource.has_status and not scope.subresource else _NOTHING,
+            show=call.backend.elsewhere(scope.resource),
         )
 
     return await call.backend.update(scope, mutate, options)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from inspect import isawaitable
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.apply.versions import Show
 from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
@@ -32,6 +33,7 @@ from kcp.registry.backend import (
     WriteOptions,
     Written,
 )
+from kcp.registry.resource import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,9 @@ class ExportBackend:
             return changed if scope.subresource else self._claimed(scope, changed)
 
         return await self.inner.update(scope, claimed, options)
+
+    def elsewhere(self, resource: Resource) -> Show | None:
+        return self.inner.elsewhere(resource)
 
     async def delete(self, scope: Scope, options: DeleteOptions) -> Deleted:
         if self._selector(scope) is not None:
