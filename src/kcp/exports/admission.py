@@ -13,6 +13,7 @@ from kcp.apimachinery.errors import Cause, Forbidden, Invalid, first_causes
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
 from kcp.exports.names import APIS_GROUP, BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
 from kcp.exports.validation import (
@@ -25,6 +26,8 @@ from kcp.exports.validation import (
     schema_rule_faults,
 )
 from kcp.registry.backend import Attributes, Scope, UserInfo
+
+_CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,24 @@ class ExportsAdmission:
         if reference is None:
             return None
         return self.resolve(reference.path) if reference.path else scope.cluster
+
+
+class BoundNames:
+    """Keeps CustomResourceDefinitions from what their workspace binds. Source: kcp pkg/admission/crdnooverlappinggvr."""
+
+    def __init__(self, binding_of: Callable[[ClusterName, GroupResource], str]) -> None:
+        """Args: binding_of: (workspace, resource) → the binding behind it, "" for none."""
+        self._binding_of = binding_of
+
+    def plugin(self) -> Plugin:
+        return Plugin(name="CRDNoOverlappingGVR", validate=self.validate, verbs=("CREATE",), resources=frozenset((_CRDS,)))
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Raises Forbidden."""
+        spec = (attributes.new or {}).get("spec") or {}
+        wanted = GroupResource(spec.get("group") or "", meta.nested(spec, "names", "plural", default=""))
+        if binding := self._binding_of(attributes.scope.cluster, wanted):
+            raise forbidden(attributes, f'cannot create because resource is bound by APIBinding "{binding}"')
 
 
 def _labelled(binding: JSONObject, label: str) -> JSONObject:

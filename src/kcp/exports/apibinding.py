@@ -1,30 +1,31 @@
 """APIBinding controller: makes the resources of an export served in the binding's workspace.
 
 observe (binding, export, schemas, what else is bound) → `decide` (pure) → commit. What is served follows from the binding's status alone
-(`exports.source`), so a binding is all the state there is.
+(`exports.source`), so a binding is all the state there is. Deletion is in `bindingdeletion`.
 Source: kcp pkg/reconciler/apis/apibinding/apibinding_reconcile.go, apibindingdeletion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
-from kcp.controller.commit import commit, commit_both
+from kcp.controller.commit import commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
+from kcp.exports.bindingdeletion import BindingFinalizer, successor_of
+from kcp.exports.boundresources import BoundResource
 from kcp.exports.claims import CLAIM_LABEL, OWN_BINDING, applied_claims
+from kcp.exports.conflicts import ApiNames, Taken, conflict
 from kcp.exports.names import (
     API_EXPORT_VALID,
     BINDING_FINALIZER,
-    BINDING_RESOURCE_DELETE_SUCCESS,
     BINDING_UP_TO_DATE,
     BINDINGS,
     EXPORT_LABEL,
@@ -40,8 +41,7 @@ from kcp.exports.names import (
     export_label,
     exported_resources,
 )
-
-_SUMMARY = (API_EXPORT_VALID, INITIAL_BINDING_COMPLETED, BINDING_UP_TO_DATE, PERMISSION_CLAIMS_VALID, PERMISSION_CLAIMS_APPLIED)
+from kcp.registry.resource import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,18 @@ class SchemaSummary:
 
     name: str
     uid: str
-    group_resource: GroupResource
+    names: ApiNames
     storage_version: str
-    served_versions: tuple[str, ...] = ()
+
+    @property
+    def group_resource(self) -> GroupResource:
+        return self.names.group_resource
 
     @classmethod
     def of(cls, schema: JSONObject) -> SchemaSummary:
         spec = schema["spec"]
         storage = next((v["name"] for v in spec["versions"] if v.get("storage")), spec["versions"][0]["name"])
-        served = tuple(v["name"] for v in spec["versions"] if v.get("served"))
-        return cls(meta.name(schema), meta.uid(schema), GroupResource(spec.get("group", ""), spec["names"]["plural"]), storage, served)
+        return cls(meta.name(schema), meta.uid(schema), ApiNames.of(spec.get("group", ""), spec["names"]), storage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Observed:
     export_cluster: ClusterName
     schemas: Mapping[str, SchemaSummary]
     """By name; those that exist."""
-    taken: Mapping[GroupResource, str]
-    """Group-resources of this workspace that something else owns → what, for the message."""
+    taken: Sequence[Taken]
+    """What other bindings and local CRDs of this workspace are called."""
 
 
 def decide(binding: JSONObject, observed: Observed, now: str) -> JSONObject:
@@ -79,8 +81,10 @@ def decide(binding: JSONObject, observed: Observed, now: str) -> JSONObject:
     wanted: JSONObject = meta.copy_json(binding)
     status = meta.ensure(wanted, "status")
     status["phase"] = status.get("phase") or PHASE_BINDING
-    reference = ExportReference.of(binding)
-    problem = _export_problem(reference, observed)
+    if conditions.get(wanted, INITIAL_BINDING_COMPLETED) is None:
+        waiting = "Waiting for API(s) to be established"
+        _condition(wanted, INITIAL_BINDING_COMPLETED, now, reason="WaitingForEstablished", message=waiting, severity="Info")
+    problem = _export_problem(ExportReference.of(binding), observed)
     if problem is not None:
         reason, message = problem
         _condition(wanted, API_EXPORT_VALID, now, reason=reason, message=message)
@@ -93,9 +97,10 @@ def decide(binding: JSONObject, observed: Observed, now: str) -> JSONObject:
     _grant(wanted, observed.export, now)
     bound, conflicts = _bind(observed, status.get("boundResources") or ())
     if conflicts:
-        _condition(wanted, BINDING_UP_TO_DATE, now, reason="NamingConflicts", message="; ".join(conflicts))
-        if status["phase"] != PHASE_BOUND:
-            _condition(wanted, INITIAL_BINDING_COMPLETED, now, reason="WaitingForEstablished", message="; ".join(conflicts))
+        message = f"Unable to bind APIs: {'; '.join(conflicts)}"
+        _condition(wanted, BINDING_UP_TO_DATE, now, reason="NamingConflicts", message=message)
+        if not conditions.is_true(wanted, INITIAL_BINDING_COMPLETED):
+            _condition(wanted, INITIAL_BINDING_COMPLETED, now, reason="NamingConflicts", message=message)
     else:
         status["boundResources"] = bound
         status["phase"] = PHASE_BOUND
@@ -112,10 +117,13 @@ def _export_problem(reference: ExportReference | None, observed: Observed) -> tu
     if observed.export is None:
         return "APIExportNotFound", f"{where} not found: check the path and the name, or create the export"
     if not meta.nested(observed.export, "status", "identityHash"):
-        return "InternalError", f"{where} has no identity yet"
+        return "MissingIdentityHash", f"{where} is missing status.identityHash"
     missing = [r.schema for r in exported_resources(observed.export) if r.schema not in observed.schemas]
     if missing:
-        return "APIResourceSchemaInvalid", f"{where} refers to APIResourceSchemas that do not exist: {', '.join(missing)}"
+        return (
+            "InternalError",
+            f"{where} refers to APIResourceSchemas that do not exist: {', '.join(missing)}: ask its owner to create them",
+        )
     return None
 
 
@@ -156,31 +164,34 @@ def _put(status: JSONObject, name: str, value: list[JSONObject]) -> None:
 def _bind(observed: Observed, before: Iterable[JSONObject]) -> tuple[list[JSONObject], list[str]]:
     """`status.boundResources` for the whole export, and a text for each resource whose name is taken.
 
+    What an export offers no more stays bound as it was: its objects are the workspace's.
+
     Args: before: what was bound already; versions that objects were stored in are remembered, the latest last.
     """
     assert observed.export is not None
     identity = observed.export["status"]["identityHash"]
-    stored = {GroupResource(b.get("group", ""), b["resource"]): b.get("storageVersions") or () for b in before}
-    bound: list[JSONObject] = []
+    held = {GroupResource(b.get("group", ""), b["resource"]): b for b in before}
     conflicts: list[str] = []
     for resource in exported_resources(observed.export):
         summary = observed.schemas[resource.schema]
-        if owner := observed.taken.get(summary.group_resource):
-            conflicts.append(f"{summary.group_resource} is already served by {owner}")
+        if text := conflict(summary.names, observed.taken):
+            conflicts.append(text)
         schema = {"name": summary.name, "UID": summary.uid, "identityHash": identity}
         gr, now = summary.group_resource, summary.storage_version
-        versions = [*(version for version in stored.get(gr, ()) if version != now), now]
-        bound.append({"group": gr.group, "resource": gr.resource, "schema": schema, "storageVersions": versions})
-    return bound, conflicts
+        before_now = (held.get(gr) or {}).get("storageVersions") or ()
+        versions = [*(version for version in before_now if version != now), now]
+        held[gr] = {"group": gr.group, "resource": gr.resource, "schema": schema, "storageVersions": versions}
+    return list(held.values()), conflicts
 
 
-def _condition(obj: JSONObject, kind: str, now: str, *, reason: str = "", message: str = "") -> None:
+def _condition(obj: JSONObject, kind: str, now: str, *, reason: str = "", message: str = "", severity: str = "Error") -> None:
     status = conditions.FALSE if reason else conditions.TRUE
-    conditions.set_condition(obj, conditions.build(kind, status, reason=reason, message=message, severity="Error", now=now))
+    conditions.set_condition(obj, conditions.build(kind, status, reason=reason, message=message, severity=severity, now=now))
 
 
 def _summarize(obj: JSONObject, now: str) -> None:
-    conditions.summarize(obj, [k for k in _SUMMARY if conditions.get(obj, k) is not None], now=now)
+    """What comes later does not make a binding unready that was ready: it goes on serving."""
+    conditions.summarize(obj, [INITIAL_BINDING_COMPLETED], now=now)
 
 
 _SOONEST_LOOK_S, _LATEST_LOOK_S = 0.3, 5.0
@@ -194,112 +205,73 @@ class BindingReconciler:
     find_export: Callable[[ClusterName, ExportReference], tuple[ClusterName, JSONObject | None]]
     """(binding's cluster, reference) → (export's cluster or "", export)."""
     schema: Callable[[ClusterName, str], Awaitable[SchemaSummary | None]]
-    others: Callable[[ObjectKey], Mapping[GroupResource, str]]
-    """Group-resources of the workspace that other bindings or local CRDs own."""
+    others: Callable[[ObjectKey], Sequence[Taken]]
+    """What other bindings or local CRDs of the workspace are called."""
     for_cluster: Callable[[ClusterName], Client]
+    finalizer: BindingFinalizer
     clock: Clock
+    _reserved: dict[ClusterName, dict[str, tuple[Taken, ...]]] = field(default_factory=dict)
+    """Names on their way into a binding's status, by binding: of two bindings at the same time one gets them."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         binding = self.get(key)
         if binding is None:
             return Result()
         if meta.deletion_timestamp(binding):
-            return await self._finalize(key, binding)
+            return await self.finalizer.finalize(key, binding)
         reference = ExportReference.of(binding)
         cluster, export = self.find_export(key.cluster, reference) if reference else (ClusterName(""), None)
         schemas: dict[str, SchemaSummary] = {}
         for resource in exported_resources(export) if export else ():
             if (summary := await self.schema(cluster, resource.schema)) is not None:
                 schemas[resource.schema] = summary
-        observed = Observed(export, cluster, schemas, self.others(key))
-        wanted = decide(binding, observed, rfc3339(self.clock.now()))
-        await commit_both(self.for_cluster(key.cluster).resource(BINDINGS), binding, wanted)
+        wanted = await self._bind(key, binding, export, cluster, schemas)
         # Another workspace's export or CRD may free the name without an event that leads here.
         blocked = meta.nested(wanted, "status", "phase") != PHASE_BOUND
         return Result(requeue_after_s=self._next_look_s(binding) if blocked else None)
+
+    async def _bind(
+        self, key: ObjectKey, binding: JSONObject, export: JSONObject | None, cluster: ClusterName, schemas: Mapping[str, SchemaSummary]
+    ) -> JSONObject:
+        """Decide and commit; in between, nobody else takes the names."""
+        reserved = self._reserved.setdefault(key.cluster, {})
+        reserved.pop(key.name, None)
+        taken = [*self.others(key), *(entry for entries in reserved.values() for entry in entries)]
+        wanted = decide(binding, Observed(export, cluster, schemas, taken), rfc3339(self.clock.now()))
+        if conditions.is_true(wanted, BINDING_UP_TO_DATE):
+            reserved[key.name] = tuple(Taken(summary.names, f'APIBinding "{key.name}"') for summary in schemas.values())
+        try:
+            await commit_both(self.for_cluster(key.cluster).resource(BINDINGS), binding, wanted)
+        finally:
+            reserved.pop(key.name, None)
+            if not reserved:
+                self._reserved.pop(key.cluster, None)
+        return wanted
 
     def _next_look_s(self, binding: JSONObject) -> float:
         """Soon while the binding is young: after a restart, what it refers to may just not be known yet."""
         age_s = (self.clock.now() - parse_rfc3339(meta.creation_timestamp(binding))).total_seconds()
         return min(max(age_s / 4, _SOONEST_LOOK_S), _LATEST_LOOK_S)
 
-    async def _finalize(self, key: ObjectKey, binding: JSONObject) -> Result:
-        """Delete every instance in this workspace, then let the binding go."""
-        if BINDING_FINALIZER not in meta.finalizers(binding):
-            return Result()
-        client = self.for_cluster(key.cluster)
-        if not await self._withdraw(client, binding):
-            return Result()
-        remaining = [text for text in [await self._empty(client, b) for b in _bound(binding)] if text]
-        wanted: JSONObject = meta.copy_json(binding)
-        if not remaining:
-            meta.set_finalizers(wanted, [f for f in meta.finalizers(binding) if f != BINDING_FINALIZER])
-            await commit(client.resource(BINDINGS), binding, wanted)
-            return Result()
-        now = rfc3339(self.clock.now())
-        _condition(wanted, BINDING_RESOURCE_DELETE_SUCCESS, now, reason="SomeResourcesRemain", message="; ".join(remaining))
-        await commit(client.resource(BINDINGS), binding, wanted)
-        return Result(requeue_after_s=1.0)
-
-    async def _withdraw(self, client: Client, binding: JSONObject) -> bool:
-        """Whether no claim of this binding is granted any more and no object labelled for one; else see that it becomes so."""
-        if not meta.nested(binding, "status", "appliedPermissionClaims", default=()):
-            return not conditions.is_false(binding, PERMISSION_CLAIMS_APPLIED)
-        wanted: JSONObject = meta.copy_json(binding)
-        del wanted["status"]["appliedPermissionClaims"]
-        now = rfc3339(self.clock.now())
-        _condition(wanted, PERMISSION_CLAIMS_APPLIED, now, reason="ClaimsWithdrawn", message="labels of claims are being removed")
-        await commit(client.resource(BINDINGS), binding, wanted)
-        return False
-
-    async def _empty(self, client: Client, bound: BoundResource) -> str:
-        """Delete all instances of one bound resource; says what still waits, "" when nothing is left."""
-        resource = client.resource(GVR(bound.group_resource.group, bound.version, bound.group_resource.resource))
-        found = (await resource.list()).items
-        for namespace in sorted({meta.namespace(obj) for obj in found if not meta.deletion_timestamp(obj)}):
-            await resource.delete_collection(namespace=namespace)
-        left = (await resource.list()).items if found else []
-        if not left:
-            return ""
-        waiting = sorted({f for obj in left for f in meta.finalizers(obj)})
-        return f"{len(left)} {bound.group_resource} remain, waiting for finalizers: {', '.join(waiting) or 'none'}"
-
-
-@dataclass(frozen=True, slots=True)
-class BoundResource:
-    """One entry of `status.boundResources`."""
-
-    group_resource: GroupResource
-    version: str
-    schema_name: str
-    schema_uid: str
-    identity: str
-
-
-def _bound(binding: JSONObject) -> list[BoundResource]:
-    return list(bound_resources(binding))
-
-
-def bound_resources(binding: JSONObject) -> Iterable[BoundResource]:
-    for entry in meta.nested(binding, "status", "boundResources", default=()):
-        schema = entry["schema"]
-        version = (entry.get("storageVersions") or [""])[-1]
-        yield _bound_resource(entry.get("group", ""), entry["resource"], version, schema["name"], schema["UID"], schema["identityHash"])
-
-
-@lru_cache(maxsize=4096)
-def _bound_resource(group: str, resource: str, version: str, schema_name: str, schema_uid: str, identity: str) -> BoundResource:
-    """One value for all workspaces that bind the same: thousands of them hold it."""
-    return BoundResource(GroupResource(group, resource), version, schema_name, schema_uid, identity)
-
 
 def taken_by_others(
-    key: ObjectKey, owners: Mapping[GroupResource, str], crds: Iterable[tuple[GroupResource, str]]
-) -> dict[GroupResource, str]:
-    """Who owns which group-resource in this workspace, beside the binding `key`. Args: owners: names of bindings, `BoundSource.owners`."""
-    taken = {gr: f'CustomResourceDefinition "{name}"' for gr, name in crds}
-    taken |= {gr: f'APIBinding "{name}"' for gr, name in owners.items() if name != key.name}
-    return taken
+    apis: Iterable[tuple[Resource, str]], binding: str, reference_of: Callable[[str], ExportReference | None]
+) -> list[Taken]:
+    """What else of a workspace has names. Args: apis: each resource and the binding behind it, "" for a local CRD."""
+    found: list[Taken] = []
+    for resource, owner in apis:
+        names = ApiNames.of_resource(resource)
+        if not owner:
+            found.append(Taken(names, f'CustomResourceDefinition "{names.group_resource}"'))
+        elif owner != binding:
+            found.append(Taken(names, f'APIBinding "{owner}" bound to {_exported(reference_of(owner))}'))
+    return found
+
+
+def _exported(reference: ExportReference | None) -> str:
+    if reference is None:
+        return "an APIExport"
+    return f"APIExport {reference.path}:{reference.name}" if reference.path else f'local APIExport "{reference.name}"'
 
 
 class SchemaSummaries:
@@ -324,11 +296,10 @@ def build_binding_controller(
     for_cluster: Callable[[ClusterName], Client],
     *,
     resolve: Callable[[str], ClusterName | None],
-    owners: Callable[[ClusterName], Mapping[GroupResource, str]],
-    local_crds: Callable[[ClusterName], Iterable[tuple[GroupResource, str]]],
+    apis: Callable[[ClusterName], Iterable[tuple[Resource, str]]],
     clock: Clock,
 ) -> Controller:
-    """Args: resolve: workspace path → cluster. owners, local_crds: what of a workspace is taken, by which binding and by which CRD."""
+    """Args: resolve: workspace path → cluster. apis: what a workspace serves beside Kubernetes' own, each with its binding or ""."""
     bindings = informers.informer(BINDINGS, indexers={"export": lambda obj: [meta.labels(obj).get(EXPORT_LABEL, "")]})
     exports = informers.informer(EXPORTS)
     schemas = informers.informer(SCHEMAS, metadata_only=True)
@@ -337,16 +308,33 @@ def build_binding_controller(
         home = resolve(reference.path) if reference.path else cluster
         return (home, exports.get(ObjectKey(home, "", reference.name))) if home else (ClusterName(""), None)
 
-    def others(key: ObjectKey) -> Mapping[GroupResource, str]:
-        return taken_by_others(key, owners(key.cluster), local_crds(key.cluster))
+    def others(key: ObjectKey) -> Sequence[Taken]:
+        def reference_of(name: str) -> ExportReference | None:
+            return ExportReference.of(bindings.get(ObjectKey(key.cluster, "", name)) or {})
+
+        return taken_by_others(apis(key.cluster), key.name, reference_of)
 
     def of_export(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         known = [meta.key(b) for b in bindings.by_index("export", export_label(key.cluster, key.name))]
         return known or [meta.key(b) for b in bindings.by_index("export", "")]
 
+    def freed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """Names of a binding that is gone are free for those that waited for them."""
+        return () if new is not None else [k for k in bindings.keys(cluster=key.cluster) if k != key]
+
+    def successor(key: ObjectKey, bound: BoundResource) -> str:
+        others_there = (b for b in bindings.list(cluster=key.cluster) if meta.name(b) != key.name)
+        return successor_of(bound, others_there, lambda reference: find_export(key.cluster, reference)[1])
+
+    def served_version(cluster: ClusterName, bound: BoundResource) -> str:
+        served = [resource.gvr.version for resource, _ in apis(cluster) if resource.group_resource == bound.group_resource]
+        return bound.version if bound.version in served or not served else served[0]
+
     summaries = SchemaSummaries(lambda key: meta.uid(schemas.get(key) or {}), for_cluster)
-    reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, for_cluster, clock)
+    finalizer = BindingFinalizer(successor, served_version, for_cluster, clock)
+    reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, for_cluster, finalizer, clock)
     controller = Controller("apibinding", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(bindings)
+    controller.watch(bindings, freed)
     controller.watch(exports, of_export)
     return controller

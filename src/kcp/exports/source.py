@@ -14,7 +14,7 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
-from kcp.exports.apibinding import BoundResource, bound_resources
+from kcp.exports.boundresources import BoundResource, bound_resources
 from kcp.registry.crd import Retired
 from kcp.registry.resource import Resource
 
@@ -125,6 +125,16 @@ class BoundSource:
     def owners(self, cluster: ClusterName) -> Mapping[GroupResource, str]:
         """The name of the binding behind each resource that a workspace binds."""
         return {gr: entry.binding for gr, entry in self._by_cluster.get(cluster, {}).items()}
+
+    def binding_of(self, cluster: ClusterName, resource: GroupResource) -> str:
+        """The binding behind a resource of a workspace; "" if it binds none of that name."""
+        entry = self._by_cluster.get(cluster, {}).get(resource)
+        return entry.binding if entry is not None else ""
+
+    def provider_of(self, cluster: ClusterName, resource: GroupResource) -> ClusterName:
+        """The cluster whose export a workspace binds a resource from; the workspace itself for what it does not bind."""
+        entry = self._by_cluster.get(cluster, {}).get(resource)
+        return entry.export_cluster if entry is not None else cluster
 
     def identity_of(self, cluster: ClusterName, resource: GroupResource) -> str:
         """Identity under which a workspace holds a resource; "" if it binds none of that name."""

@@ -29,6 +29,7 @@ from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
+from kcp.exports.admission import BoundNames
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
@@ -156,7 +157,10 @@ class _Assembly:
         parts = SecurityParts(
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
             foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of,
-            plugins=self._tmc.admission_plugins() if self._tmc is not None else (),
+            plugins=[
+                BoundNames(foundation.bound.binding_of).plugin(),
+                *(self._tmc.admission_plugins() if self._tmc is not None else ()),
+            ],
             object_limit=self._options.object_limit,
         )  # fmt: skip
         security = self._security = await build_security(parts)

@@ -101,9 +101,12 @@ def _described(resource: Resource, name: str, verbs: tuple[str, ...]) -> APIReso
 def build_first(parts: ControllerParts) -> list[Controller]:
     """What the bootstrap of `root` waits for: exports get identities, bindings get bound."""
 
-    def local_crds(cluster: ClusterName) -> Iterable[tuple[GroupResource, str]]:
-        for resource in parts.foundation.crds.resources(cluster):
-            yield resource.group_resource, str(resource.group_resource)
+    bound, crds = parts.foundation.bound, parts.foundation.crds
+
+    def apis(cluster: ClusterName) -> Iterable[tuple[Resource, str]]:
+        owners = bound.owners(cluster)
+        yield from ((resource, owners.get(resource.group_resource, "")) for resource in bound.resources(cluster))
+        yield from ((resource, "") for resource in crds.resources(cluster))
 
     return [
         build_export_controller(
@@ -113,8 +116,7 @@ def build_first(parts: ControllerParts) -> list[Controller]:
             parts.informers,
             parts.for_cluster,
             resolve=parts.foundation.index.resolve,
-            owners=parts.foundation.bound.owners,
-            local_crds=local_crds,
+            apis=apis,
             clock=parts.clock,
         ),  # fmt: skip
     ]

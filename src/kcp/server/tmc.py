@@ -17,7 +17,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
-from kcp.exports.apibinding import bound_resources
+from kcp.exports.boundresources import bound_resources
 from kcp.exports.names import BINDINGS, EXPORTS, ExportReference, exported_resources
 from kcp.registry.backend import Backend
 from kcp.server.controllers import ControllerParts

@@ -36,6 +36,11 @@ def accepted(claim: JSONObject, selector: JSONObject | None = None, state: str =
     return {**claim, "selector": selector or {"matchAll": True}, "state": state}
 
 
+def is_settled(binding: JSONObject) -> bool:
+    """Bound, and every object labelled for the claims."""
+    return conditions.is_true(binding, "Ready") and conditions.is_true(binding, "PermissionClaimsApplied")
+
+
 @dataclass
 class Market:
     server: KcpServer
@@ -89,7 +94,7 @@ class Market:
         spec = {"reference": {"export": {"path": "root:provider", "name": export}}, "permissionClaims": list(claims)}
         bindings = self.at(workspace).resource(BINDINGS)
         await bindings.create(named(BINDINGS, "APIBinding", export, spec))
-        return await self.until(bindings, export, lambda b: conditions.is_true(b, "Ready"), "the binding")
+        return await self.until(bindings, export, is_settled, "the binding")
 
     async def until(self, resource: ResourceClient, name: str, is_right: Callable[[JSONObject], bool], what: str) -> JSONObject:
         return await wait_for(resource, name, is_right, timeout_s=10.0, what=what)

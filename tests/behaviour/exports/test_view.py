@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.behaviour.exports.market import CONFIG_MAP_CLAIM, CONFIG_MAPS, PROVIDER, WIDGETS, Market, accepted, config_map, named
+from tests.behaviour.exports.market import CONFIG_MAP_CLAIM, CONFIG_MAPS, PROVIDER, WIDGETS, Market, accepted, config_map, is_settled, named
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Forbidden, MethodNotAllowed, NotFound
@@ -75,7 +75,7 @@ async def test_claimed_objects_are_seen_once_the_claim_is_accepted(market: Marke
     done = await market.until(
         bindings,
         "widgets",
-        lambda b: bool(meta.nested(b, "status", "appliedPermissionClaims")) and conditions.is_true(b, "Ready"),
+        lambda b: bool(meta.nested(b, "status", "appliedPermissionClaims")) and is_settled(b),
         "claims",
     )
     assert conditions.is_true(done, "PermissionClaimsApplied")
@@ -85,9 +85,7 @@ async def test_claimed_objects_are_seen_once_the_claim_is_accepted(market: Marke
     assert all(any(label.startswith(CLAIM_LABEL) for label in meta.labels(obj)) for obj in found)
     await market.view("one").resource(CONFIG_MAPS).create(config_map("by-provider"), namespace="default")
     await bindings.patch("widgets", {"spec": {"permissionClaims": [accepted(CONFIG_MAP_CLAIM, state="Rejected")]}})
-    await market.until(
-        bindings, "widgets", lambda b: not meta.nested(b, "status", "appliedPermissionClaims") and conditions.is_true(b, "Ready"), "claims"
-    )
+    await market.until(bindings, "widgets", lambda b: not meta.nested(b, "status", "appliedPermissionClaims") and is_settled(b), "claims")
     assert (await market.view().resource(CONFIG_MAPS).list()).items == []
     assert not meta.labels(await one.resource(CONFIG_MAPS).get("old", namespace="default"))
 

@@ -7,10 +7,12 @@ Source: k8s.io/kubernetes/pkg/kubeapiserver/options/plugins.go (their order).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import ALL_VERBS, Plugin
 from kcp.apiserver.admission.configured import Configured
@@ -40,6 +42,8 @@ class AdmissionParts:
     authorizer: Authorizer
     resolve: ServiceResolver | None = None
     """Where the Services of webhooks lead; None: nowhere, as in a workspace."""
+    configured_in: Callable[[ClusterName, GroupResource], ClusterName] = lambda cluster, resource: cluster
+    """Whose policies and webhooks decide about a resource of a cluster: for a bound one its provider's, and those alone."""
 
 
 class ConfigurableAdmission:
@@ -64,9 +68,13 @@ class ConfigurableAdmission:
             Plugin(name="ValidatingAdmissionPolicy and Webhook", validate=self.validate, verbs=ALL_VERBS, subresources=None),
         )
 
-    def _has_any(self, resources: tuple[str, ...], attributes: Attributes) -> bool:
-        cluster = attributes.scope.cluster
-        return any(self._configured[resource].has_any(cluster) for resource in resources)
+    def _placed(self, attributes: Attributes, resources: tuple[str, ...]) -> Attributes | None:
+        """The write and who decides about it; None if nobody has configured any of these resources there."""
+        scope = attributes.scope
+        cluster = self._parts.configured_in(scope.cluster, scope.resource.group_resource)
+        if not any(self._configured[resource].has_any(cluster) for resource in resources):
+            return None
+        return attributes if cluster == scope.cluster else replace(attributes, configured_in=cluster)
 
     def _started(self) -> Engine:
         if self._engine is None:
@@ -76,13 +84,13 @@ class ConfigurableAdmission:
         return self._engine
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
-        if not self._has_any(_CHANGING, attributes):
-            return attributes.new
-        return await self._started().mutate(attributes)
+        placed = self._placed(attributes, _CHANGING)
+        return attributes.new if placed is None else await self._started().mutate(placed)
 
     async def validate(self, attributes: Attributes) -> None:
-        if self._has_any(_CHECKING, attributes):
-            await self._started().validate(attributes)
+        placed = self._placed(attributes, _CHECKING)
+        if placed is not None:
+            await self._started().validate(placed)
 
     async def close(self) -> None:
         if self._engine is not None:

@@ -63,6 +63,11 @@ class Occasion:
         return self.attributes.scope.cluster
 
     @property
+    def configured_in(self) -> ClusterName:
+        """Where the policies, their parameters and the webhooks are that decide."""
+        return self.attributes.configured_in or self.attributes.scope.cluster
+
+    @property
     def subresource(self) -> str:
         return self.attributes.scope.subresource
 

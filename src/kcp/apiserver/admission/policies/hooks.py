@@ -58,7 +58,7 @@ class Hooks:
         """What is to be evaluated, in order. Raises NotFound where the write's namespace is gone."""
         if is_exempt(occasion):
             return
-        for hook in self.of(occasion.cluster):
+        for hook in self.of(occasion.configured_in):
             found = hook.policy.match.find(occasion, self._serves)
             if found is None or not await hook.policy.match.selects(found, namespace_of):
                 continue

@@ -28,7 +28,7 @@ class MutatingPolicies:
         self._authorizer = authorizer
 
     def has_any(self, occasion: Occasion) -> bool:
-        return bool(self._hooks.of(occasion.cluster))
+        return bool(self._hooks.of(occasion.configured_in))
 
     async def steps(self, occasion: Occasion) -> AsyncIterator[Step]:
         """One step for each policy, binding and parameter that the write is subject to."""

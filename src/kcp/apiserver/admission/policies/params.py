@@ -41,7 +41,7 @@ class Params:
         """
         if param_kind is None or param_ref is None:
             return [None]
-        resource = self._resource(occasion.cluster, GVK.of(*param_kind))
+        resource = self._resource(occasion.configured_in, GVK.of(*param_kind))
         if resource is None:
             raise BadRequest(f"paramKind kind `{param_kind[0]}, Kind={param_kind[1]}` not known")
         found = await self._find(resource, param_ref, occasion)
@@ -54,10 +54,10 @@ class Params:
         items = await self._cache.prefix(resource.storage_prefix)
         name, selector = param_ref.get("name") or "", param_ref.get("selector")
         if name:
-            item = items.get(object_key(resource.storage_prefix, ObjectKey(occasion.cluster, namespace, name)))
+            item = items.get(object_key(resource.storage_prefix, ObjectKey(occasion.configured_in, namespace, name)))
             return [serve(item, resource).decode()] if item is not None else []
         wanted = LabelSelector.EVERYTHING if selector is None else LabelSelector.from_object(selector)
-        held = items.scan(scope_prefix(resource.storage_prefix, occasion.cluster, namespace))
+        held = items.scan(scope_prefix(resource.storage_prefix, occasion.configured_in, namespace))
         return [serve(item, resource).decode() for item in held if wanted.matches(item.labels)]
 
     def _resource(self, cluster: ClusterName, kind: GVK) -> Resource | None:

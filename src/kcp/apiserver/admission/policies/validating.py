@@ -43,9 +43,9 @@ class ValidatingPolicies:
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises Invalid, or what the reason of the first denying validation says."""
-        if not self._hooks.of(attributes.scope.cluster):
-            return
         occasion = Occasion.of(attributes)
+        if not self._hooks.of(occasion.configured_in):
+            return
         refusals: list[tuple[Invocation, Denial]] = []
         async for invocation in self._hooks.invocations(occasion, self._namespace_of):
             if invocation.error:

@@ -23,10 +23,10 @@ class MutatingWebhooks:
         self._calls = calls
 
     def has_any(self, occasion: Occasion) -> bool:
-        return bool(self._configurations.of(occasion.cluster))
+        return bool(self._configurations.of(occasion.configured_in))
 
     async def steps(self, occasion: Occasion) -> AsyncIterator[Step]:
-        configurations = self._configurations.of(occasion.cluster)
+        configurations = self._configurations.of(occasion.configured_in)
         async for webhook, shown in self._calls.relevant(configurations, occasion):
             yield _WebhookStep(self._calls, webhook, shown)
 

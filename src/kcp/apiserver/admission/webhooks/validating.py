@@ -22,10 +22,11 @@ class ValidatingWebhooks:
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises what the first webhook that refuses says."""
-        configurations = self._configurations.of(attributes.scope.cluster)
+        occasion = Occasion.of(attributes)
+        configurations = self._configurations.of(occasion.configured_in)
         if not configurations:
             return
-        relevant = [found async for found in self._calls.relevant(configurations, Occasion.of(attributes))]
+        relevant = [found async for found in self._calls.relevant(configurations, occasion)]
         if not relevant:
             return
         async with asyncio.TaskGroup() as group:
