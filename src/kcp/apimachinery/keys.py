@@ -22,6 +22,9 @@ LOCAL = ClusterName("local")
 
 ROOT = ClusterName("root")
 
+NOWHERE = ClusterName("~nowhere")
+"""What a path stands for that leads to no workspace: a cluster that holds nothing and lets nobody in."""
+
 CLUSTER_ANNOTATION = "kcp.io/cluster"
 """Annotation with the logical cluster's name, on every object that a kcp server answers."""
 

@@ -38,11 +38,11 @@ def chain(handler: Handler, *filters: Filter) -> Handler:
     return handler
 
 
-def with_request_info(resolver: ClusterResolver | None = None) -> Filter:
+def with_request_info(resolver: ClusterResolver | None = None, *, unknown: ClusterName | None = None) -> Filter:
     """Sets req.info; with a resolver also req.info.cluster (see `with_cluster`)."""
 
     def wrap(handler: Handler) -> Handler:
-        resolved = with_cluster(resolver)(handler) if resolver is not None else handler
+        resolved = with_cluster(resolver, unknown=unknown)(handler) if resolver is not None else handler
 
         async def informed(req: Request) -> Response:
             req.info = parse(req.method, req.path, req.query)
@@ -53,17 +53,18 @@ def with_request_info(resolver: ClusterResolver | None = None) -> Filter:
     return wrap
 
 
-def with_cluster(resolver: ClusterResolver) -> Filter:
+def with_cluster(resolver: ClusterResolver, *, unknown: ClusterName | None = None) -> Filter:
     """Sets req.info.cluster from the `/clusters/<path>` of the URL.
 
-    Raises: BadRequest for a malformed path; Forbidden for an unknown workspace (whether one exists is nobody's business who may not go in).
+    Raises: BadRequest for a malformed path; Forbidden for an unknown workspace, unless there is a name that stands for all of them: whether
+    a workspace exists is nobody's business who may not go in, and authorization alone knows who that is.
     """
 
     def wrap(handler: Handler) -> Handler:
         async def located(req: Request) -> Response:
             path = req.info.cluster_path
             if path:
-                req.info.cluster = _cluster(resolver, path)
+                req.info.cluster = _cluster(resolver, path, unknown)
             elif req.path.startswith("/clusters/"):
                 raise BadRequest("a workspace path is missing after /clusters/: write for example /clusters/root/api")
             return await handler(req)
@@ -88,7 +89,7 @@ def in_single_cluster(cluster: ClusterName) -> Filter:
     return wrap
 
 
-def _cluster(resolver: ClusterResolver, path: str) -> ClusterName:
+def _cluster(resolver: ClusterResolver, path: str, unknown: ClusterName | None) -> ClusterName:
     if path == WILDCARD:
         return WILDCARD
     found = resolver.resolve(path)
@@ -98,7 +99,13 @@ def _cluster(resolver: ClusterResolver, path: str) -> ClusterName:
         raise BadRequest(
             f'invalid workspace path "{path}": it must consist of parts of lower case letters, digits and "-", separated by ":"'
         )
-    raise Forbidden(
+    if unknown is not None:
+        return unknown
+    raise unknown_workspace(path)
+
+
+def unknown_workspace(path: str) -> Forbidden:
+    return Forbidden(
         f'workspace "{path}" not found or not accessible: check the path in the server URL of your kubeconfig, '
         "and list the workspaces you can enter with `kubectl ws tree`"
     )

@@ -59,6 +59,8 @@ class Request:
     """Why the client certificate that was shown counts for nothing; "" where there is none, or none is wrong."""
     info: RequestInfo = field(default_factory=lambda: RequestInfo("", ""))
     user: UserInfo = ANONYMOUS
+    impersonated_by: UserInfo | None = None
+    """Who really asks, where `user` is impersonated."""
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning: 299` response headers; any step may add one."""
     _query: dict[str, str] | None = None

@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
-from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, Decision, Verdict
-from kcp.apiserver.authz.effective import prefixed
+from kcp.apiserver.authz.attributes import NO_OPINION, Authorizer, AuthzAttributes, Decision, Verdict
+from kcp.apiserver.authz.effective import effective_users, prefixed
 from kcp.exports.exportindex import ExportIndex
 from kcp.exports.names import APIS_GROUP
+from kcp.registry.backend import UserInfo
 
 READS = frozenset(("get", "list", "watch"))
 PREFIX = "apis.kcp.io:binding:"
@@ -52,11 +53,21 @@ class MaximalPermissionPolicy:
         for export in exports:
             if not export.has_local_policy:
                 continue
-            asked = attributes._replace(user=prefixed(attributes.user, PREFIX), cluster=export.key.cluster)
-            decision = await self._policies.authorize(asked)
+            decision = await self._ask(attributes, export.key.cluster)
             if not decision.is_allowed:
                 return f'APIExport "{export.key.cluster}:{export.key.name}" does not permit it: {decision.reason or "no rule"}'
         return ""
+
+    async def _ask(self, attributes: AuthzAttributes, provider: ClusterName) -> Decision:
+        """As whom somebody counts is a matter of the consumer's workspace: credentials that are good there are looked at by the policy."""
+        decision = NO_OPINION
+        for each in effective_users(attributes.user, attributes.cluster):
+            named = prefixed(each, PREFIX)
+            asked = attributes._replace(user=UserInfo(named.name, named.groups), cluster=provider, notes=None)
+            decision = await self._policies.authorize(asked)
+            if decision.is_allowed:
+                break
+        return decision
 
 
 class SystemResources:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from kcp.aio.clock import Clock
+from kcp.apimachinery.keys import NOWHERE
 from kcp.apis.kubernetes import definitions
 from kcp.apiserver.authn.chain import with_authentication
 from kcp.apiserver.authn.impersonation import with_impersonation
@@ -34,7 +35,9 @@ from kcp.apiserver.version import version
 from kcp.registry.backend import Backend
 from kcp.registry.resource import Catalog
 from kcp.server.security import Security
+from kcp.tenancy.authz.impersonation import guard_impersonation
 from kcp.tenancy.authz.lifecycle import without_lifecycle_groups
+from kcp.tenancy.authz.routing import with_account_cluster, with_word_to_administrators
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.virtual.framework import SERVICES, Forward, View, VirtualHandler, VirtualWorkspace
 
@@ -76,13 +79,15 @@ def build_handler(parts: HttpParts) -> Handler:
     security = parts.security
     authenticated = (
         for_strangers(with_authentication(security.authentication)),
-        with_impersonation(security.authorizer),
+        with_account_cluster(),
+        with_impersonation(security.authorizer, guard_impersonation),
         without_lifecycle_groups(),
     )
     ordinary = chain(
         router,
-        with_request_info(parts.index),
+        with_request_info(parts.index, unknown=NOWHERE),
         *authenticated,
+        with_word_to_administrators(),
         with_authorization(security.authorizer),
         *parts.inner_filters,
     )

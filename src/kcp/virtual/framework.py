@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kcp.apimachinery.errors import BadRequest, NotFound
-from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.apimachinery.keys import NOWHERE, WILDCARD, ClusterName
 from kcp.apiserver import requestinfo
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.resources import ConnectorKey
@@ -98,7 +98,4 @@ class VirtualHandler:
     def _cluster(self, path: str) -> ClusterName:
         if path in ("", "*"):
             return WILDCARD
-        cluster = self._resolve_cluster(path)
-        if cluster is None:
-            raise NotFound(f'workspace "{path}" not found')
-        return cluster
+        return self._resolve_cluster(path) or NOWHERE  # what is nowhere is refused as what is closed

@@ -40,12 +40,12 @@ def with_impersonation(authorizer: Authorizer, guard: Guard | None = None) -> Fi
         async def impersonating(req: Request) -> Response:
             wanted = requested(req)
             if wanted is not None:
-                await _check(authorizer, req, wanted)
-                asking = req.user
-                req.user = completed(wanted)
+                asking, acting = req.user, completed(wanted)
                 if guard is not None:
-                    req.user = guard(asking, req.user, req)
-                log.debug("%s acts as %s", asking.name, req.user.name)
+                    acting = guard(asking, acting, req)
+                await _check(authorizer, req, wanted)
+                req.impersonated_by, req.user = asking, acting
+                log.debug("%s acts as %s", asking.name, acting.name)
             return await handler(req)
 
         return impersonating

@@ -17,6 +17,7 @@ from kcp.apimachinery.errors import Forbidden
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import NOWHERE, WILDCARD, ClusterName, ObjectKey
 from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, forbidden
+from kcp.apiserver.authz.effective import effective_groups
 from kcp.apiserver.authz.rules import Rule
 from kcp.apiserver.request import Request
 from kcp.registry.backend import Backend, Scope, UserInfo
@@ -77,7 +78,7 @@ class LifecycleWorkspace:
         return await self._forward(identifier, request)
 
     async def _check_verb(self, identifier: str, user: UserInfo) -> None:
-        if kinds.MASTERS in user.groups:
+        if kinds.MASTERS in effective_groups(user, WILDCARD):
             return
         key = self._type_key(identifier)
         if key is None:
