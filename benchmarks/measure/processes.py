@@ -103,8 +103,14 @@ class ControlPlane:
 
     def admin_token(self) -> str:
         """Of kcp-admin, group system:kcp:admin."""
-        tokens = re.findall(r'token: "([^"]+)"', (self.root / "admin.kubeconfig").read_text())
-        return str(tokens[0])
+        return self._tokens()[0]
+
+    def shard_admin_token(self) -> str:
+        """Of shard-admin, group system:masters: reads over all workspaces at once."""
+        return self._tokens()[1]
+
+    def _tokens(self) -> list[str]:
+        return re.findall(r'token: "([^"]+)"', (self.root / "admin.kubeconfig").read_text())
 
     def stop(self) -> None:
         self.program.stop()

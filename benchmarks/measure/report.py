@@ -32,6 +32,7 @@ COLUMNS = ("what", "setting", "target", "measured", "baseline", "ratio", "reache
 @dataclass
 class Report:
     title: str
+    baseline: str = BASELINE
     rows: list[dict[str, str]] = field(default_factory=list)
     """By column."""
     _started_s: float = field(default_factory=time.perf_counter)
@@ -41,7 +42,7 @@ class Report:
         load = os.getloadavg()[0]
         print(f"{self.title}\n{CORES} cores, load generator included; load average {load:.2f} at the start")
         print(f"Python {platform.python_version()}, store: sqlite {sqlite3.sqlite_version} (fsync before each answer), {_disk()}")
-        print(f"baseline: {BASELINE}\n", flush=True)
+        print(f"baseline: {self.baseline}\n", flush=True)
 
     def step(self, text: str) -> None:
         print(f"  {time.perf_counter() - self._started_s:5.1f} s  … {text}", flush=True)
