@@ -29,7 +29,7 @@ class Endpoint:
     password: str = field(default="", repr=False)
     exec_plugin: ExecPlugin | None = None
     impersonation: tuple[tuple[str, str], ...] = ()
-    """Headers that ask the server to act for somebody else, sent with every request. Source: k8s.io/client-go/transport ImpersonationConfig."""
+    """Headers that ask the server to act for somebody else, sent with every request."""
     proxy_url: str = ""
     origin: str = ""
     """Where this comes from, for messages: `user "admin" in /home/me/.kube/config`."""

@@ -14,7 +14,7 @@ from kcp.aio.deadline import within
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import NotFound, StatusError, Unauthorized
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
@@ -48,6 +48,8 @@ class SyncerConfig:
     """Workers per resource and direction (tmc reference §5.1 --workers)."""
     namespace_clean_delay_s: float = 30.0
     """Seconds between looks at a downstream namespace that should go (kcp 0.11 --downstream-namespace-clean-delay)."""
+    wanted: tuple[str, ...] = ()
+    """`resource.group` that the user counts on; told of while they cannot be synced (kcp 0.11 --resources)."""
 
 
 async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
@@ -101,6 +103,7 @@ class Syncer:
     _keeper: NamespaceKeeper = field(init=False)
     _controllers: list[Controller] = field(default_factory=list)
     _discovery_problem: str = ""
+    _missing: set[GroupResource] = field(default_factory=set)
 
     async def run(self) -> None:
         async with Supervisor(f"syncer {self.identity.name}") as supervisor:
@@ -138,6 +141,7 @@ class Syncer:
                 offered = {r.gvr: r for r in await view.discover() if r.namespaced and "watch" in r.verbs}
                 served = {r.gvr for r in await self.downstream.discover() if "patch" in r.verbs}
                 self._incompatible = set(offered) - served
+                self._tell_missing({gvr.group_resource for gvr in set(offered) & served})
                 for gvr in sorted(set(offered) & served - set(self._synced)):
                     self._start_resource(gvr, supervisor, view, upstream, downstream)
             except (StatusError, TransportError) as error:
@@ -146,6 +150,17 @@ class Syncer:
             else:
                 self._discovery_problem = ""
             await self.clock.sleep(delay_s)
+
+    def _tell_missing(self, synced: set[GroupResource]) -> None:
+        """Name, once for each change, what the user counts on and one of the sides does not serve."""
+        wanted = {
+            GroupResource("" if group == "core" else group, name) for name, _, group in (w.partition(".") for w in self.config.wanted)
+        }
+        missing = wanted - synced
+        if missing - self._missing:
+            names = ", ".join(sorted(map(str, missing)))
+            log.warning("cannot sync %s: they must be served by the physical cluster, and in kcp by a bound APIExport", names)
+        self._missing = missing
 
     def _tell_discovery_problem(self, problem: str) -> None:
         """Once, not every second."""
