@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
 
 from kcp.apimachinery import names
+from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject, deletion_timestamp
 from kcp.apimachinery.schema.structural import Schema, compile_schema
@@ -41,6 +42,17 @@ def _schema_of(gvk: GVK) -> Schema | None:
     return builtin_schema(gvk)
 
 
+_WARNED = frozenset(
+    (group, kind)
+    for group, kinds in {
+        "": ("Pod", "PodTemplate", "ReplicationController", "Service", "PersistentVolume", "PersistentVolumeClaim"),
+        "apps": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"),
+        "batch": ("Job", "CronJob"),
+        "networking.k8s.io": ("Ingress",),
+    }.items()
+    for kind in kinds
+)
+"""Kinds that have warnings of their own."""
 _POLICY_STATUS = policystatus.status_hooks(_schema_of)
 _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
@@ -92,7 +104,7 @@ def _resource(kind: KindInfo) -> Resource:
         alternatives=partial(_alternatives, kind.gvk),
         schema_source=partial(builtin_schema, kind.gvk),
         openapi_source=partial(_openapi, kind.gvk),
-        strategy=strategy_for(kind.gvk) or strategy.BUILTIN,
+        strategy=_of_own_kind(kind.gvk),
         has_status=kind.has_status,
         scale=_scale(kind.scale),
         columns=_columns(kind.gvk),
@@ -112,6 +124,23 @@ def _alternatives(gvk: GVK) -> Mapping[str, Resource]:
     kinds = [GVK.of(stored, gvk.kind), *views]
     found = (builtin_resource(kind) for kind in kinds if kind != gvk)
     return MappingProxyType({resource.gvr.api_version: resource for resource in found if resource is not None})
+
+
+def _of_own_kind(gvk: GVK) -> Strategy:
+    """The behaviour of a kind that is served here with its controllers; of a bound one the status is put together from several clusters."""
+
+    def validate_status(new: JSONObject, old: JSONObject) -> Sequence[Cause]:
+        from kcp.apis.kubernetes.status_validation import status_faults
+
+        return status_faults(gvk, new, old)
+
+    def warnings(new: JSONObject, old: JSONObject | None) -> Sequence[str]:
+        from kcp.apis.kubernetes.warnings import warnings_of
+
+        return warnings_of(gvk, new, old)
+
+    found = replace(strategy_for(gvk) or strategy.BUILTIN, validate_status=validate_status)
+    return replace(found, warnings=warnings) if (gvk.group, gvk.kind) in _WARNED else found
 
 
 def _columns(gvk: GVK) -> tuple[Column, ...]:

@@ -34,7 +34,7 @@ def _no_faults(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     return ()
 
 
-def _no_warnings(new: JSONObject) -> Sequence[str]:
+def _no_warnings(new: JSONObject, old: JSONObject | None) -> Sequence[str]:
     return ()
 
 
@@ -93,8 +93,10 @@ class Strategy:
     """(new, old): put back what the main endpoint may not change."""
     validate: Callable[[JSONObject, JSONObject | None], Sequence[Cause]] = _no_faults
     """(new, old or None for a creation): faults beyond the schema."""
-    warnings: Callable[[JSONObject], Sequence[str]] = _no_warnings
-    """Texts for `Warning` headers of a create or update."""
+    validate_status: Callable[[JSONObject, JSONObject], Sequence[Cause]] = _no_faults
+    """(new, old): faults of an update of the status."""
+    warnings: Callable[[JSONObject, JSONObject | None], Sequence[str]] = _no_warnings
+    """(new, old or None for a creation): texts for `Warning` headers."""
     name_faults: Callable[[str], list[str]] = names.dns1123_subdomain
     allow_create_on_update: bool = False
     """A PUT of an absent name creates it."""

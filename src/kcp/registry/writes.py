@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import track_update
-from kcp.apimachinery.errors import MOST_CAUSES, AlreadyExists, BadRequest, Cause, Invalid, NotFound, Unexplained, first_causes
+from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Invalid, NotFound, Unexplained, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.schema.structural import Schema
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
@@ -330,7 +330,7 @@ def _stamp_kind(obj: JSONObject, scope: Scope) -> None:
 
 def _own_warnings(new: JSONObject, old: JSONObject | None, resource: Resource) -> list[str]:
     """The kind's warnings, and those of all custom kinds."""
-    warnings = list(resource.strategy.warnings(new))
+    warnings = list(resource.strategy.warnings(new, old))
     if resource.origin is not Origin.BUILTIN and (held := new["metadata"].get("finalizers")):
         if old is None or old["metadata"].get("finalizers") != held:
             warnings += finalizer_warnings(held)
@@ -374,10 +374,10 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     if schema.native and obj.get("spec") is None and _is_struct(schema.properties.get("spec")):
         obj["spec"] = {}  # what Go decodes into is there, empty: its parts may be required, and clients find it
     schema.default(obj)
-    causes = schema.validate(obj)
+    causes = _schema_faults(schema, obj, old)
     if causes and not schema.native and schema.prune_nulls(obj):
         schema.default(obj)
-        causes = schema.validate(obj)
+        causes = _schema_faults(schema, obj, old)
     causes = [cause for cause in causes if not cause.field.startswith("metadata.ownerReferences")]  # `objectmeta` words them
     wrong = next((cause for cause in causes if cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType")), None)
     if wrong is not None:
@@ -387,6 +387,15 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     return warnings, causes
 
 
+def _schema_faults(schema: Schema, new: JSONObject, old: JSONObject | None) -> list[Cause]:
+    """What an update leaves as it was does not stop it: of a custom resource any part (KEP-4008), of other kinds the same fault again."""
+    if old is not None and not schema.native:
+        return schema.validate_update(new, old)
+    found = schema.validate(new)
+    held = set(schema.validate(old)) if found and old is not None else ()
+    return [cause for cause in found if cause not in held]
+
+
 def _is_struct(node: Schema | None) -> bool:
     return node is not None and node.type == "object" and bool(node.properties)
 
@@ -394,18 +403,16 @@ def _is_struct(node: Schema | None) -> bool:
 def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, is_suspect: bool) -> Sequence[str]:
     """Raises Invalid with every fault at once. Returns warnings.
 
-    A fault that the stored object has too, word for word, does not stop an update. Source: KEP-4008 (ratcheting).
-
     Args: is_suspect: the object did not fit its schema before admission, or admission gave another one.
     """
     resource = scope.resource
     causes = first_causes(faults(new, scope))
     if is_suspect and (schema := resource.schema) is not None:
-        held = set(schema.validate(old)) if old is not None else set()
-        found = schema.validate(new)
-        causes += found if len(found) == MOST_CAUSES else [cause for cause in found if cause not in held]
+        causes += _schema_faults(schema, new, old)
     if not scope.subresource:
         causes += resource.strategy.validate(new, old)
+    elif scope.subresource == "status" and old is not None:
+        causes += resource.strategy.validate_status(new, old)
     broken, warnings = rule_faults(resource, new, old, causes)
     causes += broken
     if causes:

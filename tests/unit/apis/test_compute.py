@@ -8,6 +8,7 @@ import orjson
 
 from kcp.apimachinery.schema.structural import structural_violations
 from kcp.apis.kubernetes.compute import NATIVE, compute_schemas
+from kcp.apis.kubernetes.crds import approval_faults
 from kcp.apis.kubernetes.kinds import COMPUTE_KINDS
 
 SCHEMAS = {schema["metadata"]["name"]: schema for schema in compute_schemas()}
@@ -23,7 +24,8 @@ def test_every_schema_is_structural_and_whole() -> None:
         (version,) = schema["spec"]["versions"]
         assert structural_violations(version["schema"]) == [], name
         assert b"$ref" not in orjson.dumps(schema), name
-        assert schema["metadata"]["annotations"] == {NATIVE: "v1.36"}
+        assert schema["metadata"]["annotations"][NATIVE] == "v1.36"
+        assert list(approval_faults(schema, schema["spec"]["group"])) == []
 
 
 def test_merge_and_list_keys_are_kept() -> None:

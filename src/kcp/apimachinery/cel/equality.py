@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from kcp.apimachinery.schema.node import Schema
+from kcp.apimachinery.schema.ratchet import keys_of
 
 
 def is_unordered(schema: Schema) -> bool:
@@ -43,16 +44,10 @@ def _equal_lists(schema: Schema, left: list[Any], right: list[Any]) -> bool:
     if schema.list_type == "set":
         return sorted(map(_encoded, left)) == sorted(map(_encoded, right))
     if schema.list_type == "map":
-        others = {list_key(schema, item): item for item in right}
-        return all((key := list_key(schema, item)) in others and typed_equals(schema.items, item, others[key]) for item in left)
+        others = {keys_of(schema, item): item for item in right}
+        return all((key := keys_of(schema, item)) in others and typed_equals(schema.items, item, others[key]) for item in left)
     return all(typed_equals(schema.items, a, b) for a, b in zip(left, right, strict=True))
 
 
 def _encoded(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def list_key(schema: Schema, item: Any) -> bytes:
-    """What tells the elements of a list of type `map` apart."""
-    held = item if isinstance(item, dict) else {}
-    return _encoded([held.get(key) for key in schema.list_keys])

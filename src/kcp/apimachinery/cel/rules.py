@@ -15,7 +15,6 @@ from typing import Any
 from kcp.apimachinery.cel.checker import Environment
 from kcp.apimachinery.cel.costs import PER_OBJECT
 from kcp.apimachinery.cel.declared import Declarations
-from kcp.apimachinery.cel.equality import list_key
 from kcp.apimachinery.cel.errors import CompileError
 from kcp.apimachinery.cel.fieldpath import field_names
 from kcp.apimachinery.cel.program import Program
@@ -24,6 +23,7 @@ from kcp.apimachinery.cel.values import NONE, Optional
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.schema.node import Schema
+from kcp.apimachinery.schema.ratchet import by_keys, is_unchanged, keys_of
 
 SELF, OLD_SELF = "self", "oldSelf"
 _LONGEST_MESSAGE = 5 * 1024
@@ -161,7 +161,7 @@ class Verdict:
 def validate(root: RuleNode, new: Any, old: Any | None, *, path: str = "", budget: int = PER_OBJECT) -> Verdict:
     """Apply all rules; at the end of the budget the rest of them are left out, and that is a fault. `path`: where `new` stands."""
     walk = _Walk(budget)
-    walk.node(root, new, old, path, _Ratchet(new, old, None))
+    walk.node(root, new, old, path, _Ratchet(root.schema, new, old, None))
     return Verdict(walk.causes, walk.warnings)
 
 
@@ -169,6 +169,7 @@ def validate(root: RuleNode, new: Any, old: Any | None, *, path: str = "", budge
 class _Ratchet:
     """What a value is compared with to see whether an update left it alone."""
 
+    schema: Schema
     new: Any
     old: Any
     parent: _Ratchet | None
@@ -177,13 +178,13 @@ class _Ratchet:
     @property
     def is_unchanged(self) -> bool:
         if self.is_correlated:
-            return self.old is not None and bool(self.new == self.old)
+            return self.old is not None and is_unchanged(self.schema, self.new, self.old)
         return self.parent is not None and self.parent.is_unchanged
 
-    def below(self, new: Any, old: Any, *, is_correlated: bool) -> _Ratchet:
+    def below(self, schema: Schema, new: Any, old: Any, *, is_correlated: bool) -> _Ratchet:
         if not self.is_correlated:
             return self
-        return _Ratchet(new, old, self, is_correlated)
+        return _Ratchet(schema, new, old, self, is_correlated)
 
 
 class _Walk:
@@ -202,7 +203,7 @@ class _Walk:
         if node.rules:
             self._rules(node, new, old, path, ratchet)
         for part in node.all_of:
-            self.node(part, new, old, path, _Ratchet(new, None, ratchet.parent, is_correlated=False))
+            self.node(part, new, old, path, _Ratchet(part.schema, new, None, ratchet.parent, is_correlated=False))
         if type(new) is dict:
             self._fields(node, new, old if type(old) is dict else {}, path, ratchet)
         elif type(new) is list and node.items is not None:
@@ -216,15 +217,14 @@ class _Walk:
                 child, where = node.additional, f"{path}[{name}]"
             if child is not None:
                 before = old.get(name)
-                self.node(child, held, before, where, ratchet.below(held, before, is_correlated=True))
+                self.node(child, held, before, where, ratchet.below(child.schema, held, before, is_correlated=True))
 
     def _items(self, node: RuleNode, items: RuleNode, new: list[Any], old: list[Any], path: str, ratchet: _Ratchet) -> None:
-        schema = node.schema
-        is_map = schema.list_type == "map"
-        before = {list_key(schema, item): item for item in old} if is_map and old else {}
+        before = by_keys(node.schema, old)
+        is_map = node.schema.list_type == "map"
         for index, item in enumerate(new):
-            partner = before.get(list_key(schema, item)) if before else None
-            self.node(items, item, partner, f"{path}[{index}]", ratchet.below(item, partner, is_correlated=is_map))
+            partner = before.get(keys_of(node.schema, item)) if before else None
+            self.node(items, item, partner, f"{path}[{index}]", ratchet.below(items.schema, item, partner, is_correlated=is_map))
 
     # --- the rules of one node ---
 

@@ -15,7 +15,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.schema.default import default, prune_nulls
 from kcp.apimachinery.schema.fields import prune, unknown_fields
 from kcp.apimachinery.schema.patterns import Pattern
-from kcp.apimachinery.schema.validate import conforms, faults
+from kcp.apimachinery.schema.validate import conforms, faults, faults_of_update
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -153,6 +153,10 @@ class Schema:
     def validate(self, obj: JSONObject) -> list[Cause]:
         """The faults of `obj`, `MOST_CAUSES` at most, with Kubernetes field paths and texts; empty for a valid object."""
         return [] if conforms(self, obj) else first_causes(faults(self, obj, ""))
+
+    def validate_update(self, obj: JSONObject, old: JSONObject) -> list[Cause]:
+        """The faults of `obj` that are in parts which differ from `old`, likewise."""
+        return [] if conforms(self, obj) else first_causes(faults_of_update(self, obj, old))
 
     def unknown_fields(self, obj: JSONObject) -> list[str]:
         """Paths of the fields that this schema does not know: `spec.foo`, `spec.containers[0].bar`."""

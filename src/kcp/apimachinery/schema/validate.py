@@ -15,6 +15,7 @@ import orjson
 from kcp.apimachinery import quantity
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.schema.formats import INTEGER_RANGES, STRING_FORMATS
+from kcp.apimachinery.schema.ratchet import by_keys, is_unchanged, keys_of
 
 if TYPE_CHECKING:
     from kcp.apimachinery.schema.node import Schema
@@ -59,8 +60,17 @@ def _fields_conform(node: Schema, value: dict[str, Any]) -> bool:
     return True
 
 
-def faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
-    """Every fault at and below `path`."""
+class _Unknown:
+    """The old value of what is new, or has no counterpart."""
+
+
+NEW = _Unknown()
+
+
+def faults(node: Schema, value: Any, path: str, old: Any = NEW) -> Iterator[Cause]:
+    """Every fault at and below `path`, but for those of parts that are as they were in `old`."""
+    if old is not NEW and is_unchanged(node, value, old):
+        return
     if not _type_fits(node, value):
         yield _wrong_type(node, value, path)
         return
@@ -69,18 +79,38 @@ def faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
     if node.quantity and (fault := quantity.fault(value)):
         yield Cause.type_invalid(path, value, fault)
     if type(value) is dict:
-        for name in node.required:
-            if name not in value:
-                yield Cause.required(_join(path, name))
-        for name, held in value.items():
-            child = node.child(name)
-            if child is not None:
-                yield from faults(child, held, _join(path, name))
+        yield from _field_faults(node, value, path, old if type(old) is dict else {})
     elif type(value) is list and node.items is not None:
+        known = by_keys(node, old)
         for index, item in enumerate(value):
-            yield from faults(node.items, item, f"{path}[{index}]")
+            yield from faults(node.items, item, f"{path}[{index}]", known.get(keys_of(node, item), NEW) if known else NEW)
     if node.constrained:
-        yield from _own_faults(node, value, path)
+        yield from _own_faults(node, value, path, old)
+
+
+def _field_faults(node: Schema, value: dict[str, Any], path: str, old: dict[str, Any]) -> Iterator[Cause]:
+    for name in node.required:
+        if name not in value:
+            yield Cause.required(_join(path, name))
+    for name, held in value.items():
+        child = node.child(name)
+        if child is not None:
+            yield from faults(child, held, _join(path, name), old.get(name, NEW))
+
+
+def faults_of_update(node: Schema, value: Any, old: Any) -> Iterator[Cause]:
+    """The faults of what an update changed. Repeated items are let through where the old object had some, wherever they were.
+
+    Source: KEP-4008; apiextensions-apiserver/pkg/apiserver/validation/ratcheting.go, pkg/registry/customresource/strategy.go.
+    """
+    had_repeated: bool | None = None
+    for cause in faults(node, value, "", old):
+        if cause.reason == "FieldValueDuplicate":
+            if had_repeated is None:
+                had_repeated = any(held.reason == "FieldValueDuplicate" for held in faults(node, old, ""))
+            if had_repeated:
+                continue
+        yield cause
 
 
 def _join(path: str, name: str) -> str:
@@ -111,7 +141,7 @@ def _type_fault(path: str, wanted: str, found: str) -> Cause:
     return Cause.type_invalid(path or "<nil>", found, f'{path} in body must be of type {wanted}: "{found}"')
 
 
-def _own_faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
+def _own_faults(node: Schema, value: Any, path: str, old: Any = NEW) -> Iterator[Cause]:
     """Faults of this very value, its children aside."""
     if node.enum and not any(_same(value, allowed) for allowed in node.enum):
         texts = [allowed if isinstance(allowed, str) else orjson.dumps(allowed).decode() for allowed in node.enum]
@@ -126,7 +156,7 @@ def _own_faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
     elif kind is dict:
         yield from _object_faults(node, value, path)
     if node.all_of or node.any_of or node.one_of or node.not_ is not None:
-        yield from _junctor_faults(node, value, path)
+        yield from _junctor_faults(node, value, path, old)
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -221,29 +251,33 @@ def _object_faults(node: Schema, value: dict[str, Any], path: str) -> Iterator[C
                 yield Cause.required(_join(path, name), "must not be empty")
 
 
-def _junctor_faults(node: Schema, value: Any, path: str) -> Iterator[Cause]:
+def _junctor_faults(node: Schema, value: Any, path: str, old: Any) -> Iterator[Cause]:
     for part in node.all_of:
-        inner = list(faults(part, value, path))
+        inner = list(faults(part, value, path, old))
         yield from inner
         if inner:
             yield _composite(path, "must validate all the schemas (allOf)")
-    if node.any_of and not any(conforms(part, value) for part in node.any_of):
+    if node.any_of and not any(_fits(part, value, old) for part in node.any_of):
         yield _composite(path, "must validate at least one schema (anyOf)")
-        yield from _nearest(node.any_of, value, path)
+        yield from _nearest(node.any_of, value, path, old)
     if node.one_of:
-        valid = sum(conforms(part, value) for part in node.one_of)
+        valid = sum(_fits(part, value, old) for part in node.one_of)
         if valid != 1:
             found = f"Found {valid} valid alternatives" if valid else "Found none valid"
             yield _composite(path, f"must validate one and only one schema (oneOf). {found}")
             if not valid:
-                yield from _nearest(node.one_of, value, path)
-    if node.not_ is not None and conforms(node.not_, value):
+                yield from _nearest(node.one_of, value, path, old)
+    if node.not_ is not None and _fits(node.not_, value, old):
         yield _composite(path, "must not validate the schema (not)")
 
 
-def _nearest(parts: tuple[Schema, ...], value: Any, path: str) -> list[Cause]:
+def _fits(node: Schema, value: Any, old: Any) -> bool:
+    return conforms(node, value) or (old is not NEW and next(faults(node, value, "", old), None) is None)
+
+
+def _nearest(parts: tuple[Schema, ...], value: Any, path: str, old: Any) -> list[Cause]:
     """The faults of the alternative that fits best: the one with the fewest, the first of equals."""
-    return min((list(faults(part, value, path)) for part in parts), key=len)
+    return min((list(faults(part, value, path, old)) for part in parts), key=len)
 
 
 def _composite(path: str, text: str) -> Cause:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kcp.apimachinery.gvk import GVK, GroupResource
 from kcp.apimachinery.meta import JSONObject
+from kcp.apis.kubernetes.crds import APPROVED, is_protected_group
 from kcp.apis.kubernetes.definitions import INT_OR_STRING, MINOR, OBJECT_META, QUANTITY, Definitions, load
 from kcp.apis.kubernetes.kinds import COMPUTE_KINDS, KindInfo, select
 
@@ -50,10 +51,13 @@ def _schema(kind: KindInfo, inliner: _Inliner) -> JSONObject:
         version["subresources"] = subresources
     if columns := _COLUMNS.get(kind.kind):
         version["additionalPrinterColumns"] = [*(_column(*column) for column in columns), _column("Age", "date", _CREATED)]
+    marks = {NATIVE: f"v1.{MINOR}"}
+    if is_protected_group(kind.group):
+        marks[APPROVED] = f"https://github.com/kubernetes/api/tree/release-1.{MINOR}"
     return {
         "apiVersion": "apis.kcp.io/v1alpha1",
         "kind": "APIResourceSchema",
-        "metadata": {"name": f"v1{MINOR}.{kind.plural}.{kind.group or 'core'}", "annotations": {NATIVE: f"v1.{MINOR}"}},
+        "metadata": {"name": f"v1{MINOR}.{kind.plural}.{kind.group or 'core'}", "annotations": marks},
         "spec": {"group": kind.group, "names": names, "scope": "Namespaced" if kind.namespaced else "Cluster", "versions": [version]},
     }
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from kcp.apimachinery import names, quantity
 from kcp.apimachinery.errors import Cause
-from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apis.kubernetes import checks, volume_validation
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.placement_validation import affinity, spread
@@ -42,7 +41,6 @@ def spec(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
                 yield from _host_ports(container, f"{path}.ports")
     yield from checks.one_of(held, at, "restartPolicy", _RESTART_POLICIES)
     yield from checks.one_of(held, at, "dnsPolicy", _DNS_POLICIES)
-    yield from checks.not_negative(held, at, "terminationGracePeriodSeconds")
     yield from checks.labels(obj_at(held, "nodeSelector"), f"{at}.nodeSelector")
     yield from checks.named(held.get("serviceAccountName"), f"{at}.serviceAccountName", names.dns1123_subdomain)
     yield from checks.named(held.get("nodeName"), f"{at}.nodeName", names.dns1123_subdomain)
@@ -236,31 +234,3 @@ def _handler(held: Mapping[str, Any], at: str, kinds: Sequence[str]) -> Iterator
             yield from checks.named(header.get("name"), f"{path}.name", names.http_header)
     if (call := obj_at(held, "grpc")) and "port" in call:
         yield from checks.port(call["port"], f"{at}.grpc.port")
-
-
-_POD_UPDATE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
-    "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
-    "previously negative)"
-)
-
-
-def update(new: JSONObject, old: JSONObject) -> Iterator[Cause]:
-    """What of a pod may change: images, deadline, tolerations; and the node, once, which is how a scheduler binds it."""
-    if _fixed(new) != _fixed(old) or (obj_at(old, "spec").get("nodeName") and not _same(new, old, "nodeName")):
-        yield Cause.forbidden("spec", _POD_UPDATE)
-
-
-def _same(new: JSONObject, old: JSONObject, field: str) -> bool:
-    return bool(obj_at(new, "spec").get(field) == obj_at(old, "spec").get(field))
-
-
-def _fixed(pod: JSONObject) -> Mapping[str, Any]:
-    held: dict[str, Any] = copy_json(dict(obj_at(pod, "spec")))
-    for field in ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "nodeName", "schedulingGates"):
-        held.pop(field, None)
-    for kind in ("containers", "initContainers"):
-        for container in list_at(held, kind):
-            container.pop("image", None)
-    held.pop("ephemeralContainers", None)
-    return held

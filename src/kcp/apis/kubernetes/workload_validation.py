@@ -11,7 +11,7 @@ from typing import Any
 from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import checks, cron, pod_validation
+from kcp.apis.kubernetes import checks, cron, pod_update, pod_validation
 from kcp.apis.kubernetes.checks import obj_at
 
 _MISMATCH = "`selector` does not match template `labels`"
@@ -20,7 +20,7 @@ _MISMATCH = "`selector` does not match template `labels`"
 def pod(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     causes = list(pod_validation.spec(obj_at(new, "spec"), "spec"))
     if old is not None:
-        causes += pod_validation.update(new, old)
+        causes += pod_update.update(new, old)
     elif checks.list_at(new, "spec", "ephemeralContainers"):
         causes.append(Cause.forbidden("spec.ephemeralContainers", "cannot be set on create"))
     return causes
