@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from kcp.apimachinery import meta
 from kcp.apimachinery.errors import BadRequest
-from kcp.apimachinery.meta import JSONObject, annotations, nested, set_annotation
+from kcp.apimachinery.meta import JSONObject, nested, set_annotation
 from kcp.apis.kubernetes.defaults import daemon_set
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
@@ -31,7 +32,7 @@ def count_next(new: JSONObject, old: JSONObject) -> None:
 
 
 def _generation(obj: JSONObject) -> int:
-    text = annotations(obj).get(TEMPLATE_GENERATION, "0")
+    text = meta.annotations(obj).get(TEMPLATE_GENERATION, "0")
     if _NUMBER.match(text) is None:
         raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(text)
