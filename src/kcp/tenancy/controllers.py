@@ -17,8 +17,10 @@ from kcp.tenancy.logicalcluster.deletion import ListResources, build_deletion
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.lifecycle import build_lifecycle
 from kcp.tenancy.workspace.controller import build_workspace_controller
+from kcp.tenancy.workspacetype.bindings import claims_from
 from kcp.tenancy.workspacetype.initialization import build_initialization
 from kcp.tenancy.workspacetype.lister import TypeLister
+from kcp.tenancy.workspacetype.maintenance import build_maintenance
 from kcp.tenancy.workspacetype.urls import build_type_controller
 
 
@@ -43,6 +45,7 @@ def build_controllers(
     """
     types = TypeLister(informers.informer(kinds.WORKSPACE_TYPES).get, index.resolve, index.path_of)
     clusters = FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
+    claims_of = claims_from(informers.informer(kinds.API_EXPORTS).get, index.resolve)
     return [
         build_workspace_controller(
             client,
@@ -54,7 +57,8 @@ def build_controllers(
             shard_client=shard_client,
         ),
         build_lifecycle(client, informers, clock, clusters=clusters, url_of=url_of),
-        build_initialization(client, informers, clock, clusters=clusters, resolve_type=types.resolve),
+        build_initialization(client, informers, clock, clusters=clusters, resolve_type=types.resolve, claims_of=claims_of),
+        build_maintenance(client, informers, clock, clusters=clusters, resolve_type=types.resolve, claims_of=claims_of),
         build_deletion(client, informers, clock, clusters=clusters, list_resources=list_resources),
         build_type_controller(client, informers, clock),
     ]

@@ -96,14 +96,15 @@ async def test_watchers_see_workspaces_come_and_go(town: Town) -> None:
     start = await view.list()
     made = await town.workspace("one", "alpha", until="Initializing")
     inside = town.service("initializing", "alpha", made["spec"]["cluster"]).resource(kinds.LOGICAL_CLUSTERS)
-    seen = []
+    seen: list[str] = []
     async for event in view.watch(resource_version=start.resource_version):
         if not seen:
             await inside.patch("cluster", {"status": {"initializers": []}}, subresource="status")
         seen.append(event.type)
         if event.type == "DELETED":
             break
-    assert seen[0] == "ADDED" and seen[-1] == "DELETED"
+    assert seen[0] == "ADDED"
+    assert seen[-1] == "DELETED"
 
 
 async def test_discovery_says_what_may_be_done(town: Town) -> None:

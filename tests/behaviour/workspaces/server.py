@@ -66,6 +66,7 @@ _OURS = (
     "tenancy.kcp.io_workspaces",
     "tenancy.kcp.io_workspacetypes",
     "apis.kcp.io_apibindings",
+    "apis.kcp.io_apiexports",
 )
 
 

@@ -6,7 +6,8 @@ from kcp.apimachinery import conditions
 from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy.logicalcluster.lifecycle import advance, pending_initializers
 from kcp.tenancy.workspace import status
-from kcp.tenancy.workspacetype.initialization import DONE, Progress, exports_for, missing_and_unready, settled
+from kcp.tenancy.workspacetype.bindings import exports_for, missing_and_unready
+from kcp.tenancy.workspacetype.initialization import DONE, Progress, settled
 from kcp.tenancy.workspacetype.model import ExportReference, WorkspaceType
 from kcp.tenancy.workspacetype.resolution import ResolvedType
 
@@ -103,7 +104,7 @@ def test_export_is_not_bound_in_the_workspace_it_comes_from() -> None:
             "spec": {"defaultAPIBindings": [{"path": "root", "export": "a"}, {"path": "root:compute", "export": "k"}]},
         }
     )
-    assert exports_for(ResolvedType((type_,)), "root:compute") == [ExportReference("root", "a")]
+    assert exports_for(ResolvedType((type_,)).bindings, "root:compute") == [ExportReference("root", "a")]
 
 
 def test_finished_initializers_are_removed_and_the_last_makes_the_cluster_ready() -> None:

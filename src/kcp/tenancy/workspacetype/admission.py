@@ -58,8 +58,9 @@ def faults(type_: JSONObject) -> list[Cause]:
         field, export = f"spec.defaultAPIBindings[{index}]", (binding.get("path") or "", binding.get("export") or "")
         if not export[1]:
             causes.append(Cause.required(f"{field}.export"))
-        if not export[0] or not ClusterPath(export[0]).is_valid:
-            causes.append(Cause.invalid(f"{field}.path", export[0], "must be the path of the workspace that has the APIExport"))
+        if export[0] and not ClusterPath(export[0]).is_valid:
+            detail = "must be the path of the workspace that has the APIExport, or empty for the type's own"
+            causes.append(Cause.invalid(f"{field}.path", export[0], detail))
         if export in seen:
             causes.append(Cause.duplicate(field, f"{export[0]}:{export[1]}"))
         seen.add(export)

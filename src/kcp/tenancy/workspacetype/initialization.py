@@ -23,6 +23,7 @@ from kcp.controller.factory import InformerFactory
 from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.lifecycle import YOUTH_S, advance, pending_initializers
+from kcp.tenancy.workspacetype.bindings import ClaimsOf, binding_object, exports_for, missing_and_unready
 from kcp.tenancy.workspacetype.model import ExportReference, TypeReference
 from kcp.tenancy.workspacetype.names import binding_name
 from kcp.tenancy.workspacetype.resolution import ResolvedType, UnresolvableType
@@ -48,39 +49,6 @@ Step = Callable[[JSONObject], Awaitable[Progress]]
 """Does what one initializer is for, as far as it goes, for a LogicalCluster."""
 
 
-def binding_object(name: str, export: ExportReference) -> JSONObject:
-    return {
-        "apiVersion": kinds.API_BINDINGS.api_version,
-        "kind": "APIBinding",
-        "metadata": {"name": name},
-        "spec": {"reference": {"export": {"path": export.path, "name": export.export}}},
-    }
-
-
-def exports_for(type_: ResolvedType, path: str) -> list[ExportReference]:
-    """The default bindings a workspace at `path` needs; an export is not bound in the workspace it comes from."""
-    return [export for export in type_.bindings if export.path != path]
-
-
-def missing_and_unready(
-    wanted: Iterable[ExportReference], bindings: Iterable[Mapping[str, object]]
-) -> tuple[list[ExportReference], list[str]]:
-    """Exports without a binding, and names of bindings that are not bound yet. Any binding to the export counts, whatever its name."""
-    by_export = {_export_of(b): b for b in bindings if not meta.deletion_timestamp(b)}
-    missing = [export for export in wanted if export not in by_export]
-    unready = sorted(meta.name(by_export[e]) for e in wanted if e in by_export and not _is_bound(by_export[e]))
-    return missing, unready
-
-
-def _export_of(binding: Mapping[str, object]) -> ExportReference:
-    export = meta.nested(binding, "spec", "reference", "export", default={})
-    return ExportReference(export.get("path") or "", export.get("name") or "")
-
-
-def _is_bound(binding: Mapping[str, object]) -> bool:
-    return meta.nested(binding, "status", "phase") == "Bound" or conditions.is_true(binding, "InitialBindingCompleted")
-
-
 @dataclass
 class DefaultBindings:
     """The `system:apibindings` initializer."""
@@ -88,6 +56,7 @@ class DefaultBindings:
     resolve_type: Callable[[TypeReference], ResolvedType]
     list_bindings: Callable[[ClusterName], Sequence[JSONObject]]
     create_binding: Callable[[ClusterName, JSONObject], Awaitable[JSONObject]]
+    claims_of: ClaimsOf
 
     async def __call__(self, cluster: JSONObject) -> Progress:
         name = meta.cluster(cluster)
@@ -96,7 +65,7 @@ class DefaultBindings:
             type_ = self.resolve_type(TypeReference.parse(annotations.get(kinds.TYPE, "")))
         except UnresolvableType as error:
             return Progress("WorkspaceTypesInvalid", str(error))
-        wanted = exports_for(type_, annotations.get(kinds.PATH, ""))
+        wanted = exports_for(type_.bindings, annotations.get(kinds.PATH, ""))
         missing, unready = missing_and_unready(wanted, self.list_bindings(name))
         outcomes = await asyncio.gather(*(self._create(name, export) for export in missing))
         refused = [text for text in outcomes if text]
@@ -110,7 +79,7 @@ class DefaultBindings:
     async def _create(self, cluster: ClusterName, export: ExportReference) -> str:
         """Returns why the binding was refused, or ""."""
         try:
-            await self.create_binding(cluster, binding_object(binding_name(cluster, export), export))
+            await self.create_binding(cluster, binding_object(binding_name(cluster, export), export, self.claims_of(export)))
         except AlreadyExists:
             return ""  # the informer lags behind an earlier run
         except StatusError as error:
@@ -188,6 +157,7 @@ def build_initialization(
     clock: Clock,
     *,
     resolve_type: Callable[[TypeReference], ResolvedType],
+    claims_of: ClaimsOf,
     clusters: FreshReads | None = None,
 ) -> Controller:
     """The controller of the built-in initializers. `client` may write in every cluster and bind every export."""
@@ -215,7 +185,9 @@ def build_initialization(
         yield ObjectKey(key.cluster, "", kinds.LOGICAL_CLUSTER_NAME)
 
     steps: dict[str, Step] = {
-        kinds.BINDINGS_INITIALIZER: DefaultBindings(resolve_type, lambda cluster: bindings.list(cluster=cluster), create_binding),
+        kinds.BINDINGS_INITIALIZER: DefaultBindings(
+            resolve_type, lambda cluster: bindings.list(cluster=cluster), create_binding, claims_of
+        ),
         kinds.UNIVERSAL_INITIALIZER: default_namespace,
     }
     reconciler = InitializationReconciler(clusters.get, steps, clusters.commit, clock)
