@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Cause, Forbidden, Invalid, first_causes
+from kcp.apimachinery.errors import Cause, Invalid, first_causes
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
@@ -24,6 +24,7 @@ from kcp.exports.validation import (
     joined,
     schema_faults,
     schema_rule_faults,
+    slice_rule_faults,
 )
 from kcp.registry.backend import Attributes, Scope, UserInfo
 
@@ -67,29 +68,28 @@ class ExportsAdmission:
             _refuse_invalid(attributes, binding_rule_faults(new, old, gvr.version))
             _refuse_all(attributes, binding_faults(new, old))
             if attributes.verb == "CREATE":
-                await self._check_bind(attributes.user, scope, new)
+                await self._check_bind(attributes, ExportReference.of(new))
         elif scope.subresource:
             return
         elif gvr.resource == "apiresourceschemas":
             _refuse_invalid(attributes, schema_rule_faults(new, old))
             _refuse_all(attributes, schema_faults(new, old))
+        elif gvr.resource == "apiexportendpointslices":
+            _refuse_invalid(attributes, slice_rule_faults(new, old))
+            if attributes.verb == "CREATE":
+                await self._check_bind(attributes, ExportReference.of_slice(new))
         elif gvr.resource == "apiexports":
             _refuse_invalid(attributes, export_rule_faults(new, gvr.version))
             _refuse_first(attributes, export_faults(new, gvr.version, self.is_builtin))
 
-    async def _check_bind(self, user: UserInfo, scope: Scope, binding: JSONObject) -> None:
-        reference = ExportReference.of(binding)
+    async def _check_bind(self, attributes: Attributes, reference: ExportReference | None) -> None:
+        """Raises Forbidden. Whether the workspace or the export exists is nobody's business who may not bind it."""
         if reference is None:
             return
-        cluster = self._export_cluster(scope, reference)
-        if cluster is None or not await self.may_bind(user, cluster, reference.name):
-            # Whether the workspace or the export exists is nobody's business who may not bind it.
-            raise Forbidden(
-                f'apibindings.{APIS_GROUP} "{meta.name(binding)}" is forbidden: unable to create APIBinding: no permission to bind '
-                f"to export {reference.path or scope.cluster}:{reference.name}",
-                resource=scope.resource.group_resource,
-                name=meta.name(binding),
-            )
+        cluster = self._export_cluster(attributes.scope, reference)
+        if cluster is None or not await self.may_bind(attributes.user, cluster, reference.name):
+            where = f"{reference.path or attributes.scope.cluster}:{reference.name}"
+            raise forbidden(attributes, f"unable to create {attributes.scope.resource.kind}: no permission to bind to export {where}")
 
     def _export_cluster(self, scope: Scope, reference: ExportReference | None) -> ClusterName | None:
         if reference is None:

@@ -23,10 +23,11 @@ from kcp.apimachinery.selectors import LabelSelector
 from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
+from kcp.controller.endpoints import ENDPOINT_SLICES
 from kcp.controller.factory import InformerFactory
-from kcp.exports.names import API_EXPORT_VALID, APIS_GROUP, BINDINGS, EXPORT_LABEL, EXPORTS, endpoint_url, export_label
+from kcp.exports.names import API_EXPORT_VALID, BINDINGS, EXPORT_LABEL, EXPORTS, endpoint_url, export_label
 
-SLICES = GVR(APIS_GROUP, "v1alpha1", "apiexportendpointslices")
+SLICES = ENDPOINT_SLICES
 PARTITIONS = GVR("topology.kcp.io", "v1alpha1", "partitions")
 SHARDS = GVR("core.kcp.io", "v1alpha1", "shards")
 SKIP_ANNOTATION = "apiexports.apis.kcp.io/skip-endpointslice"

@@ -97,3 +97,9 @@ class ExportReference:
     def of(cls, binding: JSONObject) -> ExportReference | None:
         reference = meta.nested(binding, "spec", "reference", "export", default=None)
         return cls(reference.get("path", ""), reference.get("name", "")) if reference else None
+
+    @classmethod
+    def of_slice(cls, endpoint_slice: JSONObject) -> ExportReference | None:
+        """`spec.export` of an APIExportEndpointSlice."""
+        reference = meta.nested(endpoint_slice, "spec", "export", default=None)
+        return cls(reference.get("path", ""), reference.get("name", "")) if reference else None

@@ -208,6 +208,11 @@ def binding_rule_faults(new: JSONObject, old: JSONObject | None, version: str) -
             yield from _selector(obj_at(claim, "selector"), f"{at}.selector")
 
 
+def slice_rule_faults(new: JSONObject, old: JSONObject | None) -> Iterator[Cause]:
+    if old is not None and ExportReference.of_slice(old) != ExportReference.of_slice(new):
+        yield _broken("spec.export", "APIExport reference must not be changed")
+
+
 def joined(faults: Iterable[Cause]) -> str:
     """Several faults as kcp's admission prints them.
 

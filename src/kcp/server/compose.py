@@ -30,6 +30,7 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.exports.admission import BoundNames
+from kcp.exports.partitionsets import partition_plugin
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
@@ -159,6 +160,7 @@ class _Assembly:
             foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of,
             plugins=[
                 BoundNames(foundation.bound.binding_of).plugin(),
+                partition_plugin(),
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),
             ],
             object_limit=self._options.object_limit,

@@ -29,6 +29,7 @@ from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
 from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
+from kcp.exports.partitionsets import build_partition_set_controller
 from kcp.registry.resource import ALL_VERBS, Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.storage.keyspace import scope_prefix
@@ -134,6 +135,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
             informers, for_cluster, index=parts.foundation.claims, list_resources=parts.list_resources, clock=clock
         ),
         *build_endpoint_slice_controllers(informers, for_cluster, resolve=index.resolve, server_url=parts.server_url, clock=clock),
+        build_partition_set_controller(informers, for_cluster, clock=clock),
         build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_held, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),

@@ -18,6 +18,7 @@ from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdm
 from kcp.apiserver.admission.escalation import EscalationCheck
 from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NamespaceLifecycle
+from kcp.apiserver.admission.reserved import ReservedMetadata
 from kcp.apiserver.admission.resourcequota import QuotaAdmission
 from kcp.apiserver.authn.chain import Authentication
 from kcp.apiserver.authn.reviews import token_reviews
@@ -39,6 +40,7 @@ from kcp.exports.authz import MaximalPermissionPolicy, SystemResources
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimlabels import ClaimLabels
 from kcp.exports.claims import CLAIMABLE
+from kcp.exports.crdadmission import crd_plugins
 from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
 from kcp.registry.resource import Catalog
@@ -52,6 +54,7 @@ from kcp.tenancy.kinds import LOGICAL_CLUSTERS, WORKSPACE_TYPES, WORKSPACES
 from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.objectlimit import ObjectCounts, ObjectLimit
+from kcp.tenancy.logicalcluster.pathannotation import PathAnnotation
 from kcp.tenancy.workspace.admission import WorkspaceAdmission
 from kcp.tenancy.workspacetype.admission import WorkspaceTypeAdmission
 from kcp.tenancy.workspacetype.lister import TypeLister
@@ -162,6 +165,9 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use), resources=[WORKSPACES.group_resource]),
         Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__)),
+        PathAnnotation(parts.index.path_of).plugin(),
+        *crd_plugins(),
         ClaimLabels(parts.claims).plugin(),
+        ReservedMetadata().plugin(),
         *EscalationCheck(authorizer, rbac).plugins(),
     ]

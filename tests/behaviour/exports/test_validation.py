@@ -13,7 +13,9 @@ from tests.behaviour.exports.market import CONFIG_MAP_CLAIM, WIDGETS, Market, ac
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Forbidden, Invalid
 from kcp.apimachinery.gvk import GVR
+from kcp.exports.endpointslices import SLICES
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
+from kcp.registry.backend import UserInfo
 
 OLD_EXPORTS, OLD_BINDINGS = GVR("apis.kcp.io", "v1alpha1", "apiexports"), GVR("apis.kcp.io", "v1alpha1", "apibindings")
 GADGETS = {"plural": "gadgets", "kind": "Gadget", "singular": "gadget", "listKind": "GadgetList"}
@@ -160,3 +162,18 @@ async def test_a_binding_keeps_its_export_and_its_phase(market: Market) -> None:
     with pytest.raises((Forbidden, Invalid)):
         await bindings.create(named(BINDINGS, "APIBinding", "b", {"reference": {}}))
     assert conditions.is_true(bound, "Ready")
+
+
+async def test_a_slice_is_for_who_may_bind_and_keeps_its_export(market: Market) -> None:
+    await market.export()
+    one = await market.workspace("one")
+    stranger = UserInfo("stranger", ("system:authenticated",))
+    await market.grant("one", "stranger", [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])
+    wanted = named(SLICES, "APIExportEndpointSlice", "s", {"export": {"path": "root:provider", "name": "widgets"}})
+    told = "unable to create APIExportEndpointSlice: no permission to bind to export root:provider:widgets"
+    with pytest.raises(Forbidden, match=told):
+        await market.at("one", stranger).resource(SLICES).create(wanted)
+    slices = one.resource(SLICES)
+    await slices.create(wanted)
+    with pytest.raises(Invalid, match='spec.export: Invalid value: "object": APIExport reference must not be changed'):
+        await slices.patch("s", {"spec": {"export": {"name": "other"}}})
