@@ -130,7 +130,7 @@ def claim_findings(binding: JSONObject) -> Iterator[Finding]:
     if asked or meta.nested(binding, "status", "phase") == "Bound":
         for key in answered.keys() - asked.keys():
             yield Finding(f"The binding answers a claim for {_text(key)}, which its APIExport lacks.",
-                          f"Take it out: `kubectl edit apibinding {name}`; a claim with another identityHash is another claim.")  # fmt: skip
+                          f"Take it out: `kubectl edit apibinding {name}`; another identityHash makes another claim.")  # fmt: skip
 
 
 def _key(claim: JSONObject) -> tuple[str, str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from kcp.apimachinery.meta import JSONObject
-from kcp.sim.workloads.taints import NOT_READY, UNREACHABLE, stays_for_s, tainted, tolerate_for_a_while
+from kcp.sim.nodetaint import NOT_READY
+from kcp.sim.workloads.taints import UNREACHABLE, stays_for_s, tainted, tolerate_for_a_while
 
 NOW = "2026-01-01T00:00:00Z"
 
