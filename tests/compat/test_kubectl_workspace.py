@@ -296,7 +296,7 @@ def test_a_token_may_what_its_roles_allow(served: Server, kubectl: Kubectl) -> N
     player = Kubectl(path, served.directory, ("--namespace", namespace))
     assert player("get", "widgets", "-o", "name") == "widget.example.com/one"
     assert player.json("auth", "whoami")["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace}:player"
-    assert player.run("auth", "can-i", "delete", "widgets", check=False).stdout == "no\n"
+    assert player.run("auth", "can-i", "delete", "widgets", check=False).stdout == "no - access denied\n"
     refused = player.run("delete", "widget", "one", check=False).stderr
     told = f'User "system:serviceaccount:{namespace}:player" cannot delete resource "widgets" in API group "example.com" in the namespace'
     assert 'Error from server (Forbidden): widgets.example.com "one" is forbidden' in refused

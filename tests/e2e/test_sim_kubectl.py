@@ -49,7 +49,7 @@ class Shell:
             command, cwd=self.directory, env=self.environment, input=text, capture_output=True, text=True, timeout=60, check=False
         )
         assert (done.returncode == 0) == ok, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
+        return done.stdout + "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("Warning: v1 "))
 
     def kubectl(self, *words: str, text: str = "", ok: bool = True) -> str:
         return self.run("kubectl", *words, text=text, ok=ok)

@@ -132,9 +132,17 @@ class BoundSource:
         return entry.binding if entry is not None else ""
 
     def provider_of(self, cluster: ClusterName, resource: GroupResource) -> ClusterName:
-        """The cluster whose export a workspace binds a resource from; the workspace itself for what it does not bind."""
+        """Who decides with policies and webhooks about a resource of a workspace: the cluster whose export it is bound from.
+
+        The workspace itself for what it does not bind, and for the kinds of Kubernetes that `root:compute` publishes: a tenant's policy
+        for Deployments works as in any cluster, and as it does for the ConfigMaps that are there without a binding.
+        """
         entry = self._by_cluster.get(cluster, {}).get(resource)
-        return entry.export_cluster if entry is not None else cluster
+        if entry is None:
+            return cluster
+        bound = self._resource(entry, entry.bound.version)
+        is_kubernetes = bound is not None and bound.schema is not None and bound.schema.native
+        return cluster if is_kubernetes else entry.export_cluster
 
     def identity_of(self, cluster: ClusterName, resource: GroupResource) -> str:
         """Identity under which a workspace holds a resource; "" if it binds none of that name."""

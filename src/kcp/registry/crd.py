@@ -127,7 +127,9 @@ def _parts_of_schema(schema: JSONObject, identity: str) -> _Parts:
 def _bound(parts: _Parts, schema: JSONObject, version: str, origin: Origin) -> Resource:
     kind = GVK(parts.group, version, parts.names["kind"])
     if meta.annotations(schema).get(NATIVE) and version in parts.versions and (native := builtin_resource(kind)) is not None:
-        return replace(native, origin=origin, storage_prefix=parts.prefix, identity=parts.source, subresources=frozenset())
+        # The status is put together from those of several clusters, which no rule for one cluster's status fits.
+        kept = replace(native.strategy, validate_status=strategy.CUSTOM.validate_status)
+        return replace(native, origin=origin, storage_prefix=parts.prefix, identity=parts.source, subresources=frozenset(), strategy=kept)
     return _resource(parts, version, origin=origin, identity=parts.source)
 
 
