@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -43,10 +45,32 @@ def bool_flag(name: str, *, default: bool, help: str, envvar: str | None = None)
     )
 
 
-def setup_logging(verbosity: int) -> None:
-    """Args: verbosity: 0 errors, 1 warnings, 2 progress, 4 and more debug."""
+def setup_logging(verbosity: int, *, form: str = "text", file: Path | None = None, also_stderr: bool = False) -> None:
+    """Args: verbosity: 0 errors, 1 warnings, 2 progress, 4 and more debug. form: "text", or "json" for one object a line.
+    file: where it goes instead of standard error, or as well, with `also_stderr`.
+
+    Raises: OSError if the file cannot be written.
+    """
     level = {0: logging.ERROR, 1: logging.WARNING}.get(verbosity, logging.DEBUG if verbosity >= 4 else logging.INFO)
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True)
+    handlers: list[logging.Handler] = [logging.FileHandler(file)] if file is not None else []
+    if file is None or also_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    formatter = _JSONLines() if form == "json" else logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=handlers, force=True)
+
+
+class _JSONLines(logging.Formatter):
+    """One JSON object a line, with the keys of Kubernetes' components. Source: k8s.io/component-base/logs/json."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown: dict[str, object] = {
+            "ts": round(record.created * 1000, 3), "level": record.levelname.lower(), "logger": record.name, "msg": record.getMessage(),
+        }  # fmt: skip
+        if record.exc_info:
+            shown["stacktrace"] = self.formatException(record.exc_info)
+        return json.dumps(shown)
 
 
 def fail(message: str) -> NoReturn:

@@ -11,7 +11,7 @@ import binascii
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -44,6 +44,14 @@ class KubeConfigEntry:
     namespace: str
     """"" when the context names none."""
     endpoint: Endpoint
+    server: str = ""
+    """Not empty: the server's address, whatever the file says."""
+
+    def at_server(self, url: str) -> KubeConfigEntry:
+        """The same credentials for another address of the server. Raises KubeConfigError."""
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            raise KubeConfigError(f'the server address "{url}" is not an http(s) URL')
+        return replace(self, endpoint=replace(self.endpoint, server=url), server=url)
 
     def connect(
         self, *, clock: Clock | None = None, timeouts: Timeouts | None = None, user_agent: str = "kcp", follow: bool = False
@@ -61,7 +69,8 @@ class KubeConfigEntry:
 
     def _read_again(self) -> Endpoint | None:
         try:
-            return load(self.source, self.context).endpoint
+            found = load(self.source, self.context)
+            return (found.at_server(self.server) if self.server else found).endpoint
         except KubeConfigError:
             return None  # being written, or gone: what was read before stays good
 

@@ -27,7 +27,8 @@ from kcp.sim.cluster import SimCluster
 from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
 from kcp.tmc.model.kinds import PLACEMENTS, SYNC_TARGETS, SYNCED
-from kcp.tmc.syncer.engine import Syncer, SyncerConfig, find_target
+from kcp.tmc.syncer.engine import Syncer, find_target
+from kcp.tmc.syncer.settings import SyncerConfig
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 CLOCK = SystemClock()
@@ -124,12 +125,14 @@ Through: TypeAlias = Callable[[Transport], Transport]
 
 
 @asynccontextmanager
-async def running(directory: Path, patch: pytest.MonkeyPatch, *, through: Through = lambda inner: inner) -> AsyncIterator[World]:
+async def running(
+    directory: Path, patch: pytest.MonkeyPatch, *, through: Through = lambda inner: inner, config: SyncerConfig = QUIET
+) -> AsyncIterator[World]:
     """Control plane and clusters, SyncTargets with their syncers, one Placement on both for every namespace."""
     async with with_clusters() as clusters:
         async with with_control_plane(directory, patch, clusters, in_memory=True) as world:
             await world.set_up()
-            async with syncing(world, through=through):
+            async with syncing(world, through=through, config=config):
                 yield world
 
 
@@ -174,7 +177,7 @@ def _interpose(transport: Transport, patch: pytest.MonkeyPatch) -> FailingTransp
 
 
 @asynccontextmanager
-async def syncing(world: World, *, through: Through = lambda inner: inner) -> AsyncIterator[None]:
+async def syncing(world: World, *, through: Through = lambda inner: inner, config: SyncerConfig = QUIET) -> AsyncIterator[None]:
     """A syncer for each cluster; east's meets the faults "syncer up" and "syncer down", and reaches its cluster `through` this."""
     async with Supervisor("syncers") as tasks:
         for name, cluster in world.clusters.items():
@@ -186,7 +189,7 @@ async def syncing(world: World, *, through: Through = lambda inner: inner) -> As
             control_plane = Client(up, clock=CLOCK)
             target = await world.client.resource(SYNC_TARGETS).get(name)
             identity = await find_target(control_plane, "root:work", name, meta.uid(target))
-            tasks.spawn(Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, QUIET).run(), name=f"syncer {name}")
+            tasks.spawn(Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, config).run(), name=f"syncer {name}")
         targets = world.client.resource(SYNC_TARGETS)
         for name in world.clusters:
             await wait_for(targets, name, lambda t: conditions.is_true(t, "Ready"), timeout_s=10.0, what=f"SyncTarget {name}")

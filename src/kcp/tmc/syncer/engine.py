@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
+from typing import NamedTuple
 
 from kcp.aio.clock import Clock
 from kcp.aio.deadline import within
@@ -23,33 +25,22 @@ from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError
-from kcp.tmc.model.kinds import DEFAULT_HEARTBEAT_PERIOD_S, NAMESPACES, SYNC_TARGETS
+from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.identity import Identity, made_anew
-from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.namespaces import NamespaceKeeper, NamespaceReconciler, build_namespace_controller
+from kcp.tmc.syncer.parts import Parts, Turns, turns_of
+from kcp.tmc.syncer.record import Record
+from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
 
 log = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 5.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SyncerConfig:
-    heartbeat_period_s: float = DEFAULT_HEARTBEAT_PERIOD_S
-    """Seconds between heartbeats; kcp 0.11 uses 20."""
-    discovery_period_s: float = 30.0
-    """Seconds between looks for resources that appeared on either side (kcp 0.11 --api-import-poll-interval is 60)."""
-    workers: int = 2
-    """Workers per resource and direction (tmc reference §5.1 --workers)."""
-    namespace_clean_delay_s: float = 30.0
-    """Seconds between looks at a downstream namespace that should go (kcp 0.11 --downstream-namespace-clean-delay)."""
-    wanted: tuple[str, ...] = ()
-    """`resource.group` that the user counts on; told of while they cannot be synced (kcp 0.11 --resources)."""
+_RESYNC_SLICES = 16
 
 
 async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
@@ -85,6 +76,15 @@ async def check_cluster(downstream: Client, identity: Identity, clock: Clock) ->
         log.warning("cluster %s cannot be used yet, it is tried again: %s", identity.name, error)
 
 
+class Pair(NamedTuple):
+    """What syncs one resource."""
+
+    above: Informer
+    below: Informer
+    spec: Controller
+    status: Controller
+
+
 @dataclass(slots=True)
 class Syncer:
     """One running syncer. Run `run()` until cancelled; killing it at any point loses nothing."""
@@ -95,12 +95,14 @@ class Syncer:
     downstream: Client
     clock: Clock
     config: SyncerConfig = field(default_factory=SyncerConfig)
-    metrics: SyncerMetrics | None = None
+    record: Record | None = None
+    """The account of its work; one of its own if none is given."""
     announce: Callable[[str], None] = lambda _: None
     """Told, in a sentence, what a user watching the syncer wants to know."""
-    _synced: dict[GVR, tuple[Informer, Informer]] = field(default_factory=dict)
+    _synced: dict[GVR, Pair] = field(default_factory=dict)
     _incompatible: set[GVR] = field(default_factory=set)
-    _keeper: NamespaceKeeper = field(init=False)
+    _parts: Parts = field(init=False)
+    _turns: Turns = field(init=False)
     _controllers: list[Controller] = field(default_factory=list)
     _discovery_problem: str = ""
     _missing: set[GroupResource] = field(default_factory=set)
@@ -110,22 +112,40 @@ class Syncer:
             view = self.control_plane.at(self.identity.view_path())
             upstream = InformerFactory(view, clock=self.clock)
             downstream = InformerFactory(self.downstream, clock=self.clock, transform=without_managed_fields)
-            self._start_namespaces(supervisor, view, upstream, downstream)
+            record = self.record or Record(self.clock)
+            self._start_namespaces(supervisor, view, upstream, downstream, record)
+            self._turns = turns_of(self.config.max_concurrent_syncs)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
             supervisor.spawn(self._heartbeat(upstream, downstream).run(), name="heartbeat")
             supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream), name="discovery")
+            if self.config.resync_period_s < inf:
+                supervisor.spawn(self._resync(), name="resync")
+            record.started_s = self.clock.monotonic()
             raise await supervisor.wait_failed()
 
     def statistics(self) -> dict[str, int]:
         return {"resources": len(self._synced)}
 
-    def _start_namespaces(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
+    async def _resync(self) -> None:
+        """Look at every object once in a period, a slice at a time: what no event told of is found, and no burst of work comes of it."""
+        while True:
+            for number in range(_RESYNC_SLICES):
+                await self.clock.sleep(self.config.resync_period_s / _RESYNC_SLICES)
+                for pair in self._synced.values():
+                    for controller, informer in ((pair.spec, pair.above), (pair.status, pair.below)):
+                        for key in informer.keys()[number::_RESYNC_SLICES]:
+                            controller.enqueue(key)
+
+    def _start_namespaces(
+        self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory, record: Record
+    ) -> None:
         below = downstream.informer(NAMESPACES, label_selector=self._label(), indexers={BY_ORIGIN: index_by_origin})
-        self._keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
+        keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
+        self._parts = Parts(self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record)
         above = upstream.informer(NAMESPACES)
         reconciler = NamespaceReconciler(
-            self.identity, self._keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
+            self.identity, keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
         )
         self._run(supervisor, build_namespace_controller(reconciler, above, below, clock=self.clock))
         former = FormerReconciler(
@@ -143,7 +163,7 @@ class Syncer:
                 self._incompatible = set(offered) - served
                 self._tell_missing({gvr.group_resource for gvr in set(offered) & served})
                 for gvr in sorted(set(offered) & served - set(self._synced)):
-                    self._start_resource(gvr, supervisor, view, upstream, downstream)
+                    self._start_resource(gvr, supervisor, upstream, downstream)
             except (StatusError, TransportError) as error:
                 self._tell_discovery_problem(str(error))
                 delay_s = 1.0
@@ -168,16 +188,14 @@ class Syncer:
             log.warning("discovery for %s failed; it is tried again: %s", self.identity.name, problem)
         self._discovery_problem = problem
 
-    def _start_resource(
-        self, gvr: GVR, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory
-    ) -> None:
+    def _start_resource(self, gvr: GVR, supervisor: Supervisor, upstream: InformerFactory, downstream: InformerFactory) -> None:
         above, below = upstream.informer(gvr), downstream.informer(gvr, label_selector=self._label())
-        self._synced[gvr] = above, below
-        spec = SpecReconciler(gvr, self.identity, above.get, below.get, view.cluster, self.downstream, self._keeper, self._observe_error)
-        status = StatusReconciler(gvr, below.get, above.get, view.cluster, self._keeper)
-        workers = self.config.workers
-        self._run(supervisor, build_spec_controller(spec, above, below, clock=self.clock, workers=workers))
-        self._run(supervisor, build_status_controller(status, below, above, clock=self.clock, workers=workers))
+        spec = build_spec_controller(SpecReconciler(gvr, self._parts, above.get, below.get), above, below, self._turns)
+        status = build_status_controller(StatusReconciler(gvr, self._parts, below.get, above.get), below, above, self._turns)
+        self._synced[gvr] = Pair(above, below, spec, status)
+        for controller in (spec, status):
+            self._run(supervisor, controller)
+            self._parts.record.add_controller(str(gvr.group_resource), controller)
         log.info("syncing %s to %s", gvr, self.identity.name)
         self.announce(f"syncing {gvr.group_resource}")
 
@@ -192,7 +210,6 @@ class Syncer:
             for controller in self._controllers if again else ():
                 controller.hurry()
 
-        observe = self.metrics.observe_connection if self.metrics else lambda _what, _worked: None
         return Heartbeat(
             self.identity,
             self._workspace(),
@@ -200,7 +217,7 @@ class Syncer:
             self.clock,
             self.config.heartbeat_period_s,
             self._synced_resources,
-            observe,
+            self._parts.record.observe_connection,
             answered,
         )
 
@@ -221,14 +238,7 @@ class Syncer:
         above = bool(where.cluster)
         namespace = where.namespace if above else where.name
         cluster = where.cluster if above else ClusterName("")
-        return any(
-            next(iter((pair[0] if above else pair[1]).keys(cluster=cluster, namespace=namespace)), None) is not None
-            for pair in self._synced.values()
-        )
-
-    def _observe_error(self, error: TMCError, resource: str) -> None:
-        if self.metrics is not None:
-            self.metrics.observe_error(resource, str(error.type))
+        return any((pair.above if above else pair.below).count(cluster=cluster, namespace=namespace) > 0 for pair in self._synced.values())
 
     def _label(self) -> str:
         return f"{DOWNSTREAM_CLUSTER_LABEL}={self.identity.key}"

@@ -1,0 +1,53 @@
+"""What the reconcilers of all resources share in one syncer.
+
+Before: `engine` makes it. After: `spec`, `status`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kcp.aio.clock import Clock
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.client.rest import Client
+from kcp.controller.controller import Result
+from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.namespaces import NamespaceKeeper
+from kcp.tmc.syncer.record import Record
+from kcp.tmc.syncer.settings import SyncerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    identity: Identity
+    upstream: Callable[[ClusterName], Client]
+    """The syncer's view of a workspace."""
+    downstream: Client
+    namespaces: NamespaceKeeper
+    clock: Clock
+    config: SyncerConfig
+    record: Record
+
+
+Reconcile: TypeAlias = Callable[[ObjectKey], Awaitable[Result]]
+Turns: TypeAlias = Callable[[Reconcile], Reconcile]
+"""Makes a reconcile wait until it is its turn."""
+
+
+def turns_of(limit: int) -> Turns:
+    """At most `limit` objects in work at once, whichever resource they are of; 0: no limit."""
+    if not limit:
+        return lambda reconcile: reconcile
+    free = asyncio.Semaphore(limit)
+
+    def in_turn(reconcile: Reconcile) -> Reconcile:
+        async def wait_and_reconcile(key: ObjectKey) -> Result:
+            async with free:
+                return await reconcile(key)
+
+        return wait_and_reconcile
+
+    return in_turn

@@ -1,0 +1,113 @@
+"""What a syncer knows of its own work: how much, how well, how long ago. One account for metrics and for health.
+
+Before: the engine's controllers and the heartbeat tell it. After: `metrics`, `health`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kcp.aio.clock import Clock
+from kcp.controller.controller import Controller, Outcome
+from kcp.tmc.errors import TMCError
+from kcp.tmc.syncer.metrics import SyncerMetrics
+
+DOWN, UP = "kcp-to-cluster", "cluster-to-kcp"
+"""Directions of a sync, as metrics name them."""
+
+_SLOT_S = 60.0
+_SLOTS = 5
+
+
+@dataclass(slots=True)
+class _Slot:
+    number: int
+    syncs: int = 0
+    errors: int = 0
+
+
+@dataclass(slots=True)
+class Record:
+    """Counts of one syncer; `metrics` gets the same."""
+
+    clock: Clock
+    metrics: SyncerMetrics | None = None
+    syncs: int = 0
+    """Objects looked at, well or not."""
+    errors: int = 0
+    last_sync_s: float | None = None
+    """On the monotonic clock."""
+    heartbeats: int = 0
+    heartbeat_errors: int = 0
+    last_heartbeat_s: float | None = None
+    started_s: float | None = None
+    reachable: dict[str, bool] = field(default_factory=dict)
+    """`kcp`, `cluster` → whether it answered last."""
+    controllers: list[Controller] = field(default_factory=list)
+    """Those of resources."""
+    _recent: deque[_Slot] = field(default_factory=lambda: deque(maxlen=_SLOTS))
+
+    def hook(self, resource: str, direction: str) -> Callable[[Outcome], None]:
+        """For a controller of this resource: counts each of its reconciles."""
+        operation = "apply" if direction == DOWN else "status"
+
+        def observe(outcome: Outcome) -> None:
+            self.last_sync_s = self.clock.monotonic()
+            self._count(failed=outcome.result in ("error", "terminal"))
+            if self.metrics is not None:
+                self.metrics.observe_sync(resource, direction, operation, outcome.duration_s, failed=outcome.result == "error")
+
+        return observe
+
+    def add_controller(self, resource: str, controller: Controller) -> None:
+        self.controllers.append(controller)
+        if self.metrics is not None:
+            self.metrics.watch_backlog(resource, lambda: self._depth(resource))
+            self.metrics.controllers.set(len(self.controllers))
+
+    def observe_error(self, error: TMCError, resource: str) -> None:
+        """An error that was reported on an object; those that are tried again at once are counted by `hook`."""
+        if not error.retryable:
+            self._count(failed=True)
+        if self.metrics is not None:
+            self.metrics.observe_error(resource, str(error.type))
+
+    def observe_connection(self, what: str, worked: bool) -> None:  # noqa: FBT001 - the answer is the measurement
+        """Args: what: `heartbeat`, or the side that was asked: `kcp`, `cluster`."""
+        if what == "heartbeat":
+            self.heartbeats += worked
+            self.heartbeat_errors += not worked
+            if worked:
+                self.last_heartbeat_s = self.clock.monotonic()
+        self.reachable["kcp" if what == "heartbeat" else what] = worked
+        if self.metrics is not None:
+            self.metrics.observe_connection(what, worked)
+
+    def backlog(self) -> int:
+        """Objects that wait to be looked at."""
+        return sum(controller.statistics()["depth"] for controller in self.controllers)
+
+    def error_rate(self) -> float:
+        """Share of failures among the syncs of the last minutes; 0 without any."""
+        oldest = self._slot_number() - _SLOTS
+        recent = [slot for slot in self._recent if slot.number > oldest]
+        syncs = sum(slot.syncs for slot in recent)
+        return sum(slot.errors for slot in recent) / syncs if syncs else 0.0
+
+    def _count(self, *, failed: bool) -> None:
+        number = self._slot_number()
+        if not self._recent or self._recent[-1].number != number:
+            self._recent.append(_Slot(number))
+        slot = self._recent[-1]
+        slot.syncs += 1
+        slot.errors += failed
+        self.syncs += 1
+        self.errors += failed
+
+    def _slot_number(self) -> int:
+        return int(self.clock.monotonic() // _SLOT_S)
+
+    def _depth(self, resource: str) -> int:
+        return sum(c.statistics()["depth"] for c in self.controllers if c.name.endswith(f"-{resource}"))

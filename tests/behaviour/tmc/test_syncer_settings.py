@@ -1,0 +1,90 @@
+"""What a syncer is told, seen from the user's object: which namespaces and objects it takes, looking again, how much at once."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
+
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.gvk import GVR
+from kcp.client.transport import RawRequest, RawResponse, Transport
+from kcp.tmc.model.kinds import NAMESPACES
+from kcp.tmc.syncer.settings import Filters
+
+CONFIG_MAPS = GVR("", "v1", "configmaps")
+
+
+async def synced(world: World, namespace: str, name: str) -> Mapping[str, Any]:
+    return conditions.get(await world.client.resource(DEPLOYMENTS).get(name, namespace=namespace), "Synced") or {}
+
+
+async def test_what_a_syncer_leaves_out_says_so_and_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(QUIET, filters=Filters(namespaces=("default", "team-*"), excluded_namespaces=("team-b",)))
+    async with running(tmp_path, monkeypatch, config=config) as world:
+        for namespace in ("team-a", "team-b", "other"):
+            await world.create(NAMESPACES, "Namespace", namespace)
+            await world.deploy(namespace, f"in-{namespace}", 2)
+        await world.settle("team-a", "in-team-a", 2)
+        for namespace, flag in (("team-b", "--exclude-namespaces"), ("other", "--sync-namespaces")):
+            told = await until(
+                functools.partial(synced, world, namespace, f"in-{namespace}"), lambda c: c.get("reason") == "PlacementPolicy"
+            )
+            assert flag in told["message"]
+            assert await world.below(f"in-{namespace}") == {}
+            await world.client.resource(DEPLOYMENTS).delete(f"in-{namespace}", namespace=namespace)
+            await world.gone(DEPLOYMENTS, f"in-{namespace}", namespace)
+
+
+class Counting:
+    """Counts how many writes of one resource are under way at once."""
+
+    def __init__(self, inner: Transport, plural: str) -> None:
+        self._inner, self._plural = inner, plural
+        self.at_once = self.most = 0
+
+    def stream(self, request: RawRequest) -> AbstractAsyncContextManager[tuple[RawResponse, AsyncIterator[bytes]]]:
+        return self._inner.stream(request)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def request(self, request: RawRequest) -> RawResponse:
+        if request.method != "PATCH" or f"/{self._plural}/" not in request.path:
+            return await self._inner.request(request)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await asyncio.sleep(0)
+            return await self._inner.request(request)
+        finally:
+            self.at_once -= 1
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(1, 8), (0, 8)])
+async def test_no_more_objects_are_in_work_at_once_than_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, workers: int
+) -> None:
+    made: list[Counting] = []
+
+    def through(inner: Transport) -> Transport:
+        made.append(Counting(inner, "configmaps"))
+        return made[0]
+
+    config = replace(QUIET, workers=workers, max_concurrent_syncs=limit)
+    async with running(tmp_path, monkeypatch, through=through, config=config) as world:
+        await asyncio.gather(*(world.create(CONFIG_MAPS, "ConfigMap", f"c{n}", namespace="default", data={"a": "b"}) for n in range(20)))
+
+        async def copies() -> int:
+            found = (await world.clusters["east"].client().resource(CONFIG_MAPS).list()).items
+            return sum(meta.name(m).startswith("c") and meta.name(m)[1:].isdigit() for m in found)
+
+        await until(copies, lambda count: count == 20)
+        assert made[0].most == limit if limit else made[0].most > 1
