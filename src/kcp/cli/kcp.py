@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kcp import __version__
+from kcp.cli.accessflags import access_flags, authentication_options
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
@@ -47,6 +48,7 @@ def main() -> None:
 @bool_flag("--tmc-bind-compute", default=True, help="TMC: new workspaces bind root:compute:kubernetes, so that Deployments work at once.")
 @click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
               help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
+@access_flags
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def start_command(**flags: object) -> None:
     from kcp.server.options import Options, TMCOptions
@@ -57,7 +59,7 @@ def start_command(**flags: object) -> None:
         heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),  # type: ignore[arg-type]
         **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
     )
-    options = Options(tmc=tmc, **flags)  # type: ignore[arg-type]
+    options = Options(tmc=tmc, authentication=authentication_options(flags), **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))
@@ -66,6 +68,7 @@ def start_command(**flags: object) -> None:
 
 def run_kcp(options: object) -> None:
     """Serve until stopped. Errors a user can mend are printed, not thrown."""
+    from kcp.apiserver.authn.jwt.config import ConfigurationError
     from kcp.apiserver.authn.tokens import TokenFileError
     from kcp.apiserver.listening import ListenError
     from kcp.apiserver.pki import PKIError
@@ -73,7 +76,7 @@ def run_kcp(options: object) -> None:
     from kcp.cli.running import run_until_stopped
     from kcp.storage.interface import StoreError
 
-    expected = (ListenError, PKIError, ServingError, StoreError, TokenFileError, OSError)
+    expected = (ConfigurationError, ListenError, PKIError, ServingError, StoreError, TokenFileError, OSError)
     run_until_stopped(lambda: _serve(options), expected=expected)
 
 

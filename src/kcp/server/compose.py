@@ -112,6 +112,7 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
             stack.push_async_callback(handle.stop)
         stack.push_async_callback(assembly.app.shutdown)
         controllers = await stack.enter_async_context(Supervisor("controllers"))
+        controllers.spawn(security.issuers.run(), name="authentication configuration")
         server = assembly.server(handle, controllers)
         await assembly.start(controllers, server)
         yield server
@@ -163,6 +164,7 @@ class _Assembly:
                 partition_plugin(),
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),
             ],
+            authentication=self._options.authentication,
             object_limit=self._options.object_limit,
         )  # fmt: skip
         security = self._security = await build_security(parts)

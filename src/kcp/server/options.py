@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kcp.server.accessoptions import AuthenticationOptions
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TMCOptions:
@@ -53,6 +55,7 @@ class Options:
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     tmc: TMCOptions = field(default_factory=TMCOptions)
 
     @property
@@ -75,6 +78,7 @@ class Options:
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
         if self.object_limit < 0:
             found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
+        found += self.authentication.problems()
         if self.tmc.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.tmc.eviction_grace_s < 0:

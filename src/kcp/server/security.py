@@ -7,7 +7,7 @@ Source: kcp pkg/server/config.go, pkg/authorization (the order of the chain).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GroupResource
@@ -21,6 +21,7 @@ from kcp.apiserver.admission.namespaces import NamespaceLifecycle
 from kcp.apiserver.admission.reserved import ReservedMetadata
 from kcp.apiserver.admission.resourcequota import QuotaAdmission
 from kcp.apiserver.authn.chain import Authentication
+from kcp.apiserver.authn.identity import TokenAuthenticator
 from kcp.apiserver.authn.reviews import token_reviews
 from kcp.apiserver.authn.serviceaccounts import ServiceAccountTokens, SigningKeys
 from kcp.apiserver.authn.tokens import CachedTokens, StaticTokens
@@ -44,6 +45,8 @@ from kcp.exports.crdadmission import crd_plugins
 from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
 from kcp.registry.resource import Catalog
+from kcp.server.accessoptions import AuthenticationOptions
+from kcp.server.authentication import ForeignIssuers
 from kcp.server.objects import BuiltinObjects
 from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
@@ -73,6 +76,7 @@ class Security:
     connectors: Mapping[ConnectorKey, Handler]
     """Reviews and token requests."""
     account_tokens: ServiceAccountTokens
+    issuers: ForeignIssuers
     close: Callable[[], Awaitable[None]]
     """Ends the connections to admission webhooks."""
 
@@ -102,6 +106,7 @@ class SecurityParts:
     """Cluster whose export it binds it from; itself for what it does not bind."""
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     object_limit: int = 0
     """Of logical clusters that do not say their own; 0 for none."""
 
@@ -113,9 +118,8 @@ async def build_security(parts: SecurityParts) -> Security:
     authorizer = _authorizer(policy, parts.index)
     pair = parts.pki.service_accounts
     account_tokens = ServiceAccountTokens(SigningKeys(pair.key, [pair.certificate]), objects.find, clock=parts.clock)
-    authentication = Authentication(
-        static=parts.tokens, tokens=[CachedTokens([account_tokens], clock=parts.clock)], audiences=account_tokens.audiences
-    )
+    issuers = ForeignIssuers(parts.authentication, [account_tokens.issuer], clock=parts.clock)
+    authentication = _authentication(parts, account_tokens, issuers)
     connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
     limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
     configuring = AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer, configured_in=parts.provider_of)
@@ -124,7 +128,14 @@ async def build_security(parts: SecurityParts) -> Security:
         *_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
         quotas.plugin(),
     ]  # fmt: skip
-    return Security(authentication, authorizer, policy, AdmissionChain(plugins), connectors, account_tokens, configurable.close)
+    return Security(authentication, authorizer, policy, AdmissionChain(plugins), connectors, account_tokens, issuers, configurable.close)
+
+
+def _authentication(parts: SecurityParts, account_tokens: ServiceAccountTokens, issuers: ForeignIssuers) -> Authentication:
+    tokens: list[TokenAuthenticator] = [CachedTokens([account_tokens], clock=parts.clock)]
+    if issuers.tokens is not None:
+        tokens.append(issuers.tokens)
+    return Authentication(static=parts.tokens, tokens=tokens, anonymous=issuers.anonymous, audiences=account_tokens.audiences)
 
 
 def _object_limit(parts: SecurityParts) -> Plugin:

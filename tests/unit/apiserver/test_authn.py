@@ -9,6 +9,7 @@ import pytest
 from kcp.aio.clock import VirtualClock
 from kcp.apimachinery.errors import BadRequest, Forbidden, Unauthorized
 from kcp.apimachinery.keys import ClusterName
+from kcp.apiserver.authn.anonymous import AnonymousAccess
 from kcp.apiserver.authn.chain import Authentication, with_authentication
 from kcp.apiserver.authn.identity import TokenIdentity
 from kcp.apiserver.authn.impersonation import with_impersonation
@@ -76,7 +77,7 @@ async def test_wrong_credentials_are_refused_even_where_anonymous_requests_are_n
 async def test_requests_without_credentials_are_anonymous_unless_that_is_off() -> None:
     assert await Authentication().authenticate(request()) is ANONYMOUS
     with pytest.raises(Unauthorized):
-        await Authentication(allow_anonymous=False).authenticate(request())
+        await Authentication(anonymous=AnonymousAccess(is_enabled=False)).authenticate(request())
 
 
 async def test_the_filter_sets_the_user() -> None:

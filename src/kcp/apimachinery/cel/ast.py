@@ -5,6 +5,7 @@ Source: github.com/google/cel-spec/blob/master/doc/langdef.md; macros stay singl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -102,3 +103,24 @@ class Macro(Node):
     range: Node
     variables: tuple[str, ...]
     args: tuple[Node, ...]
+
+
+def walk(root: Node) -> Iterator[Node]:
+    """An expression's nodes, in no order that means anything."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        match node:
+            case Select():
+                waiting.append(node.operand)
+            case Call():
+                waiting += node.operands
+            case Macro():
+                waiting += (node.range, *node.args)
+            case ListLiteral():
+                waiting += node.items
+            case MapLiteral():
+                waiting += [part for entry in node.entries for part in (entry.key, entry.value)]
+            case Struct():
+                waiting += [init.value for init in node.fields]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kcp.apimachinery.cel.ast import Call, Ident, ListLiteral, Macro, MapLiteral, Node, Select, Struct
+from kcp.apimachinery.cel.ast import Ident, Node, Select, walk
 from kcp.apimachinery.cel.checker import Environment, check
 from kcp.apimachinery.cel.costs import PER_CALL, Range
 from kcp.apimachinery.cel.errors import CostExceeded, EvaluationError
@@ -65,22 +65,9 @@ class Program:
 
 
 def _names(root: Node) -> Iterator[str]:
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
+    for node in walk(root):
         match node:
             case Ident():
                 yield node.name
             case Select():
                 yield node.qualified
-                waiting.append(node.operand)
-            case Call():
-                waiting += node.operands
-            case Macro():
-                waiting += (node.range, *node.args)
-            case ListLiteral():
-                waiting += node.items
-            case MapLiteral():
-                waiting += [part for entry in node.entries for part in (entry.key, entry.value)]
-            case Struct():
-                waiting += [init.value for init in node.fields]

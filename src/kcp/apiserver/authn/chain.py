@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from kcp.apimachinery.errors import Unauthorized
+from kcp.apiserver.authn.anonymous import AnonymousAccess
 from kcp.apiserver.authn.identity import TokenAuthenticator, TokenIdentity, as_authenticated
 from kcp.apiserver.authn.tokens import StaticTokens, first_of
 from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
@@ -28,13 +29,13 @@ class Authentication:
         *,
         static: StaticTokens | None = None,
         tokens: Sequence[TokenAuthenticator] = (),
-        allow_anonymous: bool = True,
+        anonymous: AnonymousAccess | None = None,
         audiences: Sequence[str] = (),
     ) -> None:
         """`audiences`: names of this server; a token made for others only is refused. Empty: audiences are not looked at."""
         self.static = static or StaticTokens()
         self._tokens = tuple(tokens)
-        self._allow_anonymous = allow_anonymous
+        self._anonymous = anonymous or AnonymousAccess()
         self.audiences = frozenset(audiences)
         self._by_subject: dict[tuple[tuple[str, ...], tuple[str, ...]], UserInfo] = {}
 
@@ -50,7 +51,7 @@ class Authentication:
         if req.peer_fault:
             log.info("a client certificate was refused: %s; the client needs a new one from this server's client CA", req.peer_fault)
             raise Unauthorized(f"Unauthorized: the client certificate is refused: {req.peer_fault}")
-        if header or not self._allow_anonymous:
+        if header or not self._anonymous.admits(req.info.path or req.path):
             raise Unauthorized("Unauthorized")
         return ANONYMOUS
 

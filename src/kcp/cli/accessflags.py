@@ -1,0 +1,67 @@
+"""Flags of `kcp start` about who its users are and what they may do, and the options they make.
+
+Before: `cli.kcp`. After: `server.accessoptions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from kcp.server.accessoptions import AuthenticationOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path)
+
+
+class Words(click.ParamType[tuple[str, ...]]):
+    """Words separated by commas."""
+
+    name = "list"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word for part in str(value).split(",") if (word := part.strip()))
+
+
+_FLAGS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--anonymous-auth", type=bool, is_flag=False, flag_value=True, default=None, metavar="[=true|false]",
+                 help="Requests without credentials are user system:anonymous. [default: true]"),
+    click.option("--authentication-config", type=_FILE, default=None,
+                 help="AuthenticationConfiguration (apiserver.config.k8s.io): issuers of JWTs, anonymous access. Read again on change."),
+    click.option("--oidc-issuer-url", default="", help="OpenID Connect issuer whose tokens are trusted; https only."),
+    click.option("--oidc-client-id", default="", help="Audience that its tokens must be for."),
+    click.option("--oidc-ca-file", type=_FILE, default=None, help="Who may sign the issuer's certificate. [default: the system's]"),
+    click.option("--oidc-username-claim", default="sub", show_default=True, help="Claim that names the user."),
+    click.option("--oidc-username-prefix", default="", help="Put before it; - for nothing. [default: ISSUER_URL#, but nothing for email]"),
+    click.option("--oidc-groups-claim", default="", help="Claim that names the user's groups."),
+    click.option("--oidc-groups-prefix", default="", help="Put before each of them."),
+    click.option("--oidc-signing-algs", type=Words(), default="RS256", show_default=True, help="Algorithms that sign its tokens."),
+    click.option("--oidc-required-claim", type=Words(), multiple=True, help="KEY=VALUE that tokens must have; repeatable."),
+)  # fmt: skip
+
+
+def access_flags(command: F) -> F:
+    """Adds the flags, in this order."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
+    """Takes its flags out of those given."""
+    from kcp.server.accessoptions import AuthenticationOptions, OIDCOptions
+
+    names = ("issuer_url", "client_id", "ca_file", "username_claim", "username_prefix", "groups_claim", "groups_prefix", "signing_algs")
+    oidc = {name: flags.pop(f"oidc_{name}") for name in names}
+    required = tuple(claim for claims in flags.pop("oidc_required_claim") for claim in claims)
+    return AuthenticationOptions(
+        anonymous=flags.pop("anonymous_auth"),
+        config_file=flags.pop("authentication_config"),
+        oidc=OIDCOptions(**oidc, required_claims=required),
+    )

@@ -1,0 +1,65 @@
+"""What `kcp start` can be told about who its users are and what they may do; parts of `options.Options`.
+
+Names, defaults and what excludes what are kube-apiserver's and kcp's.
+Before: `cli.accessflags`. After: `server.authentication`, `server.security`.
+Source: k8s.io/kubernetes/pkg/kubeapiserver/options/authentication.go, kcp pkg/server/options/{authentication,authorization}.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OIDCOptions:
+    """One issuer, said by flags."""
+
+    issuer_url: str = ""
+    """--oidc-issuer-url."""
+    client_id: str = ""
+    """--oidc-client-id: the audience tokens must be for."""
+    ca_file: Path | None = None
+    """--oidc-ca-file."""
+    username_claim: str = "sub"
+    """--oidc-username-claim."""
+    username_prefix: str = ""
+    """--oidc-username-prefix: "": the issuer's URL and #, but for claim email; "-": none."""
+    groups_claim: str = ""
+    """--oidc-groups-claim."""
+    groups_prefix: str = ""
+    """--oidc-groups-prefix."""
+    signing_algs: tuple[str, ...] = ("RS256",)
+    """--oidc-signing-algs."""
+    required_claims: tuple[str, ...] = ()
+    """--oidc-required-claim: `key=value`."""
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        if bool(self.issuer_url) != bool(self.client_id):
+            found.append("--oidc-issuer-url and --oidc-client-id must be specified together when any --oidc-* flags are set")
+        elif not self.issuer_url and self != OIDCOptions():
+            found.append("--oidc-* flags are set without --oidc-issuer-url and --oidc-client-id")
+        if self.ca_file is not None and not self.ca_file.is_file():
+            found.append(f"--oidc-ca-file={self.ca_file}: no such file")
+        found += [f"--oidc-required-claim={claim}: must be of the form key=value" for claim in self.required_claims if "=" not in claim]
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuthenticationOptions:
+    """How users prove who they are."""
+
+    anonymous: bool | None = None
+    """--anonymous-auth: requests without credentials are user system:anonymous; None: not said, which is yes."""
+    config_file: Path | None = None
+    """--authentication-config: AuthenticationConfiguration of apiserver.config.k8s.io; read again when it changes."""
+    oidc: OIDCOptions = field(default_factory=OIDCOptions)
+
+    def problems(self) -> list[str]:
+        found = self.oidc.problems()
+        if self.config_file is not None and not self.config_file.is_file():
+            found.append(f"--authentication-config={self.config_file}: no such file")
+        if self.config_file is not None and self.oidc != OIDCOptions():
+            found.append("--authentication-config and --oidc-* flags are mutually exclusive")
+        return found
