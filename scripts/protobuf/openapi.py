@@ -1,9 +1,10 @@
-"""Makes `src/kcp/apiserver/protobuf/openapi.binpb.gz`: the messages in which OpenAPI v2 documents are sent as protobuf.
+"""Makes `src/kcp/apiserver/protobuf/openapi.binpb.gz`: the messages in which OpenAPI v2 and v3 documents are sent as protobuf.
 
     python3 scripts/protobuf/openapi.py [v0.7.0]
 
-Source: OpenAPIv2.proto of the official Go module github.com/google/gnostic-models at the version given, fetched by the `go` command and
-checked by its checksum database; Apache-2.0, Copyright Google LLC. A FileDescriptorSet, dependencies first, without comments and options.
+Source: OpenAPIv2.proto and OpenAPIv3.proto of the official Go module github.com/google/gnostic-models at the version given, fetched by the
+`go` command and checked by its checksum database; Apache-2.0, Copyright Google LLC. A FileDescriptorSet, dependencies first, without
+comments and options.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main(version: str) -> None:
         out = work / "all.binpb"
         python = python_with_protoc(work)
         command = [python, "-m", "grpc_tools.protoc", f"-I{found['Dir']}", "--include_imports", f"--descriptor_set_out={out}"]
-        run(*command, "openapiv2/OpenAPIv2.proto", cwd=work)
+        run(*command, "openapiv2/OpenAPIv2.proto", "openapiv3/OpenAPIv3.proto", cwd=work)
         run(python, "-c", _STRIP, out, cwd=work)
         TARGET.write_bytes(gzip.compress(out.read_bytes(), 9, mtime=0))
         print(f"{TARGET}: {out.stat().st_size} bytes, {TARGET.stat().st_size} compressed")

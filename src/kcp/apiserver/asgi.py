@@ -33,7 +33,7 @@ class App:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._streams: set[asyncio.Timeout] = set()
-        self._is_stopping = False
+        self.is_stopping = False
         self._requests = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ class App:
             await _lifespan(scope, receive, send)
             return
         self._requests += 1
-        if self._is_stopping:
+        if self.is_stopping:
             await _send(send, status_response(ServiceUnavailable("the server is shutting down, please retry", retry_after_s=1)))
             return
         request = _request(scope, receive)
@@ -75,7 +75,7 @@ class App:
 
     async def shutdown(self) -> None:
         """End open streams with a proper last chunk; answer new requests 503. The streams have been told when this returns."""
-        self._is_stopping = True
+        self.is_stopping = True
         for interruption in list(self._streams):
             _interrupt(interruption)
 

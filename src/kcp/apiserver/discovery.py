@@ -88,7 +88,7 @@ class Discovery:
         else:
             key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
             document = self._documents.get(key, lambda: self._make(request, form))
-        response = respond(request, document, cache_control="public" if form else "")
+        response = respond(request, document, *((("cache-control", "public"),) if form else ()))
         return response if response.status == 304 else laid_out(request, response)
 
     def _make(self, request: Request, form: str) -> Document:

@@ -45,11 +45,9 @@ class DocumentCache:
         return {"documents": len(self._documents), "bytes": sum(len(d.body) for d in self._documents.values())}
 
 
-def respond(request: Request, document: Document, *, cache_control: str = "") -> Response:
+def respond(request: Request, document: Document, *further: tuple[str, str]) -> Response:
     """The document, or 304 Not Modified for a client that has it. Source: k8s.io/apiserver/pkg/endpoints/discovery/aggregated/etag.go."""
-    headers: tuple[tuple[str, str], ...] = (("etag", f'"{document.etag}"'), ("vary", "Accept"))
-    if cache_control:
-        headers += (("cache-control", cache_control),)
+    headers = (("etag", f'"{document.etag}"'), ("vary", "Accept"), *further)
     if request.headers.get("if-none-match", "").strip('W/"') == document.etag:
         return Response(304, headers=headers, content_type="")
     return Response(body=document.body, content_type=document.content_type, headers=headers)

@@ -79,7 +79,7 @@ def _in_protobuf(scope: Scope) -> InProtobuf:
 
 @remembered(512)
 def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool, has_tables: bool) -> Wanted:
-    for media, params in _by_preference(accept):
+    for media, params in by_preference(accept):
         form = PROTOBUF if media == PROTOBUF and in_protobuf != "nothing" else _TEXT_TYPES.get(media)
         if form is None or (is_stream and form == YAML) or params.get("stream", "watch") != "watch":
             continue
@@ -101,11 +101,11 @@ def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool, has_tables:
 @remembered(512)
 def _preferred(accept: str) -> str:
     """The form of the first known media type."""
-    known = [_TEXT_TYPES.get(media, media) for media, _ in _by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]
+    known = [_TEXT_TYPES.get(media, media) for media, _ in by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]
     return known[0] if known else JSON
 
 
-def _by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
+def by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
     """Media types with their parameters, best first; equal weights keep their order."""
     weighed: list[tuple[float, str, dict[str, str]]] = []
     for clause in accept.split(","):

@@ -11,17 +11,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
 
+from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.discovery import grouped, subresources_of
 from kcp.apiserver.documents import Document, DocumentCache, respond
+from kcp.apiserver.openapi_forms import PROTOBUF_V2, PROTOBUF_V3, form_of
 from kcp.apiserver.openapi_paths import GVK_EXTENSION, META, PREFIX, SUBRESOURCE_COMPONENTS, api_path, paths_of
-from kcp.apiserver.openapi_v2 import PROTOBUF_V2, second_form, to_v2
+from kcp.apiserver.openapi_v2 import to_v2
 from kcp.apiserver.request import Request, Response
 from kcp.apiserver.version import version_info
 from kcp.registry.resource import Catalog, Origin, Resource
@@ -47,8 +51,9 @@ DefinitionSource = Callable[[str], JSONObject]
 class OpenAPI:
     """Handler for `/openapi/v3`, everything below it, and `/openapi/v2`."""
 
-    def __init__(self, catalog: Catalog, definition: DefinitionSource) -> None:
+    def __init__(self, catalog: Catalog, definition: DefinitionSource, clock: Clock) -> None:
         self._catalog = catalog
+        self._clock = clock
         self._definition = definition
         self._documents = DocumentCache(64)
         self._indexes = DocumentCache(64)
@@ -72,11 +77,18 @@ class OpenAPI:
 
         Source: k8s.io/kube-openapi/pkg/handler3/handler.go, HandleGroupVersion.
         """
+        form = form_of(request.headers.get("accept", ""), PROTOBUF_V3)
         digest, asked = _hash(resources), request.query.get("hash", "")
         if asked and asked != digest:
             return Response(301, headers=(("location", f"{request.path}?hash={digest}"),), content_type="")
         document = self._documents.get(digest, lambda: replace(Document.of(orjson.dumps(self._v3(resources))), etag=digest))
-        return respond(request, document, cache_control="public, immutable" if asked else "")
+        if form == PROTOBUF_V3:
+            plain = document
+            document = self._documents.get(("protobuf", digest), lambda: replace(_as_protobuf(plain, form), etag=digest))
+        if not asked:
+            return respond(request, document)
+        expires = format_datetime(self._clock.now() + timedelta(days=365), usegmt=True)
+        return respond(request, document, ("cache-control", "public, immutable"), ("expires", expires))
 
     def _v3(self, resources: list[Resource]) -> JSONObject:
         return {
@@ -88,12 +100,12 @@ class OpenAPI:
 
     def _second(self, request: Request, resources: list[Resource]) -> Document:
         """The one document of OpenAPI v2, in JSON or, for client-go, in protobuf. Raises NotAcceptable."""
-        form = second_form(request.headers.get("accept", ""))
+        form = form_of(request.headers.get("accept", ""), PROTOBUF_V2)
         digest = _hash(resources)
         plain = self._documents.get(("v2", digest), lambda: Document.of(orjson.dumps(to_v2(self._v3(resources)))))
         if form != PROTOBUF_V2:
             return plain
-        return self._documents.get(("v2 protobuf", digest), lambda: _as_protobuf(plain))
+        return self._documents.get(("v2 protobuf", digest), lambda: _as_protobuf(plain, form))
 
     def _schemas(self, resources: Iterable[Resource]) -> JSONObject:
         """Every kind, its list, and what they refer to, transitively."""
@@ -211,10 +223,10 @@ def _with_both_types(node: Any) -> Any:
     return made
 
 
-def _as_protobuf(plain: Document) -> Document:
+def _as_protobuf(plain: Document, form: str) -> Document:
     from kcp.apiserver.protobuf.openapi import encode
 
-    return Document.of(encode(orjson.loads(plain.body)), PROTOBUF_V2.replace("@", "."))
+    return Document.of(encode(orjson.loads(plain.body)), form)
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -8,28 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcp.apimachinery.errors import NotAcceptable
 from kcp.apimachinery.meta import JSONObject
 
-PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-_JSON = "application/json"
-_ACCEPTED = {
-    "": _JSON, "*/*": _JSON, "application/*": _JSON, _JSON: _JSON,
-    PROTOBUF_V2: PROTOBUF_V2, PROTOBUF_V2.replace("@", "."): PROTOBUF_V2,
-}  # fmt: skip
 _COMPONENTS, _DEFINITIONS = "#/components/schemas/", "#/definitions/"
 _UNSAYABLE = frozenset(("oneOf", "anyOf", "not", "nullable", "default", "x-kubernetes-validations"))
 _SHAPE = ("type", "properties", "items", "additionalProperties", "required")
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _KEEPS_ALL = "x-kubernetes-preserve-unknown-fields"
-
-
-def second_form(accept: str) -> str:
-    """JSON, or the protobuf form that client-go asks for. Raises NotAcceptable."""
-    for clause in accept.split(","):
-        if (form := _ACCEPTED.get(clause.partition(";")[0].strip())) is not None:
-            return form
-    raise NotAcceptable(f"only the following media types are accepted: {_JSON}, {PROTOBUF_V2}")
 
 
 def to_v2(document: JSONObject) -> JSONObject:

@@ -99,6 +99,10 @@ class PKI:
         """What a client must trust: `certificate-authority-data` of a kubeconfig."""
         return self.ca.certificate.read_text()
 
+    def client_ca_pem(self) -> str:
+        """Who signs the certificates of clients."""
+        return self.client_ca.certificate.read_text()
+
     def issue_client(self, name: str, groups: Sequence[str] = (), *, lifetime: timedelta = LEAF_LIFETIME) -> ClientCertificate:
         """A new client certificate: common name and organizations are user and groups."""
         from kcp.apiserver import pki_issue

@@ -86,3 +86,8 @@ class Response:
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 Filter: TypeAlias = Callable[[Handler], Handler]
 """The whole request path is nested callables, built from one visible list in `server/compose.py`."""
+
+
+def no_path() -> Response:
+    """No Status: this is no answer of the API, and clients know by it. Source: net/http (NotFound), apiserver/pkg/util/notfoundhandler."""
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", (("x-content-type-options", "nosniff"),))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kcp.apiserver.request import Handler, Request, Response
+from kcp.apiserver.request import Handler, Request, Response, no_path
 
 
 class Router:
@@ -26,7 +26,7 @@ class Router:
         if req.info.is_resource:
             return await self._resources(req)
         handler = self._find(req.info.path)
-        return _not_found() if handler is None else await handler(req)
+        return no_path() if handler is None else await handler(req)
 
     def _find(self, path: str) -> Handler | None:
         handler = self._exact.get(path)
@@ -36,8 +36,3 @@ class Router:
             if path.startswith(prefix):
                 return family
         return self._exact.get(path.rstrip("/"))
-
-
-def _not_found() -> Response:
-    """No Status: this is no answer of the API, and clients know by it. Source: net/http (NotFound), apiserver/pkg/util/notfoundhandler."""
-    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8", (("x-content-type-options", "nosniff"),))

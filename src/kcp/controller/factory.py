@@ -88,6 +88,10 @@ class InformerFactory:
         for informer in list(self._informers.values()):
             await informer.wait_synced()
 
+    def have_synced(self) -> bool:
+        """Whether every informer there is now has had its first list."""
+        return all(informer.has_synced for informer in self._informers.values())
+
     def hurry(self) -> None:
         """The server is known to answer again: let no informer wait for its next try."""
         for informer in self._informers.values():

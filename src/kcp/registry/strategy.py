@@ -60,7 +60,6 @@ _STATUS_ALONE = frozenset(
     GroupResource(group, resource)
     for group, resource in (
         ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-        ("apiextensions.k8s.io", "customresourcedefinitions"),
         ("apiregistration.k8s.io", "apiservices"),
         ("flowcontrol.apiserver.k8s.io", "flowschemas"),
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),

@@ -21,7 +21,7 @@ from kcp.apis.schemas import load_crds
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.tokens import StaticTokens
 from kcp.apiserver.conversion import ConversionWebhooks
-from kcp.apiserver.health import Health, HealthCheck
+from kcp.apiserver.health import Health, HealthCheck, of_store
 from kcp.apiserver.metrics import Metrics
 from kcp.apiserver.pki import PKI
 from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
@@ -130,7 +130,7 @@ class _Assembly:
         self._informers = InformerFactory(self._client.cluster(WILDCARD), clock=clock, transform=without_managed_fields)
         self._tokens = StaticTokens()
         self._metrics = Metrics()
-        self._health = Health()
+        self._health = Health(tuple(of_store(foundation.store.current_revision)))
         self._admin_tokens = AdminTokens.ensure(options.root_directory)
         self._url = f"https://{options.host}:{options.secure_port}"
         ca_pem, index = pki.ca_pem(), foundation.index
@@ -204,7 +204,8 @@ class _Assembly:
             write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
         server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers)
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
-        self._health.add(ready)
+        stopping = HealthCheck("shutdown", lambda: "process is shutting down" if self.app.is_stopping else "", ("readyz",))
+        self._health.add(ready, stopping)
         return server
 
     async def start(self, supervisor: Supervisor, server: KcpServer) -> None:

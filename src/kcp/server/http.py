@@ -141,7 +141,7 @@ def serve_api(
     authorizer = security.authorizer if security is not None else None
     resources = ResourceHandler(catalog, backend, clock, connectors=connectors, authorizer=authorizer)
     discovery = Discovery(catalog, is_virtual=security is None)
-    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name))
+    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name), clock)
     routes: dict[str, Handler] = {path: discovery for path in ("/api", "/apis", "/api/", "/apis/")}
     routes |= {path: openapi for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/")}
     return Api(resources, routes)

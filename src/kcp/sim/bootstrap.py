@@ -22,6 +22,7 @@ from kcp.sim.workloads.slices import ENDPOINT_SLICES, SERVICE_NAME_LABEL
 from kcp.sim.workloads.volumes import PROVISIONER, STORAGE_CLASSES
 
 NAMESPACES = GVR("", "v1", "namespaces")
+CONFIG_MAPS = GVR("", "v1", "configmaps")
 _RBAC = {
     "ClusterRole": GVR("rbac.authorization.k8s.io", "v1", "clusterroles"),
     "ClusterRoleBinding": GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
@@ -78,6 +79,13 @@ async def ensure_kubernetes_service(client: Client, host: str, port: int) -> Non
         "ports": subsets[0]["ports"],
     }
     await _ensure(client, ENDPOINT_SLICES, made)
+
+
+async def ensure_authentication_info(client: Client, client_ca: str) -> None:
+    """By what extension API servers know the users of this cluster. Source: pkg/controlplane/controller/clusterauthenticationtrust."""
+    named = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": {"client-ca-file": client_ca}}
+    await _ensure(client, CONFIG_MAPS, held)
 
 
 async def ensure_policy(client: Client) -> None:

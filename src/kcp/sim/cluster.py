@@ -43,7 +43,7 @@ from kcp.controller.builtin.tokensecrets import build_token_secret_controller
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.registry.backend import UserInfo
-from kcp.sim import bootstrap, control, server
+from kcp.sim import bootstrap, control, server, startup
 from kcp.sim.addresses import Allocator
 from kcp.sim.apiservices import build_api_service_controller
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
@@ -234,21 +234,34 @@ class SimCluster:
         remarks = Remarks(client, self.clock)
         wiring = Wiring(client=client, informers=informers, pods=pods, clock=self.clock, remarks=remarks, start_delay_s=self._start_delay_s)
         nodes = Nodes(self.name, self._node_count, self._shape, client, self.clock)
+        steps = startup.steps()
+        self._server.health.add(*steps.checks, *startup.checks(informers, lambda: self._server.catalog.resources(LOCAL), self._is_stopping))
+        steps.done(*startup.ADMISSION)
         made: list[Controller[Any]] = [*(build(wiring) for build in _WORKLOADS), *self._common_controllers(client, informers)]
         informers.run_all(self._tasks)
         await bootstrap.ensure_namespaces(client)
+        steps.done(*startup.NAMESPACES)
         await bootstrap.ensure_storage_class(client)
         await bootstrap.ensure_priority_classes(client)
+        steps.done(*startup.PRIORITIES)
         await nodes.ensure()
         await informers.wait_all_synced()
+        steps.done(*startup.INFORMERS)
         if self._api is not None:
             await bootstrap.ensure_kubernetes_service(client, self._api.host, self._api.port)
+        if self._pki is not None:
+            await bootstrap.ensure_authentication_info(client, self._pki.client_ca_pem())
+        steps.done(*startup.SERVICE, *startup.AUTHENTICATION)
         for controller in made:
             self.controllers[controller.name] = controller
             self._tasks.spawn(controller.run(), name=controller.name)
+        steps.done(*startup.CONTROLLERS)
         self._tasks.spawn(retry_forever(nodes.run, sleep=self.clock.sleep, what="node heartbeats"), name="node heartbeats")
         self._tasks.spawn(remarks.run(), name="events")
         self._tasks.spawn(self._store_policy(client), name="default roles")
+
+    def _is_stopping(self) -> bool:
+        return self._server.app.is_stopping
 
     def _common_controllers(self, client: Client, informers: InformerFactory) -> list[Controller[Any]]:
         """Those that every Kubernetes API needs."""

@@ -47,7 +47,7 @@ from kcp.apiserver.filters import (
     with_timeouts,
     with_warnings,
 )
-from kcp.apiserver.health import PROBES, Health
+from kcp.apiserver.health import PROBES, Health, of_store
 from kcp.apiserver.metrics import Metrics, with_metrics
 from kcp.apiserver.openapi import OpenAPI
 from kcp.apiserver.pki import PKI
@@ -124,6 +124,7 @@ class ClusterServer:
     catalog: DynamicCatalog
     metrics: Metrics
     tokens: ServiceAccountTokens
+    health: Health
     close: Callable[[], Awaitable[None]]
     """Ends the connections to webhooks."""
 
@@ -162,9 +163,12 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         **Dialing(catalog, registry).connectors(),
     }
     await ensure_component_statuses(catalog, registry)
-    metrics = Metrics()
+    metrics, health = Metrics(), Health(tuple(of_store(store.current_revision)))
     handler = chain(
-        Router(ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer), _routes(catalog, metrics)),
+        Router(
+            ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer),
+            _routes(catalog, metrics, health, clock),
+        ),
         *_filters(authentication, authorizer, metrics, clock),
     )
 
@@ -172,7 +176,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         await configurable.close()
         await converter.close()
 
-    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, close)
+    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, health, close)
 
 
 async def _local_crds(cache: WatchCache) -> LocalCRDSource:
@@ -186,9 +190,9 @@ async def _local_crds(cache: WatchCache) -> LocalCRDSource:
     return source
 
 
-def _routes(catalog: DynamicCatalog, metrics: Metrics) -> dict[str, Handler]:
-    discovery, health = Discovery(catalog), Health()
-    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name))  # the definitions are loaded when somebody asks
+def _routes(catalog: DynamicCatalog, metrics: Metrics, health: Health, clock: Clock) -> dict[str, Handler]:
+    discovery = Discovery(catalog)
+    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name), clock)  # loaded when somebody asks
     routes: dict[str, Handler] = {f"/{probe}{end}": health.handle for probe in PROBES for end in ("", "/")}
     routes |= {
         "/api": discovery, "/api/": discovery, "/apis": discovery, "/apis/": discovery, "/openapi/": openapi,

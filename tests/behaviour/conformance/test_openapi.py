@@ -1,6 +1,6 @@
 """OpenAPI v3 and v2: what client generators, `kubectl explain` and client-go look for.
 
-Source: KEP-2896, k8s.io/kube-openapi/pkg/{handler,handler3}, apiserver/pkg/endpoints/openapi, apiextensions-apiserver/pkg/controller/openapi.
+Source: KEP-2896; k8s.io/kube-openapi/pkg/{handler,handler3}, apiserver/pkg/endpoints/openapi, apiextensions-apiserver/pkg/controller/openapi.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tests.behaviour.conformance.server import GATES_CRD, WIDGETS_CRD
 
+from kcp.aio.clock import VirtualClock
 from kcp.apimachinery.errors import NotAcceptable
 from kcp.apis.kubernetes import definitions
 from kcp.apiserver.openapi import OpenAPI
@@ -23,13 +24,14 @@ from kcp.registry.catalog import StaticCatalog
 from kcp.registry.crd import resource_from_crd
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+PROTOBUF_V3 = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 
 @pytest.fixture(scope="module")
 def openapi() -> OpenAPI:
     custom = [resource_from_crd(WIDGETS_CRD, "v1"), resource_from_crd(WIDGETS_CRD, "v1beta1"), resource_from_crd(GATES_CRD, "v1")]
-    return OpenAPI(StaticCatalog([*builtin_resources(CLUSTER_KINDS), *custom]), definitions.load().published)
+    return OpenAPI(StaticCatalog([*builtin_resources(CLUSTER_KINDS), *custom]), definitions.load().published, VirtualClock())
 
 
 async def fetch(openapi: OpenAPI, path: str, accept: str = "application/json") -> Any:
@@ -131,12 +133,12 @@ async def test_v2_has_all_groups_in_the_words_of_swagger(openapi: OpenAPI) -> No
     assert patch["responses"]["200"]["schema"] == {"$ref": "#/definitions/com.example.v1.Widget"}
 
 
-def decoded(raw: bytes) -> Any:
+def decoded(raw: bytes, version: str = "v2") -> Any:
     packed = resources.files("kcp.apiserver.protobuf").joinpath("openapi.binpb.gz").read_bytes()
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(gzip.decompress(packed)).file:
         pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("openapi.v2.Document")).FromString(raw)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"openapi.{version}.Document")).FromString(raw)
 
 
 async def test_v2_as_protobuf_is_the_same_document(openapi: OpenAPI) -> None:
@@ -159,6 +161,39 @@ async def test_v2_as_protobuf_is_the_same_document(openapi: OpenAPI) -> None:
     assert item.patch.parameters[0].parameter.body_parameter.schema._ref == f"#/definitions/{META}Patch"
     assert item.patch.parameters[1].parameter.non_body_parameter.query_parameter_sub_schema.name == "dryRun"
     assert item.get.responses.response_code[0].value.response.schema.schema._ref == "#/definitions/com.example.v1.Widget"
+
+
+@pytest.mark.parametrize("accept", [PROTOBUF_V3, PROTOBUF_V3.replace("v3.v1", "v3@v1"), f"application/json;q=0.5,{PROTOBUF_V3}"])
+async def test_v3_as_protobuf_is_the_same_document(openapi: OpenAPI, accept: str) -> None:
+    response = await fetch(openapi, "/openapi/v3/apis/example.com/v1", accept)
+    assert response.content_type == PROTOBUF_V3
+    document, plain = decoded(response.body, "v3"), await fetch(openapi, "/openapi/v3/apis/example.com/v1")
+    assert (document.openapi, document.info.title) == ("3.0.0", "Kubernetes")
+    schemas = {each.name: each.value.schema for each in document.components.schemas.additional_properties}
+    assert list(schemas) == list(plain["components"]["schemas"])
+    assert [each.name for each in document.paths.path] == list(plain["paths"])
+    widget = schemas["com.example.v1.Widget"]
+    extensions = {each.name: orjson.loads(each.value.yaml) for each in widget.specification_extension}
+    assert extensions["x-kubernetes-group-version-kind"] == [{"group": "example.com", "version": "v1", "kind": "Widget"}]
+    top = {each.name: each.value.schema for each in widget.properties.additional_properties}
+    assert top["metadata"].all_of[0].reference._ref == f"#/components/schemas/{META}ObjectMeta"
+    fields = {each.name: each.value.schema for each in top["spec"].properties.additional_properties}
+    assert (fields["size"].type, fields["size"].minimum, fields["size"].default.number) == ("integer", 1, 3)
+    assert [orjson.loads(each.yaml) for each in fields["color"].enum] == ["red", "blue"]
+    assert fields["tags"].items.schema_or_reference[0].schema.type == "string"
+    assert fields["map"].additional_properties.schema_or_reference.schema.type == "string"
+    assert (fields["when"].nullable, [each.schema.type for each in fields["ios"].any_of]) == (True, ["integer", "string"])
+    patch = next(each.value for each in document.paths.path if each.name.endswith("/namespaces/{namespace}/widgets/{name}")).patch
+    assert patch.parameters[0].parameter.name == "dryRun"
+    sent = {each.name: each.value.schema for each in patch.request_body.request_body.content.additional_properties}
+    assert sent["application/merge-patch+json"].reference._ref == f"#/components/schemas/{META}Patch"
+    ok = next(each.value.response for each in patch.responses.response_or_reference if each.name == "200")
+    assert ok.content.additional_properties[0].value.schema.reference._ref == "#/components/schemas/com.example.v1.Widget"
+
+
+async def test_another_form_of_v3_is_not_acceptable(openapi: OpenAPI) -> None:
+    with pytest.raises(NotAcceptable):
+        await fetch(openapi, "/openapi/v3/apis/example.com/v1", "text/plain")
 
 
 async def test_another_form_of_v2_is_not_acceptable(openapi: OpenAPI) -> None:

@@ -9,6 +9,7 @@ import orjson
 from tests.behaviour.objects.world import World
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import StatusError
 
 GROUPS = {
     "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "apps", "authentication.k8s.io",
@@ -123,3 +124,30 @@ async def test_a_cluster_tells_of_its_groups_levels_and_addresses(world: World) 
     network = await world.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")
     assert network["spec"] == {"cidrs": ["10.96.0.0/16"]}
     assert network["status"]["conditions"][0]["type"] == "Ready"
+
+
+NECESSARY = (
+    "ping", "log", "etcd", "poststarthook/start-kube-apiserver-admission-initializer", "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/start-apiextensions-informers", "poststarthook/start-apiextensions-controllers", "poststarthook/crd-informer-synced",
+    "poststarthook/bootstrap-controller", "poststarthook/start-system-namespaces-controller",
+    "poststarthook/scheduling/bootstrap-system-priority-classes", "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-aggregator-informers", "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-available-controller", "poststarthook/kube-apiserver-autoregistration", "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+)  # fmt: skip
+
+
+async def test_a_cluster_tells_of_its_start_by_the_names_that_clients_look_for(world: World) -> None:
+    # Source: test/e2e/apimachinery/health_handlers.go
+    async def told(probe: str) -> set[str]:
+        for _ in range(200):
+            try:
+                return set((await world.client.raw("GET", f"/{probe}", query={"verbose": "1"})).body.decode().splitlines())
+            except StatusError:
+                await world.clock.advance(0.05)
+        raise AssertionError(f"{probe} does not pass")
+
+    necessary = {f"[+]{name} ok" for name in NECESSARY}
+    assert necessary | {"healthz check passed"} <= await told("healthz")
+    assert necessary | {"livez check passed"} <= await told("livez")
+    assert necessary | {"[+]informer-sync ok", "[+]etcd-readiness ok", "[+]shutdown ok"} <= await told("readyz")

@@ -56,6 +56,10 @@ DONE = {"startTime": START, "completionTime": END, "conditions": met("SuccessCri
         (POD, {"qosClass": "Burstable"}, {"qosClass": "Guaranteed"}, 'status.qosClass: Invalid value: "Guaranteed": field is immutable'),
         (POD, ended(0), RUNS, "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"),
         (POD, {}, {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}]}, 'status.podIPs[1]: Duplicate value: "10.0.0.1"'),
+        (GVK("apiextensions.k8s.io", "v1", "CustomResourceDefinition"), {}, {"acceptedNames": {"plural": "widgets", "kind": "My_Kind"}},
+         'status.acceptedNames.kind: Invalid value: "My_Kind": may have mixed case, but should otherwise match: a DNS-1035 label must consist '
+         "of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. "
+         "'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"),
         (JOB, {}, {"conditions": met("Complete", "SuccessCriteriaMet"), "startTime": START},
          "status.completionTime: Required value: completionTime is required for Complete jobs"),
         (JOB, {}, {"startTime": START, "completionTime": END},

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from tests.unit.registry.crds import established
 
+from kcp.aio.clock import VirtualClock
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.keys import ClusterName
 from kcp.apis.kubernetes import definitions
@@ -119,7 +120,7 @@ async def test_version_speaks_of_kubernetes_1_36() -> None:
 
 
 def openapi(catalog: Any) -> OpenAPI:
-    return OpenAPI(catalog, definitions.load().published)
+    return OpenAPI(catalog, definitions.load().published, VirtualClock())
 
 
 async def _document(api: OpenAPI, path: str, cluster: ClusterName = A) -> tuple[Any, Response]:
@@ -147,6 +148,7 @@ async def test_an_outdated_hash_leads_to_the_document_as_it_is_now(catalog: Dyna
     assert (moved.status, header(moved, "location")) == (301, current)
     fresh = await api(request(path, query=current.partition("?")[2]))
     assert (header(fresh, "cache-control"), header(fresh, "vary")) == ("public, immutable", "Accept")
+    assert header(fresh, "expires") == "Fri, 01 Jan 2027 00:00:00 GMT", "in a year: never"
     assert header(fresh, "etag") == f'"{current.partition("hash=")[2]}"'
     assert (await api(request(path, if_none_match=header(fresh, "etag")))).status == 304
     inside = request(path, query="hash=1234")

@@ -47,7 +47,7 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     causes += checks.one_of(spec, "spec", "scope", ("Cluster", "Namespaced")) if spec.get("scope") else [Cause.required("spec.scope")]
     causes += _versions(spec)
     causes += _conversion(obj_at(spec, "conversion"), old)
-    causes += _names_rules(obj_at(new, "status", "acceptedNames"), "status.acceptedNames")
+    causes += accepted_names_faults(new)
     if spec.get("preserveUnknownFields"):
         detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         causes.append(Cause.invalid("spec.preserveUnknownFields", spec["preserveUnknownFields"], detail))
@@ -71,6 +71,10 @@ def names_faults(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
         if not held.get(field):
             yield Cause.required(f"{at}.{field}")
     yield from _names_rules(held, at)
+
+
+def accepted_names_faults(crd: JSONObject) -> Iterator[Cause]:
+    yield from _names_rules(obj_at(crd, "status", "acceptedNames"), "status.acceptedNames")
 
 
 def _names_rules(held: Mapping[str, Any], at: str) -> Iterator[Cause]:

@@ -15,6 +15,7 @@ from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks, job_status
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
+from kcp.apis.kubernetes.crds import accepted_names_faults
 
 _Rule: TypeAlias = Callable[[JSONObject, JSONObject], Iterator[Cause]]
 _NEGATIVE = "must be greater than or equal to 0"
@@ -167,6 +168,11 @@ def _pod_addresses(new: JSONObject) -> Iterator[Cause]:
             seen.add(entry.get("ip"))
 
 
+def _definition(new: JSONObject, old: JSONObject) -> Iterator[Cause]:
+    """Source: apiextensions-apiserver, ValidateUpdateCustomResourceDefinitionStatus."""
+    yield from accepted_names_faults(new)
+
+
 _RULES: Mapping[tuple[str, str], _Rule] = {
     ("", "Namespace"): _namespace,
     ("", "PersistentVolumeClaim"): _claim,
@@ -174,6 +180,7 @@ _RULES: Mapping[tuple[str, str], _Rule] = {
     ("", "ReplicationController"): _replica_set,
     ("", "ResourceQuota"): _quota,
     ("", "Service"): _addresses,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("apps", "DaemonSet"): _daemon_set,
     ("apps", "Deployment"): _deployment,
     ("apps", "ReplicaSet"): _replica_set,
