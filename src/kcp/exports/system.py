@@ -17,7 +17,11 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.exports.names import APIS_GROUP, BINDINGS, EXPORTS, SCHEMAS
 
 CORE_EXPORTS: Mapping[str, tuple[str, ...]] = {
-    "tenancy.kcp.io": ("workspaces.tenancy.kcp.io", "workspacetypes.tenancy.kcp.io"),
+    "tenancy.kcp.io": (
+        "workspaces.tenancy.kcp.io",
+        "workspacetypes.tenancy.kcp.io",
+        "workspaceauthenticationconfigurations.tenancy.kcp.io",
+    ),
     "topology.kcp.io": ("partitions.topology.kcp.io", "partitionsets.topology.kcp.io"),
     "shards.core.kcp.io": ("shards.core.kcp.io",),
 }

@@ -158,7 +158,7 @@ class _Assembly:
         self._add_tokens()
         parts = SecurityParts(
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
-            foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of,
+            foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of, self._informers.informer,
             plugins=[
                 BoundNames(foundation.bound.binding_of).plugin(),
                 partition_plugin(),
@@ -215,6 +215,7 @@ class _Assembly:
 
         async def start_rest() -> None:
             await self._follow_workspaces()
+            self._informers.informer(kinds.WORKSPACE_AUTHENTICATION)
             self._run(supervisor, build_rest(self._parts))
 
         await bootstrap(self._client, self._bootstrap_options(), on_root_apis=start_rest)

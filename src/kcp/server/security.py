@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock
-from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.admission.certificates import CertificateRequests
 from kcp.apiserver.admission.chain import AdmissionChain, Plugin
@@ -50,10 +50,11 @@ from kcp.server.authentication import ForeignIssuers
 from kcp.server.objects import BuiltinObjects
 from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
+from kcp.tenancy.authn.workspaceissuers import Objects, WorkspaceIssuers
 from kcp.tenancy.authz.content import ServerPaths, TenancyContentRules
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
 from kcp.tenancy.bootstrap.policy import kcp_policy
-from kcp.tenancy.kinds import LOGICAL_CLUSTERS, WORKSPACE_TYPES, WORKSPACES
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS, WORKSPACE_AUTHENTICATION, WORKSPACE_TYPES, WORKSPACES
 from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.objectlimit import ObjectCounts, ObjectLimit
@@ -104,6 +105,8 @@ class SecurityParts:
     """Identity under which a workspace binds a resource."""
     provider_of: Callable[[ClusterName, GroupResource], ClusterName]
     """Cluster whose export it binds it from; itself for what it does not bind."""
+    mirror: Callable[[GVR], Objects]
+    """The informer of a kind over all clusters."""
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
@@ -135,7 +138,13 @@ def _authentication(parts: SecurityParts, account_tokens: ServiceAccountTokens, 
     tokens: list[TokenAuthenticator] = [CachedTokens([account_tokens], clock=parts.clock)]
     if issuers.tokens is not None:
         tokens.append(issuers.tokens)
-    return Authentication(static=parts.tokens, tokens=tokens, anonymous=issuers.anonymous, audiences=account_tokens.audiences)
+    local = WorkspaceIssuers(
+        parts.index, lambda: parts.mirror(WORKSPACE_TYPES), lambda: parts.mirror(WORKSPACE_AUTHENTICATION), [account_tokens.issuer],
+        parts.clock,
+    )  # fmt: skip
+    return Authentication(
+        static=parts.tokens, tokens=tokens, anonymous=issuers.anonymous, audiences=account_tokens.audiences, local=local.identify
+    )
 
 
 def _object_limit(parts: SecurityParts) -> Plugin:

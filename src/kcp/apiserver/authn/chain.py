@@ -10,8 +10,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from kcp.apimachinery.errors import Unauthorized
+from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.authn.anonymous import AnonymousAccess
-from kcp.apiserver.authn.identity import TokenAuthenticator, TokenIdentity, as_authenticated
+from kcp.apiserver.authn.identity import LocalTokens, TokenAuthenticator, TokenIdentity, as_authenticated
 from kcp.apiserver.authn.tokens import StaticTokens, first_of
 from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
 from kcp.registry.backend import UserInfo
@@ -19,6 +20,7 @@ from kcp.registry.backend import UserInfo
 log = logging.getLogger(__name__)
 
 _MAX_SUBJECTS = 1_024
+NO_CLUSTER = ClusterName("")
 
 
 class Authentication:
@@ -31,12 +33,17 @@ class Authentication:
         tokens: Sequence[TokenAuthenticator] = (),
         anonymous: AnonymousAccess | None = None,
         audiences: Sequence[str] = (),
+        local: LocalTokens | None = None,
     ) -> None:
-        """`audiences`: names of this server; a token made for others only is refused. Empty: audiences are not looked at."""
+        """`audiences`: names of this server; a token made for others only is refused. Empty: audiences are not looked at.
+
+        `local`: asked last, for tokens of a single workspace.
+        """
         self.static = static or StaticTokens()
         self._tokens = tuple(tokens)
         self._anonymous = anonymous or AnonymousAccess()
         self.audiences = frozenset(audiences)
+        self._local = local
         self._by_subject: dict[tuple[tuple[str, ...], tuple[str, ...]], UserInfo] = {}
 
     async def authenticate(self, req: Request) -> UserInfo:
@@ -47,7 +54,7 @@ class Authentication:
                 return user
         header = req.headers.get("authorization")
         if header is not None and (token := bearer_token(header)):
-            return (await self._authenticate_token(token)).user
+            return (await self._authenticate_token(token, req.info.cluster)).user
         if req.peer_fault:
             log.info("a client certificate was refused: %s; the client needs a new one from this server's client CA", req.peer_fault)
             raise Unauthorized(f"Unauthorized: the client certificate is refused: {req.peer_fault}")
@@ -55,13 +62,25 @@ class Authentication:
             raise Unauthorized("Unauthorized")
         return ANONYMOUS
 
-    async def identify(self, token: str) -> TokenIdentity | None:
-        """The identity of any token this server knows, for whatever audience. Raises Unauthorized."""
-        return self.static.get(token) or await first_of(self._tokens, token)
+    async def identify(self, token: str, cluster: ClusterName = NO_CLUSTER) -> TokenIdentity | None:
+        """The identity of any token this server knows, for whatever audience. Raises Unauthorized.
 
-    async def _authenticate_token(self, token: str) -> TokenIdentity:
+        `cluster`: where it is shown, for tokens that are good in one workspace only.
+        """
+        refusal: Unauthorized | None = None
         try:
-            identity = await self.identify(token)
+            identity = self.static.get(token) or await first_of(self._tokens, token)
+        except Unauthorized as fault:
+            identity, refusal = None, fault
+        if identity is None and cluster and self._local is not None:
+            identity = await self._local(cluster, token)
+        if identity is None and refusal is not None:
+            raise refusal
+        return identity
+
+    async def _authenticate_token(self, token: str, cluster: ClusterName) -> TokenIdentity:
+        try:
+            identity = await self.identify(token, cluster)
         except Unauthorized as refusal:
             log.info("a bearer token was refused: %s", refusal.message)
             raise Unauthorized("Unauthorized") from refusal

@@ -42,6 +42,10 @@ class TokenAuthenticator(Protocol):
         """The identity; None if this is not a token of this kind. Raises Unauthorized if it is one, but not valid (any more)."""
 
 
+LocalTokens: TypeAlias = Callable[[ClusterName, str], Awaitable[TokenIdentity | None]]
+"""Whom a token proves in one workspace and nowhere else; None if nobody there knows it. Raises Unauthorized."""
+
+
 async def found(lookup: ObjectLookup, resource: GroupResource, cluster: ClusterName, namespace: str, name: str) -> JSONObject | None:
     """Ask a lookup that may answer at once or later."""
     result = lookup(resource, cluster, namespace, name)

@@ -63,11 +63,11 @@ class TokenReviews:
         if not token:
             raise BadRequest("token is required for TokenReview in authentication")
         wanted = frozenset(meta.nested(obj, "spec", "audiences", default=())) or self.authentication.audiences
-        return answer(obj, _VERSION, "TokenReview", await self._review_status(token, wanted))
+        return answer(obj, _VERSION, "TokenReview", await self._review_status(req, token, wanted))
 
-    async def _review_status(self, token: str, wanted: frozenset[str]) -> JSONObject:
+    async def _review_status(self, req: Request, token: str, wanted: frozenset[str]) -> JSONObject:
         try:
-            identity = await self.authentication.identify(token)
+            identity = await self.authentication.identify(token, req.info.cluster)
         except Unauthorized as refusal:
             return {"user": {}, "error": refusal.message}
         if identity is None:
