@@ -34,6 +34,8 @@ def main() -> None:
 @click.option("--logical-cluster-total-object-limit", "object_limit", default=0, show_default=True, type=int,
               help="Most objects of one workspace, unless annotation core.kcp.io/max-total-objects of its LogicalCluster says "
               "another limit. 0 for no limit.")  # fmt: skip
+@click.option("--conversion-cel-transformation-timeout", "conversion_timeout_s", type=Duration(), default="1s", show_default=True,
+              help="How long the CEL transformations of an APIConversion may take for one object.")  # fmt: skip
 @bool_flag("--enable-tmc", default=False, envvar="KCP_TMC_ENABLED", help="Transparent Multi-Cluster: placement, syncers, aggregation.")
 @bool_flag("--tmc-error-handling", default=True, envvar="KCP_TMC_ERROR_HANDLING",
            help="TMC: show clusters' errors, typed and with hints, on the objects they concern.")  # fmt: skip

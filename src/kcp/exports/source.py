@@ -57,6 +57,20 @@ class BoundSource:
         if not served:
             del self._by_cluster[cluster], self._versions[cluster]  # as a workspace that never bound anything
 
+    def redefined(self, export_cluster: ClusterName, schema_name: str) -> None:
+        """What was made of a schema is made anew on its next use, because how its versions are converted has changed."""
+        stale: set[tuple[str, str]] = set()
+        for cluster, served in self._by_cluster.items():
+            entries = [e for e in served.values() if (e.export_cluster, e.bound.schema_name) == (export_cluster, schema_name)]
+            for entry in entries:
+                self._tell(cluster, entry.bound)
+                stale.add((entry.bound.schema_uid, entry.bound.identity))
+            if entries:
+                self.generation += 1
+                self._versions[cluster] = self.generation
+        for key in stale:
+            self._resources.pop(key, None)
+
     def on_retired(self, told: Retired) -> None:
         """Call `told` within each change after which resources are gone or of another schema."""
         self._retired.append(told)
@@ -65,9 +79,12 @@ class BoundSource:
         for gr, entry in before.items():
             if gr in served and served[gr].bound == entry.bound:
                 continue
-            versions = self._resources.get((entry.bound.schema_uid, entry.bound.identity), {})
-            for told in self._retired:
-                told(cluster, [GVR(gr.group, version, gr.resource) for version in versions])
+            self._tell(cluster, entry.bound)
+
+    def _tell(self, cluster: ClusterName, bound: BoundResource) -> None:
+        gr, versions = bound.group_resource, self._resources.get((bound.schema_uid, bound.identity), {})
+        for told in self._retired:
+            told(cluster, [GVR(gr.group, version, gr.resource) for version in versions])
 
     def _add(self, cluster: ClusterName, name: str, binding: JSONObject, served: dict[GroupResource, _Served]) -> None:
         export_cluster = ClusterName(meta.nested(binding, "status", "apiExportClusterName", default=""))

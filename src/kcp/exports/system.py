@@ -39,6 +39,7 @@ SYSTEM_CRDS = (
     "apiexports.apis.kcp.io",
     "apibindings.apis.kcp.io",
     "apiexportendpointslices.apis.kcp.io",
+    "apiconversions.apis.kcp.io",
 )
 """Served in every workspace without a binding."""
 

@@ -15,6 +15,7 @@ from kcp.apimachinery import conditions, meta, names
 from kcp.apimachinery.gvk import GVK, GVR, GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.schema.node import Schema
 from kcp.apimachinery.table import columns_from_crd
 from kcp.apimachinery.versions import version_rank
 from kcp.apis.kubernetes.compute import NATIVE
@@ -22,7 +23,7 @@ from kcp.registry import strategy
 from kcp.registry.builtin import builtin_columns, builtin_resource, storage_hash, strategy_for
 from kcp.registry.resource import ALL_VERBS, Origin, Resource, Scale
 from kcp.registry.schemas import HeldSchema, hold
-from kcp.registry.versions import Versions, WebhookConversion
+from kcp.registry.versions import ConvertByRules, Versions, WebhookConversion
 from kcp.storage.keyspace import resource_prefix
 
 CUSTOM_RESOURCES = "customresources"
@@ -52,6 +53,7 @@ class _Parts:
     is_changed: bool
     """Whether objects may have been stored under other schemas than these."""
     strategy: strategy.Strategy = strategy.CUSTOM
+    rules: ConvertByRules | None = None
 
     @property
     def storage_version(self) -> str:
@@ -89,9 +91,15 @@ def _parts_of_crd(crd: JSONObject, source: str, cluster: ClusterName) -> _Parts:
     )
 
 
-def resources_from_schema(schema: JSONObject, identity: str) -> Iterator[Resource]:
+MakeRules: TypeAlias = Callable[[Mapping[str, Callable[[], Schema | None]]], ConvertByRules]
+"""Schemas of all versions by name → what converts objects between them."""
+
+
+def resources_from_schema(schema: JSONObject, identity: str, make_rules: MakeRules | None = None) -> Iterator[Resource]:
     """One resource per served version of an APIResourceSchema, bound under an export's identity."""
     parts = _parts_of_schema(schema, identity)
+    if make_rules is not None:
+        parts = replace(parts, rules=make_rules({name: held.compiled for name, held in parts.schemas.items()}))
     for name, version in parts.versions.items():
         if version.get("served"):
             yield _bound(parts, schema, name, Origin.BOUND)
@@ -182,10 +190,10 @@ def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -
 def _versions(parts: _Parts, version: str) -> Versions | None:
     """None where nothing but their apiVersion can ever have told objects in one version from those in another."""
     own = parts.schemas[version]
-    if not parts.is_changed and parts.webhook is None and all(held is own for held in parts.schemas.values()):
+    if not parts.is_changed and parts.webhook is None and parts.rules is None and all(held is own for held in parts.schemas.values()):
         return None
     sources = {GVR(parts.group, name, "").api_version: held.compiled for name, held in parts.schemas.items()}
-    return Versions(sources, parts.webhook, parts.is_changed, WeakKeyDictionary())
+    return Versions(sources, parts.webhook, parts.is_changed, WeakKeyDictionary(), parts.rules)
 
 
 def _differs_from_stored(parts: _Parts, version: str) -> bool:

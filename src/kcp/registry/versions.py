@@ -1,4 +1,4 @@
-"""Stored objects as one version of a custom resource shows them, and back: fitted to the schemas, converted by a webhook.
+"""Stored objects as one version of a custom resource shows them, and back: fitted to the schemas, converted by rules or a webhook.
 
 What is read from the store is pruned and defaulted by the schema of the version it is stored in, then converted to the version of the
 request, then pruned by that one's schema. Each object is worked on once for each version, however many read it.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
 from kcp.apimachinery.apply.versions import Show, Shown
@@ -39,6 +39,10 @@ class WebhookConversion:
     review_versions: tuple[str, ...]
 
 
+ConvertByRules: TypeAlias = Callable[[JSONObject, str], JSONObject]
+"""(object, apiVersion) → a new object in that version. Raises Unexplained."""
+
+
 class Converter(Protocol):
     """Asks conversion webhooks."""
 
@@ -57,6 +61,8 @@ class Versions:
     """Whether there may be objects that were stored under other schemas than these."""
     shown: WeakKeyDictionary[Item, Item | None]
     """Stored objects and how they look; None: just as they are."""
+    rules: ConvertByRules | None = None
+    """Go before a webhook."""
 
     def schema(self, api_version: str) -> Schema | None:
         source = self.schemas.get(api_version)
@@ -116,7 +122,9 @@ class Presentation:
         return done
 
     async def _convert(self, objects: list[JSONObject], api_version: str, versions: Versions) -> list[JSONObject]:
-        if versions.webhook is None or self._converter is None:
+        if versions.rules is not None:
+            converted = [versions.rules(obj, api_version) for obj in objects]
+        elif versions.webhook is None or self._converter is None:
             converted = objects
         else:
             converted = await self._converter.convert(versions.webhook, objects, api_version)

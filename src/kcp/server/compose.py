@@ -30,6 +30,7 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.exports.admission import BoundNames
+from kcp.exports.conversionadmission import ConversionAdmission
 from kcp.exports.partitionsets import partition_plugin
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
@@ -96,7 +97,7 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         feed = await stack.enter_async_context(Supervisor("watch cache"))
         feed.spawn(cache.run(), name="watch cache")
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
-        foundation = await Foundation.lay(store, cache)
+        foundation = await Foundation.lay(store, cache, conversion_timeout_s=options.conversion_timeout_s)
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
         assembly = _Assembly(options, clock, foundation, pki)
         security = await assembly.connect()
@@ -161,6 +162,7 @@ class _Assembly:
             foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of, self._informers.informer,
             plugins=[
                 BoundNames(foundation.bound.binding_of).plugin(),
+                ConversionAdmission(foundation.schemas.schema).plugin(),
                 partition_plugin(),
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),
             ],

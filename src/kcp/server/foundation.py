@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
+from kcp.exports.apiconversion import CONVERSIONS, RuleConversion
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.conversion import conversion_of
 from kcp.exports.exportindex import ExportIndex
@@ -25,6 +27,7 @@ from kcp.registry.crd import LocalCRDSource, resource_from_crd, resources_from_s
 from kcp.registry.resource import Origin, Resource
 from kcp.server.options import Options
 from kcp.storage.interface import Store
+from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key, resource_prefix
 from kcp.storage.memory import MemoryStore, revision_of
 from kcp.storage.prefixcache import PrefixCache
@@ -61,10 +64,11 @@ class Foundation:
     schemas: SchemaResources
 
     @classmethod
-    async def lay(cls, store: Store, cache: WatchCache) -> Foundation:
+    async def lay(cls, store: Store, cache: WatchCache, *, conversion_timeout_s: float) -> Foundation:
         """Build the catalog and keep it, and the index of workspaces, in step with the cache."""
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
-        readers = SchemaResources(schemas)
+        conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
+        readers = SchemaResources(schemas, conversions, conversion_timeout_s)
         bound, exports, claims = BoundSource(readers.read), ExportIndex(), ClaimIndex()
         crds = LocalCRDSource()
         catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(_system_resources()), bound, crds])
@@ -77,6 +81,7 @@ class Foundation:
 
         await foundation.follow(resource_prefix(EXPORTS.group_resource), exports.changed)
         await foundation.follow(resource_prefix(BINDINGS.group_resource), binding_changed)
+        await foundation.follow(resource_prefix(CONVERSIONS.group_resource), lambda key, obj: bound.redefined(key.cluster, key.name))
         await foundation.follow(resource_prefix(_CRDS), lambda key, obj: crds.changed(key.cluster, key.name, obj))
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
         return foundation
@@ -96,21 +101,36 @@ def _listener(changed: Change) -> Callable[[CacheEvent], None]:
 class SchemaResources:
     """Resources of APIResourceSchemas, read from their cache and made once for each schema and identity."""
 
-    def __init__(self, schemas: PrefixCache) -> None:
+    def __init__(self, schemas: PrefixCache, conversions: PrefixCache, timeout_s: float) -> None:
+        """Args: timeout_s: how long the conversion of one object by an APIConversion may take."""
         self._schemas = schemas
-        self._made: dict[tuple[ClusterName, str, str], tuple[int, tuple[Resource, ...]]] = {}
-        """With the revision of the schema they were made from."""
+        self._conversions = conversions
+        self._timeout_s = timeout_s
+        self._made: dict[tuple[ClusterName, str, str], tuple[tuple[int, int], tuple[Resource, ...]]] = {}
+        """With the revisions of the schema and of the conversion that they were made from."""
+
+    def schema(self, cluster: ClusterName, name: str) -> JSONObject | None:
+        """The APIResourceSchema itself."""
+        item = _item(self._schemas, cluster, name)
+        return item.decode() if item is not None else None
 
     def read(self, cluster: ClusterName, name: str, identity: str) -> Sequence[Resource]:
         """One for each served version; none if there is no such schema."""
-        item = self._schemas.get(object_key(self._schemas.prefix, ObjectKey(cluster, "", name)))
+        item, rules = _item(self._schemas, cluster, name), _item(self._conversions, cluster, name)
         if item is None:
             self._made.pop((cluster, name, identity), None)
             return ()
+        revisions = item.revision, rules.revision if rules is not None else 0
         held = self._made.get((cluster, name, identity))
-        if held is None or held[0] != item.revision:
-            held = self._made[cluster, name, identity] = item.revision, tuple(resources_from_schema(item.decode(), identity))
+        if held is None or held[0] != revisions:
+            make_rules = partial(RuleConversion, rules.decode(), timeout_s=self._timeout_s) if rules is not None else None
+            made = tuple(resources_from_schema(item.decode(), identity, make_rules))
+            held = self._made[cluster, name, identity] = revisions, made
         return held[1]
+
+
+def _item(cache: PrefixCache, cluster: ClusterName, name: str) -> Item | None:
+    return cache.get(object_key(cache.prefix, ObjectKey(cluster, "", name)))
 
 
 def _system_resources() -> list[Resource]:

@@ -53,6 +53,8 @@ class Options:
     """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
     object_limit: int = 0
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
+    conversion_timeout_s: float = 1.0
+    """--conversion-cel-transformation-timeout: seconds that the CEL of an APIConversion may take for one object; counted as its cost."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
@@ -79,6 +81,8 @@ class Options:
         if self.object_limit < 0:
             found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
         found += self.authentication.problems()
+        if self.conversion_timeout_s <= 0:
+            found.append("--conversion-cel-transformation-timeout: must be longer than 0s")
         if self.tmc.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.tmc.eviction_grace_s < 0:

@@ -6,21 +6,17 @@ Source: k8s.io/apiserver/pkg/admission/plugin/policy/mutating/patch/{smd,json_pa
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from kcp.apimachinery.apply.merge import merge
 from kcp.apimachinery.apply.typed import problems, splits_list, splits_map
-from kcp.apimachinery.cel.costs import weight
-from kcp.apimachinery.cel.library.conversions import to_string
-from kcp.apimachinery.cel.values import Duration, Made, Opaque, Optional
+from kcp.apimachinery.cel.asjson import as_json
+from kcp.apimachinery.cel.errors import EvaluationError
+from kcp.apimachinery.cel.values import Made
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.patch import json_patch
 from kcp.apimachinery.patch.errors import PatchError
 from kcp.apimachinery.schema.node import Schema
-
-_LARGEST = 200_000
-"""Values in one result: no object that can be stored has as many."""
 
 
 class MutationError(Exception):
@@ -72,29 +68,10 @@ def _check_names(made: Made, expected: str) -> None:
 
 
 def _json(value: Any) -> Any:
-    """A value of CEL as JSON."""
-    if weight(value) > _LARGEST:
-        raise MutationError("the result is too large")
-    return _encoded(value, [_LARGEST])
-
-
-def _encoded(value: Any, room: list[int]) -> Any:
-    room[0] -= 1
-    if room[0] < 0:
-        raise MutationError("the result is too large")
-    if isinstance(value, Made):
-        return {name: _encoded(held, room) for name, held in value.fields.items()}
-    if type(value) is list:
-        return [_encoded(item, room) for item in value]
-    if type(value) is dict:
-        return {key if type(key) is str else to_string(key): _encoded(held, room) for key, held in value.items()}
-    if type(value) is Optional:
-        return _encoded(value.value, room) if value.has_value else None
-    if type(value) in (datetime, Duration):
-        return to_string(value)
-    if type(value) is bytes or isinstance(value, Opaque):
-        raise MutationError(f"unsupported type in the result: {type(value).__name__}")
-    return int(value) if isinstance(value, int) and type(value) is not bool else value
+    try:
+        return as_json(value)
+    except EvaluationError as error:
+        raise MutationError(str(error)) from None
 
 
 def _atomics(node: Schema | None, value: Any, path: str) -> list[str]:
