@@ -122,30 +122,36 @@ async def _lifespan(scope: MutableMapping[str, Any], receive: Receive, send: Sen
 
 def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    if len(headers) != len(scope["headers"]):
-        _join_repeated(headers, scope["headers"])
+    repeated = _repeated(headers, scope["headers"]) if len(headers) != len(scope["headers"]) else None
 
     async def read_body() -> bytes:
         return await _read_body(headers, receive)
 
     request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, read_body)
+    if repeated is not None:
+        request.repeated = repeated
     extensions = scope.get("extensions")
     if extensions:
         if (user := extensions.get(USER_EXTENSION)) is not None:
             request.user = user
         elif (tls := extensions.get(PEER_EXTENSION)) is not None:
             request.peer_subject = tls.get("peer_subject")
+            request.peer_proxy = tls.get("peer_proxy")
             request.peer_fault = tls.get("peer_fault", "")
     return request
 
 
-def _join_repeated(headers: dict[str, str], raw: Iterable[tuple[bytes, bytes]]) -> None:
-    """`Impersonate-Group` and `Impersonate-Extra-*` may come several times and all count: joined by line ends, which no value has."""
+def _repeated(headers: dict[str, str], raw: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    """All values of every header that came more than once.
+
+    `Impersonate-Group` and `Impersonate-Extra-*` all count: in `headers` they are joined by line ends, which no value has.
+    """
     values: dict[str, list[str]] = {}
     for name, value in raw:
-        if name.startswith(b"impersonate-"):
-            values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    headers.update((name, "\n".join(found)) for name, found in values.items())
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    found = {name: several for name, several in values.items() if len(several) > 1}
+    headers.update((name, "\n".join(several)) for name, several in found.items() if name.startswith("impersonate-"))
+    return found
 
 
 async def _read_body(headers: dict[str, str], receive: Receive) -> bytes:

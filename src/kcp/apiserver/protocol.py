@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.flow_control import FlowControl
     from uvicorn.server import ServerState
 
+    from kcp.apiserver.peerauthorities import PeerAuthorities
+
 log = logging.getLogger(__name__)
 
 _NO_BODY_STATUS = frozenset((204, 304))
@@ -71,10 +73,12 @@ class Connection(HttpToolsProtocol):
         limits: Limits,
         date: DateHeader,
         now: Callable[[], datetime],
+        authorities: PeerAuthorities | None = None,
     ) -> None:
         super().__init__(config, state, {}, loop)
         self._limits = limits
         self._now = now
+        self._authorities = authorities
         self._peer: PeerCertificate | None = None
         self.date = date
         self.cycle: Any = None
@@ -98,9 +102,21 @@ class Connection(HttpToolsProtocol):
         certificate = transport.get_extra_info("peercert")
         if certificate:
             self._peer = PeerCertificate.of(certificate)
-            self._extensions = {"tls": {"peer_subject": self._peer.subject}}
+            self._extensions = {"tls": self._proved(self._peer, transport)}
         self._idle_since = self.loop.time()
         self._idle_timer = self.loop.call_later(self._limits.keep_alive_s, self._close_if_idle)
+
+    def _proved(self, peer: PeerCertificate, transport: asyncio.Transport) -> dict[str, Any]:
+        """What the certificate proves: the user who holds it, a proxy, or both."""
+        if self._authorities is None:
+            return {"peer_subject": peer.subject}
+        signer = self._authorities.signer(transport.get_extra_info("ssl_object"))
+        if signer is None:
+            return {"peer_fault": "it is not known any more who signed it: connect anew without resuming the session"}
+        proved: dict[str, Any] = {"peer_subject": peer.subject} if signer.of_users else {}
+        if signer.of_proxies:
+            proved["peer_proxy"] = peer.subject.get("CN", ("",))[-1]
+        return proved
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._idle_timer, self._head_timer, self._linger_timer):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import parse_qsl
@@ -55,6 +55,8 @@ class Request:
     """The whole body, decompressed; raises RequestEntityTooLarge above the limit. May be awaited once."""
     peer_subject: Mapping[str, tuple[str, ...]] | None = None
     """Subject of a verified client certificate: {"CN": (…,), "O": (…, …)}; None without one."""
+    peer_proxy: str | None = None
+    """Common name of a client certificate that the authority of proxies signed; None without one."""
     peer_fault: str = ""
     """Why the client certificate that was shown counts for nothing; "" where there is none, or none is wrong."""
     info: RequestInfo = field(default_factory=lambda: RequestInfo("", ""))
@@ -63,7 +65,14 @@ class Request:
     """Who really asks, where `user` is impersonated."""
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning: 299` response headers; any step may add one."""
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """All values of the headers that came more than once."""
     _query: dict[str, str] | None = None
+
+    def values(self, header: str) -> Sequence[str]:
+        """All values of a header, in the order they came."""
+        held = self.headers.get(header)
+        return () if held is None else self.repeated.get(header, (held,))
 
     @property
     def query(self) -> dict[str, str]:

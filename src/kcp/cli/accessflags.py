@@ -43,7 +43,18 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--oidc-groups-prefix", default="", help="Put before each of them."),
     click.option("--oidc-signing-algs", type=Words(), default="RS256", show_default=True, help="Algorithms that sign its tokens."),
     click.option("--oidc-required-claim", type=Words(), multiple=True, help="KEY=VALUE that tokens must have; repeatable."),
+    click.option("--requestheader-client-ca-file", type=_FILE, default=None,
+                 help="Who signs the certificates of proxies that name users in headers. [default: there are none]"),
+    click.option("--requestheader-allowed-names", type=Words(), default="", help="Common names of their certificates. [default: all]"),
+    click.option("--requestheader-username-headers", type=Words(), default="X-Remote-User", show_default=True, help="Name the user."),
+    click.option("--requestheader-uid-headers", type=Words(), default="", help="Name the user's uid."),
+    click.option("--requestheader-group-headers", type=Words(), default="X-Remote-Group", show_default=True, help="Name the groups."),
+    click.option("--requestheader-extra-headers-prefix", type=Words(), default="X-Remote-Extra-", show_default=True,
+                 help="Begin headers of extra information."),
 )  # fmt: skip
+
+
+_REQUEST_HEADER = ("client_ca_file", "allowed_names", "username_headers", "uid_headers", "group_headers", "extra_headers_prefix")
 
 
 def access_flags(command: F) -> F:
@@ -55,7 +66,7 @@ def access_flags(command: F) -> F:
 
 def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
     """Takes its flags out of those given."""
-    from kcp.server.accessoptions import AuthenticationOptions, OIDCOptions
+    from kcp.server.accessoptions import AuthenticationOptions, OIDCOptions, RequestHeaderOptions
 
     names = ("issuer_url", "client_id", "ca_file", "username_claim", "username_prefix", "groups_claim", "groups_prefix", "signing_algs")
     oidc = {name: flags.pop(f"oidc_{name}") for name in names}
@@ -64,4 +75,5 @@ def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
         anonymous=flags.pop("anonymous_auth"),
         config_file=flags.pop("authentication_config"),
         oidc=OIDCOptions(**oidc, required_claims=required),
+        request_header=RequestHeaderOptions(**{name: flags.pop(f"requestheader_{name}") for name in _REQUEST_HEADER}),
     )

@@ -47,6 +47,29 @@ class OIDCOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RequestHeaderOptions:
+    """Proxies that name users in headers."""
+
+    client_ca_file: Path | None = None
+    """--requestheader-client-ca-file: who signs proxies' certificates; None: there are no such proxies."""
+    allowed_names: tuple[str, ...] = ()
+    """--requestheader-allowed-names: common names of those certificates; none: all."""
+    username_headers: tuple[str, ...] = ("X-Remote-User",)
+    """--requestheader-username-headers."""
+    uid_headers: tuple[str, ...] = ()
+    """--requestheader-uid-headers."""
+    group_headers: tuple[str, ...] = ("X-Remote-Group",)
+    """--requestheader-group-headers."""
+    extra_headers_prefix: tuple[str, ...] = ("X-Remote-Extra-",)
+    """--requestheader-extra-headers-prefix."""
+
+    def problems(self) -> list[str]:
+        if self.client_ca_file is None or self.client_ca_file.is_file():
+            return []
+        return [f"--requestheader-client-ca-file={self.client_ca_file}: no such file"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AuthenticationOptions:
     """How users prove who they are."""
 
@@ -55,9 +78,10 @@ class AuthenticationOptions:
     config_file: Path | None = None
     """--authentication-config: AuthenticationConfiguration of apiserver.config.k8s.io; read again when it changes."""
     oidc: OIDCOptions = field(default_factory=OIDCOptions)
+    request_header: RequestHeaderOptions = field(default_factory=RequestHeaderOptions)
 
     def problems(self) -> list[str]:
-        found = self.oidc.problems()
+        found = [*self.oidc.problems(), *self.request_header.problems()]
         if self.config_file is not None and not self.config_file.is_file():
             found.append(f"--authentication-config={self.config_file}: no such file")
         if self.config_file is not None and self.oidc != OIDCOptions():

@@ -105,7 +105,10 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         stack.push_async_callback(assembly.conversions.close)
         handle = None
         if with_socket:
-            tls = TLSFiles(certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate)
+            tls = TLSFiles(
+                certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate,
+                proxy_ca=options.authentication.request_header.client_ca_file,
+            )  # fmt: skip
             config = ServingConfig(
                 host=options.bind_address, port=options.secure_port, tls=tls, external_host=options.host, port_flag="--secure-port"
             )

@@ -22,6 +22,7 @@ from kcp.apiserver.admission.reserved import ReservedMetadata
 from kcp.apiserver.admission.resourcequota import QuotaAdmission
 from kcp.apiserver.authn.chain import Authentication
 from kcp.apiserver.authn.identity import TokenAuthenticator
+from kcp.apiserver.authn.requestheader import RequestHeaders
 from kcp.apiserver.authn.reviews import token_reviews
 from kcp.apiserver.authn.serviceaccounts import ServiceAccountTokens, SigningKeys
 from kcp.apiserver.authn.tokens import CachedTokens, StaticTokens
@@ -45,7 +46,7 @@ from kcp.exports.crdadmission import crd_plugins
 from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
 from kcp.registry.resource import Catalog
-from kcp.server.accessoptions import AuthenticationOptions
+from kcp.server.accessoptions import AuthenticationOptions, RequestHeaderOptions
 from kcp.server.authentication import ForeignIssuers
 from kcp.server.objects import BuiltinObjects
 from kcp.storage.interface import Store
@@ -143,8 +144,21 @@ def _authentication(parts: SecurityParts, account_tokens: ServiceAccountTokens, 
         parts.clock,
     )  # fmt: skip
     return Authentication(
-        static=parts.tokens, tokens=tokens, anonymous=issuers.anonymous, audiences=account_tokens.audiences, local=local.identify
+        static=parts.tokens,
+        tokens=tokens,
+        anonymous=issuers.anonymous,
+        audiences=account_tokens.audiences,
+        local=local.identify,
+        headers=_request_headers(parts.authentication.request_header),
     )
+
+
+def _request_headers(options: RequestHeaderOptions) -> RequestHeaders | None:
+    if options.client_ca_file is None:
+        return None
+    lists = (options.username_headers, options.uid_headers, options.group_headers, options.extra_headers_prefix)
+    names, uids, groups, extra_prefixes = (tuple(header.lower() for header in headers) for headers in lists)
+    return RequestHeaders(names, uids, groups, extra_prefixes, frozenset(options.allowed_names))
 
 
 def _object_limit(parts: SecurityParts) -> Plugin:

@@ -1,4 +1,4 @@
-"""Who asks: client certificate, then bearer token, then anonymous; wrong credentials are always a 401.
+"""Who asks: a trusted proxy's headers, client certificate, then bearer token, then anonymous; wrong credentials are always a 401.
 
 Before: the request-info filter. After: `authn.impersonation`, `authz.filter`.
 Source: k8s.io/apiserver/pkg/endpoints/filters/authentication.go, pkg/authentication/request/{x509,bearertoken,anonymous,union}.
@@ -13,6 +13,7 @@ from kcp.apimachinery.errors import Unauthorized
 from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.authn.anonymous import AnonymousAccess
 from kcp.apiserver.authn.identity import LocalTokens, TokenAuthenticator, TokenIdentity, as_authenticated
+from kcp.apiserver.authn.requestheader import RequestHeaders
 from kcp.apiserver.authn.tokens import StaticTokens, first_of
 from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
 from kcp.registry.backend import UserInfo
@@ -34,20 +35,24 @@ class Authentication:
         anonymous: AnonymousAccess | None = None,
         audiences: Sequence[str] = (),
         local: LocalTokens | None = None,
+        headers: RequestHeaders | None = None,
     ) -> None:
         """`audiences`: names of this server; a token made for others only is refused. Empty: audiences are not looked at.
 
-        `local`: asked last, for tokens of a single workspace.
+        `local`: asked last, for tokens of a single workspace. `headers`: by which trusted proxies name users.
         """
         self.static = static or StaticTokens()
         self._tokens = tuple(tokens)
         self._anonymous = anonymous or AnonymousAccess()
         self.audiences = frozenset(audiences)
         self._local = local
+        self._headers = headers
         self._by_subject: dict[tuple[tuple[str, ...], tuple[str, ...]], UserInfo] = {}
 
     async def authenticate(self, req: Request) -> UserInfo:
         """The user behind a request. Raises Unauthorized."""
+        if self._headers is not None and req.peer_proxy is not None and (user := self._named_by_proxy(req, self._headers)) is not None:
+            return user
         if req.peer_subject is not None:
             user = self.certificate_user(req.peer_subject)
             if user is not None:
@@ -61,6 +66,15 @@ class Authentication:
         if header or not self._anonymous.admits(req.info.path or req.path):
             raise Unauthorized("Unauthorized")
         return ANONYMOUS
+
+    @staticmethod
+    def _named_by_proxy(req: Request, headers: RequestHeaders) -> UserInfo | None:
+        """A proxy that is not allowed to name users may still have another way to prove who it is."""
+        try:
+            return headers.user(req)
+        except Unauthorized as refusal:
+            req.peer_fault = refusal.message
+            return None
 
     async def identify(self, token: str, cluster: ClusterName = NO_CLUSTER) -> TokenIdentity | None:
         """The identity of any token this server knows, for whatever audience. Raises Unauthorized.
