@@ -59,6 +59,11 @@ def wanted(req: Request, scope: Scope, *, is_stream: bool = False, has_tables: b
     return _parse(accept, _in_protobuf(scope) if PROTOBUF in accept else "nothing", is_stream=is_stream, has_tables=has_tables)
 
 
+def is_of_metadata(req: Request, scope: Scope, *, is_stream: bool) -> bool:
+    """Whether nothing but metadata is asked for. Raises NotAcceptable."""
+    return wanted(req, scope, is_stream=is_stream).transform.startswith("PartialObjectMetadata")
+
+
 def check_answerable(req: Request) -> None:
     """For what is answered rather than stored, such as reviews: no Table can be made of that. Raises NotAcceptable.
 

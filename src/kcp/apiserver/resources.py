@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import MethodNotAllowed, NotFound
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import WILDCARD
 from kcp.apiserver.authz.attributes import Authorizer
 from kcp.apiserver.handlers.call import Call
@@ -21,7 +22,7 @@ from kcp.apiserver.handlers.list import list_
 from kcp.apiserver.handlers.patch import patch
 from kcp.apiserver.handlers.update import update
 from kcp.apiserver.handlers.watch import watch
-from kcp.apiserver.negotiate import check_answerable, in_form
+from kcp.apiserver.negotiate import check_answerable, in_form, is_of_metadata
 from kcp.apiserver.request import Handler, Request, RequestInfo, Response
 from kcp.registry.backend import Backend, Scope
 from kcp.registry.resource import Catalog, Resource
@@ -80,7 +81,7 @@ class ResourceHandler:
                 if req.method == "POST":
                     check_answerable(req)
                 return in_form(req, await connector(req))
-        resource = self._catalog.resolve(info.cluster, info.gvr)
+        resource = self._catalog.resolve(info.cluster, info.gvr) if info.cluster != WILDCARD else self._across(req)
         if resource is None:
             raise _not_served()
         if resource.deprecation_warning:
@@ -92,6 +93,21 @@ class ResourceHandler:
         else:
             scope = Scope(resource, info.cluster, namespace, info.name, info.subresource)
         return await _HANDLERS[info.verb](Call(req, scope, self._backend, self._clock, self._authorizer))
+
+    def _across(self, req: Request) -> Resource | None:
+        """What this names in all workspaces together: whole objects of one identity, or metadata of whatever has the name.
+
+        Source: kcp pkg/server/apiextensions.go (apiBindingAwareCRDLister.Get).
+        """
+        info = req.info
+        if info.resource.endswith(":*"):
+            return None
+        found = self._catalog.resolve(WILDCARD, info.gvr)
+        if found is None and ":" not in info.resource:
+            every = self._catalog.resolve(WILDCARD, GVR(info.group, info.version, f"{info.resource}:*"))
+            if every is not None and is_of_metadata(req, Scope(every, WILDCARD), is_stream=info.verb == "watch"):
+                return every
+        return found
 
 
 def _not_served() -> NotFound:

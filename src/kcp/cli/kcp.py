@@ -36,6 +36,9 @@ def main() -> None:
               "another limit. 0 for no limit.")  # fmt: skip
 @click.option("--conversion-cel-transformation-timeout", "conversion_timeout_s", type=Duration(), default="1s", show_default=True,
               help="How long the CEL transformations of an APIConversion may take for one object.")  # fmt: skip
+@bool_flag("--enable-home-workspaces", default=True, help="Give every user who asks for workspace `~` a home workspace of their own.")
+@click.option("--home-workspaces-home-creator-groups", "home_creator_groups", default="system:authenticated", show_default=True,
+              help="Groups, separated by commas, whose members get one.")  # fmt: skip
 @bool_flag("--enable-tmc", default=False, envvar="KCP_TMC_ENABLED", help="Transparent Multi-Cluster: placement, syncers, aggregation.")
 @bool_flag("--tmc-error-handling", default=True, envvar="KCP_TMC_ERROR_HANDLING",
            help="TMC: show clusters' errors, typed and with hints, on the objects they concern.")  # fmt: skip
@@ -61,11 +64,16 @@ def start_command(**flags: object) -> None:
         heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),  # type: ignore[arg-type]
         **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
     )
-    options = Options(tmc=tmc, authentication=authentication_options(flags), **flags)  # type: ignore[arg-type]
+    home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
+    options = Options(tmc=tmc, authentication=authentication_options(flags), **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))
     run_kcp(options)
+
+
+def _list_of(text: object) -> tuple[str, ...]:
+    return tuple(part for part in str(text).split(",") if part)
 
 
 def run_kcp(options: object) -> None:

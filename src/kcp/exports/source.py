@@ -15,7 +15,7 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.exports.boundresources import BoundResource, bound_resources
-from kcp.registry.crd import Retired
+from kcp.registry.crd import ALL, Retired, metadata_of
 from kcp.registry.resource import Resource
 
 
@@ -108,6 +108,10 @@ class BoundSource:
         """By identity; only kcp's own groups may leave it out, because a single export owns each of them."""
         name, _, identity = gvr.resource.partition(":")
         gr = GroupResource(gvr.group, name)
+        if identity == ALL:
+            entries = [entry for (bound, _), entry in list(self._by_identity.items()) if bound == gr]
+            found = next((found for entry in entries if (found := self._resource(entry, gvr.version)) is not None), None)
+            return metadata_of(found) if found is not None else None
         entry = self._by_identity.get((gr, identity or self._system_identity.get(gr, "")))
         return None if entry is None else self._resource(entry, gvr.version)
 

@@ -24,9 +24,11 @@ from kcp.registry.builtin import builtin_columns, builtin_resource, storage_hash
 from kcp.registry.resource import ALL_VERBS, Origin, Resource, Scale
 from kcp.registry.schemas import HeldSchema, hold
 from kcp.registry.versions import ConvertByRules, Versions, WebhookConversion
-from kcp.storage.keyspace import resource_prefix
+from kcp.storage.keyspace import family_prefix, resource_prefix
 
 CUSTOM_RESOURCES = "customresources"
+ALL = "*"
+"""In place of an identity: all resources of one name, whoever defines them."""
 _READ_VERBS = ("get", "list", "watch")
 _FREELY_NAMED = replace(strategy.CUSTOM, name_faults=names.path_segment)
 """Of schemas whose nameValidation is PathSegmentName, as some of Kubernetes' own kinds are."""
@@ -303,7 +305,9 @@ class LocalCRDSource:
 
     def lookup(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
         if cluster == WILDCARD:
-            return self._wildcards.get(gvr)
+            name, _, source = gvr.resource.partition(":")
+            found = self._wildcards.get(GVR(gvr.group, gvr.version, name)) if source in (CUSTOM_RESOURCES, ALL) else None
+            return metadata_of(found) if found is not None and source == ALL else found
         served = self._by_cluster.get(cluster)
         found = served.get(gvr) if served is not None else None
         return self._draining.get((cluster, gvr)) if found is None and self._draining else found
@@ -327,6 +331,15 @@ def _content(crd: JSONObject) -> tuple[object, ...]:
     deleting = bool(meta.deletion_timestamp(crd))
     generation = meta.generation(crd) - deleting
     return meta.uid(crd), generation, accepted, stored, conditions.is_true(crd, "Established"), deleting
+
+
+def metadata_of(resource: Resource) -> Resource:
+    """All resources of this one's name over all clusters, whoever defines them: to be read as metadata only.
+
+    Source: kcp pkg/server/apiextensions.go (wildcard partial metadata requests).
+    """
+    family = family_prefix(resource.group_resource)
+    return replace(_anywhere(resource), storage_prefix=family, storage_version="", stored_versions=1)
 
 
 def _without_create(resource: Resource) -> Resource:

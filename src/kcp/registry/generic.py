@@ -102,6 +102,10 @@ class Registry:
         """Let the watches end of resources that a cluster does not serve any more as it did."""
         self._watches.lifetimes.end(cluster, resources)
 
+    def end_all_watches(self, cluster: ClusterName) -> None:
+        """Let every watch of one cluster end."""
+        self._watches.lifetimes.end_all(cluster)
+
     async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
         """Store a new object; `obj` is given away.
 

@@ -45,7 +45,7 @@ class Lifetimes:
         self._running: dict[tuple[ClusterName, GVR], set[Lifetime]] = {}
         self.now = 0
         """How many ends there were: to be given to `lifetime` by a watch that was asked for now."""
-        self._ended: deque[tuple[int, ClusterName, GVR]] = deque(maxlen=_ENDS_KEPT)
+        self._ended: deque[tuple[int, ClusterName, GVR | None]] = deque(maxlen=_ENDS_KEPT)
 
     def end(self, cluster: ClusterName, resources: Iterable[GVR]) -> None:
         """Let the watches end of resources that this cluster does not serve any more as it did: clients ask again, and are told."""
@@ -54,6 +54,15 @@ class Lifetimes:
             self._ended.append((self.now, cluster, gvr))
             for lifetime in self._running.get((cluster, gvr), ()):
                 lifetime.end()
+
+    def end_all(self, cluster: ClusterName) -> None:
+        """Let every watch of this cluster end; those of all clusters go on."""
+        self.now += 1
+        self._ended.append((self.now, cluster, None))
+        for (watched, _), lifetimes in list(self._running.items()):
+            if watched == cluster:
+                for lifetime in lifetimes:
+                    lifetime.end()
 
     @contextmanager
     def lifetime(self, cluster: ClusterName, gvr: GVR, since: int) -> Iterator[Lifetime]:
@@ -74,4 +83,4 @@ class Lifetimes:
         """Also true where that is not known any more."""
         if self.now == since:
             return False
-        return self.now - since > _ENDS_KEPT or any((c, g) == (cluster, gvr) for n, c, g in self._ended if n > since)
+        return self.now - since > _ENDS_KEPT or any(c == cluster and g in (gvr, None) for n, c, g in self._ended if n > since)

@@ -23,7 +23,7 @@ from kcp.registry.translate import ContinueExpired, as_status, too_large_revisio
 from kcp.registry.versions import Presentation
 from kcp.storage.interface import LATEST, Compacted, FutureRevision, Revision, Store, StoreError
 from kcp.storage.item import Item
-from kcp.storage.keyspace import object_key
+from kcp.storage.keyspace import is_family, object_key
 
 if TYPE_CHECKING:
     from kcp.storage.prefixcache import PrefixCache
@@ -72,6 +72,8 @@ class Reads:
 
     async def list(self, scope: Scope, query: ListQuery) -> ListResult:
         selection = select(scope, query.labels, query.fields)
+        if is_family(scope.resource.storage_prefix):
+            query = replace(query, limit=0)  # a continue token says a key of one resource
         try:
             if query.continue_token:
                 return await self._continued(scope, query, selection)

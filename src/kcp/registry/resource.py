@@ -135,7 +135,8 @@ class Catalog(Protocol):
         """The resource served under this name, or None (404).
 
         For the wildcard cluster, `gvr.resource` may carry an identity, `deployments:<identity hash>`; a resource of a `kcp.io` group
-        needs none, because only one export may own it.
+        needs none, because only one export may own it. `deployments:*` is all of that name, whoever defines them: only their metadata is
+        alike. `deployments:customresources` are those of local definitions.
         """
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:

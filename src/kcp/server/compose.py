@@ -15,7 +15,7 @@ from typing import Any
 
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
-from kcp.apimachinery.keys import WILDCARD, ObjectKey
+from kcp.apimachinery.keys import ROOT, WILDCARD, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
 from kcp.apiserver.asgi import App
@@ -45,6 +45,7 @@ from kcp.server.views import export_workspace, lifecycle_workspaces
 from kcp.storage.compaction import Compactor
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
+from kcp.tenancy.authz.inactive import SERVER_NAME
 from kcp.tenancy.bootstrap.content import BootstrapOptions, Piece
 from kcp.tenancy.bootstrap.run import bootstrap
 from kcp.tenancy.home import HomeWorkspaces, with_home_workspaces
@@ -53,7 +54,7 @@ from kcp.tenancy.workspacetype.lister import TypeLister
 
 log = logging.getLogger(__name__)
 
-SYSTEM = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
+SYSTEM = UserInfo(SERVER_NAME, ("system:masters", "system:authenticated"))
 """As whom the controllers in this process act. Source: k8s.io/apiserver/pkg/authentication/user APIServerUser."""
 
 
@@ -179,7 +180,11 @@ class _Assembly:
         )  # fmt: skip
         foundation.crds.on_retired(registry.end_watches)
         foundation.bound.on_retired(registry.end_watches)
-        homes = HomeWorkspaces(self._client, self._types, self._url_of, foundation.index.expect)
+        foundation.index.on_closing(registry.end_all_watches)
+        homes = HomeWorkspaces(
+            self._client, self._types, self._url_of, foundation.index.expect, clock,
+            lambda user: security.allows(user, ROOT, "create", kinds.WORKSPACES.group, kinds.WORKSPACES.resource, "~"),
+        )  # fmt: skip
         self._metrics.add_statistics("storage", foundation.cache.statistics)
         http = HttpParts(
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
@@ -188,7 +193,7 @@ class _Assembly:
                 *lifecycle_workspaces(foundation, registry, security, self._types),
                 *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
             ],
-            inner_filters=[with_home_workspaces(homes)],
+            inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
         )  # fmt: skip
         self._entry.handler = build_handler(http)
         return security
@@ -249,8 +254,9 @@ class _Assembly:
 
             compute = [Piece(gvr, obj) for gvr, obj in compute_apis(compute_schemas())]
         return BootstrapOptions(
-            tmc=tmc.enabled, compute_binding=tmc.bind_compute, shard_base_url=self._url, root_apis=apis, compute_apis=compute
-        )
+            tmc=tmc.enabled, compute_binding=tmc.bind_compute, shard_base_url=self._url, root_apis=apis, compute_apis=compute,
+            home_creator_groups=self._options.home_creator_groups,
+        )  # fmt: skip
 
     def _workspace_type(self, key: ObjectKey) -> JSONObject | None:
         return self._informers.informer(kinds.WORKSPACE_TYPES).get(key)

@@ -30,6 +30,7 @@ from kcp.exports.apiexport import build_export_controller
 from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
 from kcp.exports.partitionsets import build_partition_set_controller
+from kcp.registry.crd import CUSTOM_RESOURCES
 from kcp.registry.resource import ALL_VERBS, Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.storage.keyspace import scope_prefix
@@ -87,7 +88,9 @@ class ControllerParts:
         """
         catalog, bound = self.foundation.catalog, self.foundation.bound
         everywhere = {
-            r.group_resource: _described(r, r.gvr.resource, ALL_VERBS if r.origin is Origin.CRD else r.verbs)
+            r.group_resource: _described(r, f"{r.gvr.resource}:{CUSTOM_RESOURCES}", ALL_VERBS)
+            if r.origin is Origin.CRD
+            else _described(r, r.gvr.resource, r.verbs)
             for r in catalog.resources(WILDCARD)
         }
         with_identity = [_described(r, f"{r.gvr.resource}:{r.identity}", r.verbs) for r in bound.everywhere()]

@@ -36,6 +36,7 @@ from kcp.registry.backend import Backend
 from kcp.registry.resource import Catalog
 from kcp.server.security import Security
 from kcp.tenancy.authz.impersonation import guard_impersonation
+from kcp.tenancy.authz.inactive import without_inactive
 from kcp.tenancy.authz.lifecycle import without_lifecycle_groups
 from kcp.tenancy.authz.routing import with_account_cluster, with_word_to_administrators
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
@@ -83,17 +84,18 @@ def build_handler(parts: HttpParts) -> Handler:
         with_impersonation(security.authorizer, guard_impersonation),
         without_lifecycle_groups(),
     )
+    inner = (without_inactive(parts.index.record), *parts.inner_filters)
     ordinary = chain(
         router,
         with_request_info(parts.index, unknown=NOWHERE),
         *authenticated,
         with_word_to_administrators(),
         with_authorization(security.authorizer),
-        *parts.inner_filters,
+        *inner,
     )
     located = with_request_info(parts.index)
-    forwarded = chain(router, located, with_authorization(security.authorizer), *parts.inner_filters)
-    trusted = chain(router, located, *parts.inner_filters)
+    forwarded = chain(router, located, with_authorization(security.authorizer), *inner)
+    trusted = chain(router, located, *inner)
     virtual = chain(_virtual(parts, lambda forward: trusted if forward.is_authorized else forwarded), *authenticated)
     return chain(
         _split(virtual, ordinary),
@@ -111,7 +113,7 @@ def _virtual(parts: HttpParts, forward: Callable[[Forward], Handler]) -> Handler
         handler = handlers.get(view)
         if handler is None:
             api = serve_api(view.catalog, view.backend, parts.clock, view.connectors)
-            handler = handlers[view] = Router(api.resources, api.routes)
+            handler = handlers[view] = chain(Router(api.resources, api.routes), without_inactive(parts.index.record))
         return handler
 
     return VirtualHandler(parts.virtual_workspaces, resolve_cluster=parts.index.resolve, serve=serve, forward=forward)

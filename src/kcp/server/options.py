@@ -55,6 +55,10 @@ class Options:
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
     conversion_timeout_s: float = 1.0
     """--conversion-cel-transformation-timeout: seconds that the CEL of an APIConversion may take for one object; counted as its cost."""
+    home_workspaces: bool = True
+    """--enable-home-workspaces: `GET workspaces/~` in root answers the caller's own workspace, and makes it on the first call."""
+    home_creator_groups: tuple[str, ...] = ("system:authenticated",)
+    """--home-workspaces-home-creator-groups: whose home workspaces are made."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)

@@ -6,6 +6,7 @@
     /registry/<group|core>/<resource>/customresources/<cluster>/…            of local CRDs
 
 A resource's *prefix* is everything before `<cluster>/`, with its closing slash: always four segments, so that any key tells its prefix.
+What is before the source is the prefix of a *family*: resources of one name that different workspaces define differently.
 Source: kcp's etcd layout, which leaves the third segment out for built-in resources.
 """
 
@@ -15,6 +16,7 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
 
 ROOT_PREFIX = b"/registry/"
+_FAMILY_SLASHES = 4
 
 
 def resource_prefix(resource: GroupResource, *, source: str = "") -> bytes:
@@ -26,6 +28,20 @@ def resource_prefix(resource: GroupResource, *, source: str = "") -> bytes:
     b'/registry/apps/deployments/-/'
     """
     return f"/registry/{resource.group or 'core'}/{resource.resource}/{source or '-'}/".encode()
+
+
+def family_prefix(resource: GroupResource) -> bytes:
+    """Prefix of all objects of all resources of this name, whoever defines them.
+
+    >>> family_prefix(GroupResource("apps", "deployments"))
+    b'/registry/apps/deployments/'
+    """
+    return f"/registry/{resource.group or 'core'}/{resource.resource}/".encode()
+
+
+def is_family(prefix: bytes) -> bool:
+    """Whether it is the prefix of a family; that of a single resource has a segment more."""
+    return prefix.count(b"/") == _FAMILY_SLASHES
 
 
 def object_key(prefix: bytes, key: ObjectKey) -> bytes:
@@ -42,10 +58,12 @@ def scope_prefix(prefix: bytes, cluster: ClusterName, namespace: str = "") -> by
 
 
 def parse_key(prefix: bytes, key: bytes) -> ObjectKey:
-    """Inverse of `object_key`. Raises ValueError for a key that is not of this prefix."""
+    """Inverse of `object_key`; of a family's prefix too. Raises ValueError for a key that is not of this prefix."""
     if not key.startswith(prefix):
         raise ValueError(f"{key!r} is not under {prefix!r}")
     parts = key[len(prefix) :].decode().split("/")
+    if is_family(prefix):
+        del parts[0]
     if len(parts) == 2:
         return ObjectKey(ClusterName(parts[0]), "", parts[1])
     if len(parts) == 3:

@@ -16,7 +16,7 @@ from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
 from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError
 from kcp.storage.item import Item
-from kcp.storage.keyspace import ROOT_PREFIX
+from kcp.storage.keyspace import ROOT_PREFIX, is_family
 from kcp.storage.prefixcache import History, PrefixCache
 from kcp.storage.subscriptions import CacheEvent as CacheEvent
 from kcp.storage.subscriptions import QueueLimits
@@ -54,6 +54,8 @@ class WatchCache:
         self._tasks = Supervisor("watch cache")
         self._revision = 0
         self._caches: dict[bytes, PrefixCache] = {}
+        self._families: dict[bytes, PrefixCache] = {}
+        """Those of `_caches` that hold all resources of one name; hardly anybody asks for one."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._ended: StoreError | None = None
         self._generation = 0
@@ -88,6 +90,9 @@ class WatchCache:
             if (cache := caches.get(prefix := _resource_of(event.key))) is not None:
                 cache.apply(event)
                 changed[prefix] = cache
+            if self._families and (cache := self._families.get(family := _family_of(event.key))) is not None:
+                cache.apply(event)
+                changed[family] = cache
         self._reached(batch[-1].revision)
         for cache in changed.values():
             cache.flush()
@@ -167,7 +172,7 @@ class WatchCache:
         return cache if cache is not None and cache.is_ready else None
 
     async def prefix(self, prefix: bytes) -> PrefixCache:
-        """The cache of a resource (see `keyspace.resource_prefix`), filled on first use and shared."""
+        """The cache of a resource, or of a family of them (see `keyspace.resource_prefix`), filled on first use and shared."""
         while True:
             if self._ended is not None:
                 raise self._ended
@@ -187,6 +192,8 @@ class WatchCache:
             wakeups=Wakeups(self._clock, self._tasks),
             progress=self.revision,
         )
+        if is_family(prefix):
+            self._families[prefix] = cache
         try:
             while not await self._fill(cache):
                 pass
@@ -194,6 +201,7 @@ class WatchCache:
         finally:
             if not cache.is_ready:
                 del self._caches[prefix]  # whoever waits for it tries again
+                self._families.pop(prefix, None)
             cache.settled.set()
 
     async def _fill(self, cache: PrefixCache) -> bool:
@@ -243,3 +251,9 @@ def _resource_of(key: bytes) -> bytes:
         if end < 0:
             return b""
     return key[: end + 1]
+
+
+def _family_of(key: bytes) -> bytes:
+    """The family prefix of a key: its first three segments."""
+    prefix = _resource_of(key)
+    return prefix[: prefix.rfind(b"/", 0, -1) + 1]

@@ -8,15 +8,17 @@ Source: kcp pkg/server/home_workspaces.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
 
+from kcp.aio.clock import Clock, parse_rfc3339
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import AlreadyExists, Forbidden, NotFound, Timeout, TooManyRequests
+from kcp.apimachinery.errors import AlreadyExists, InternalError, NotFound, Timeout, TooManyRequests
 from kcp.apimachinery.keys import ROOT, ClusterName, ClusterPath
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.authz.attributes import AuthzAttributes, forbidden
 from kcp.apiserver.request import Filter, Handler, Request, Response
 from kcp.client.rest import Client
 from kcp.registry.backend import UserInfo
@@ -30,6 +32,9 @@ from kcp.tenancy.workspacetype.model import TypeReference
 
 _HOME_TYPE = TypeReference("root", "home")
 _PATIENCE_S = 20.0
+"""How long a request waits; upstream never does, but not every client comes again by itself."""
+_LONGEST_CREATION_S = 60.0
+_COMING = ("", kinds.SCHEDULING, kinds.INITIALIZING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,15 @@ class HomeWorkspaces:
     url_of: Callable[[str], str]
     expect: Callable[[ClusterName], None]
     """Told of a cluster that is about to be written: `WorkspaceIndex.expect`."""
-    creator_groups: tuple[str, ...] = (kinds.AUTHENTICATED,)
+    clock: Clock
+    may_create: Callable[[UserInfo], Awaitable[bool]]
+    """Whether a user has verb `create` on workspace `~` of root."""
 
     async def get(self, user: UserInfo) -> JSONObject:
         """The user's home as a Workspace.
 
-        Raises: Forbidden for those who may not have one; TooManyRequests (with Retry-After) while it is being made.
+        Raises: Forbidden for those who may not have one; TooManyRequests (with Retry-After) while it is being made; InternalError if that
+        has taken more than a minute.
         """
         name = home_cluster_name(user.name)
         self.expect(name)
@@ -55,7 +63,9 @@ class HomeWorkspaces:
         except NotFound:
             await self._create(user, name)
             cluster = {}
-        if meta.nested(cluster, "status", "phase") != kinds.READY:
+        if meta.nested(cluster, "status", "phase", default="") in _COMING:
+            if cluster and self._is_late(cluster):
+                raise InternalError("home workspace creation timeout")
             try:
                 cluster = await wait_for(resource, kinds.LOGICAL_CLUSTER_NAME, _is_ready, timeout_s=_PATIENCE_S, what="the home workspace")
             except Timeout as error:
@@ -63,8 +73,9 @@ class HomeWorkspaces:
         return self._workspace(user, name, cluster)
 
     async def _create(self, user: UserInfo, name: ClusterName) -> None:
-        if set(self.creator_groups).isdisjoint(user.groups):
-            raise Forbidden(f'workspaces.tenancy.kcp.io "~" is forbidden: User "{user.name}" cannot have a home workspace')
+        if not await self.may_create(user):
+            asked = AuthzAttributes(user, "create", ROOT, kinds.WORKSPACES.group, kinds.WORKSPACES.resource, name="~")
+            raise forbidden(asked, "workspace access not permitted")
         type_ = await self.types.resolve_live(_HOME_TYPE)
         initializers, terminators = list(type_.initializers), list(type_.terminators)
         wanted: JSONObject = {
@@ -91,24 +102,32 @@ class HomeWorkspaces:
         except AlreadyExists:
             return  # asked for twice at the same time
 
+    def _is_late(self, cluster: JSONObject) -> bool:
+        return (self.clock.now() - parse_rfc3339(meta.creation_timestamp(cluster))).total_seconds() > _LONGEST_CREATION_S
+
     def _workspace(self, user: UserInfo, name: ClusterName, cluster: JSONObject) -> JSONObject:
         path = _path(user, name)
         return {
             "apiVersion": kinds.WORKSPACES.api_version,
             "kind": "Workspace",
             "metadata": {
-                "name": user.name,
+                "name": kinds.LOGICAL_CLUSTER_NAME,
                 "annotations": {"kcp.io/cluster": str(ROOT), kinds.PATH: path},
                 "creationTimestamp": meta.creation_timestamp(cluster) or None,
             },
             "spec": {"type": _HOME_TYPE.to_object(), "cluster": str(name), "URL": self.url_of(path)},
-            "status": {"phase": kinds.READY},
+            "status": {"phase": meta.nested(cluster, "status", "phase"), **_conditions(cluster)},
         }
 
 
 def _path(user: UserInfo, name: ClusterName) -> str:
     path = f"user:{user.name}"
     return path if ClusterPath(path).is_valid else str(name)
+
+
+def _conditions(cluster: JSONObject) -> JSONObject:
+    told = meta.nested(cluster, "status", "conditions")
+    return {"conditions": told} if told else {}
 
 
 def _is_ready(cluster: JSONObject) -> bool:

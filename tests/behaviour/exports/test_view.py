@@ -178,3 +178,14 @@ async def test_endpoints_are_listed_once_there_are_consumers(market: Market) -> 
     assert meta.nested(await market.at("provider").resource(EXPORTS).get("widgets"), "status", "virtualWorkspaces") == [{"url": url}]
     assert export["status"]["identityHash"]
     assert PROVIDER.name == "provider"
+
+
+async def test_an_inactive_consumer_is_closed_to_its_provider_too(market: Market) -> None:
+    await market.export()
+    consumer = await market.workspace("consumer")
+    await market.bind("consumer")
+    clusters = consumer.resource(GVR("core.kcp.io", "v1alpha1", "logicalclusters"))
+    await clusters.patch("cluster", {"metadata": {"annotations": {"core.kcp.io/inactive": "true"}}})
+    with pytest.raises(Forbidden, match="logical cluster is marked inactive"):
+        await market.view("consumer").resource(WIDGETS).list()
+    assert await market.view().resource(WIDGETS).list()

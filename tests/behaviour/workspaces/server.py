@@ -184,6 +184,9 @@ def _compose(store: MemoryStore, cache_: WatchCache, clock: Clock, supervisor: S
     async def may_use(user: UserInfo, cluster: ClusterName, name: str) -> bool:
         return name not in denied
 
+    async def may_create(user: UserInfo) -> bool:
+        return "system:authenticated" in user.groups
+
     types = TypeLister(lambda _key: None, index.resolve, index.path_of, fetch)
     admission = AdmissionChain(
         [
@@ -194,7 +197,7 @@ def _compose(store: MemoryStore, cache_: WatchCache, clock: Clock, supervisor: S
     )
     registry = Registry(store, cache_, clock=clock, admission=admission, annotate_cluster=True)
     router = Router(ResourceHandler(catalog, registry, clock), {})
-    homes = with_home_workspaces(HomeWorkspaces(_Later(held), types, url_of, index.expect))
+    homes = with_home_workspaces(HomeWorkspaces(_Later(held), types, url_of, index.expect, clock, may_create))
     app = App(chain(router, with_errors(), with_request_info(index), homes))
     kcp = Kcp(app, index, types, store, [], supervisor, denied, set())
     held.append(kcp.client())

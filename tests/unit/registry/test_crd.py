@@ -136,11 +136,13 @@ def test_all_clusters_together_can_be_read_only_as_long_as_one_has_the_crd() -> 
     source = LocalCRDSource()
     for cluster in (A, B):
         source.changed(cluster, "widgets.example.com", established("widgets", "Widget"))
-    found = source.lookup(WILDCARD, WIDGETS)
+    everywhere = WIDGETS._replace(resource="widgets:customresources")
+    found = source.lookup(WILDCARD, everywhere)
     assert found is not None
     assert set(found.verbs) == {"get", "list", "watch"}
     assert found.schema is None
+    assert source.lookup(WILDCARD, WIDGETS) is None, "those of one name need have nothing but their metadata in common"
     source.changed(A, "widgets.example.com", None)
-    assert source.lookup(WILDCARD, WIDGETS) is not None
+    assert source.lookup(WILDCARD, everywhere) is not None
     source.changed(B, "widgets.example.com", None)
-    assert source.lookup(WILDCARD, WIDGETS) is None
+    assert source.lookup(WILDCARD, everywhere) is None

@@ -42,7 +42,7 @@ def service_account(cluster: str) -> UserInfo:
         (record("Initializing"), ALICE, Verdict.NO_OPINION),
         (record("Scheduling"), ALICE, Verdict.DENY),
         (record("Unavailable"), ALICE, Verdict.DENY),
-        (record(inactive=True), ALICE, Verdict.DENY),
+        (record("Inactive", inactive=True), ALICE, Verdict.NO_OPINION),
         (None, ALICE, Verdict.DENY),
         (None, MASTER, Verdict.ALLOW),
         (record("Scheduling"), UserInfo("x", ("system:kcp:logical-cluster-admin",)), Verdict.ALLOW),

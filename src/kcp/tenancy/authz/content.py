@@ -18,9 +18,8 @@ from kcp.tenancy.logicalcluster.index import ClusterRecord
 _LOCAL_SERVICE_ACCOUNT = Decision(Verdict.ALLOW, "service account access to logical cluster")
 _ADMINISTRATOR = Decision(Verdict.ALLOW, "logical cluster admin access")
 _MISSING = Decision(Verdict.DENY, "LogicalCluster not found")
-_INACTIVE = Decision(Verdict.DENY, "logical cluster is marked inactive")
 _ADMINISTRATORS = frozenset((kinds.MASTERS, kinds.LOGICAL_CLUSTER_ADMIN))
-_OPEN_PHASES = frozenset({kinds.INITIALIZING, kinds.READY, kinds.TERMINATING, kinds.DELETING})
+_OPEN_PHASES = frozenset({kinds.INITIALIZING, kinds.READY, kinds.INACTIVE_PHASE, kinds.TERMINATING, kinds.DELETING})
 
 
 class TenancyContentRules:
@@ -35,8 +34,6 @@ class TenancyContentRules:
             return _ADMINISTRATOR
         if record is None:
             return _MISSING
-        if record.inactive:
-            return _INACTIVE
         if record.phase not in _OPEN_PHASES:
             return Decision(Verdict.DENY, f'not permitted due to phase "{record.phase}"')
         return _LOCAL_SERVICE_ACCOUNT if user.extra and _is_local_account(user, cluster) else NO_OPINION

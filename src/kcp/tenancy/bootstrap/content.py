@@ -38,6 +38,8 @@ class BootstrapOptions:
     """Default: the base URL."""
     shard_virtual_workspace_url: str = ""
     """Default: the base URL."""
+    home_creator_groups: Sequence[str] = (kinds.AUTHENTICATED,)
+    """Who may have a home workspace made."""
     root_apis: Sequence[Piece] = field(default_factory=tuple)
     """APIResourceSchemas, APIExports and APIBindings of `root`, in the order of creation."""
     compute_apis: Sequence[Piece] = field(default_factory=tuple)
@@ -52,7 +54,7 @@ def root_foundation(options: BootstrapOptions) -> list[Piece]:
     """What needs no API but those every workspace has."""
     gvr_of = {"ClusterRole": kinds.CLUSTER_ROLES, "ClusterRoleBinding": kinds.CLUSTER_ROLE_BINDINGS}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "annotations": {kinds.CREATE_ONLY: "true"}}}
-    policy = [Piece(gvr_of[obj["kind"]], obj) for obj in root_policy(tmc=options.tmc)]
+    policy = [Piece(gvr_of[obj["kind"]], obj) for obj in root_policy(tmc=options.tmc, home_creators=options.home_creator_groups)]
     return [Piece(kinds.NAMESPACES, namespace), *policy]
 
 

@@ -6,6 +6,8 @@ Source: kcp pkg/authorization/bootstrap/policy.go, config/root/clusterrole*.yaml
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.authz.bootstrap import cluster_role, cluster_role_binding, rule, url_rule
 from kcp.tenancy import kinds
@@ -43,20 +45,22 @@ def kcp_policy() -> list[JSONObject]:
     ]
 
 
-def root_policy(*, tmc: bool) -> list[JSONObject]:
+def root_policy(*, tmc: bool, home_creators: Sequence[str] = (kinds.AUTHENTICATED,)) -> list[JSONObject]:
     """What users may do in `root`: enter it, read the tree, use the built-in types, bind the built-in APIs, have a home workspace."""
     everyone = (kinds.AUTHENTICATED,)
     exports = [f"{name}.kcp.io" if name != "shards" else "shards.core.kcp.io" for name in (*_EXPORTS, *(_TMC_EXPORTS if tmc else ()))]
     use_types = {**rule("tenancy.kcp.io", "workspacetypes", ("use",)), "resourceNames": ["universal", "organization", "team"]}
     home = {**rule("tenancy.kcp.io", "workspaces", ("get", "create")), "resourceNames": ["~"]}
     bind = {**rule("apis.kcp.io", "apiexports", ("bind",)), "resourceNames": sorted(exports)}
-    return [
+    # As the flag says at each start, unlike the others.
+    homes = cluster_role_binding("system:kcp:home-workspace-create", groups=tuple(home_creators))
+    homes["metadata"] = {"name": homes["metadata"]["name"]}
+    return [homes] + [
         _stored(obj)
         for obj in (
             cluster_role("system:kcp:universal-workspacetype-use", [use_types]),
             cluster_role_binding("system:kcp:universal-workspacetype-use", groups=everyone),
             cluster_role("system:kcp:home-workspace-create", [home]),
-            cluster_role_binding("system:kcp:home-workspace-create", groups=everyone),
             cluster_role("system:kcp:apiexport:bind", [bind]),
             cluster_role_binding("system:kcp:apiexport:bind", groups=everyone),
             cluster_role_binding("system:kcp:tenancy:authenticated:access", groups=everyone, role=kinds.WORKSPACE_ACCESS),

@@ -61,6 +61,7 @@ class WorkspaceIndex:
         self._records: dict[ClusterName, ClusterRecord] = {}
         self._paths: dict[str, ClusterName] = {}
         self._expected: set[ClusterName] = set()
+        self._told_of_closing: list[Callable[[ClusterName], None]] = []
 
     def follow(self, workspaces: EventSource, logical_clusters: EventSource) -> None:
         """Keep the index in step with two informers over all clusters."""
@@ -93,8 +94,16 @@ class WorkspaceIndex:
             self._records.pop(key.cluster, None)
             self._paths.clear()
         else:
-            self._records[key.cluster] = _record(key.cluster, new)
+            held, now = self._records.get(key.cluster), _record(key.cluster, new)
+            self._records[key.cluster] = now
             self._expected.discard(key.cluster)
+            if now.inactive and not (held is not None and held.inactive):
+                for told in self._told_of_closing:
+                    told(key.cluster)
+
+    def on_closing(self, told: Callable[[ClusterName], None]) -> None:
+        """Call `told` within each change by which a logical cluster becomes inactive."""
+        self._told_of_closing.append(told)
 
     def expect(self, cluster: ClusterName) -> None:
         """Resolve this name from now on: its LogicalCluster is about to be written. Only for names that do not look generated."""
