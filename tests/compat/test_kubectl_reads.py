@@ -180,6 +180,13 @@ def test_explain_builtin_kinds(app: Kubectl) -> None:
     recursive = app("explain", "pod", "--recursive")
     assert "      containers\t<[]Container> -required-" in "  " + "\n  ".join(recursive.splitlines())
     assert 'field "nope" does not exist' in app.run("explain", "pod.spec.nope", check=False).stderr
+    older = app("explain", "hpa", "--api-version=autoscaling/v1", "--recursive")
+    assert older.startswith("GROUP:      autoscaling\nKIND:       HorizontalPodAutoscaler\nVERSION:    v1\n")
+    assert "targetCPUUtilizationPercentage\t<integer>" in older
+    assert "FIELD: metrics <[]MetricSpec>" in app("explain", "hpa.spec.metrics", "--api-version=autoscaling/v2")
+    assert "    involvedObject" not in app("explain", "events", "--api-version=events.k8s.io/v1", "--recursive")
+    refused = app.run("explain", "hpa", "--api-version=autoscaling/v3", check=False).stderr
+    assert "couldn't find resource for" in refused
     assert app("explain", "crd.spec.versions.schema").startswith("GROUP:      apiextensions.k8s.io")
 
 

@@ -232,6 +232,12 @@ spec:
       type: object
       description: A part of a machine.
       properties: {spec: {type: object, properties: {teeth: {type: integer, description: How many it has.}}}}
+  - name: v1alpha1
+    served: true
+    storage: false
+    schema:
+      type: object
+      properties: {spec: {type: object, properties: {teeth: {type: integer, description: How many it had.}}}}
 ---
 apiVersion: apis.kcp.io/v1alpha2
 kind: APIExport
@@ -258,6 +264,10 @@ def test_a_bound_kind_is_explained_and_goes_with_its_binding(workspace: Server) 
     kubectl("create", "-f", "-", stdin=BINDING)
     kubectl("wait", "--for=condition=Ready", "apibinding/machine", "--timeout=10s")
     assert "FIELD: teeth <integer>\n\n\nDESCRIPTION:\n    How many it has." in kubectl("explain", "cog.spec.teeth")
+    older = kubectl("explain", "cog", "--api-version=machine.example.com/v1alpha1", "--recursive")
+    assert older.startswith("GROUP:      machine.example.com\nKIND:       Cog\nVERSION:    v1alpha1\n")
+    assert "  spec\t<Object>\n    teeth\t<integer>" in older
+    assert "How many it had." in kubectl("explain", "cog.spec.teeth", "--api-version=machine.example.com/v1alpha1")
     for namespace in ("left", "right"):
         workspace.namespace(namespace)("apply", "-f", "-", stdin=COG)
     assert kubectl("get", "cogs", "-A", "-o", "jsonpath={.items[*].metadata.namespace}") == "left right"

@@ -17,6 +17,10 @@ def version_info() -> dict[str, str]:
     return {
         "major": "1",
         "minor": str(KUBERNETES_MINOR),
+        "emulationMajor": "1",
+        "emulationMinor": str(KUBERNETES_MINOR),
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": str(KUBERNETES_MINOR - 1),
         "gitVersion": f"v1.{KUBERNETES_MINOR}.0+kcp-v{__version__}",
         "gitCommit": "",
         "gitTreeState": "clean",
@@ -27,6 +31,8 @@ def version_info() -> dict[str, str]:
     }
 
 
-async def version(_: Request) -> Response:
-    """Indented for whoever asks. Source: responsewriters/writers.go (WriteRawJSON)."""
+async def version(req: Request) -> Response:
+    """Indented for whoever asks. Source: responsewriters/writers.go (WriteRawJSON), server/routes/version.go."""
+    if req.method not in ("GET", "HEAD"):
+        return Response(405, b"405: Method Not Allowed", "text/plain; charset=utf-8", (("allow", "GET"),))
     return Response(body=orjson.dumps(version_info(), option=orjson.OPT_INDENT_2))

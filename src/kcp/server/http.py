@@ -14,6 +14,7 @@ from kcp.apimachinery.keys import NOWHERE
 from kcp.apis.kubernetes import definitions
 from kcp.apiserver.authn.chain import with_authentication
 from kcp.apiserver.authn.impersonation import with_impersonation
+from kcp.apiserver.authn.issuerdiscovery import issuer_discovery
 from kcp.apiserver.authz.filter import with_authorization
 from kcp.apiserver.discovery import Discovery
 from kcp.apiserver.filters import (
@@ -75,7 +76,14 @@ def build_handler(parts: HttpParts) -> Handler:
     """The whole request path."""
     api = serve_api(parts.catalog, parts.backend, parts.clock, parts.security.connectors, parts.security)
     probes = {f"/{probe}{end}": parts.health.handle for probe in ("healthz", "livez", "readyz") for end in ("", "/")}
-    routes: dict[str, Handler] = {**api.routes, **probes, "/version": version, "/metrics": parts.metrics.handle, **parts.routes}
+    routes: dict[str, Handler] = {
+        **api.routes,
+        **probes,
+        **issuer_discovery(parts.security.account_tokens),
+        "/version": version,
+        "/metrics": parts.metrics.handle,
+        **parts.routes,
+    }
     router = Router(api.resources, {**routes, "/": Root(parts.catalog, tuple(routes))})
     security = parts.security
     authenticated = (

@@ -27,6 +27,7 @@ from kcp.apiserver.admission.serviceaccount import PodServiceAccounts
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.chain import Authentication, with_authentication
 from kcp.apiserver.authn.impersonation import with_impersonation
+from kcp.apiserver.authn.issuerdiscovery import issuer_discovery
 from kcp.apiserver.authn.reviews import token_reviews
 from kcp.apiserver.authn.serviceaccounts import ServiceAccountTokens, SigningKeys
 from kcp.apiserver.authz.attributes import Authorizer
@@ -167,7 +168,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     handler = chain(
         Router(
             ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer),
-            _routes(catalog, metrics, health, clock),
+            _routes(catalog, metrics, health, clock, issuer_discovery(tokens)),
         ),
         *_filters(authentication, authorizer, metrics, clock),
     )
@@ -190,7 +191,7 @@ async def _local_crds(cache: WatchCache) -> LocalCRDSource:
     return source
 
 
-def _routes(catalog: DynamicCatalog, metrics: Metrics, health: Health, clock: Clock) -> dict[str, Handler]:
+def _routes(catalog: DynamicCatalog, metrics: Metrics, health: Health, clock: Clock, more: Mapping[str, Handler]) -> dict[str, Handler]:
     discovery = Discovery(catalog)
     openapi = OpenAPI(catalog, lambda name: definitions.load().published(name), clock)  # loaded when somebody asks
     routes: dict[str, Handler] = {f"/{probe}{end}": health.handle for probe in PROBES for end in ("", "/")}
@@ -198,6 +199,7 @@ def _routes(catalog: DynamicCatalog, metrics: Metrics, health: Health, clock: Cl
         "/api": discovery, "/api/": discovery, "/apis": discovery, "/apis/": discovery, "/openapi/": openapi,
         "/openapi/v2": openapi, "/openapi/v3": openapi, "/version": version, "/metrics": metrics.handle,
     }  # fmt: skip
+    routes |= more
     return {**routes, "/": Root(catalog, tuple(routes))}
 
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import jwt
+import orjson
 import pytest
 from tests.behaviour.objects.samples import SAMPLES
 from tests.behaviour.objects.world import Api, World
 
+from kcp.registry.backend import UserInfo
 from kcp.sim.cluster import SimCluster
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+ROBOT = UserInfo("system:serviceaccount:default:robot", ("system:serviceaccounts", "system:authenticated"))
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 
@@ -42,6 +46,31 @@ async def test_a_token_is_good_for_its_audience_and_as_long_as_its_account(signi
     await signing.call("DELETE", f"{ACCOUNTS}/robot")
     gone = (await signing.make(REVIEWS, {"spec": {"token": token, "audiences": ["vault"]}}))["status"]
     assert "authenticated" not in gone
+
+
+async def test_others_verify_tokens_by_the_documents_of_their_issuer(signing: Api) -> None:
+    # Source: test/e2e/auth/service_accounts.go ("ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer")
+    await signing.make(ACCOUNTS, {"metadata": {"name": "robot"}})
+    token = await _token(signing, audiences=["vault"])
+    claimed = jwt.decode(token, options={"verify_signature": False})
+    configuration = await signing.client.raw("GET", "/.well-known/openid-configuration", headers={"host": "east:6443"})
+    told = orjson.loads(configuration.body)
+    assert told == {
+        "issuer": claimed["iss"], "jwks_uri": "https://east:6443/openid/v1/jwks", "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+    }  # fmt: skip
+    keys = await signing.client.raw("GET", "/openid/v1/jwks")
+    assert (keys.headers["content-type"], keys.headers["cache-control"]) == ("application/jwk-set+json", "public, max-age=3600")
+    found = {key.key_id: key for key in jwt.PyJWKSet.from_dict(orjson.loads(keys.body)).keys}
+    key = found[jwt.get_unverified_header(token)["kid"]]
+    assert jwt.decode(token, key, ["ES256"], audience="vault")["sub"] == "system:serviceaccount:default:robot"
+
+
+@pytest.mark.parametrize(("user", "status"), [(ROBOT, 200), (UserInfo("ann", ("system:authenticated",)), 403)])
+async def test_only_service_accounts_may_read_the_documents_of_their_issuer(world: World, user: UserInfo, status: int) -> None:
+    for path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
+        assert (await world.as_user(user).call("GET", path)).status == status
+    assert (await world.as_user(user).call("GET", "/metrics")).status == 403
 
 
 async def test_a_token_bound_to_an_object_ends_with_it(signing: Api) -> None:

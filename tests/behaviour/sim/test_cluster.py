@@ -145,9 +145,12 @@ async def test_a_cluster_with_a_data_directory_comes_back_as_it_was(tmp_path: Pa
         }
 
     async with cluster() as first:
-        await first.client().resource(DEPLOYMENTS).create(deployment(), namespace="default")
-        while len(before := await pods(first.client())) < 3:
-            await clock.sleep(0.01)
+        deployments = first.client().resource(DEPLOYMENTS)
+        await deployments.create(deployment(), namespace="default")
+        while (await deployments.get("web", namespace="default")).get("status", {}).get("availableReplicas") != 3:
+            await clock.sleep(0.01)  # then nothing is left to be written about its pods
+        before = await pods(first.client())
+        assert len(before) == 3
     async with cluster() as second:
         await clock.sleep(0.1)
         assert await pods(second.client()) == before

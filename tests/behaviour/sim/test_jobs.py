@@ -189,3 +189,17 @@ async def test_a_deleted_job_takes_its_pods_along_in_every_way(world: World) -> 
             return not await world.list("jobs") and not await world.list("pods")
 
         await world.until(gone, within_s=60, step_s=1)
+
+
+async def test_nothing_is_written_about_jobs_that_have_ended_or_wait(world: World) -> None:
+    wanted = {
+        "done": job("true", completions=3, parallelism=2), "failed": job("false", backoffLimit=1), "waits": job("true", suspend=True),
+        "late": job("sleep", "1000", activeDeadlineSeconds=5), "kept": job("true", ttlSecondsAfterFinished=100_000),
+    }  # fmt: skip
+    for name, made in wanted.items():
+        await world.create({**made, "metadata": {"name": name}})
+    await world.clock.advance(60)
+    before = {meta.name(held): meta.resource_version(held) for held in await world.list("jobs")}
+    assert before.keys() == wanted.keys()
+    await world.clock.advance(600)
+    assert {meta.name(held): meta.resource_version(held) for held in await world.list("jobs")} == before

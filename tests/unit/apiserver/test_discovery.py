@@ -117,6 +117,7 @@ async def test_version_speaks_of_kubernetes_1_36() -> None:
     found = body(await version(request("/version")))
     assert (found["major"], found["minor"]) == ("1", "36")
     assert found["gitVersion"].startswith("v1.36.0+kcp-v")
+    assert (found["emulationMajor"], found["emulationMinor"], found["minCompatibilityMinor"]) == ("1", "36", "35")
 
 
 def openapi(catalog: Any) -> OpenAPI:

@@ -90,6 +90,17 @@ class SigningKeys:
             raise Unauthorized(f"the token cannot be read: {fault}") from fault
         raise Unauthorized("no key of this server verifies the token's signature")
 
+    def published(self) -> list[dict[str, Any]]:
+        """The keys that verify, as others may have them (RFC 7517). Source: serviceaccount/openidmetadata.go (publicJWKSFromKeys)."""
+        import jwt
+
+        made = []
+        for key_id, key in self._verifying().items():
+            algorithm = _algorithm(key)
+            parts = jwt.get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True)
+            made.append({"use": "sig", "kid": key_id, "alg": algorithm} | {k: v for k, v in parts.items() if k != "key_ops"})
+        return made
+
     def _signing(self) -> tuple[PrivateKey, str]:
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -165,7 +176,7 @@ class ServiceAccountTokens:
         cluster_claim: bool = True,
     ) -> None:
         """`audiences`: of this server, default the issuer. `cluster_claim`: whether tokens name their logical cluster (kcp)."""
-        self._keys = keys
+        self.keys = keys
         self._lookup = lookup
         self._clock = clock
         self.issuer = issuer
@@ -193,7 +204,7 @@ class ServiceAccountTokens:
             "aud": list(audiences) or list(self.audiences), "exp": now + lifetime_s, "iat": now, "iss": self.issuer,
             "jti": str(uuid.uuid4()), _DOMAIN: private, "nbf": now, "sub": service_account_name(namespace, name),
         }  # fmt: skip
-        return self._keys.sign(claims), float(now + lifetime_s)
+        return self.keys.sign(claims), float(now + lifetime_s)
 
     def issue_legacy(self, account: JSONObject, cluster: ClusterName, secret_name: str) -> str:
         """The token of a Secret of type kubernetes.io/service-account-token; valid as long as the Secret holds it."""
@@ -205,13 +216,13 @@ class ServiceAccountTokens:
         }  # fmt: skip
         if self._cluster_claim:
             claims[f"{_LEGACY}clusterName"] = cluster
-        return self._keys.sign(claims)
+        return self.keys.sign(claims)
 
     async def authenticate(self, token: str) -> TokenIdentity | None:
         claimed = peek(token)
         if claimed is None or claimed.get("iss") not in (self.issuer, LEGACY_ISSUER):
             return None
-        claims = self._keys.verify(token)
+        claims = self.keys.verify(token)
         if claims["iss"] == LEGACY_ISSUER:
             return await self._legacy(token, claims)
         return await self._bound(claims)
