@@ -122,6 +122,7 @@ class Informer:
         self._synced = asyncio.Event()
         self._pause: asyncio.Task[None] | None = None
         self._is_hurried = self._is_cut_off = False
+        self._problem: TransportError | StatusError | None = None
         self._opened_s: float | None = None
         self._counts = {"lists": 0, "watches": 0, "events": 0, "breaks": 0}
 
@@ -131,6 +132,11 @@ class Informer:
     def resource_version(self) -> str:
         """Of the latest list or event, bookmarks included; opaque. "" before the first list."""
         return self._resource_version
+
+    @property
+    def problem(self) -> TransportError | StatusError | None:
+        """What keeps it from following the server just now; None while a watch stands, or nothing went wrong yet."""
+        return self._problem
 
     @property
     def has_synced(self) -> bool:
@@ -234,6 +240,7 @@ class Informer:
                 if self._was_steady():
                     backoff.reset()
                 self._opened_s = None
+                self._problem = error
                 self._is_cut_off = isinstance(error, (TransportError, *_TRANSIENT))
                 log.log(logging.DEBUG if backoff.has_failed else logging.INFO, "%s%s: %s", self._where, self.gvr, error)
                 if not _may_resume(error):
@@ -292,6 +299,7 @@ class Informer:
     def _opened(self) -> None:
         self._opened_s = self._clock.monotonic()
         self._is_hurried = self._is_cut_off = False
+        self._problem = None
 
     def _was_steady(self) -> bool:
         """Whether the last watch stood for a while: then its end is a new trouble, not more of the old one."""

@@ -25,6 +25,7 @@ from kcp.server.options import TMCOptions
 from kcp.server.security import Security
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
+from kcp.tmc.aggregation.remarks import Remarks
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
@@ -48,6 +49,7 @@ class TMC:
     """Known once the socket is bound."""
     metrics: TMCMetrics | None
     _following: set[tuple[GVR, str]] = field(default_factory=set)
+    _remarks: Remarks | None = None
 
     @property
     def _targets(self) -> Informer:
@@ -77,6 +79,9 @@ class TMC:
         """Start everything of TMC."""
         for controller in self.controllers():
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+        if self.options.error_handling:
+            self._remarks = Remarks(self.parts.for_cluster, clock=self.parts.clock)
+            supervisor.spawn(self._remarks.controller.run(), name="controller tmc-remarks")
         for gvr in CORE_SYNCED:
             self._follow(supervisor, gvr, identity="", has_status=False)
         bindings = self.parts.informers.informer(BINDINGS)
@@ -106,6 +111,8 @@ class TMC:
         everywhere = GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}") if identity else gvr
         objects = informers.informer(everywhere, indexers={BY_TARGET: index_by_target})
         namespaces = informers.informer(NAMESPACES)
+        if self._remarks is not None:
+            self._remarks.follow(objects)
         built: list[Controller[Any]] = [
             build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
         ]

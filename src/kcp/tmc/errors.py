@@ -7,10 +7,12 @@ The wire strings are those of the TMC reference (24 types). `classify` turns any
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kcp.apimachinery import errors
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.transport import TransportError
 
@@ -98,6 +100,8 @@ class TMCError(Exception):
     """Name of the physical cluster (SyncTarget)."""
     operation: str = ""
     retryable: bool = field(default=False)
+    advice: str = ""
+    """What to do about this very error; "" for what its type advises."""
 
     @property
     def severity(self) -> Severity:
@@ -105,7 +109,7 @@ class TMCError(Exception):
 
     @property
     def hint(self) -> str:
-        return _HINTS.get(self.type, "")
+        return self.advice or _HINTS.get(self.type, "")
 
     def to_object(self) -> JSONObject:
         """For annotations: everything but the stack."""
@@ -123,8 +127,10 @@ class TMCError(Exception):
         return f"{self.type}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
 
-def classify(error: Exception, *, cluster: str = "", operation: str = "") -> TMCError:
+def classify(error: Exception, *, cluster: str = "", operation: str = "", resource: GroupResource | None = None) -> TMCError:
     """The TMC error for anything a client may raise.
+
+    Args: resource: of the object concerned.
 
     >>> classify(errors.Forbidden("no"), cluster="east").type.value
     'ResourcePermission'
@@ -132,7 +138,41 @@ def classify(error: Exception, *, cluster: str = "", operation: str = "") -> TMC
     if isinstance(error, TMCError):
         return error
     kind, retryable = _kind(error)
-    return TMCError(kind, str(error) or type(error).__name__, cluster, operation, retryable or kind in _RETRYABLE)
+    advice = _advice(error, kind, resource)
+    return TMCError(kind, str(error) or type(error).__name__, cluster, operation, retryable or kind in _RETRYABLE, advice)
+
+
+_REFUSED = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"')
+"""Source: apiserver/pkg/endpoints/handlers/responsewriters/errors.go forbiddenMessage."""
+_TOO_LARGE = "request is too large"
+"""Source: go.etcd.io/etcd api/v3/rpc/rpctypes ErrRequestTooLarge; kube-apiserver passes it on as an internal error."""
+
+
+def _advice(error: Exception, kind: ErrorType, resource: GroupResource | None) -> str:
+    """What to do, where the error itself says more than its type."""
+    if kind is ErrorType.RESOURCE_PERMISSION and (found := _REFUSED.search(str(error))):
+        what = GroupResource(found["group"], found["resource"])
+        return f'grant the syncer\'s identity the verb "{found["verb"]}" on {what} in the cluster'
+    if kind is ErrorType.RESOURCE_NOT_FOUND and resource is not None and not (isinstance(error, errors.NotFound) and error.name):
+        return f"the cluster does not serve {resource}: install its API there, or keep the object off this cluster"
+    if isinstance(error, errors.RequestEntityTooLarge) or _TOO_LARGE in str(error):
+        return "the object is larger than the cluster takes: make it smaller or split it"
+    if is_immutable(error):
+        return (
+            f"the cluster cannot change this in place: change it back, or annotate the object with {_RECREATE} to have its copy made anew"
+        )
+    return ""
+
+
+_RECREATE = "tmc.kcp.io/immutable-fields=recreate"
+_IMMUTABLE = ("field is immutable", "may not change once set", "updates to statefulset spec for fields other than")
+"""Source: k8s.io/apimachinery/pkg/api/validation FieldImmutableErrorMsg; kubernetes/pkg/apis/{core,apps}/validation."""
+
+
+def is_immutable(error: Exception) -> bool:
+    """Whether a cluster refused a change because the field cannot change in place."""
+    texts = [str(error), *(cause.message for cause in error.causes)] if isinstance(error, errors.StatusError) else []
+    return isinstance(error, (errors.Invalid, errors.Forbidden)) and any(known in text for known in _IMMUTABLE for text in texts)
 
 
 _BY_CLASS: tuple[tuple[type[Exception], ErrorType, bool], ...] = (
@@ -153,6 +193,8 @@ _BY_CLASS: tuple[tuple[type[Exception], ErrorType, bool], ...] = (
 def _kind(error: Exception) -> tuple[ErrorType, bool]:
     if isinstance(error, errors.StatusError) and any(cause.reason == "NamespaceTerminating" for cause in error.causes):
         return ErrorType.CLUSTER_UNAVAILABLE, True  # a matter of time, though it comes as Forbidden
+    if isinstance(error, errors.StatusError) and _TOO_LARGE in str(error):
+        return ErrorType.RESOURCE_VALIDATION, False
     for cls, kind, retryable in _BY_CLASS:
         if isinstance(error, cls):
             return kind, retryable

@@ -14,8 +14,10 @@ from typing import Any
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
-from kcp.tmc.model.kinds import SYNCED
-from kcp.tmc.model.names import STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION, is_leaving, synced_keys
+from kcp.tmc.errors import ErrorType
+from kcp.tmc.model.kinds import DRIFTED, SYNCED
+from kcp.tmc.model.names import DRIFT_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION, is_leaving, synced_keys
+from kcp.tmc.model.wishes import SYNC, Sync, sync_of
 
 _SUMMED: Mapping[GroupResource, tuple[str, ...]] = {
     GroupResource("apps", "deployments"): (
@@ -43,6 +45,8 @@ class Report:
     """Why the cluster's word may be stale; "" while its SyncTarget is ready."""
     error: Mapping[str, Any] | None = None
     """The TMC error that keeps the object from running there."""
+    drift: Mapping[str, Any] | None = None
+    """What was last changed in the cluster and put right."""
 
 
 def reports_of(obj: JSONObject, names: Mapping[str, str], problems: Mapping[str, str]) -> list[Report]:
@@ -58,6 +62,7 @@ def reports_of(obj: JSONObject, names: Mapping[str, str], problems: Mapping[str,
             status=_json(annotations.get(STATUS_ANNOTATION + key)),
             cluster_problem=problems.get(key, "") if key in names else "its SyncTarget is gone",
             error=_json(annotations.get(SYNC_ERROR_ANNOTATION + key)),
+            drift=_json(annotations.get(DRIFT_ANNOTATION + key)),
         )
         for key in synced_keys(obj)
         if not is_leaving(obj, key)
@@ -75,12 +80,14 @@ def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *
     wanted: JSONObject = meta.copy_json(obj)
     if not reports and conditions.get(obj, SYNCED) is None:
         return wanted
-    held = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("type") == SYNCED]
+    held = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("type") in (SYNCED, DRIFTED)]
     statuses = [r.status for r in reports if r.status is not None]
     wanted["status"] = _combine(resource, statuses, len(reports))
     if "conditions" in wanted["status"] or resource in _SUMMED:
         wanted["status"]["conditions"] = [*wanted["status"].get("conditions", ()), *held]
-        conditions.set_condition(wanted, synced_condition(reports, now))
+        conditions.set_condition(wanted, synced_condition(reports, now, is_disabled=sync_of(obj) is Sync.DISABLED))
+        if drift := drifted_condition(reports, now):
+            conditions.set_condition(wanted, drift)
     if resource in _SUMMED and "observedGeneration" in wanted["status"]:
         everyone = len(statuses) == len(reports)
         observed = min(s.get("observedGeneration", 0) for s in statuses) if everyone else 0
@@ -122,8 +129,24 @@ def _combine_conditions(statuses: Sequence[JSONObject]) -> list[JSONObject]:
     return [dict(worst[kind]) for kind in sorted(worst)]
 
 
-def synced_condition(reports: Sequence[Report], now: str) -> JSONObject:
+def drifted_condition(reports: Sequence[Report], now: str) -> JSONObject | None:
+    """Condition Drifted: True while somebody keeps changing a copy, False once it was put right; None if nobody ever did."""
+    told = [(r, r.drift) for r in reports if r.drift]
+    if not told:
+        return None
+    messages = [
+        f"{r.cluster}: {', '.join(d.get('fields') or ())} changed by {d.get('by') or 'somebody'} in the cluster, put right at {d.get('at')}"
+        for r, d in told
+    ]
+    is_fought = any((r.error or {}).get("type") == ErrorType.SYNC_CONFLICT for r, _ in told)
+    status, reason = (conditions.TRUE, "Contested") if is_fought else (conditions.FALSE, "Corrected")
+    return conditions.build(DRIFTED, status, reason=reason, message="; ".join(messages), now=now)
+
+
+def synced_condition(reports: Sequence[Report], now: str, *, is_disabled: bool = False) -> JSONObject:
     """Condition Synced: False names every cluster that errs, is not ready, or has not reported."""
+    if not reports and is_disabled:
+        return conditions.build(SYNCED, conditions.FALSE, reason="Disabled", message=f"{SYNC} says disabled", now=now)
     if not reports:
         return conditions.build(
             SYNCED, conditions.FALSE, reason="NotPlaced", message="no placement chooses a cluster for this namespace", now=now

@@ -36,6 +36,8 @@ SCHEDULED = "Scheduled"
 NAMESPACE_SCHEDULED = "NamespaceScheduled"
 SYNCED = "Synced"
 """Condition on the user's object: does every chosen cluster run the present state? Ours."""
+DRIFTED = "Drifted"
+"""Condition on the user's object: was a copy of it changed in its cluster? Ours."""
 
 DEFAULT_HEARTBEAT_THRESHOLD_S = 60.0
 """kcp 0.11 --sync-target-heartbeat-threshold."""

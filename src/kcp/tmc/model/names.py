@@ -36,6 +36,8 @@ OBSERVED_ANNOTATION = "observed.tmc.kcp.io/"
 """+K: RFC 3339 time of the last report from this target. Ours."""
 SYNC_ERROR_ANNOTATION = "error.tmc.kcp.io/"
 """+K: JSON of the TMC error that keeps this target from running the object; absent when all is well. Ours."""
+DRIFT_ANNOTATION = "drift.tmc.kcp.io/"
+"""+K: JSON {cluster, fields, by, at, count} of the last time that this target's copy was changed in the cluster and put right. Ours."""
 KEY_LABEL = "internal.workload.kcp.io/key"
 """On SyncTargets: K."""
 PLACEMENT_TARGETS_ANNOTATION = "internal.workload.kcp.io/synctarget"
@@ -123,7 +125,8 @@ def synced_keys(obj: Mapping[str, Any]) -> list[str]:
 
 
 _PER_TARGET_ANNOTATIONS = (
-    DELETION_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
+    DELETION_ANNOTATION, DRIFT_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION,
+    SYNC_ERROR_ANNOTATION,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ Source: kcp release-0.11 pkg/reconciler/workload/resource; the deployment coordi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, rfc3339
@@ -32,13 +32,16 @@ from kcp.tmc.model.names import (
     sync_target_key,
     synced_keys,
 )
+from kcp.tmc.model.wishes import left_out
 from kcp.tmc.placement.divide import divide
 
 
-def decide(obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = ()) -> JSONObject:
-    """The object with labels and annotations for the targets of its namespace. Pure.
+def decide(
+    obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = (), names: Mapping[str, str] = {}
+) -> JSONObject:
+    """The object with labels and annotations for the targets of its namespace, but for those that its own annotations leave out. Pure.
 
-    Args: namespace: None if it is gone (then nothing new is placed). divided: `spec.replicas` is shared out.
+    Args: namespace: None if it is gone (then nothing new is placed). divided: `spec.replicas` is shared out. names: K → SyncTarget name.
     gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten; what runs there stays.
     """
     wanted: JSONObject = meta.copy_json(obj)
@@ -46,7 +49,7 @@ def decide(obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now:
         forget_target(wanted, key)
     staying: list[str] = []
     for key in synced_keys(namespace) if namespace is not None else ():
-        if namespace is None or key in gone or is_leaving(namespace, key):
+        if namespace is None or key in gone or is_leaving(namespace, key) or left_out(obj, names.get(key, "")):
             continue
         if not meta.deletion_timestamp(obj):
             meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
@@ -85,8 +88,8 @@ class ResourceReconciler:
     gvr: GVR
     get: Callable[[ObjectKey], JSONObject | None]
     namespace: Callable[[ObjectKey], JSONObject | None]
-    is_target: Callable[[str], bool]
-    """Whether a SyncTarget with this K exists."""
+    name_of: Callable[[str], str]
+    """K → name of its SyncTarget, "" if there is none."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
 
@@ -95,9 +98,10 @@ class ResourceReconciler:
         if obj is None:
             return Result()
         namespace = self.namespace(ObjectKey(key.cluster, "", key.namespace))
-        gone = [key for key in held_keys(obj) if not self.is_target(key)]
+        gone = [key for key in held_keys(obj) if not self.name_of(key)]
+        names = {key: self.name_of(key) for key in synced_keys(namespace)} if namespace is not None else {}
         divided = self.gvr.group_resource in DIVIDED
-        wanted = decide(obj, namespace, divided=divided, now=rfc3339(self.clock.now()), gone=gone)
+        wanted = decide(obj, namespace, divided=divided, now=rfc3339(self.clock.now()), gone=gone, names=names)
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
         return Result()
 
@@ -117,10 +121,10 @@ def build_resource_controller(
         target = sync_target_key(key.cluster, key.name)
         return [meta.key(obj) for obj in objects.by_index(BY_TARGET, target)] if new is None else []
 
-    def is_target(key: str) -> bool:
-        return bool(targets.index_keys(BY_KEY, key))
+    def name_of(key: str) -> str:
+        return next((found.name for found in targets.index_keys(BY_KEY, key)), "")
 
-    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, is_target, for_cluster, clock)
+    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, name_of, for_cluster, clock)
     controller = Controller(f"tmc-resource-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(namespaces, of_namespace)

@@ -87,15 +87,15 @@ def is_applied(actual: JSONObject, desired: JSONObject) -> bool:
     """Whether `actual` was made from exactly this and still has all of it: no drift, nothing to do."""
     if meta.annotations(actual).get(APPLIED_ANNOTATION) != meta.annotations(desired).get(APPLIED_ANNOTATION):
         return False
-    return _covers(actual, {k: v for k, v in desired.items() if k != "stringData"})
+    return covers(actual, {k: v for k, v in desired.items() if k != "stringData"})
 
 
-def _covers(actual: Any, desired: Any) -> bool:
+def covers(actual: Any, desired: Any) -> bool:
     """Whether `actual` holds everything in `desired`; more is fine in objects, not in lists."""
     if isinstance(desired, Mapping):
-        return isinstance(actual, Mapping) and all(_covers(actual.get(k), v) for k, v in desired.items())
+        return isinstance(actual, Mapping) and all(covers(actual.get(k), v) for k, v in desired.items())
     if isinstance(desired, list):
-        return isinstance(actual, list) and len(actual) == len(desired) and all(map(_covers, actual, desired))
+        return isinstance(actual, list) and len(actual) == len(desired) and all(map(covers, actual, desired))
     return bool(actual == desired) or (desired in ({}, [], None, "") and not actual)
 
 

@@ -5,6 +5,7 @@ Before: `cli.workload_syncer` and the sandbox. After: `spec`, `status`, `namespa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ class Syncer:
     _turns: Turns = field(init=False)
     _controllers: list[Controller] = field(default_factory=list)
     _discovery_problem: str = ""
+    _look_now: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when discovery should not wait for its turn."""
     _missing: set[GroupResource] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -161,6 +164,7 @@ class Syncer:
                 offered = {r.gvr: r for r in await view.discover() if r.namespaced and "watch" in r.verbs}
                 served = {r.gvr for r in await self.downstream.discover() if "patch" in r.verbs}
                 self._incompatible = set(offered) - served
+                self._tell_unserved(served)
                 self._tell_missing({gvr.group_resource for gvr in set(offered) & served})
                 for gvr in sorted(set(offered) & served - set(self._synced)):
                     self._start_resource(gvr, supervisor, upstream, downstream)
@@ -169,7 +173,22 @@ class Syncer:
                 delay_s = 1.0
             else:
                 self._discovery_problem = ""
-            await self.clock.sleep(delay_s)
+            self._look_now.clear()
+            try:
+                await within(self.clock, delay_s, self._look_now.wait())
+            except TimeoutError:
+                pass  # the usual case: time to look again
+
+    def _tell_unserved(self, served: set[GVR]) -> None:
+        """Every object of a resource that went, or came back, is looked at: its user should know."""
+        unserved = set(self._synced) - served
+        changed = unserved ^ self._parts.unserved
+        self._parts.unserved.clear()
+        self._parts.unserved.update(unserved)
+        for gvr in changed:
+            log.warning("cluster %s %s %s", self.identity.name, "serves no more" if gvr in unserved else "serves again", gvr)
+            for key in self._synced[gvr].above.keys():
+                self._synced[gvr].spec.enqueue(key)
 
     def _tell_missing(self, synced: set[GroupResource]) -> None:
         """Name, once for each change, what the user counts on and one of the sides does not serve."""
@@ -209,6 +228,8 @@ class Syncer:
             (downstream if side is Side.CLUSTER else upstream).hurry()
             for controller in self._controllers if again else ():
                 controller.hurry()
+            if any(isinstance(p.below.problem, NotFound) != (gvr in self._parts.unserved) for gvr, p in self._synced.items()):
+                self._look_now.set()
 
         return Heartbeat(
             self.identity,
@@ -227,7 +248,8 @@ class Syncer:
 
     def _synced_resources(self) -> list[JSONObject]:
         """`status.syncedResources`: accepted ones and those that the cluster does not serve."""
-        found = [(gvr, "Accepted") for gvr in self._synced] + [(gvr, "Incompatible") for gvr in self._incompatible]
+        accepted = set(self._synced) - self._parts.unserved
+        found = [(gvr, "Accepted") for gvr in accepted] + [(gvr, "Incompatible") for gvr in self._incompatible - accepted]
         return [
             {"group": gvr.group, "resource": gvr.resource, "versions": [gvr.version], "state": state}
             for gvr, state in sorted(found, key=lambda pair: pair[0])

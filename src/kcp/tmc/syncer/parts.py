@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from kcp.aio.clock import Clock
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.client.rest import Client
 from kcp.controller.controller import Result
@@ -30,6 +31,8 @@ class Parts:
     clock: Clock
     config: SyncerConfig
     record: Record
+    unserved: set[GVR] = field(default_factory=set)
+    """Resources that were synced and that the cluster serves no more."""
 
 
 Reconcile: TypeAlias = Callable[[ObjectKey], Awaitable[Result]]

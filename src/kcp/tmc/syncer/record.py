@@ -74,6 +74,11 @@ class Record:
         if self.metrics is not None:
             self.metrics.observe_error(resource, str(error.type))
 
+    def observe_drift(self, resource: str) -> None:
+        """A copy was put right."""
+        if self.metrics is not None:
+            self.metrics.observe_drift(resource)
+
     def observe_connection(self, what: str, worked: bool) -> None:  # noqa: FBT001 - the answer is the measurement
         """Args: what: `heartbeat`, or the side that was asked: `kcp`, `cluster`."""
         if what == "heartbeat":

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Conflict, NotFound, StatusError
+from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -21,9 +22,13 @@ from kcp.client.transport import TransportError
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError, classify
-from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL, SYNC_ERROR_ANNOTATION, SYNCER_FIELD_MANAGER, SYNCER_FINALIZER
-from kcp.tmc.syncer.downstream import is_applied, to_downstream
+from kcp.tmc.model import wishes
+from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL, DRIFT_ANNOTATION, SYNC_ERROR_ANNOTATION, SYNCER_FINALIZER
+from kcp.tmc.syncer.adapt import adapted
+from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied, to_downstream
+from kcp.tmc.syncer.drift import DELETED, account, contest, drifted_fields, last_writer
 from kcp.tmc.syncer.parts import Parts, Turns
+from kcp.tmc.syncer.put import Put, Putter
 from kcp.tmc.syncer.record import DOWN
 from kcp.tmc.syncer.write import retries, write_view
 
@@ -31,6 +36,15 @@ log = logging.getLogger(__name__)
 
 RETRY_TERMINAL_S = 30.0
 """An error that trying again does not mend is still looked at again: the cause may be mended in the cluster."""
+
+
+class Gathering(NamedTuple):
+    """A change that waits for others to go down with it."""
+
+    version: str
+    """Of what would be applied."""
+    due_s: float
+    """On the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +55,91 @@ class SpecReconciler:
     parts: Parts
     upstream_get: Callable[[ObjectKey], JSONObject | None]
     downstream_get: Callable[[ObjectKey], JSONObject | None]
+    _gathering: dict[ObjectKey, Gathering] = field(default_factory=dict)
+    """Objects whose changes wait for more; after a restart they wait once more."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         view = self.upstream_get(key)
         if view is None:
+            self._gathering.pop(key, None)
             return await self._gone_upstream(key)
         if meta.deletion_timestamp(view):
+            self._gathering.pop(key, None)
             return await self._withdraw(key, view)
         if refusal := self.parts.config.filters.refusal(view):
-            await self._report(key, view, TMCError(ErrorType.PLACEMENT_POLICY, refusal, self.parts.identity.name, "select"))
+            await self._report(key, view, self._error(ErrorType.PLACEMENT_POLICY, refusal))
+            return Result()
+        if wishes.sync_of(view) is wishes.Sync.PAUSE:
+            await self._report(key, view, self._standing(view))
             return Result()
         return await self._apply(key, view)
 
     async def _apply(self, key: ObjectKey, view: JSONObject) -> Result:
-        view = await self._hold(key, view)
+        if self.gvr in self.parts.unserved:
+            gone = NotFound(f"the cluster does not serve {self.gvr.group_resource} in version {self.gvr.version} any more")
+            return await self._failed(key, view, gone)
         target = self.parts.namespaces.downstream_key(self.gvr.group_resource, key)
-        desired = to_downstream(view, self.gvr.group_resource, key=self.parts.identity.key, namespace=target.namespace)
+        desired = self._desired(view, target)
         actual = self.downstream_get(target)
-        if actual is not None and is_applied(actual, desired) and not self._reported_error(view):
+        if actual is not None and is_applied(actual, desired):
+            self._gathering.pop(key, None)
+            await self._report(key, view, self._standing(view))
             return Result()
+        if actual is not None and meta.deletion_timestamp(actual):
+            return Result()  # once it is gone, its deletion brings us back here
+        if wait_s := self._wait_s(key, view, desired):
+            return Result(requeue_after_s=wait_s)
+        view = await self._hold(key, view)
+        if fight := contest(view, self.parts.identity.key, self.parts.identity.name, self.parts.clock.now()):
+            return await self._failed(key, view, fight)
         try:
-            self._refuse_foreign(actual, target)
-            await self._put(key, desired)
+            fields = drifted_fields(actual, desired) if actual is not None else []
+            by = await self._meddler(actual) if actual is not None and fields else ""
+            put = await Putter(self.gvr, self.parts).put(key, view, desired, actual)
         except (StatusError, TransportError, TMCError) as error:
-            return await self._failed(key, view, classify(error, cluster=self.parts.identity.name, operation="apply"))
-        await self._report(key, view, None)
+            return await self._failed(key, view, error)
+        if put is Put.CREATED and view.get("status") and not wishes.may_recreate(view):
+            fields = [DELETED]
+        if put is not Put.REMOVED:
+            await self._report(key, view, self._standing(view), self._account(view, fields, by) if fields else None)
         return Result()
 
-    async def _put(self, key: ObjectKey, desired: JSONObject) -> None:
-        """Server-side apply, after the namespace; which may have been removed behind our back."""
-        await self.parts.namespaces.ensure(key.cluster, key.namespace)
+    def _desired(self, view: JSONObject, target: ObjectKey) -> JSONObject:
+        identity = self.parts.identity
+        return to_downstream(adapted(view, identity.name), self.gvr.group_resource, key=identity.key, namespace=target.namespace)
+
+    def _wait_s(self, key: ObjectKey, view: JSONObject, desired: JSONObject) -> float:
+        """How long this change is still to wait for others, as the object's sync policy says."""
+        window_s, now_s = wishes.delay_s(view), self.parts.clock.monotonic()
+        version = meta.annotations(desired).get(APPLIED_ANNOTATION, "")
+        held = self._gathering.get(key)
+        if not window_s or (held is not None and held.version == version and now_s >= held.due_s):
+            self._gathering.pop(key, None)
+            return 0.0
+        if held is None or (held.version != version and wishes.starts_anew(view)):
+            held = Gathering(version, now_s + window_s)
+        self._gathering[key] = Gathering(version, held.due_s)
+        return max(held.due_s - now_s, 0.001)
+
+    async def _meddler(self, actual: JSONObject) -> str:
+        """Who changed a copy; asked before it is put right, which takes the fields from them."""
         resource = self.parts.downstream.resource(self.gvr)
-        try:
-            await resource.apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
-        except NotFound:
-            await self.parts.namespaces.ensure_anew(key.cluster, key.namespace)
-            await resource.apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
+        return last_writer(await resource.get(meta.name(actual), namespace=meta.namespace(actual)))
+
+    def _account(self, view: JSONObject, fields: list[str], by: str) -> str:
+        """What was put right, for the user's object."""
+        identity = self.parts.identity
+        self.parts.record.observe_drift(str(self.gvr.group_resource))
+        log.warning("%s %s on %s: %s changed by %s, put right", self.gvr.resource, meta.key(view), identity.name, fields, by or "somebody")
+        return account(view, identity.key, identity.name, fields, by, self.parts.clock.now())
+
+    def _standing(self, view: JSONObject) -> TMCError | None:
+        """What is wrong with the object however well it is synced."""
+        found = wishes.problems(view)
+        return self._error(ErrorType.CONFIGURATION, "; ".join(found)) if found else None
+
+    def _error(self, kind: ErrorType, message: str) -> TMCError:
+        return TMCError(kind, message, self.parts.identity.name, "select")
 
     async def _hold(self, key: ObjectKey, view: JSONObject) -> JSONObject:
         """Put this syncer's finalizer on the object before anything is made downstream."""
@@ -93,7 +156,7 @@ class SpecReconciler:
             if not await self._delete_downstream(key):
                 return Result()  # its deletion downstream brings us back here
         except (StatusError, TransportError) as error:
-            return await self._failed(key, view, classify(error, cluster=self.parts.identity.name, operation="delete"))
+            return await self._failed(key, view, error)
         own = SYNCER_FINALIZER + self.parts.identity.key
         wanted: JSONObject = meta.copy_json(view)
         meta.set_finalizers(wanted, [f for f in meta.finalizers(view) if f != own])
@@ -134,13 +197,10 @@ class SpecReconciler:
             return True
         return False
 
-    def _refuse_foreign(self, actual: JSONObject | None, target: ObjectKey) -> None:
-        owner = meta.labels(actual).get(DOWNSTREAM_CLUSTER_LABEL) if actual is not None else self.parts.identity.key
-        if owner and owner != self.parts.identity.key:
-            raise Conflict(f'{self.gvr.resource} "{target.namespace}/{target.name}" belongs to another SyncTarget (key {owner})')
-
-    async def _failed(self, key: ObjectKey, view: JSONObject, error: TMCError) -> Result:
+    async def _failed(self, key: ObjectKey, view: JSONObject, raised: Exception) -> Result:
         """Tell the user on their object, then try again: at once with back-off where that helps, else later."""
+        operation = "delete" if meta.deletion_timestamp(view) else "apply"
+        error = classify(raised, cluster=self.parts.identity.name, operation=operation, resource=self.gvr.group_resource)
         self.parts.record.observe_error(error, str(self.gvr.group_resource))
         log.warning("%s %s on %s: %s", self.gvr.resource, key, self.parts.identity.name, error)
         await self._report(key, view, error)
@@ -151,12 +211,15 @@ class SpecReconciler:
     def _reported_error(self, view: JSONObject) -> str | None:
         return meta.annotations(view).get(SYNC_ERROR_ANNOTATION + self.parts.identity.key)
 
-    async def _report(self, key: ObjectKey, view: JSONObject, error: TMCError | None) -> None:
+    async def _report(self, key: ObjectKey, view: JSONObject, error: TMCError | None, drift: str | None = None) -> None:
+        """Say on the user's object how it fares here. Args: drift: the account of a correction, if there was one."""
         text = json.dumps(error.to_object(), separators=(",", ":"), sort_keys=True) if error is not None else None
-        if self._reported_error(view) == text:
+        if self._reported_error(view) == text and drift is None:
             return
         wanted: JSONObject = meta.copy_json(view)
         meta.set_annotation(wanted, SYNC_ERROR_ANNOTATION + self.parts.identity.key, text)
+        if drift is not None:
+            meta.set_annotation(wanted, DRIFT_ANNOTATION + self.parts.identity.key, drift)
         await write_view(self.parts.upstream(key.cluster).resource(self.gvr), view, wanted)
 
 

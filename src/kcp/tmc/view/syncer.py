@@ -26,6 +26,7 @@ from kcp.registry.resource import Catalog, Resource
 from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SyncTarget
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
+    DRIFT_ANNOTATION,
     OBSERVED_ANNOTATION,
     SOFT_FINALIZERS_ANNOTATION,
     SPEC_DIFF_ANNOTATION,
@@ -87,8 +88,8 @@ class SyncerTransformation:
                 meta.set_annotation(wanted, STATUS_ANNOTATION + self.key, status)
                 meta.set_annotation(wanted, OBSERVED_ANNOTATION + self.key, rfc3339(self.clock.now()))
             return wanted
-        error = meta.annotations(view).get(SYNC_ERROR_ANNOTATION + self.key)
-        meta.set_annotation(wanted, SYNC_ERROR_ANNOTATION + self.key, error)
+        for told in (SYNC_ERROR_ANNOTATION, DRIFT_ANNOTATION):
+            meta.set_annotation(wanted, told + self.key, meta.annotations(view).get(told + self.key))
         self._finalizer(wanted, live, view)
         return wanted
 

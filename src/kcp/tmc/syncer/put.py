@@ -1,0 +1,122 @@
+"""Putting one copy into the physical cluster: never over somebody else's object, anew where it cannot change in place.
+
+Before: `spec`. After: the physical cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from kcp.aio.clock import rfc3339
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.errors import ErrorType, TMCError, is_immutable
+from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL, SYNCER_FIELD_MANAGER
+from kcp.tmc.model.wishes import may_recreate
+from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.parts import Parts
+
+_EVERYBODYS = frozenset({(GroupResource("", "serviceaccounts"), "default")})
+"""What every cluster makes in each namespace by itself, and what is shared with it."""
+
+
+_LONGEST_LABEL = 63
+
+
+class Put(Enum):
+    CREATED = auto()
+    UPDATED = auto()
+    REMOVED = auto()
+    """To be made anew once it is gone."""
+
+
+def stamped(desired: JSONObject, view: JSONObject, identity: Identity, now: datetime) -> JSONObject:
+    """A copy with where it comes from and when it was written. They are no part of what is compared: a later hour alone writes nothing.
+
+    Source: tmc reference §5.2 (annotations and labels under syncer.kcp.io/).
+    """
+    cluster = str(meta.cluster(view))
+    stamps = {
+        "syncer.kcp.io/sync-target": identity.name,
+        "syncer.kcp.io/workspace": cluster,
+        "syncer.kcp.io/last-sync": rfc3339(now),
+        "syncer.kcp.io/resource-version": meta.resource_version(view),
+        "syncer.kcp.io/sync-generation": str(meta.generation(view)),
+    }
+    labels = {"syncer.kcp.io/cluster": identity.name, "syncer.kcp.io/origin": cluster}
+    metadata = desired["metadata"]
+    return {
+        **desired,
+        "metadata": {
+            **metadata,
+            "annotations": {**metadata["annotations"], **stamps},
+            "labels": {**metadata["labels"], **{name: value for name, value in labels.items() if len(value) <= _LONGEST_LABEL}},
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Putter:
+    """For one resource."""
+
+    gvr: GVR
+    parts: Parts
+
+    async def put(self, key: ObjectKey, view: JSONObject, desired: JSONObject, actual: JSONObject | None) -> Put:
+        """Server-side apply, after the namespace.
+
+        Args: actual: the copy as last seen; None: look, before something is overwritten that is not a copy.
+        Raises: StatusError, TransportError, TMCError.
+        """
+        await self.parts.namespaces.ensure(key.cluster, key.namespace)
+        if actual is None:
+            actual = await self._live(desired)
+        self._refuse_foreign(actual, desired)
+        try:
+            await self._apply(key, stamped(desired, view, self.parts.identity, self.parts.clock.now()))
+        except StatusError as error:
+            if actual is None or not is_immutable(error) or not may_recreate(view):
+                raise
+            await self._remove(actual)
+            return Put.REMOVED
+        return Put.UPDATED if actual is not None else Put.CREATED
+
+    async def _apply(self, key: ObjectKey, desired: JSONObject) -> None:
+        resource = self.parts.downstream.resource(self.gvr)
+        try:
+            await resource.apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
+        except NotFound:  # the namespace may have been removed behind our back
+            await self.parts.namespaces.ensure_anew(key.cluster, key.namespace)
+            await resource.apply(desired, field_manager=SYNCER_FIELD_MANAGER, force=True)
+
+    async def _live(self, desired: JSONObject) -> JSONObject | None:
+        try:
+            return await self.parts.downstream.resource(self.gvr).get(meta.name(desired), namespace=meta.namespace(desired))
+        except NotFound:
+            return None
+
+    def _refuse_foreign(self, actual: JSONObject | None, desired: JSONObject) -> None:
+        """Raises TMCError if what is there was not made by this SyncTarget's syncer."""
+        if actual is None or (self.gvr.group_resource, meta.name(desired)) in _EVERYBODYS:
+            return
+        owner = meta.labels(actual).get(DOWNSTREAM_CLUSTER_LABEL)
+        if owner == self.parts.identity.key:
+            return
+        whose = f"belongs to another SyncTarget (key {owner})" if owner else "was not made by a syncer"
+        what = f'{self.gvr.group_resource} "{meta.namespace(desired)}/{meta.name(desired)}"'
+        raise TMCError(
+            ErrorType.RESOURCE_CONFLICT, f"{what} in the cluster {whose}", self.parts.identity.name, "apply",
+            advice="it is left alone: remove or rename it in the cluster, or rename the object in the workspace",
+        )  # fmt: skip
+
+    async def _remove(self, actual: JSONObject) -> None:
+        resource = self.parts.downstream.resource(self.gvr)
+        try:
+            await resource.delete(meta.name(actual), namespace=meta.namespace(actual), uid=meta.uid(actual), propagation="Background")
+        except NotFound:
+            pass  # gone already, which is what was wanted
