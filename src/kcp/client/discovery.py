@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.meta import JSONObject
 
@@ -76,10 +77,16 @@ def _aggregated(document: Mapping[str, Any]) -> Iterator[APIResource]:
 
 
 async def _legacy(get_json: GetJSON, document: Mapping[str, Any]) -> list[APIResource]:
+    """Source: k8s.io/client-go/discovery/discovery_client.go (ServerResourcesForGroupVersion: no v1 is an empty one)."""
     found: list[APIResource] = []
     for group_version, preferred in _group_versions(document):
         path = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
-        entries = (await get_json(path, "application/json")).get("resources") or ()
+        try:
+            entries = (await get_json(path, "application/json")).get("resources") or ()
+        except NotFound:
+            if "/" in group_version:
+                raise
+            continue  # a virtual workspace names the core group even where it serves nothing of it
         found.extend(_version_resources(group_version, entries, preferred=preferred))
     return found
 

@@ -104,6 +104,10 @@ class Market:
         path = workspace if workspace == "*" else f"root:{workspace}"
         return self.as_user(user).at(f"/services/apiexport/{self.provider_name}/{export}/clusters/{path}")
 
+    def as_provider_of(self, cluster: str, *, export: str = "widgets") -> Client:
+        """The virtual workspace of the export at one consumer, by the name of its logical cluster."""
+        return self.as_user(PROVIDER).at(f"/services/apiexport/{self.provider_name}/{export}/clusters/{cluster}")
+
 
 def with_groups(user: UserInfo, *groups: str) -> UserInfo:
     return replace(user, groups=(*user.groups, *groups))

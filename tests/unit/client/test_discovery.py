@@ -69,3 +69,14 @@ async def test_aggregated_discovery_costs_two_requests() -> None:
 async def test_old_discovery_gives_the_same() -> None:
     old = await Client(Scripted(lambda request: answer(OLD[request.path]))).discover()
     assert old == await Client(Scripted(new_server)).discover()
+
+
+async def test_a_core_group_in_name_only_is_empty() -> None:
+    documents = {path: document for path, document in OLD.items() if path != "/api/v1"}
+
+    def respond(request: RawRequest) -> RawResponse:
+        found = documents.get(request.path)
+        return answer(found) if found is not None else answer({"kind": "Status", "code": 404, "reason": "NotFound"}, 404)
+
+    found = await Client(Scripted(respond)).discover()
+    assert {resource.gvr.group for resource in found} == {"batch"}
