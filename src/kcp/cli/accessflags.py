@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kcp.cli.flags import Duration
+
 if TYPE_CHECKING:
     from kcp.server.accessoptions import AuthenticationOptions
 
@@ -51,10 +53,24 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--requestheader-group-headers", type=Words(), default="X-Remote-Group", show_default=True, help="Name the groups."),
     click.option("--requestheader-extra-headers-prefix", type=Words(), default="X-Remote-Extra-", show_default=True,
                  help="Begin headers of extra information."),
+    click.option("--service-account-issuer", "sa_issuers", multiple=True, default=("https://kcp.default.svc",), show_default=True,
+                 help="Issuer of service-account tokens; repeatable: the first makes them, those of all are accepted."),
+    click.option("--api-audiences", "sa_api_audiences", type=Words(), default="",
+                 help="Names of this server in tokens. [default: the issuers]"),
+    click.option("--service-account-signing-key-file", "sa_signing_key_file", type=_FILE, default=None,
+                 help="Signs tokens. [default: a key of the server's own]"),
+    click.option("--service-account-key-file", "sa_key_files", type=_FILE, multiple=True,
+                 help="Keys, public or private, that verify tokens; repeatable. [default: that which signs]"),
+    click.option("--service-account-jwks-uri", "sa_jwks_uri", default="", help="Where others find these keys. [default: at this server]"),
+    click.option("--service-account-max-token-expiration", "sa_max_expiration_s", type=Duration(), default="0s",
+                 help="Longest life of a token that is asked for. [default: 2^32 s]"),
 )  # fmt: skip
 
 
 _REQUEST_HEADER = ("client_ca_file", "allowed_names", "username_headers", "uid_headers", "group_headers", "extra_headers_prefix")
+
+
+_SERVICE_ACCOUNTS = ("issuers", "api_audiences", "signing_key_file", "key_files", "jwks_uri", "max_expiration_s")
 
 
 def access_flags(command: F) -> F:
@@ -66,7 +82,7 @@ def access_flags(command: F) -> F:
 
 def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
     """Takes its flags out of those given."""
-    from kcp.server.accessoptions import AuthenticationOptions, OIDCOptions, RequestHeaderOptions
+    from kcp.server.accessoptions import AuthenticationOptions, OIDCOptions, RequestHeaderOptions, ServiceAccountOptions
 
     names = ("issuer_url", "client_id", "ca_file", "username_claim", "username_prefix", "groups_claim", "groups_prefix", "signing_algs")
     oidc = {name: flags.pop(f"oidc_{name}") for name in names}
@@ -75,5 +91,6 @@ def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
         anonymous=flags.pop("anonymous_auth"),
         config_file=flags.pop("authentication_config"),
         oidc=OIDCOptions(**oidc, required_claims=required),
+        service_accounts=ServiceAccountOptions(**{name: flags.pop(f"sa_{name}") for name in _SERVICE_ACCOUNTS}),
         request_header=RequestHeaderOptions(**{name: flags.pop(f"requestheader_{name}") for name in _REQUEST_HEADER}),
     )

@@ -70,6 +70,39 @@ class RequestHeaderOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceAccountOptions:
+    """Tokens that this server makes."""
+
+    issuers: tuple[str, ...] = ("https://kcp.default.svc",)
+    """--service-account-issuer: the first makes tokens, those of all are accepted."""
+    api_audiences: tuple[str, ...] = ()
+    """--api-audiences: names of this server in tokens; none: the issuers."""
+    signing_key_file: Path | None = None
+    """--service-account-signing-key-file: PEM; None: the server's own, in `<root directory>/pki`."""
+    key_files: tuple[Path, ...] = ()
+    """--service-account-key-file: PEM of keys, public or private, that verify tokens; none: that which signs."""
+    jwks_uri: str = ""
+    """--service-account-jwks-uri: where others find the public keys; "": at this server."""
+    max_expiration_s: float = 0.0
+    """--service-account-max-token-expiration: seconds; 0: no limit but that of the API."""
+
+    def problems(self) -> list[str]:
+        files = {"--service-account-signing-key-file": (self.signing_key_file,), "--service-account-key-file": self.key_files}
+        found = [
+            f"{flag}={file}: no such file" for flag, given in files.items() for file in given if file is not None and not file.is_file()
+        ]
+        if self.signing_key_file is not None and not self.key_files:
+            found.append("--service-account-key-file must be specified when --service-account-signing-key-file is")
+        if not self.issuers or not all(self.issuers):
+            found.append("--service-account-issuer: must not be empty")
+        if self.jwks_uri and not self.jwks_uri.startswith("https://"):
+            found.append(f"--service-account-jwks-uri={self.jwks_uri}: requires https scheme")
+        if self.max_expiration_s and not 3_600 <= self.max_expiration_s <= 1 << 32:
+            found.append("--service-account-max-token-expiration: must be between 1h and 2^32 seconds")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AuthenticationOptions:
     """How users prove who they are."""
 
@@ -79,9 +112,10 @@ class AuthenticationOptions:
     """--authentication-config: AuthenticationConfiguration of apiserver.config.k8s.io; read again when it changes."""
     oidc: OIDCOptions = field(default_factory=OIDCOptions)
     request_header: RequestHeaderOptions = field(default_factory=RequestHeaderOptions)
+    service_accounts: ServiceAccountOptions = field(default_factory=ServiceAccountOptions)
 
     def problems(self) -> list[str]:
-        found = [*self.oidc.problems(), *self.request_header.problems()]
+        found = [*self.oidc.problems(), *self.request_header.problems(), *self.service_accounts.problems()]
         if self.config_file is not None and not self.config_file.is_file():
             found.append(f"--authentication-config={self.config_file}: no such file")
         if self.config_file is not None and self.oidc != OIDCOptions():

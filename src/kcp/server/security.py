@@ -120,11 +120,11 @@ async def build_security(parts: SecurityParts) -> Security:
     rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=StaticPolicy([*bootstrap_policy(), *kcp_policy()]))
     policy = MaximalPermissionPolicy(Noted("05-bootstrap", rbac), policies=rbac, exports=parts.exports, identity_of=parts.identity_of)
     authorizer = _authorizer(policy, parts.index)
-    pair = parts.pki.service_accounts
-    account_tokens = ServiceAccountTokens(SigningKeys(pair.key, [pair.certificate]), objects.find, clock=parts.clock)
-    issuers = ForeignIssuers(parts.authentication, [account_tokens.issuer], clock=parts.clock)
+    account_tokens = _account_tokens(parts, objects)
+    issuers = ForeignIssuers(parts.authentication, account_tokens.issuers, clock=parts.clock)
     authentication = _authentication(parts, account_tokens, issuers)
-    connectors = {**token_reviews(authentication, account_tokens, objects.find), **access_reviews(authorizer, rbac)}
+    longest_s = int(parts.authentication.service_accounts.max_expiration_s)
+    connectors = {**token_reviews(authentication, account_tokens, objects.find, longest_s=longest_s), **access_reviews(authorizer, rbac)}
     limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
     configuring = AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer, configured_in=parts.provider_of)
     configurable = await ConfigurableAdmission.open(configuring)
@@ -135,12 +135,22 @@ async def build_security(parts: SecurityParts) -> Security:
     return Security(authentication, authorizer, policy, AdmissionChain(plugins), connectors, account_tokens, issuers, configurable.close)
 
 
+def _account_tokens(parts: SecurityParts, objects: BuiltinObjects) -> ServiceAccountTokens:
+    options, pair = parts.authentication.service_accounts, parts.pki.service_accounts
+    keys = SigningKeys(options.signing_key_file or pair.key, options.key_files or [pair.certificate])
+    issuer, *others = options.issuers
+    audiences = options.api_audiences or options.issuers
+    return ServiceAccountTokens(
+        keys, objects.find, clock=parts.clock, issuer=issuer, also_accepted=others, audiences=audiences, jwks_uri=options.jwks_uri
+    )
+
+
 def _authentication(parts: SecurityParts, account_tokens: ServiceAccountTokens, issuers: ForeignIssuers) -> Authentication:
     tokens: list[TokenAuthenticator] = [CachedTokens([account_tokens], clock=parts.clock)]
     if issuers.tokens is not None:
         tokens.append(issuers.tokens)
     local = WorkspaceIssuers(
-        parts.index, lambda: parts.mirror(WORKSPACE_TYPES), lambda: parts.mirror(WORKSPACE_AUTHENTICATION), [account_tokens.issuer],
+        parts.index, lambda: parts.mirror(WORKSPACE_TYPES), lambda: parts.mirror(WORKSPACE_AUTHENTICATION), account_tokens.issuers,
         parts.clock,
     )  # fmt: skip
     return Authentication(

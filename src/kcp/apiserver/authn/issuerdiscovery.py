@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -19,12 +20,15 @@ _FOR_AN_HOUR = (("cache-control", "public, max-age=3600"),)
 
 
 def issuer_discovery(tokens: ServiceAccountTokens) -> Mapping[str, Handler]:
-    """Handlers by path."""
+    """Handlers by path; none for an issuer that is no URL for documents to be about."""
+    parts = urlsplit(tokens.issuer)
+    if parts.scheme != "https" or parts.query or parts.fragment:
+        return {}
 
     async def configuration(req: Request) -> Response:
         told: dict[str, Any] = {
             "issuer": tokens.issuer,
-            "jwks_uri": f"https://{req.headers.get('host', '')}{KEYS}",
+            "jwks_uri": tokens.jwks_uri or f"https://{req.headers.get('host', '')}{KEYS}",
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": sorted({key["alg"] for key in tokens.keys.published()}),

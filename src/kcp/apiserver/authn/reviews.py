@@ -29,9 +29,11 @@ _VERSION = f"{GROUP}/v1"
 _MIN_LIFETIME_S, _MAX_LIFETIME_S, _DEFAULT_LIFETIME_S = 600, 1 << 32, 3600
 
 
-def token_reviews(authentication: Authentication, tokens: ServiceAccountTokens, lookup: ObjectLookup) -> ReviewHandlers:
-    """The handlers by (group, resource, subresource)."""
-    reviews = TokenReviews(authentication, tokens, lookup)
+def token_reviews(
+    authentication: Authentication, tokens: ServiceAccountTokens, lookup: ObjectLookup, *, longest_s: int = 0
+) -> ReviewHandlers:
+    """The handlers by (group, resource, subresource). Args: longest_s: how long a token lives at most; 0: as long as it is asked for."""
+    reviews = TokenReviews(authentication, tokens, lookup, longest_s)
     return {
         (GROUP, "tokenreviews", ""): reviews.review,
         (GROUP, "selfsubjectreviews", ""): reviews.self_subject,
@@ -56,6 +58,7 @@ class TokenReviews:
     authentication: Authentication
     tokens: ServiceAccountTokens
     lookup: ObjectLookup
+    longest_s: int = 0
 
     async def review(self, req: Request) -> Response:
         obj = await read_review(req, "TokenReview")
@@ -92,7 +95,7 @@ class TokenReviews:
         if account is None:
             raise NotFound.of(SERVICE_ACCOUNTS, info.name)
         spec: dict[str, Any] = dict(obj.get("spec") or {})
-        lifetime_s = _lifetime_s(spec)
+        lifetime_s = min(_lifetime_s(spec), self.longest_s or _MAX_LIFETIME_S)
         audiences = tuple(spec.get("audiences") or self.tokens.audiences)
         bound = await self._bound(req, spec.get("boundObjectRef"))
         token, expires_at = self.tokens.issue(account, info.cluster, audiences=audiences, lifetime_s=lifetime_s, bound=bound)

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ _BOUND_RESOURCES = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 _LEGACY = "kubernetes.io/serviceaccount/"
 _LEEWAY_S = 10.0
+_PEM_BLOCK = re.compile(rb"-----BEGIN [A-Z ]*KEY-----.+?-----END [A-Z ]*KEY-----", re.DOTALL)
 _DOMAIN = "kubernetes.io"
 
 
@@ -57,7 +59,7 @@ class SigningKeys:
     """The key that signs and those that verify, from PEM files, read on first use."""
 
     def __init__(self, private_key: Path | None, public_keys: Sequence[Path]) -> None:
-        """`private_key`: None for a server that only verifies."""
+        """`private_key`: None for a server that only verifies. `public_keys`: private ones will do, and several in a file."""
         self._private_path = private_key
         self._public_paths = tuple(public_keys)
         self._private: PrivateKey | None = None
@@ -116,13 +118,14 @@ class SigningKeys:
 
     def _verifying(self) -> Mapping[str, PublicKey]:
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
         if not self._public:
-            for path in self._public_paths:
-                key = load_pem_public_key(path.read_bytes())
+            blocks = [(path, block) for path in self._public_paths for block in _PEM_BLOCK.findall(path.read_bytes())]
+            for path, block in blocks:
+                key = load_pem_private_key(block, None).public_key() if b"PRIVATE" in block else load_pem_public_key(block)
                 if not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
-                    raise ValueError(f"{path} holds neither an EC nor an RSA key")
+                    raise ValueError(f"{path} holds something else than EC and RSA keys")
                 self._public[_key_id(key)] = key
         return self._public
 
@@ -172,14 +175,22 @@ class ServiceAccountTokens:
         *,
         clock: Clock,
         issuer: str = "https://kcp.default.svc",
+        also_accepted: Sequence[str] = (),
         audiences: Sequence[str] = (),
         cluster_claim: bool = True,
+        jwks_uri: str = "",
     ) -> None:
-        """`audiences`: of this server, default the issuer. `cluster_claim`: whether tokens name their logical cluster (kcp)."""
+        """`audiences`: of this server, default the issuer. `cluster_claim`: whether tokens name their logical cluster (kcp).
+
+        `also_accepted`: issuers that this server once was. `jwks_uri`: where others find the keys, if not at this server.
+        """
         self.keys = keys
         self._lookup = lookup
         self._clock = clock
         self.issuer = issuer
+        self.issuers = (issuer, *also_accepted)
+        """Whose tokens are accepted."""
+        self.jwks_uri = jwks_uri
         self.audiences = tuple(audiences) or (issuer,)
         self._cluster_claim = cluster_claim
 
@@ -220,7 +231,7 @@ class ServiceAccountTokens:
 
     async def authenticate(self, token: str) -> TokenIdentity | None:
         claimed = peek(token)
-        if claimed is None or claimed.get("iss") not in (self.issuer, LEGACY_ISSUER):
+        if claimed is None or claimed.get("iss") not in (*self.issuers, LEGACY_ISSUER):
             return None
         claims = self.keys.verify(token)
         if claims["iss"] == LEGACY_ISSUER:
