@@ -108,7 +108,8 @@ def _rules(manifest: Manifest) -> list[JSONObject]:
     every = ["create", "get", "list", "watch", "patch", "update", "delete"]
     found: list[JSONObject] = [
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": every},
-        {"apiGroups": [""], "resources": ["endpoints", "events", "pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["endpoints", "events", "nodes", "pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["metrics.k8s.io"], "resources": ["nodes"], "verbs": ["get", "list"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["get", "watch", "list"]},
     ]

@@ -118,6 +118,10 @@ def synced(obj: JSONObject) -> Mapping[str, Any]:
 # --- heartbeat ---
 
 
+async def nothing_more() -> JSONObject:
+    return {}
+
+
 class Beating:
     """A heartbeat under virtual time, of a SyncTarget on a real server, over connections that can be cut."""
 
@@ -130,7 +134,7 @@ class Beating:
         workspace = Client(self.up, world.client.base_path, clock=self.clock)
         identity = Identity(meta.cluster(target), meta.name(target), meta.uid(target))
         self.heartbeat = Heartbeat(
-            identity, workspace, Client(self.down, clock=self.clock), self.clock, 20.0, list, lambda _what, _worked: None,
+            identity, workspace, Client(self.down, clock=self.clock), self.clock, 20.0, list, lambda _what, _worked: None, nothing_more,
             lambda side, again: self.answers.append((side, again)),
         )  # fmt: skip
 

@@ -15,8 +15,9 @@ from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
 from kcp.client.transport import RawRequest, RawResponse, Transport
-from kcp.tmc.model.kinds import NAMESPACES
+from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.syncer.settings import Filters
 
 CONFIG_MAPS = GVR("", "v1", "configmaps")
@@ -88,3 +89,19 @@ async def test_no_more_objects_are_in_work_at_once_than_was_said(
 
         await until(copies, lambda count: count == 20)
         assert made[0].most == limit if limit else made[0].most > 1
+
+
+async def test_the_target_shows_what_its_cluster_has_and_what_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, monkeypatch, config=replace(QUIET, heartbeat_period_s=0.1)) as world:
+        targets = world.client.resource(SYNC_TARGETS)
+
+        async def status() -> JSONObject:
+            return dict((await targets.get("east")).get("status") or {})
+
+        before = await until(status, lambda s: "allocatable" in s)
+        assert before["clusterInfo"]["nodes"] == 1
+        assert before["heartbeat"]["count"] >= 1
+        await world.deploy("default", "web", 4)
+        await world.settle("default", "web", 4)
+        pods = int(before["usage"]["pods"]) + 2
+        await until(status, lambda s: int(s["usage"]["pods"]) == pods)

@@ -28,6 +28,7 @@ from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
+from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.identity import Identity, made_anew
@@ -104,6 +105,7 @@ class Syncer:
     _incompatible: set[GVR] = field(default_factory=set)
     _parts: Parts = field(init=False)
     _turns: Turns = field(init=False)
+    _capacity: Capacity = field(init=False)
     _controllers: list[Controller] = field(default_factory=list)
     _discovery_problem: str = ""
     _look_now: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,6 +120,8 @@ class Syncer:
             record = self.record or Record(self.clock)
             self._start_namespaces(supervisor, view, upstream, downstream, record)
             self._turns = turns_of(self.config.max_concurrent_syncs)
+            self._capacity = Capacity(self.downstream, self.clock)
+            self._capacity.start(supervisor)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
             supervisor.spawn(self._heartbeat(upstream, downstream).run(), name="heartbeat")
@@ -239,6 +243,7 @@ class Syncer:
             self.config.heartbeat_period_s,
             self._synced_resources,
             self._parts.record.observe_connection,
+            self._capacity.status,
             answered,
         )
 

@@ -7,7 +7,7 @@ Source: kcp release-0.11 pkg/syncer/syncer.go (heartbeat every 20 s); tmc refere
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -54,9 +54,13 @@ class Heartbeat:
     """`status.syncedResources` as the engine knows it."""
     observe: Callable[[str, bool], None]
     """For metrics: ("heartbeat" | "kcp" | "cluster", worked)."""
+    facts: Callable[[], Awaitable[JSONObject]]
+    """Further fields of the status, such as the cluster's capacity."""
     answered: Callable[[Side, bool], None] = lambda _side, _again: None
     """Told of every answer of a side, and whether it had failed before, so that nobody has to wait out their back-off."""
     _failures: int = field(default=0)
+    _beats: int = field(default=0)
+    _missed: int = field(default=0)
     _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
 
@@ -120,30 +124,36 @@ class Heartbeat:
             told = f"SyncTarget {self.identity.name} is gone; what runs stays" if isinstance(error, NotFound) else "heartbeat failed"
             log.log(level, "%s: %s", told, error)
         else:
+            self._beats += 1
             self.observe("heartbeat", True)  # noqa: FBT003 - the callback's own shape
             return True
+        self._missed += 1
         self.observe("heartbeat", False)  # noqa: FBT003 - the callback's own shape
         return False
 
     async def _write_status(self) -> None:
         """Others write the SyncTarget too, so that a conflict is no news of the control plane's health."""
         targets = self.workspace.resource(SYNC_TARGETS)
+        facts = await self.facts() if self._problem is None else {}
         for attempts_left in reversed(range(WRITE_ATTEMPTS)):
             held = await targets.get(self.identity.name)
             try:
-                await commit(targets, held, self._wanted(held), field_manager="workload-syncer")
+                await commit(targets, held, self._wanted(held, facts), field_manager="workload-syncer")
                 return
             except Conflict:
                 if not attempts_left:
                     raise
 
-    def _wanted(self, held: JSONObject) -> JSONObject:
+    def _wanted(self, held: JSONObject, facts: JSONObject) -> JSONObject:
         if meta.uid(held) != self.identity.uid:
             raise made_anew(held, self.identity.uid)
         wanted: JSONObject = meta.copy_json(held)
         now = rfc3339(self.clock.now())
         status = meta.ensure(wanted, "status")
+        status.update(facts)
         status["lastSyncerHeartbeatTime"] = now
+        status["syncerIdentifier"] = self.identity.uid
+        status["heartbeat"] = {"count": self._beats + 1, "errors": self._missed, "lastHeartbeat": now}
         if resources := self.synced_resources():
             status["syncedResources"] = resources
         if self._problem is None:
