@@ -161,7 +161,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
         **access_reviews(authorizer, rbac),
         **token_reviews(authentication, tokens, lookup),
         **PodVerbs(catalog, registry, clock).connectors(),
-        **Dialing(catalog, registry).connectors(),
+        **Dialing(catalog, registry, admission).connectors(),
     }
     await ensure_component_statuses(catalog, registry)
     metrics, health = Metrics(), Health(tuple(of_store(store.current_revision)))

@@ -142,6 +142,31 @@ def test_a_denial_keeps_its_code_whatever_it_is() -> None:
     )
 
 
+async def test_connections_are_asked_about_before_they_are_made(world: World, hook: Hook) -> None:
+    # Source: test/e2e/apimachinery/webhook.go ("should be able to deny attaching pod")
+    connections = {
+        "operations": ["CONNECT"],
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "resources": ["pods/attach", "pods/exec", "*/proxy"],
+    }
+    await world.made(configuration("Validating", "v", hook.webhook(rules=[connections])))
+    hook.responses["/"] = lambda request: {"allowed": False, "status": {"message": "attaching is not allowed"}}
+    at = "/api/v1/namespaces/default/pods/p"
+    refused = await world.call("GET", f"{at}/attach", query={"container": "c", "stdin": "true", "stdout": "0"})
+    assert (refused.status, refused.message) == (403, 'admission webhook "hook.example.com" denied the request: attaching is not allowed')
+    await world.call("GET", f"{at}/exec", query={"command": "date", "tty": "true"})
+    await world.call("GET", "/api/v1/nodes/east-node-1/proxy/stats/summary")
+    attached, executed, proxied = (review["request"] for _, review in hook.asked)
+    assert attached["object"] == {"kind": "PodAttachOptions", "apiVersion": "v1", "container": "c", "stdin": True}
+    assert (attached["kind"]["kind"], attached["resource"]["resource"], attached["subResource"]) == ("PodAttachOptions", "pods", "attach")
+    assert (attached["operation"], attached["name"], attached["namespace"]) == ("CONNECT", "p", "default")
+    assert executed["object"] == {"kind": "PodExecOptions", "apiVersion": "v1", "tty": True, "command": ["date"]}
+    assert proxied["object"] == {"kind": "NodeProxyOptions", "apiVersion": "v1", "path": "/stats/summary"}
+    hook.responses["/"] = allow
+    assert (await world.call("GET", f"{at}/attach")).status == 404, "there is no such pod"
+
+
 async def test_warnings_reach_the_client(world: World, hook: Hook) -> None:
     await world.made(configuration("Validating", "v", hook.webhook()))
     hook.responses["/"] = lambda request: allow(request, warnings=["mind this"])

@@ -44,6 +44,8 @@ class Occasion:
         if subresource == "scale" and resource.scale is not None:
             kind = _SCALE
             new, old = (None if obj is None else to_scale(obj, resource) for obj in (new, old))
+        elif attributes.verb == "CONNECT" and new is not None:
+            kind = GVK.of(new["apiVersion"], new["kind"])
         return cls(attributes, resource.gvr, kind, new, old, (resource.gvr, kind))
 
     def in_version(self, gvr: GVR, kind: GVK) -> Occasion:
