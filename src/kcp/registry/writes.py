@@ -20,6 +20,7 @@ from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import track_update
 from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Invalid, NotFound, Unexplained, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
+from kcp.apimachinery.schema.default import fill_required
 from kcp.apimachinery.schema.structural import Schema
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
 from kcp.registry.encoding import encode, is_converted, is_stored_as, listed_item, stored_item
@@ -378,6 +379,8 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     if causes and not schema.native and schema.prune_nulls(obj):
         schema.default(obj)
         causes = _schema_faults(schema, obj, old)
+    if causes and schema.native and scope.subresource == "status":
+        causes = _whole_status(obj, old, schema, scope)
     causes = [cause for cause in causes if not cause.field.startswith("metadata.ownerReferences")]  # `objectmeta` words them
     wrong = next((cause for cause in causes if cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType")), None)
     if wrong is not None:
@@ -385,6 +388,20 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
         refusal.wrong = wrong
         raise refusal
     return warnings, causes
+
+
+_CHECKED_CONDITIONS = frozenset(("PodDisruptionBudget", "ResourceClaim", "ValidatingAdmissionPolicy"))
+"""Kinds of which each condition must be complete. Source: metav1validation.ValidateConditions and who calls it."""
+
+
+def _whole_status(obj: JSONObject, old: JSONObject | None, schema: Schema, scope: Scope) -> list[Cause]:
+    """What a status of Kubernetes' own kinds leaves out has Go's zero value, whatever the published schema says is required."""
+    if scope.resource.kind in _CHECKED_CONDITIONS:
+        return _schema_faults(schema, obj, old)
+    fill_required(schema.properties["status"], obj.get("status"))
+    return [
+        cause for cause in _schema_faults(schema, obj, old) if cause.reason != "FieldValueRequired" or not cause.field.startswith("status.")
+    ]
 
 
 def _schema_faults(schema: Schema, new: JSONObject, old: JSONObject | None) -> list[Cause]:

@@ -8,13 +8,14 @@ Source: pkg/registry/core/service/storage/alloc.go; pkg/registry/batch/job/strat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Network, ip_address
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, TypeAlias
 
 from kcp.aio.clock import Clock
-from kcp.apimachinery import meta
+from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Cause, InternalError, Invalid
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Admission, Attributes
@@ -22,6 +23,8 @@ from kcp.sim.servicefields import carry_over, kind_of, needs_ports
 from kcp.sim.workloads.endpoints import SERVICES
 from kcp.sim.workloads.taints import tolerate_for_a_while
 
+SERVICE_CIDRS = GVR("networking.k8s.io", "v1", "servicecidrs")
+IP_ADDRESSES = GVR("networking.k8s.io", "v1", "ipaddresses")
 SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
 KUBERNETES_IP = "10.96.0.1"
 _FIRST_OFFSET = 11
@@ -34,16 +37,32 @@ _HELD_FOR_S = 10.0
 
 _Service: TypeAlias = tuple[str, str]
 """Namespace and name."""
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+def networks_of(service_cidr: Mapping[str, Any]) -> Sequence[Network]:
+    return [ip_network(text, strict=False) for text in meta.nested(service_cidr, "spec", "cidrs", default=()) or ()]
+
+
+def holder_of(address: Mapping[str, Any]) -> _Service:
+    """The Service for which an IPAddress stands; empty names where it is for something else."""
+    parent = meta.nested(address, "spec", "parentRef", default={})
+    is_service = (parent.get("group") or "", parent.get("resource")) == ("", "services")
+    return (parent.get("namespace") or "", parent.get("name") or "") if is_service else ("", "")
 
 
 class Allocator:
-    """Addresses and ports in use, by Service; fed by the Services informer."""
+    """Addresses and ports in use, by Service; fed by the informers of Services, ServiceCIDRs and IPAddresses."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._used: dict[str, _Service] = {}
         self._by_service: dict[_Service, frozenset[str]] = {}
         self._held: dict[str, tuple[float, _Service]] = {}
+        self._reserved: dict[str, _Service] = {}
+        """By IPAddress objects, each for one Service or for something else."""
+        self._networks: dict[str, Sequence[IPv4Network]] = {}
+        """Of further ServiceCIDRs that are ready, by name."""
         self._next_offset = _FIRST_OFFSET
         self._next_port = 0
 
@@ -61,12 +80,34 @@ class Allocator:
             self._used[value] = service
             self._held.pop(value, None)
 
+    def on_range(self, key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> None:
+        """The handler of ServiceCIDRs: a range that is not ready, or on its way out, gives no new addresses."""
+        if new is None or meta.deletion_timestamp(new) or not conditions.is_true(new, "Ready"):
+            self._networks.pop(key.name, None)
+            return
+        found = [network for network in networks_of(new) if isinstance(network, IPv4Network) and network != SERVICE_NETWORK]
+        self._networks[key.name] = found
+
+    def on_address(self, key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> None:
+        """The handler of IPAddresses."""
+        if new is None:
+            self._reserved.pop(key.name, None)
+        else:
+            self._reserved[key.name] = holder_of(new)
+
+    def has(self, address: IPv4Address) -> bool:
+        """Whether it is in a range that gives addresses."""
+        return address in SERVICE_NETWORK or any(address in network for found in self._networks.values() for network in found)
+
     def address(self, key: ObjectKey) -> str:
-        """A free cluster IP. Raises: InternalError when there is none."""
+        """A free cluster IP, of the first range that has one. Raises: InternalError when there is none."""
         size = SERVICE_NETWORK.num_addresses - 1
         for _ in range(size):
             address = str(SERVICE_NETWORK[self._next_offset])
             self._next_offset = self._next_offset + 1 if self._next_offset + 1 < size else _FIRST_OFFSET
+            if self.take(address, key):
+                return address
+        for address in self._further():
             if self.take(address, key):
                 return address
         raise InternalError("failed to allocate a serviceIP: range is full")
@@ -80,9 +121,16 @@ class Allocator:
                 return port
         raise InternalError("failed to allocate a nodePort: range is full")
 
+    def _further(self) -> Iterator[str]:
+        for name in sorted(self._networks):
+            for network in self._networks[name]:
+                yield from (str(address) for address in network.hosts())
+
     def take(self, value: str, key: ObjectKey) -> bool:
         """Hold a value for a Service; False where another one has it. Taking again what one has is possible."""
         now, service = self._clock.monotonic(), (key.namespace, key.name)
+        if self._reserved.get(value, service) != service:
+            return False
         until, holder = self._held.get(value, (now, service))
         if self._used.get(value, service) != service or (until > now and holder != service):
             return False
@@ -166,10 +214,10 @@ class ClusterAdmission:
     def _address_fault(self, address: str, key: ObjectKey) -> str:
         """Source: pkg/registry/core/service/ipallocator (ErrMismatchedNetwork, ErrAllocated)."""
         try:
-            is_inside = ip_address(address) in SERVICE_NETWORK
+            asked = ip_address(address)
         except ValueError:
             return ""  # no address at all: validation says so
-        if not is_inside:
+        if not isinstance(asked, IPv4Address) or not self._allocator.has(asked):
             return "the provided network does not match the current range"
         return "" if self._allocator.take(address, key) else "provided IP is already allocated"
 

@@ -44,7 +44,7 @@ from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.registry.backend import UserInfo
 from kcp.sim import bootstrap, control, server, startup
-from kcp.sim.addresses import Allocator
+from kcp.sim.addresses import IP_ADDRESSES, SERVICE_CIDRS, Allocator
 from kcp.sim.apiservices import build_api_service_controller
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
 from kcp.sim.firstobjects import ensure_first_objects
@@ -62,6 +62,7 @@ from kcp.sim.workloads import (
     protection,
     replicaset,
     scheduler,
+    servicecidrs,
     statefulset,
     taints,
     volumes,
@@ -99,6 +100,8 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     protection.volume_controller,
     disruption.controller,
     taints.controller,
+    servicecidrs.range_controller,
+    servicecidrs.address_controller,
 )
 """What makes a cluster of an API server; started in this order."""
 
@@ -231,6 +234,8 @@ class SimCluster:
         pods = PodBook(self.clock)
         informers.informer(PODS).add_handler(pods.on_event)
         informers.informer(endpoints.SERVICES).add_handler(allocator.on_event)
+        informers.informer(SERVICE_CIDRS).add_handler(allocator.on_range)
+        informers.informer(IP_ADDRESSES).add_handler(allocator.on_address)
         remarks = Remarks(client, self.clock)
         wiring = Wiring(client=client, informers=informers, pods=pods, clock=self.clock, remarks=remarks, start_delay_s=self._start_delay_s)
         nodes = Nodes(self.name, self._node_count, self._shape, client, self.clock)

@@ -13,18 +13,17 @@ from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import flowcontrol
 from kcp.client.rest import Client
-from kcp.sim.addresses import SERVICE_NETWORK
+from kcp.sim.addresses import SERVICE_CIDRS, SERVICE_NETWORK
 
-_SERVICE_CIDRS = GVR("networking.k8s.io", "v1", "servicecidrs")
 _MANAGER = "kube-apiserver"
 
 
 async def ensure_first_objects(client: Client, now: str) -> None:
     for obj in flowcontrol.bootstrap_objects():
         await _ensure(client, _resource(obj), obj)
-    network = {"apiVersion": _SERVICE_CIDRS.api_version, "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}}
+    network = {"apiVersion": SERVICE_CIDRS.api_version, "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}}
     ready = {"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready"}
-    await _ensure(client, _SERVICE_CIDRS, {**network, "spec": {"cidrs": [str(SERVICE_NETWORK)]}}, {**ready, "lastTransitionTime": now})
+    await _ensure(client, SERVICE_CIDRS, {**network, "spec": {"cidrs": [str(SERVICE_NETWORK)]}}, {**ready, "lastTransitionTime": now})
 
 
 def _resource(obj: JSONObject) -> GVR:

@@ -147,3 +147,19 @@ async def _collected(world: Api, sample: Sample, start: str) -> None:
         if event.type == "DELETED" or (not sample.is_collected and len(seen) >= 2):
             break
     assert set(seen[:-1]) == {"MODIFIED"}
+
+
+async def test_what_a_condition_leaves_out_is_empty_and_no_fault(world: World) -> None:
+    # Go decodes into structs: the fields that the published schema requires are there, empty.
+    path = "/api/v1/namespaces/default/services/web"
+    await world.make("/api/v1/namespaces/default/services", {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})
+    held = await world.change(f"{path}/status", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+    assert held["status"]["conditions"] == [{"type": "Ready", "status": "True", "reason": "", "message": ""}]
+    budget = {"metadata": {"name": "few"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "minAvailable": 1}}
+    await world.make("/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget)
+    status = {"status": {"conditions": [{"type": "DisruptionAllowed", "status": "True"}]}}
+    answer = await world.call(
+        "PATCH", "/apis/policy/v1/namespaces/default/poddisruptionbudgets/few/status", status, content="application/merge-patch+json"
+    )
+    assert answer.status == 422
+    assert "status.conditions[0].lastTransitionTime" in {field for field, _ in answer.causes}

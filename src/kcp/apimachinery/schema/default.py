@@ -36,6 +36,31 @@ def zero(node: Schema) -> Any:
     return {"object": {}, "array": [], "string": "", "boolean": False, "integer": 0, "number": 0}.get(node.type)
 
 
+_SCALARS = frozenset(("string", "boolean", "integer", "number"))
+
+
+def fill_required(node: Schema, value: Any) -> None:
+    """Give scalars that a Go struct always has their zero values; times are left out, whose zero value is null."""
+    if type(value) is list and node.items is not None:
+        for item in value:
+            fill_required(node.items, item)
+    if type(value) is not dict:
+        return
+    for name in node.required:
+        child = node.properties.get(name)
+        if (
+            name not in value
+            and child is not None
+            and child.type in ("string", "boolean", "integer", "number")
+            and child.format != "date-time"
+        ):
+            value[name] = zero(child)
+    for name, held in value.items():
+        child = node.properties.get(name, node.additional)
+        if child is not None:
+            fill_required(child, held)
+
+
 def prune_nulls(node: Schema, value: Any) -> bool:
     """Remove the nulls of fields that are not nullable and have no default. Returns whether there were any.
 
