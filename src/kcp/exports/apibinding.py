@@ -21,8 +21,9 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.exports.bindingdeletion import BindingFinalizer, successor_of
 from kcp.exports.boundresources import BoundResource
-from kcp.exports.claims import CLAIM_LABEL, OWN_BINDING, applied_claims
+from kcp.exports.claims import CLAIM_LABEL, OWN_BINDING, ClaimKey
 from kcp.exports.conflicts import ApiNames, Taken, conflict
+from kcp.exports.grants import grant
 from kcp.exports.names import (
     API_EXPORT_VALID,
     BINDING_FINALIZER,
@@ -33,7 +34,6 @@ from kcp.exports.names import (
     EXTRA_ANNOTATION_PREFIX,
     INITIAL_BINDING_COMPLETED,
     PERMISSION_CLAIMS_APPLIED,
-    PERMISSION_CLAIMS_VALID,
     PHASE_BINDING,
     PHASE_BOUND,
     SCHEMAS,
@@ -74,6 +74,8 @@ class Observed:
     """By name; those that exist."""
     taken: Sequence[Taken]
     """What other bindings and local CRDs of this workspace are called."""
+    is_known: Callable[[ClaimKey], bool] = lambda key: True  # noqa: E731 - a default
+    """Whether any export provides what a claim is about."""
 
 
 def decide(binding: JSONObject, observed: Observed, now: str) -> JSONObject:
@@ -94,7 +96,7 @@ def decide(binding: JSONObject, observed: Observed, now: str) -> JSONObject:
     _condition(wanted, API_EXPORT_VALID, now)
     _adopt_metadata(wanted, observed)
     status["apiExportClusterName"] = observed.export_cluster
-    _grant(wanted, observed.export, now)
+    grant(wanted, observed.export, observed.is_known, now)
     bound, conflicts = _bind(observed, status.get("boundResources") or ())
     if conflicts:
         message = f"Unable to bind APIs: {'; '.join(conflicts)}"
@@ -138,27 +140,6 @@ def _adopt_metadata(wanted: JSONObject, observed: Observed) -> None:
             meta.set_annotation(wanted, name, value)
     if BINDING_FINALIZER not in meta.finalizers(wanted):
         meta.set_finalizers(wanted, [*meta.finalizers(wanted), BINDING_FINALIZER])
-
-
-def _grant(wanted: JSONObject, export: JSONObject, now: str) -> None:
-    """What the export asks for, and what of it the binding grants. Source: kcp apibinding_reconcile.go, permissionclaims."""
-    status = wanted["status"]
-    _put(status, "exportPermissionClaims", meta.nested(export, "spec", "permissionClaims", default=[]))
-    applied, unexpected = applied_claims(wanted, export)
-    text = f"claims that the export does not ask for: {', '.join(map(str, unexpected))}" if unexpected else ""
-    _condition(wanted, PERMISSION_CLAIMS_VALID, now, reason="InvalidPermissionClaims" if unexpected else "", message=text)
-    if applied != status.get("appliedPermissionClaims", []):
-        _put(status, "appliedPermissionClaims", applied)
-        _condition(wanted, PERMISSION_CLAIMS_APPLIED, now, reason="ClaimsChanged", message="objects are being labelled")
-    elif conditions.get(wanted, PERMISSION_CLAIMS_APPLIED) is None:
-        _condition(wanted, PERMISSION_CLAIMS_APPLIED, now)
-
-
-def _put(status: JSONObject, name: str, value: list[JSONObject]) -> None:
-    if value:
-        status[name] = value
-    else:
-        status.pop(name, None)
 
 
 def _bind(observed: Observed, before: Iterable[JSONObject]) -> tuple[list[JSONObject], list[str]]:
@@ -207,6 +188,8 @@ class BindingReconciler:
     schema: Callable[[ClusterName, str], Awaitable[SchemaSummary | None]]
     others: Callable[[ObjectKey], Sequence[Taken]]
     """What other bindings or local CRDs of the workspace are called."""
+    is_known: Callable[[ClaimKey], bool]
+    """Whether any export provides what a claim is about."""
     for_cluster: Callable[[ClusterName], Client]
     finalizer: BindingFinalizer
     clock: Clock
@@ -226,8 +209,8 @@ class BindingReconciler:
             if (summary := await self.schema(cluster, resource.schema)) is not None:
                 schemas[resource.schema] = summary
         wanted = await self._bind(key, binding, export, cluster, schemas)
-        # Another workspace's export or CRD may free the name without an event that leads here.
-        blocked = meta.nested(wanted, "status", "phase") != PHASE_BOUND
+        # Another workspace's export or CRD may free the name, or have a claimed identity, without an event that leads here.
+        blocked = meta.nested(wanted, "status", "phase") != PHASE_BOUND or conditions.is_false(wanted, PERMISSION_CLAIMS_APPLIED)
         return Result(requeue_after_s=self._next_look_s(binding) if blocked else None)
 
     async def _bind(
@@ -237,7 +220,7 @@ class BindingReconciler:
         reserved = self._reserved.setdefault(key.cluster, {})
         reserved.pop(key.name, None)
         taken = [*self.others(key), *(entry for entries in reserved.values() for entry in entries)]
-        wanted = decide(binding, Observed(export, cluster, schemas, taken), rfc3339(self.clock.now()))
+        wanted = decide(binding, Observed(export, cluster, schemas, taken, self.is_known), rfc3339(self.clock.now()))
         if conditions.is_true(wanted, BINDING_UP_TO_DATE):
             reserved[key.name] = tuple(Taken(summary.names, f'APIBinding "{key.name}"') for summary in schemas.values())
         try:
@@ -297,9 +280,14 @@ def build_binding_controller(
     *,
     resolve: Callable[[str], ClusterName | None],
     apis: Callable[[ClusterName], Iterable[tuple[Resource, str]]],
+    is_known: Callable[[ClaimKey], bool],
     clock: Clock,
 ) -> Controller:
-    """Args: resolve: workspace path → cluster. apis: what a workspace serves beside Kubernetes' own, each with its binding or ""."""
+    """Args:
+    resolve: workspace path → cluster.
+    apis: what a workspace serves beside Kubernetes' own, each with its binding or "".
+    is_known: whether any export provides what a claim is about.
+    """
     bindings = informers.informer(BINDINGS, indexers={"export": lambda obj: [meta.labels(obj).get(EXPORT_LABEL, "")]})
     exports = informers.informer(EXPORTS)
     schemas = informers.informer(SCHEMAS, metadata_only=True)
@@ -332,7 +320,7 @@ def build_binding_controller(
 
     summaries = SchemaSummaries(lambda key: meta.uid(schemas.get(key) or {}), for_cluster)
     finalizer = BindingFinalizer(successor, served_version, for_cluster, clock)
-    reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, for_cluster, finalizer, clock)
+    reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, is_known, for_cluster, finalizer, clock)
     controller = Controller("apibinding", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(bindings)
     controller.watch(bindings, freed)

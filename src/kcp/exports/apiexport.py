@@ -7,17 +7,18 @@ Source: kcp pkg/reconciler/apis/apiexport/apiexport_reconcile.go.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import AlreadyExists, NotFound
+from kcp.apimachinery.errors import AlreadyExists, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
-from kcp.controller.commit import commit
+from kcp.controller.commit import commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.exports.names import (
@@ -32,6 +33,7 @@ from kcp.exports.names import (
 
 SECRETS = GVR("", "v1", "secrets")
 NAMESPACES = GVR("", "v1", "namespaces")
+_BY_SECRET = "identity secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +54,39 @@ class ExportReconciler:
         client = self.for_cluster(key.cluster)
         wanted = meta.copy_json(export)
         now = rfc3339(self.clock.now())
-        secret_key = await self._identity(client, key.name, export)
-        if secret_key is None:
-            reference = meta.nested(export, "spec", "identity", "secretRef")
-            message = f"secret {reference['namespace']}/{reference['name']} has no data key {IDENTITY_SECRET_KEY!r}: create it"
-            failed = conditions.build(
-                IDENTITY_VALID, conditions.FALSE, reason="GenerationFailed", message=message, severity="Error", now=now
-            )
-            conditions.set_condition(wanted, failed)
-        else:
-            self._publish(wanted, identity_hash(secret_key), now)
+        if not meta.nested(export, "spec", "identity", "secretRef"):
+            try:
+                await self._make(client, key.name)
+            except StatusError as error:
+                _judge(wanted, "IdentityGenerationFailed", f"Error creating identity secret: {error}", now)
+                await commit_both(client.resource(EXPORTS), export, wanted)
+                raise
+            meta.ensure(wanted, "spec", "identity")["secretRef"] = {"namespace": IDENTITY_NAMESPACE, "name": key.name}
+        await self._verify(client, wanted, now)
         # Deprecated in kcp's main, where endpoint slices took its place; controllers made for 0.11 know nothing else.
         meta.ensure(wanted, "status")["virtualWorkspaces"] = [{"url": endpoint_url(self.server_url(), key.cluster, key.name)}]
         conditions.set_condition(wanted, conditions.build(VIRTUAL_WORKSPACE_URLS_READY, conditions.TRUE, now=now))
-        await commit(client.resource(EXPORTS), export, wanted)
-        return Result(requeue_after_s=10.0 if secret_key is None else None)
+        await commit_both(client.resource(EXPORTS), export, wanted)
+        return Result()
 
-    def _publish(self, wanted: JSONObject, found: str, now: str) -> None:
+    async def _verify(self, client: Client, wanted: JSONObject, now: str) -> None:
+        """Publish the identity that the secret gives, or say why it cannot be this export's."""
+        reference = wanted["spec"]["identity"]["secretRef"]
+        namespace, name = reference.get("namespace") or "", reference.get("name") or ""
         held = meta.nested(wanted, "status", "identityHash", default="")
-        if held and held != found:
-            message = f"the identity secret's hash is {found}, but this export's identity is {held}: restore the secret"
-            condition = conditions.build(
-                IDENTITY_VALID, conditions.FALSE, reason="VerificationFailed", message=message, severity="Error", now=now
-            )
-        else:
-            meta.ensure(wanted, "status")["identityHash"] = found
-            condition = conditions.build(IDENTITY_VALID, conditions.TRUE, now=now)
-        conditions.set_condition(wanted, condition)
+        try:
+            found = _hash_of(await client.resource(SECRETS).get(name, namespace=namespace))
+            problem = "" if found else f'secret "{name}" in namespace "{namespace}" is missing data.{IDENTITY_SECRET_KEY}'
+        except NotFound:
+            found, problem = "", f'secret "{name}" not found in namespace "{namespace}": create it, with data.{IDENTITY_SECRET_KEY}'
+        if held and found and found != held:
+            problem = f'hash mismatch: identity secret hash "{found}" must match status.identityHash "{held}"'
+        if not problem:
+            wanted["status"] = {**(wanted.get("status") or {}), "identityHash": held or found}
+        _judge(wanted, "IdentityVerificationFailed" if problem else "", problem, now)
 
-    async def _identity(self, client: Client, name: str, export: JSONObject) -> str | None:
-        """The key in the secret the export refers to; without a reference, of the default secret, which is made."""
-        reference = meta.nested(export, "spec", "identity", "secretRef")
-        if reference:
-            return await _read_key(client, reference["namespace"], reference["name"])
-        held = await _read_key(client, IDENTITY_NAMESPACE, name)
-        return held if held is not None else await self._make(client, name)
-
-    async def _make(self, client: Client, name: str) -> str | None:
+    async def _make(self, client: Client, name: str) -> None:
+        """The default secret, unless it is there."""
         namespace: JSONObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": IDENTITY_NAMESPACE}}
         await _create_missing(client.resource(NAMESPACES).create(namespace))
         secret: JSONObject = {
@@ -98,7 +96,6 @@ class ExportReconciler:
             "data": {IDENTITY_SECRET_KEY: base64.b64encode(self.new_key().encode()).decode()},
         }
         await _create_missing(client.resource(SECRETS).create(secret, namespace=IDENTITY_NAMESPACE))
-        return await _read_key(client, IDENTITY_NAMESPACE, name)
 
 
 async def _create_missing(creation: Awaitable[object]) -> None:
@@ -108,13 +105,23 @@ async def _create_missing(creation: Awaitable[object]) -> None:
         pass  # somebody was first; what is there counts
 
 
-async def _read_key(client: Client, namespace: str, name: str) -> str | None:
-    try:
-        secret = await client.resource(SECRETS).get(name, namespace=namespace)
-    except NotFound:
-        return None
+def _judge(wanted: JSONObject, reason: str, message: str, now: str) -> None:
+    status = conditions.FALSE if reason else conditions.TRUE
+    condition = conditions.build(IDENTITY_VALID, status, reason=reason, message=message, severity="Error", now=now)
+    conditions.set_condition(wanted, condition)
+
+
+def _hash_of(secret: JSONObject) -> str:
+    """ "" for a secret without a key."""
     encoded = meta.nested(secret, "data", IDENTITY_SECRET_KEY)
-    return base64.b64decode(encoded).decode() if encoded else None
+    return identity_hash(base64.b64decode(encoded)) if encoded else ""
+
+
+def _identity_secret(export: Mapping[str, Any]) -> Iterable[str]:
+    """Where an export's identity is kept."""
+    reference = meta.nested(export, "spec", "identity", "secretRef", default={})
+    namespace, name = reference.get("namespace") or IDENTITY_NAMESPACE, reference.get("name") or meta.name(export)
+    return [str(ObjectKey(meta.cluster(export), namespace, name))]
 
 
 def build_export_controller(
@@ -125,8 +132,14 @@ def build_export_controller(
     server_url: Callable[[], str],
     clock: Clock,
 ) -> Controller:
-    exports = informers.informer(EXPORTS)
+    exports = informers.informer(EXPORTS, indexers={_BY_SECRET: _identity_secret})
+    secrets = informers.informer(SECRETS, metadata_only=True)
+
+    def of_secret(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        return [meta.key(export) for export in exports.by_index(_BY_SECRET, str(key))]
+
     reconciler = ExportReconciler(exports.get, for_cluster, new_key, server_url, clock)
     controller = Controller("apiexport", reconciler.reconcile, clock=clock, workers=2)
     controller.watch(exports)
+    controller.watch(secrets, of_secret)
     return controller

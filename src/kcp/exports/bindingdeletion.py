@@ -20,6 +20,7 @@ from kcp.client.rest import Client, ResourceClient
 from kcp.controller.commit import commit
 from kcp.controller.controller import Result
 from kcp.exports.boundresources import BoundResource, bound_resources
+from kcp.exports.grants import CLAIMS_CHANGED, CLAIMS_WITHDRAWN
 from kcp.exports.names import (
     BINDING_FINALIZER,
     BINDING_RESOURCE_DELETE_SUCCESS,
@@ -95,12 +96,12 @@ class BindingFinalizer:
     async def _withdraw(self, client: Client, binding: JSONObject) -> bool:
         """Whether no claim of this binding is granted any more and no object labelled for one; else see that it becomes so."""
         if not meta.nested(binding, "status", "appliedPermissionClaims", default=()):
-            return not conditions.is_false(binding, PERMISSION_CLAIMS_APPLIED)
+            return (conditions.get(binding, PERMISSION_CLAIMS_APPLIED) or {}).get("reason") not in (CLAIMS_CHANGED, CLAIMS_WITHDRAWN)
         wanted: JSONObject = meta.copy_json(binding)
         del wanted["status"]["appliedPermissionClaims"]
         now, why = rfc3339(self.clock.now()), "labels of claims are being removed"
         withdrawn = conditions.build(
-            PERMISSION_CLAIMS_APPLIED, conditions.FALSE, reason="ClaimsWithdrawn", message=why, severity="Info", now=now
+            PERMISSION_CLAIMS_APPLIED, conditions.FALSE, reason=CLAIMS_WITHDRAWN, message=why, severity="Info", now=now
         )
         conditions.set_condition(wanted, withdrawn)
         await commit(client.resource(BINDINGS), binding, wanted)

@@ -25,6 +25,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.exports.claimindex import ClaimIndex, claim_labels
 from kcp.exports.claims import claim_label
+from kcp.exports.grants import CLAIMS_CHANGED, CLAIMS_WITHDRAWN
 from kcp.exports.names import (
     BINDING_FINALIZER,
     BINDINGS,
@@ -136,7 +137,7 @@ def _is_due(binding: JSONObject) -> bool:
     if meta.deletion_timestamp(binding) and BINDING_FINALIZER not in meta.finalizers(binding):
         return False
     condition = conditions.get(binding, PERMISSION_CLAIMS_APPLIED)
-    return condition is not None and condition["status"] != conditions.TRUE
+    return condition is not None and condition.get("reason") in (CLAIMS_CHANGED, CLAIMS_WITHDRAWN)
 
 
 def build_claim_label_controller(

@@ -100,13 +100,14 @@ def applied_claims(binding: JSONObject, export: JSONObject) -> tuple[list[JSONOb
         key = ClaimKey.of(claim)
         wanted = asked.get(key)
         if wanted is None:
-            unexpected.append(key)
+            if claim.get("state") == ACCEPTED:
+                unexpected.append(key)
             continue
         verbs = common_verbs(wanted.get("verbs") or (), claim.get("verbs") or ())
         if claim.get("state") == ACCEPTED and verbs:
             entry = {name: claim.get(name) or "" for name in ("group", "resource", "identityHash")}  # as the schema's defaults make it
             applied.append({**entry, "verbs": verbs, "selector": claim.get("selector") or {"matchAll": True}})
-    return applied, unexpected
+    return applied, sorted(unexpected, key=str)
 
 
 @dataclass(frozen=True, slots=True)

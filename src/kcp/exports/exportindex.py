@@ -72,6 +72,11 @@ class ExportIndex:
     def get(self, key: ObjectKey) -> ExportRecord | None:
         return self._by_key.get(key)
 
+    def provides(self, claimed: ClaimKey) -> bool:
+        """Whether an export of the claimed identity offers the resource."""
+        offered = (own for export in self.of_identity(claimed.identity) for own in export.resources)
+        return any(own.group_resource == claimed.group_resource for own in offered)
+
     def of_identity(self, identity: str) -> Sequence[ExportRecord]:
         """All exports that share an identity, in a stable order: one owner may have several."""
         found = self._by_identity.get(identity, {}) if identity else {}

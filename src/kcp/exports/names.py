@@ -38,13 +38,13 @@ VIRTUAL_WORKSPACE_URLS_READY = "VirtualWorkspaceURLsReady"
 PHASE_BINDING, PHASE_BOUND = "Binding", "Bound"
 
 
-def identity_hash(key: str) -> str:
+def identity_hash(key: bytes) -> str:
     """Identity of an export from its secret key: the hex SHA-256.
 
-    >>> identity_hash("a")[:12]
+    >>> identity_hash(b"a")[:12]
     'ca978112ca1b'
     """
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key).hexdigest()
 
 
 def export_label(cluster: ClusterName, name: str) -> str:

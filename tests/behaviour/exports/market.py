@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.inprocess import AsgiTransport
@@ -98,6 +100,15 @@ class Market:
 
     async def until(self, resource: ResourceClient, name: str, is_right: Callable[[JSONObject], bool], what: str) -> JSONObject:
         return await wait_for(resource, name, is_right, timeout_s=10.0, what=what)
+
+    async def gone(self, resource: ResourceClient, name: str) -> None:
+        async with asyncio.timeout(10.0):
+            while True:
+                try:
+                    await resource.get(name)
+                except NotFound:
+                    return
+                await self.server.clock.sleep(0.02)
 
     def view(self, workspace: str = "*", *, user: UserInfo = PROVIDER, export: str = "widgets") -> Client:
         """The virtual workspace of the export, at one consumer or at all."""

@@ -5,7 +5,6 @@ Source: kcp test/e2e/apibinding/{apibinding_test,apibinding_deletion_test,apibin
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -38,16 +37,6 @@ def reason(obj: JSONObject, kind: str) -> str:
 
 async def until_reason(market: Market, bindings: ResourceClient, name: str, kind: str, why: str) -> JSONObject:
     return await market.until(bindings, name, lambda b: reason(b, kind) == why, f"{kind} {why}")
-
-
-async def gone(market: Market, bindings: ResourceClient, name: str) -> None:
-    async with asyncio.timeout(10.0):
-        while True:
-            try:
-                await bindings.get(name)
-            except NotFound:
-                return
-            await market.server.clock.sleep(0.02)
 
 
 async def test_what_a_workspace_binds_cannot_be_defined_there(market: Market) -> None:
@@ -107,11 +96,11 @@ async def test_another_binding_of_the_same_identity_takes_objects_over(market: M
     await bindings.create(binding("second", "second"))
     await until_reason(market, bindings, "second", "BindingUpToDate", "NamingConflicts")
     await bindings.delete("widgets")
-    await gone(market, bindings, "widgets")
+    await market.gone(bindings, "widgets")
     await market.until(bindings, "second", lambda b: conditions.is_true(b, "InitialBindingCompleted"), "the successor")
     assert meta.uid(await widgets.get("w", namespace="default")) == meta.uid(made)
     await bindings.delete("second")
-    await gone(market, bindings, "second")
+    await market.gone(bindings, "second")
 
 
 async def test_a_binding_can_wait_for_its_successor_or_leave_its_objects(market: Market) -> None:
@@ -126,9 +115,9 @@ async def test_a_binding_can_wait_for_its_successor_or_leave_its_objects(market:
     assert meta.uid(await widgets.get("w", namespace="default")) == meta.uid(made)
     await bindings.create(binding("second", "second", deletionPolicy="Orphan"))
     await market.until(bindings, "second", lambda b: conditions.is_true(b, "Ready"), "the successor")
-    await gone(market, bindings, "widgets")
+    await market.gone(bindings, "widgets")
     await bindings.delete("second")
-    await gone(market, bindings, "second")
+    await market.gone(bindings, "second")
     await market.bind("one")
     assert meta.uid(await widgets.get("w", namespace="default")) == meta.uid(made)
 
@@ -151,7 +140,7 @@ async def test_a_deleted_binding_says_what_it_waits_for(market: Market) -> None:
     with pytest.raises(MethodNotAllowed):
         await widgets.create(named(WIDGETS, "Widget", "v"), namespace="default")
     await widgets.patch("w", {"metadata": {"finalizers": None}}, namespace="default")
-    await gone(market, bindings, "widgets")
+    await market.gone(bindings, "widgets")
     with pytest.raises(NotFound):
         await widgets.list()
 
@@ -185,7 +174,7 @@ async def test_an_export_moves_on_and_drops_what_stays_bound(market: Market) -> 
     assert meta.name(await widgets.get("w", namespace="default")) == "w"
     await provider.resource(SCHEMAS).delete("v2.widgets.example.com")
     await bindings.delete("widgets")
-    await gone(market, bindings, "widgets")
+    await market.gone(bindings, "widgets")
 
 
 async def test_a_binding_says_what_is_wrong_with_its_export(market: Market) -> None:
@@ -200,4 +189,4 @@ async def test_a_binding_says_what_is_wrong_with_its_export(market: Market) -> N
     assert reason(found, "InitialBindingCompleted") == "WaitingForEstablished"
     for name in ("missing", "hollow"):
         await bindings.delete(name)
-        await gone(market, bindings, name)
+        await market.gone(bindings, name)
