@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kcp.apiserver.authz.union import ALWAYS_ALLOWED_PATHS
 from kcp.cli.flags import Duration
 
 if TYPE_CHECKING:
-    from kcp.server.accessoptions import AuthenticationOptions
+    from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
@@ -64,6 +65,18 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--service-account-jwks-uri", "sa_jwks_uri", default="", help="Where others find these keys. [default: at this server]"),
     click.option("--service-account-max-token-expiration", "sa_max_expiration_s", type=Duration(), default="0s",
                  help="Longest life of a token that is asked for. [default: 2^32 s]"),
+    click.option("--authorization-order", "authz_order", type=Words(), default="AlwaysAllowGroups,AlwaysAllowPaths,RBAC,Webhook",
+                 show_default=True, help="Who says what is allowed; the first that allows or denies counts."),
+    click.option("--authorization-always-allow-paths", "authz_always_allow_paths", type=Words(), default=",".join(ALWAYS_ALLOWED_PATHS),
+                 show_default=True, help="Paths that are open to everybody; * at the end matches any rest."),
+    click.option("--authorization-webhook-config-file", "authz_webhook_config_file", type=_FILE, default=None,
+                 help="kubeconfig that leads to an authorizer outside; its cluster's server is the URL to ask."),
+    click.option("--authorization-webhook-version", "authz_webhook_version", default="v1beta1", show_default=True,
+                 help="Version of the SubjectAccessReview it speaks: v1 or v1beta1."),
+    click.option("--authorization-webhook-cache-authorized-ttl", "authz_webhook_authorized_ttl_s", type=Duration(), default="5m",
+                 show_default=True, help="How long what it allowed is remembered."),
+    click.option("--authorization-webhook-cache-unauthorized-ttl", "authz_webhook_unauthorized_ttl_s", type=Duration(), default="30s",
+                 show_default=True, help="How long what it did not allow is remembered."),
 )  # fmt: skip
 
 
@@ -71,6 +84,11 @@ _REQUEST_HEADER = ("client_ca_file", "allowed_names", "username_headers", "uid_h
 
 
 _SERVICE_ACCOUNTS = ("issuers", "api_audiences", "signing_key_file", "key_files", "jwks_uri", "max_expiration_s")
+
+
+_AUTHORIZATION = (
+    "order", "always_allow_paths", "webhook_config_file", "webhook_version", "webhook_authorized_ttl_s", "webhook_unauthorized_ttl_s",
+)  # fmt: skip
 
 
 def access_flags(command: F) -> F:
@@ -94,3 +112,10 @@ def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
         service_accounts=ServiceAccountOptions(**{name: flags.pop(f"sa_{name}") for name in _SERVICE_ACCOUNTS}),
         request_header=RequestHeaderOptions(**{name: flags.pop(f"requestheader_{name}") for name in _REQUEST_HEADER}),
     )
+
+
+def authorization_options(flags: dict[str, Any]) -> AuthorizationOptions:
+    """Takes its flags out of those given."""
+    from kcp.server.accessoptions import AuthorizationOptions
+
+    return AuthorizationOptions(**{name: flags.pop(f"authz_{name}") for name in _AUTHORIZATION})

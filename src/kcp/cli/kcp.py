@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kcp import __version__
-from kcp.cli.accessflags import access_flags, authentication_options
+from kcp.cli.accessflags import access_flags, authentication_options, authorization_options
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
@@ -65,7 +65,7 @@ def start_command(**flags: object) -> None:
         **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
     )
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
-    options = Options(tmc=tmc, authentication=authentication_options(flags), **home, **flags)  # type: ignore[arg-type]
+    options = Options(tmc=tmc, authentication=authentication_options(flags), authorization=authorization_options(flags), **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))
@@ -84,9 +84,10 @@ def run_kcp(options: object) -> None:
     from kcp.apiserver.pki import PKIError
     from kcp.apiserver.serving import ServingError
     from kcp.cli.running import run_until_stopped
+    from kcp.client.kubeconfig import KubeConfigError
     from kcp.storage.interface import StoreError
 
-    expected = (ConfigurationError, ListenError, PKIError, ServingError, StoreError, TokenFileError, OSError)
+    expected = (ConfigurationError, KubeConfigError, ListenError, PKIError, ServingError, StoreError, TokenFileError, OSError)
     run_until_stopped(lambda: _serve(options), expected=expected)
 
 

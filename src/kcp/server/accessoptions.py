@@ -10,6 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kcp.apiserver.authz.union import ALWAYS_ALLOWED_PATHS
+
+AUTHORIZERS = ("AlwaysAllowGroups", "AlwaysAllowPaths", "RBAC", "Webhook")
+WEBHOOK_VERSIONS = ("v1", "v1beta1")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OIDCOptions:
@@ -120,4 +125,36 @@ class AuthenticationOptions:
             found.append(f"--authentication-config={self.config_file}: no such file")
         if self.config_file is not None and self.oidc != OIDCOptions():
             found.append("--authentication-config and --oidc-* flags are mutually exclusive")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuthorizationOptions:
+    """Who says what users may do, in which order."""
+
+    order: tuple[str, ...] = AUTHORIZERS
+    """--authorization-order: the first that allows or denies counts; a webhook counts only where there is one."""
+    always_allow_paths: tuple[str, ...] = ALWAYS_ALLOWED_PATHS
+    """--authorization-always-allow-paths: open to everybody; `*` at the end matches any rest."""
+    webhook_config_file: Path | None = None
+    """--authorization-webhook-config-file: kubeconfig that leads to an authorizer outside."""
+    webhook_version: str = "v1beta1"
+    """--authorization-webhook-version: of the SubjectAccessReview it speaks."""
+    webhook_authorized_ttl_s: float = 300.0
+    """--authorization-webhook-cache-authorized-ttl: seconds."""
+    webhook_unauthorized_ttl_s: float = 30.0
+    """--authorization-webhook-cache-unauthorized-ttl: seconds."""
+
+    def problems(self) -> list[str]:
+        found = [
+            f"--authorization-order: unknown {word}; choose of {', '.join(AUTHORIZERS)}" for word in self.order if word not in AUTHORIZERS
+        ]
+        if len(set(self.order)) != len(self.order):
+            found.append(f"--authorization-order={','.join(self.order)}: each at most once")
+        if not self.order:
+            found.append("--authorization-order: at least one authorizer is needed")
+        if self.webhook_config_file is not None and not self.webhook_config_file.is_file():
+            found.append(f"--authorization-webhook-config-file={self.webhook_config_file}: no such file")
+        if self.webhook_version not in WEBHOOK_VERSIONS:
+            found.append(f"--authorization-webhook-version={self.webhook_version}: choose of {', '.join(WEBHOOK_VERSIONS)}")
         return found

@@ -171,6 +171,7 @@ class _Assembly:
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),
             ],
             authentication=self._options.authentication,
+            authorization=self._options.authorization,
             object_limit=self._options.object_limit,
         )  # fmt: skip
         security = self._security = await build_security(parts)

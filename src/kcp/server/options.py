@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kcp.server.accessoptions import AuthenticationOptions
+from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,7 @@ class Options:
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     tmc: TMCOptions = field(default_factory=TMCOptions)
 
     @property
@@ -84,7 +85,7 @@ class Options:
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
         if self.object_limit < 0:
             found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
-        found += self.authentication.problems()
+        found += [*self.authentication.problems(), *self.authorization.problems()]
         if self.conversion_timeout_s <= 0:
             found.append("--conversion-cel-transformation-timeout: must be longer than 0s")
         if self.tmc.heartbeat_threshold_s <= 0:

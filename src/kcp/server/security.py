@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GVR, GroupResource
@@ -34,9 +35,13 @@ from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
 from kcp.apiserver.authz.reviews import access_reviews
 from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
 from kcp.apiserver.authz.watched import WatchedRBAC
+from kcp.apiserver.authz.webhook import WebhookAuthorizer, WebhookRules
 from kcp.apiserver.pki import PKI
 from kcp.apiserver.request import Handler
 from kcp.apiserver.resources import ConnectorKey
+from kcp.client import kubeconfig
+from kcp.client.endpoint import Timeouts
+from kcp.client.http import HttpTransport
 from kcp.exports.admission import ExportsAdmission
 from kcp.exports.authz import MaximalPermissionPolicy, SystemResources
 from kcp.exports.claimindex import ClaimIndex
@@ -46,7 +51,7 @@ from kcp.exports.crdadmission import crd_plugins
 from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
 from kcp.registry.resource import Catalog
-from kcp.server.accessoptions import AuthenticationOptions, RequestHeaderOptions
+from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions, RequestHeaderOptions
 from kcp.server.authentication import ForeignIssuers
 from kcp.server.objects import BuiltinObjects
 from kcp.storage.interface import Store
@@ -65,6 +70,7 @@ from kcp.tenancy.workspacetype.admission import WorkspaceTypeAdmission
 from kcp.tenancy.workspacetype.lister import TypeLister
 
 PRIVILEGED = ("system:masters",)
+_WEBHOOK_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class Security:
     account_tokens: ServiceAccountTokens
     issuers: ForeignIssuers
     close: Callable[[], Awaitable[None]]
-    """Ends the connections to admission webhooks."""
+    """Ends the connections to webhooks."""
 
     async def allows(self, user: UserInfo, cluster: ClusterName, verb: str, group: str, resource: str, name: str) -> bool:
         """Whether a user has a verb on one cluster-scoped object."""
@@ -111,6 +117,7 @@ class SecurityParts:
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     object_limit: int = 0
     """Of logical clusters that do not say their own; 0 for none."""
 
@@ -119,7 +126,8 @@ async def build_security(parts: SecurityParts) -> Security:
     objects = BuiltinObjects(parts.cache)
     rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=StaticPolicy([*bootstrap_policy(), *kcp_policy()]))
     policy = MaximalPermissionPolicy(Noted("05-bootstrap", rbac), policies=rbac, exports=parts.exports, identity_of=parts.identity_of)
-    authorizer = _authorizer(policy, parts.index)
+    webhook = _webhook(parts.authorization, parts.clock)
+    authorizer = _authorizer(parts, policy, webhook)
     account_tokens = _account_tokens(parts, objects)
     issuers = ForeignIssuers(parts.authentication, account_tokens.issuers, clock=parts.clock)
     authentication = _authentication(parts, account_tokens, issuers)
@@ -132,7 +140,13 @@ async def build_security(parts: SecurityParts) -> Security:
         *_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
         quotas.plugin(),
     ]  # fmt: skip
-    return Security(authentication, authorizer, policy, AdmissionChain(plugins), connectors, account_tokens, issuers, configurable.close)
+
+    async def close() -> None:
+        await configurable.close()
+        if webhook is not None:
+            await webhook.close()
+
+    return Security(authentication, authorizer, policy, AdmissionChain(plugins), connectors, account_tokens, issuers, close)
 
 
 def _account_tokens(parts: SecurityParts, objects: BuiltinObjects) -> ServiceAccountTokens:
@@ -176,15 +190,40 @@ def _object_limit(parts: SecurityParts) -> Plugin:
     return Plugin(name="LogicalClusterObjectCountLimit", validate=limit.check, verbs=("CREATE",))
 
 
-def _authorizer(policy: MaximalPermissionPolicy, index: WorkspaceIndex) -> Authorizer:
-    """The chain: privileged groups and open paths; then required groups, content, the guard of statuses, maximal permissions, and RBAC.
+def _webhook(options: AuthorizationOptions, clock: Clock) -> WebhookAuthorizer | None:
+    """Raises KubeConfigError."""
+    if options.webhook_config_file is None:
+        return None
+    endpoint = kubeconfig.load(options.webhook_config_file).endpoint
+    rules = WebhookRules(
+        version=options.webhook_version,
+        authorized_ttl_s=options.webhook_authorized_ttl_s,
+        unauthorized_ttl_s=options.webhook_unauthorized_ttl_s,
+    )
+    transport = HttpTransport(endpoint, timeouts=Timeouts(request_s=_WEBHOOK_TIMEOUT_S), clock=clock)
+    return WebhookAuthorizer(transport, urlsplit(endpoint.server).path, rules, clock=clock)
 
+
+def _authorizer(parts: SecurityParts, policy: MaximalPermissionPolicy, webhook: WebhookAuthorizer | None) -> Authorizer:
+    """The authorizers in the order that the operator chose.
+
+    What is called RBAC is a chain: required groups, content, the guard of statuses, maximal permissions, and RBAC itself. Nobody outside
+    is asked about the privileged groups.
     Source: kcp pkg/server/options/authorization.go.
     """
+    index, options = parts.index, parts.authorization
     guarded = Noted("03-systemcrd", SystemResources(Noted("04-maxpermissionpolicy", policy)))
     content = Noted("02-content", WorkspaceContent(guarded, TenancyContentRules(index.record)))
     inside = Noted("01-requiredgroups", RequiredGroups(content, index.record))
-    return Union([PrivilegedGroups(PRIVILEGED), AllowedPaths(), Discreet(ServerPaths(inside))])
+    privileged = PrivilegedGroups(PRIVILEGED)
+    steps: dict[str, Authorizer] = {
+        "AlwaysAllowGroups": privileged,
+        "AlwaysAllowPaths": AllowedPaths(options.always_allow_paths),
+        "RBAC": Discreet(ServerPaths(inside)),
+    }
+    if webhook is not None:
+        steps["Webhook"] = Union([privileged, webhook])
+    return Union([steps[name] for name in options.order if name in steps])
 
 
 def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authorizer, rbac: RBACAuthorizer) -> Sequence[Plugin]:

@@ -34,6 +34,8 @@ class AuthzAttributes(NamedTuple):
     """Whether to answer as if the user had access to the workspace: asked by privileged callers only."""
     notes: dict[str, str] | None = None
     """Audit annotations of this request; None where nobody keeps them."""
+    version: str = ""
+    """Of the resource in the URL; no rule of ours depends on it."""
 
 
 class Verdict(Enum):

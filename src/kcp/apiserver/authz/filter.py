@@ -14,7 +14,7 @@ def attributes_of(req: Request) -> AuthzAttributes:
     info = req.info
     return AuthzAttributes(
         req.user, info.verb, info.cluster, info.group, info.resource, info.subresource, info.namespace, info.name, info.path,
-        info.is_resource,
+        info.is_resource, version=info.version,
     )  # fmt: skip
 
 

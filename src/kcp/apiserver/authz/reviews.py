@@ -126,6 +126,7 @@ def _attributes(user: UserInfo, cluster: ClusterName, spec: Mapping[str, Any]) -
     return AuthzAttributes(
         user, found.get("verb") or "", cluster, found.get("group") or "", found.get("resource") or "",
         found.get("subresource") or "", found.get("namespace") or "", found.get("name") or "",
+        version=found.get("version") or "",
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class AllowedPaths:
     """Anyone may use these non-resource paths; a trailing `*` matches any rest."""
 
     def __init__(self, paths: Iterable[str] = ALWAYS_ALLOWED_PATHS) -> None:
-        listed = tuple(paths)
+        listed = tuple(f"/{path.removeprefix('/')}" for path in paths)
         self._exact = frozenset(p for p in listed if not p.endswith("*"))
         self._prefixes = tuple(p[:-1] for p in listed if p.endswith("*"))
         self._allow = Decision(Verdict.ALLOW, "path is always allowed")
