@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
@@ -274,6 +275,10 @@ class SchemaSummaries:
         return self._by_uid[uid]
 
 
+def _schemas_of(export: Mapping[str, Any]) -> Iterable[str]:
+    return [str(ObjectKey(meta.cluster(export), "", resource.schema)) for resource in exported_resources(dict(export))]
+
+
 def build_binding_controller(
     informers: InformerFactory,
     for_cluster: Callable[[ClusterName], Client],
@@ -289,7 +294,7 @@ def build_binding_controller(
     is_known: whether any export provides what a claim is about.
     """
     bindings = informers.informer(BINDINGS, indexers={"export": lambda obj: [meta.labels(obj).get(EXPORT_LABEL, "")]})
-    exports = informers.informer(EXPORTS)
+    exports = informers.informer(EXPORTS, indexers={"schema": _schemas_of})
     schemas = informers.informer(SCHEMAS, metadata_only=True)
 
     def find_export(cluster: ClusterName, reference: ExportReference) -> tuple[ClusterName, JSONObject | None]:
@@ -305,6 +310,11 @@ def build_binding_controller(
     def of_export(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         known = [meta.key(b) for b in bindings.by_index("export", export_label(key.cluster, key.name))]
         return known or [meta.key(b) for b in bindings.by_index("export", "")]
+
+    def of_schema(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """A schema that comes, goes or is made anew under its name."""
+        told = exports.by_index("schema", str(key))
+        return [named for export in told for named in of_export(meta.key(export), None, None)]
 
     def freed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         """Names of a binding that is gone are free for those that waited for them."""
@@ -325,4 +335,5 @@ def build_binding_controller(
     controller.watch(bindings)
     controller.watch(bindings, freed)
     controller.watch(exports, of_export)
+    controller.watch(schemas, of_schema)
     return controller

@@ -30,10 +30,11 @@ class _Served:
 class BoundSource:
     """Implements the catalog's ResourceSource for APIBindings.
 
-    Args: build: (export cluster, schema name, identity) → one Resource for each served version; called once for each schema uid.
+    Args: build: (export cluster, what is bound) → one Resource for each served version; called once for each schema uid, and again while
+    there is none.
     """
 
-    def __init__(self, build: Callable[[ClusterName, str, str], Iterable[Resource]]) -> None:
+    def __init__(self, build: Callable[[ClusterName, BoundResource], Iterable[Resource]]) -> None:
         self._build = build
         self._by_cluster: dict[ClusterName, dict[GroupResource, _Served]] = {}
         self._by_binding: dict[tuple[ClusterName, str], tuple[GroupResource, ...]] = {}
@@ -119,8 +120,9 @@ class BoundSource:
         bound = entry.bound
         cached = self._resources.get((bound.schema_uid, bound.identity))
         if cached is None:
-            built = self._build(entry.export_cluster, bound.schema_name, bound.identity)
-            cached = self._resources[bound.schema_uid, bound.identity] = {r.gvr.version: r for r in built}
+            cached = {r.gvr.version: r for r in self._build(entry.export_cluster, bound)}
+            if cached:
+                self._resources[bound.schema_uid, bound.identity] = cached
         resource = cached.get(version)
         if resource is not None and entry.deleting:
             return replace(resource, verbs=tuple(v for v in resource.verbs if v != "create"))
@@ -138,6 +140,10 @@ class BoundSource:
         for entry in list(self._by_identity.values()):
             if (resource := self._resource(entry, entry.bound.version)) is not None:
                 yield resource
+
+    def is_bound(self, schema_uid: str) -> bool:
+        """Whether any workspace serves a schema. Looks at all bindings."""
+        return any(entry.bound.schema_uid == schema_uid for served in self._by_cluster.values() for entry in served.values())
 
     def version(self, cluster: ClusterName) -> str:
         """Changes whenever a binding of this cluster changed."""

@@ -31,6 +31,7 @@ from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.exports.admission import BoundNames
 from kcp.exports.conversionadmission import ConversionAdmission
+from kcp.exports.keptschemas import SchemaKeeper
 from kcp.exports.partitionsets import partition_plugin
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
@@ -167,6 +168,7 @@ class _Assembly:
             plugins=[
                 BoundNames(foundation.bound.binding_of).plugin(),
                 ConversionAdmission(foundation.schemas.schema).plugin(),
+                SchemaKeeper(foundation.bound.is_bound, self._client).plugin(),
                 partition_plugin(),
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),
             ],

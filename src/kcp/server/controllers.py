@@ -29,6 +29,7 @@ from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
 from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
+from kcp.exports.keptschemas import build_kept_schema_controller
 from kcp.exports.partitionsets import build_partition_set_controller
 from kcp.registry.crd import CUSTOM_RESOURCES
 from kcp.registry.resource import ALL_VERBS, Origin, Resource
@@ -139,6 +140,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
             informers, for_cluster, index=parts.foundation.claims, list_resources=parts.list_resources, clock=clock
         ),
         *build_endpoint_slice_controllers(informers, for_cluster, resolve=index.resolve, server_url=parts.server_url, clock=clock),
+        build_kept_schema_controller(informers, for_cluster, is_bound=parts.foundation.bound.is_bound, clock=clock),
         build_partition_set_controller(informers, for_cluster, clock=clock),
         build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_held, clock=clock),

@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from kcp.aio.clock import Clock
+from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
 from kcp.exports.apiconversion import CONVERSIONS, RuleConversion
+from kcp.exports.boundresources import BoundResource
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.conversion import conversion_of
 from kcp.exports.exportindex import ExportIndex
+from kcp.exports.keptschemas import BOUND_CRDS, kept_name
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
 from kcp.exports.source import BoundSource
 from kcp.exports.system import SYSTEM_CRDS
@@ -69,7 +72,7 @@ class Foundation:
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
         conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
         readers = SchemaResources(schemas, conversions, conversion_timeout_s)
-        bound, exports, claims = BoundSource(readers.read), ExportIndex(), ClaimIndex()
+        bound, exports, claims = BoundSource(readers.read_bound), ExportIndex(), ClaimIndex()
         crds = LocalCRDSource()
         catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(_system_resources()), bound, crds])
         index = WorkspaceIndex()
@@ -113,6 +116,12 @@ class SchemaResources:
         """The APIResourceSchema itself."""
         item = _item(self._schemas, cluster, name)
         return item.decode() if item is not None else None
+
+    def read_bound(self, cluster: ClusterName, bound: BoundResource) -> Sequence[Resource]:
+        """The same for what is bound: of the very schema that was, deleted or not."""
+        if meta.uid(self.schema(cluster, bound.schema_name) or {}) == bound.schema_uid:
+            return self.read(cluster, bound.schema_name, bound.identity)
+        return self.read(BOUND_CRDS, kept_name(bound.schema_uid, bound.group_resource), bound.identity)
 
     def read(self, cluster: ClusterName, name: str, identity: str) -> Sequence[Resource]:
         """One for each served version; none if there is no such schema."""

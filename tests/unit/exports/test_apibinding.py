@@ -12,6 +12,7 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.exports.admission import ExportsAdmission
 from kcp.exports.apibinding import Observed, SchemaSummary, decide, taken_by_others
+from kcp.exports.boundresources import BoundResource
 from kcp.exports.conflicts import ApiNames, Taken, conflict
 from kcp.exports.names import BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
 from kcp.exports.source import BoundSource
@@ -137,8 +138,9 @@ def test_an_export_that_goes_leaves_a_bound_binding_ready() -> None:
 def source() -> tuple[BoundSource, list[str]]:
     built: list[str] = []
 
-    def build(cluster: ClusterName, schema: str, identity: str) -> Iterable[Resource]:
-        built.append(schema)
+    def build(cluster: ClusterName, bound: BoundResource) -> Iterable[Resource]:
+        identity = bound.identity
+        built.append(bound.schema_name)
         yield Resource(
             gvr=GVR("example.io", "v1", "widgets"),
             kind="Widget",
