@@ -134,6 +134,16 @@ def canonical(text: Text) -> str:
     return format(*_parse(text))
 
 
+def rounded(text: Text) -> str:
+    """Canonical, and up to a whole number of thousandths. Source: pkg/apis/core/v1/defaults.go (SetDefaults_ResourceList).
+
+    >>> rounded("100u"), rounded("1.5"), rounded("64Mi")
+    ('1m', '1500m', '64Mi')
+    """
+    value, form = _parse(text)
+    return canonical(text) if (value * 1000).denominator == 1 else format(Fraction(_ceil(value * 1000), 1000), form)
+
+
 def millis(text: Text) -> int:
     """Thousandths, rounded up: CPU."""
     return _ceil(parse(text) * 1000)

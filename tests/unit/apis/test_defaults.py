@@ -168,3 +168,116 @@ _ODD: list[JSONObject] = [
 def test_defaults_are_idempotent_and_survive_malformed_objects(kind: str, obj: JSONObject) -> None:
     once = defaulted(kind, obj)
     assert defaulted(kind, once) == once
+
+
+def in_pod(**spec: Any) -> JSONObject:
+    held: JSONObject = {
+        "containers": [{"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "100m"}, "limits": {"hugepages-2Mi": "2Mi"}}}]
+    }
+    made: JSONObject = defaulted("Pod", {"spec": {**held, **spec}})["spec"]
+    return made
+
+
+def test_empty_texts_and_zeros_of_probes_are_absent_as_in_go() -> None:
+    probe = {"httpGet": {"path": "", "port": 80}, "periodSeconds": 0, "failureThreshold": 5}
+    container = {
+        "name": "c",
+        "image": "i:1",
+        "imagePullPolicy": "",
+        "livenessProbe": probe,
+        "ports": [{"containerPort": 80, "protocol": ""}],
+    }
+    made = in_pod(restartPolicy="", containers=[container])
+    assert made["restartPolicy"] == "Always"
+    assert made["containers"][0]["imagePullPolicy"] == "IfNotPresent"
+    assert made["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP"}]
+    assert made["containers"][0]["livenessProbe"] == {
+        "httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}, "periodSeconds": 10, "failureThreshold": 5, "timeoutSeconds": 1,
+        "successThreshold": 1,
+    }  # fmt: skip
+
+
+def test_amounts_are_rounded_up_to_thousandths() -> None:
+    resources = {"requests": {"cpu": "100u", "memory": "1.5Gi"}}
+    assert in_pod(containers=[{"name": "c", "resources": resources}])["containers"][0]["resources"]["requests"] == {
+        "cpu": "1m",
+        "memory": "1536Mi",
+    }
+
+
+def test_pod_level_limits_are_completed_from_the_containers() -> None:
+    made = in_pod(resources={"limits": {"cpu": "1", "memory": "1Gi"}})["resources"]
+    assert made == {
+        "limits": {"cpu": "1", "memory": "1Gi", "hugepages-2Mi": "2Mi"}, "requests": {"cpu": "100m", "memory": "1Gi", "hugepages-2Mi": "2Mi"},
+    }  # fmt: skip
+    assert in_pod(resources={"requests": {"cpu": "1"}})["resources"] == {
+        "limits": {"hugepages-2Mi": "2Mi"},
+        "requests": {"cpu": "1", "hugepages-2Mi": "2Mi"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "wanted"),
+    [
+        ("hostPath", {"path": "/x"}, {"path": "/x", "type": ""}),
+        ("iscsi", {"iqn": "i"}, {"iqn": "i", "iscsiInterface": "default"}),
+        ("rbd", {"image": "i", "user": "me"}, {"image": "i", "user": "me", "pool": "rbd", "keyring": "/etc/ceph/keyring"}),
+        (
+            "azureDisk",
+            {"diskName": "d"},
+            {"diskName": "d", "cachingMode": "ReadWrite", "fsType": "ext4", "readOnly": False, "kind": "Shared"},
+        ),
+        ("scaleIO", {"system": "s"}, {"system": "s", "storageMode": "ThinProvisioned", "fsType": "xfs"}),
+    ],
+)
+def test_sources_of_volumes_are_the_same_in_pods_and_volumes(source: str, given: JSONObject, wanted: JSONObject) -> None:
+    assert in_pod(volumes=[{"name": "v", source: given}])["volumes"][0][source] == wanted
+    assert defaulted("PersistentVolume", {"spec": {source: given}})["spec"][source] == wanted
+
+
+def test_an_image_volume_is_pulled_as_images_of_containers_are() -> None:
+    volumes = [{"name": "a", "image": {"reference": "i"}}, {"name": "b", "image": {"reference": "i:1"}}]
+    assert [v["image"]["pullPolicy"] for v in in_pod(volumes=volumes)["volumes"]] == ["Always", "IfNotPresent"]
+
+
+def test_only_pods_on_the_host_network_get_host_ports() -> None:
+    container = {"name": "c", "image": "i:1", "ports": [{"containerPort": 80}]}
+    assert in_pod(hostNetwork=True, containers=[container])["containers"][0]["ports"][0]["hostPort"] == 80
+    template = {"spec": {"hostNetwork": True, "containers": [container]}}
+    made = defaulted("Deployment", {"spec": {"template": template}})["spec"]["template"]["spec"]
+    assert "hostPort" not in made["containers"][0]["ports"][0]
+
+
+def test_rules_of_scaling_are_completed_where_there_are_some() -> None:
+    behavior = {"scaleDown": {"stabilizationWindowSeconds": 5}}
+    made = defaulted("HorizontalPodAutoscaler", {"apiVersion": "autoscaling/v2", "spec": {"behavior": behavior}})["spec"]["behavior"]
+    percent = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    assert made == {
+        "scaleDown": {"stabilizationWindowSeconds": 5, "selectPolicy": "Max", "policies": [percent]},
+        "scaleUp": {
+            "stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}, percent],
+        },
+    }  # fmt: skip
+
+
+def test_services_that_are_reached_from_outside_have_a_policy_and_a_mode() -> None:
+    assert defaulted("Service", {"spec": {"externalIPs": ["192.0.2.1"]}})["spec"]["externalTrafficPolicy"] == "Cluster"
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "a.example.com"}]}}
+    held = defaulted("Service", {"spec": {"type": "LoadBalancer"}, "status": status})["status"]["loadBalancer"]["ingress"]
+    assert held == [{"ip": "192.0.2.1", "ipMode": "VIP"}, {"hostname": "a.example.com"}]
+
+
+def test_a_claim_is_for_exactly_one_device_unless_it_says_more() -> None:
+    requests = [{"name": "a", "exactly": {"deviceClassName": "gpu"}}, {"name": "b", "firstAvailable": [{"allocationMode": "All"}]}]
+    made = defaulted("ResourceClaim", {"spec": {"devices": {"requests": requests}}})["spec"]["devices"]["requests"]
+    assert made[0]["exactly"] == {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1}
+    assert made[1]["firstAvailable"] == [{"allocationMode": "All"}]
+    template = defaulted("ResourceClaimTemplate", {"spec": {"spec": {"devices": {"requests": requests[:1]}}}})
+    assert template["spec"]["spec"]["devices"]["requests"][0]["exactly"]["count"] == 1
+
+
+def test_a_statefulset_that_names_its_strategy_gets_no_partition() -> None:
+    assert defaulted("StatefulSet", {"spec": {"updateStrategy": {"type": "RollingUpdate"}}})["spec"]["updateStrategy"] == {
+        "type": "RollingUpdate"
+    }
+    assert defaulted("StatefulSet", {"spec": {}})["spec"]["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}

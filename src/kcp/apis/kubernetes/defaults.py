@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 
-from kcp.apimachinery.meta import JSONObject, ensure, metadata, name
+from kcp.apimachinery.meta import JSONObject, copy_json, ensure, metadata, name
 from kcp.apis.kubernetes import pod_defaults
 from kcp.apis.kubernetes.pod_defaults import canonical_quantities, child, fill, objects
 
@@ -81,13 +81,18 @@ def service(obj: JSONObject) -> None:
         fill(port, protocol="TCP")
         if port.get("targetPort") in (None, 0, "") and "port" in port:
             port["targetPort"] = port["port"]
-    if spec["type"] in ("NodePort", "LoadBalancer"):
+    if spec["type"] in ("NodePort", "LoadBalancer") or (spec["type"] == "ClusterIP" and spec.get("externalIPs")):
         fill(spec, externalTrafficPolicy="Cluster")
     if spec["type"] in ("ClusterIP", "NodePort", "LoadBalancer"):
         fill(spec, internalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
         fill(spec, allocateLoadBalancerNodePorts=True)
-    fill(ensure(obj, "status"), loadBalancer={})
+    status = ensure(obj, "status")
+    fill(status, loadBalancer={})
+    if spec["type"] == "LoadBalancer":
+        for entry in objects(child(status, "loadBalancer") or {}, "ingress"):
+            if entry.get("ip"):
+                fill(entry, ipMode="VIP")
 
 
 def endpoints(obj: JSONObject) -> None:
@@ -107,6 +112,7 @@ def persistent_volume(obj: JSONObject) -> None:
     spec = _spec(obj)
     fill(spec, persistentVolumeReclaimPolicy="Retain", volumeMode="Filesystem")
     canonical_quantities(spec, "capacity")
+    pod_defaults.volume_source(spec)
     fill(ensure(obj, "status"), phase="Pending")
 
 
@@ -152,9 +158,11 @@ def stateful_set(obj: JSONObject) -> None:
     spec = _spec(obj)
     fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
     update = ensure(spec, "updateStrategy")
-    fill(update, type="RollingUpdate")
-    if update["type"] == "RollingUpdate":
-        fill(ensure(update, "rollingUpdate"), partition=0)
+    if not update.get("type"):
+        update["type"] = "RollingUpdate"
+        ensure(update, "rollingUpdate")
+    if update["type"] == "RollingUpdate" and (rolling := child(update, "rollingUpdate")) is not None:
+        fill(rolling, partition=0)
     fill(ensure(spec, "persistentVolumeClaimRetentionPolicy"), whenDeleted="Retain", whenScaled="Retain")
     for claim in objects(spec, "volumeClaimTemplates"):
         fill(claim, apiVersion="v1", kind="PersistentVolumeClaim")
@@ -211,6 +219,40 @@ def horizontal_pod_autoscaler(obj: JSONObject) -> None:
     if not spec.get("metrics"):
         cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
         spec["metrics"] = [{"type": "Resource", "resource": cpu}]
+    if (behavior := child(spec, "behavior")) is not None:
+        fill(ensure(behavior, "scaleUp"), **copy_json(_SCALE_UP))
+        fill(ensure(behavior, "scaleDown"), **copy_json(_SCALE_DOWN))
+
+
+_PERCENT = {"type": "Percent", "value": 100, "periodSeconds": 15}
+_SCALE_UP = {
+    "stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}, _PERCENT],
+}  # fmt: skip
+_SCALE_DOWN = {"selectPolicy": "Max", "policies": [_PERCENT]}
+
+
+def _device_request(request: JSONObject) -> None:
+    """Of a claim for devices: exactly one unless more, or all, are asked for. Source: pkg/apis/resource/v1/defaults.go."""
+    fill(request, allocationMode="ExactCount")
+    if request["allocationMode"] == "ExactCount" and not request.get("count"):
+        request["count"] = 1
+
+
+def resource_claim(obj: JSONObject) -> None:
+    _device_requests(_spec(obj))
+
+
+def resource_claim_template(obj: JSONObject) -> None:
+    if spec := child(obj, "spec", "spec"):
+        _device_requests(spec)
+
+
+def _device_requests(spec: JSONObject) -> None:
+    for request in objects(child(spec, "devices") or {}, "requests"):
+        if (exactly := child(request, "exactly")) is not None:
+            _device_request(exactly)
+        for other in objects(request, "firstAvailable"):
+            _device_request(other)
 
 
 def storage_class(obj: JSONObject) -> None:

@@ -19,9 +19,10 @@ _PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold":
 
 
 def fill(obj: JSONObject, /, **defaults: Any) -> None:
-    """Set each field that is absent or null."""
+    """Set each field that is absent, null or an empty text: Go's fields of texts cannot tell these apart."""
     for field, value in defaults.items():
-        if obj.get(field) is None:
+        held = obj.get(field)
+        if held is None or held == "":
             obj[field] = value
 
 
@@ -40,12 +41,12 @@ def child(obj: Mapping[str, Any], *path: str) -> JSONObject | None:
 
 
 def canonical_quantities(obj: Mapping[str, Any], *fields: str) -> None:
-    """Write the quantities in these map fields as the API server does; what is no quantity stays for validation to report."""
+    """Write the quantities in these map fields as the API server does, rounded up to thousandths; what is none, validation reports."""
     for field in fields:
         amounts = child(obj, field)
         for name, value in list((amounts or {}).items()):
             if amounts is not None and not quantity.fault(value):
-                amounts[name] = quantity.canonical(value)
+                amounts[name] = quantity.rounded(value)
 
 
 def pod_spec(spec: JSONObject) -> None:
@@ -56,8 +57,6 @@ def pod_spec(spec: JSONObject) -> None:
     for kind in _CONTAINERS:
         for container in objects(spec, kind):
             _container(container)
-            if spec.get("hostNetwork"):
-                _host_ports(container)
     for volume in objects(spec, "volumes"):
         _volume(volume)
     canonical_quantities(spec, "overhead")
@@ -68,11 +67,41 @@ def pod(spec: JSONObject) -> None:
     pod_spec(spec)
     fill(spec, enableServiceLinks=True)
     for container in (*objects(spec, "initContainers"), *objects(spec, "containers")):
+        if spec.get("hostNetwork"):
+            _host_ports(container)
         resources = child(container, "resources") or {}
         limits = child(resources, "limits")
         if limits:
             fill(resources, requests={})
             fill(resources["requests"], **limits)
+    if whole := child(spec, "resources"):
+        canonical_quantities(whole, "limits", "requests")
+        _whole_pod(spec, whole)
+
+
+_HUGE_PAGES = "hugepages-"
+
+
+def _whole_pod(spec: JSONObject, resources: JSONObject) -> None:
+    """What a pod-level limit leaves unsaid follows the containers, or else the limit (KEP-2837)."""
+    from kcp.apis.kubernetes.podresources import of_containers
+
+    limits, requests = dict(child(resources, "limits") or {}), dict(child(resources, "requests") or {})
+    if limits or requests:
+        for name, amount in of_containers(spec, "limits").items():
+            if name.startswith(_HUGE_PAGES) and name not in requests:
+                limits.setdefault(name, amount)
+    if not limits:
+        return
+    resources["limits"] = limits
+    for name, amount in of_containers(spec, "requests").items():
+        if name in ("cpu", "memory"):
+            requests.setdefault(name, amount)
+    for name, amount in limits.items():
+        if name in ("cpu", "memory") or name.startswith(_HUGE_PAGES):
+            requests.setdefault(name, amount)
+    if requests:
+        resources["requests"] = requests
 
 
 def _container(container: JSONObject) -> None:
@@ -84,7 +113,7 @@ def _container(container: JSONObject) -> None:
         fill(port, protocol="TCP")
     for name in _PROBES:
         if probe := child(container, name):
-            fill(probe, **_PROBE_DEFAULTS)
+            probe |= {field: value for field, value in _PROBE_DEFAULTS.items() if not probe.get(field)}
             _action(probe)
     for moment in ("postStart", "preStop"):
         if handler := child(container, "lifecycle", moment):
@@ -127,8 +156,9 @@ def _volume(volume: JSONObject) -> None:
     for source in ("secret", "configMap", "downwardAPI", "projected"):
         if (held := child(volume, source)) is not None:
             fill(held, defaultMode=_FILE_MODE)
-    if host := child(volume, "hostPath"):
-        fill(host, type="")
+    if (image := child(volume, "image")) is not None:
+        fill(image, pullPolicy=pull_policy(image.get("reference") or ""))
+    volume_source(volume)
     for item in objects(child(volume, "downwardAPI") or {}, "items"):
         _field_reference(item)
     for source_of in objects(child(volume, "projected") or {}, "sources"):
@@ -138,6 +168,23 @@ def _volume(volume: JSONObject) -> None:
             _field_reference(item)
     if claim := child(volume, "ephemeral", "volumeClaimTemplate", "spec"):
         fill(claim, volumeMode="Filesystem")
+        canonical_quantities(child(claim, "resources") or {}, "limits", "requests")
+
+
+_SOURCES: Mapping[str, Mapping[str, Any]] = {
+    "azureDisk": {"cachingMode": "ReadWrite", "fsType": "ext4", "readOnly": False, "kind": "Shared"},
+    "hostPath": {"type": ""},
+    "iscsi": {"iscsiInterface": "default"},
+    "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
+    "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
+}
+
+
+def volume_source(volume: JSONObject) -> None:
+    """Of a pod's volume or of a PersistentVolume."""
+    for source, defaults in _SOURCES.items():
+        if (held := child(volume, source)) is not None:
+            fill(held, **defaults)
 
 
 def _field_reference(item: JSONObject) -> None:

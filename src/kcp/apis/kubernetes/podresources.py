@@ -42,7 +42,11 @@ def _amounts(container: Mapping[str, Any], part: str) -> Amounts:
 
 
 def _total(spec: Mapping[str, Any], part: str) -> Amounts:
-    """All containers at once, or the neediest init container beside the sidecars started before it, whichever is more."""
+    return {**of_containers(spec, part), **_amounts(spec, part)}  # pod-level resources stand for those of its containers
+
+
+def of_containers(spec: Mapping[str, Any], part: str) -> Amounts:
+    """All at once, or the neediest init container beside the sidecars started before it, whichever is more."""
     total: Amounts = {}
     for container in list_at(spec, "containers"):
         total = added(total, _amounts(container, part))
@@ -56,8 +60,7 @@ def _total(spec: Mapping[str, Any], part: str) -> Amounts:
         else:
             needed = added(needed, sidecars)
         starting = largest(starting, needed)
-    total = largest(total, starting)
-    return {**total, **_amounts(spec, part)}  # pod-level resources stand for those of its containers
+    return largest(total, starting)
 
 
 def pod_requests(spec: Mapping[str, Any]) -> Amounts:
