@@ -130,6 +130,8 @@ def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
     request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, read_body)
     if repeated is not None:
         request.repeated = repeated
+    if client := scope.get("client"):
+        request.peer_address = client[0]
     extensions = scope.get("extensions")
     if extensions:
         if (user := extensions.get(USER_EXTENSION)) is not None:

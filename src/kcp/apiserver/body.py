@@ -51,6 +51,12 @@ class Body:
         """The JSON text that names fields twice; empty for YAML, where they are told first."""
         return self._raw if self.repeated and not self.repeated[0].startswith("line ") else b""
 
+    def glance(self) -> JSONObject:
+        """To look at, not to keep or change: the next `fresh` gives out the same."""
+        if self._first is None:
+            self._first = orjson.loads(self._raw)
+        return self._first
+
     def fresh(self) -> JSONObject:
         first, self._first = self._first, None
         return first if first is not None else orjson.loads(self._raw)
@@ -61,7 +67,13 @@ async def read_object(req: Request, kind: str) -> Body:
     media = media_type(req)
     if media not in JSON_TYPES and media not in YAML_TYPES and media != PROTOBUF:
         raise unsupported(_OFFERED)
-    raw = await req.read_body()
+    body = _read(req, await req.read_body(), media, kind)
+    if req.audit is not None:
+        req.audit.take_object(body.glance())
+    return body
+
+
+def _read(req: Request, raw: bytes, media: str, kind: str) -> Body:
     if media == PROTOBUF:
         obj = decode_protobuf(raw, kind)
         return Body(orjson.dumps(obj), obj)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -125,6 +126,30 @@ def for_strangers(authentication: Filter) -> Filter:
     return wrap
 
 
+def with_audit_ids() -> Filter:
+    """Sets req.audit_id, as the client says (it may be a proxy that has made one) or a new one, and tells it in every answer.
+
+    Source: k8s.io/apiserver/pkg/endpoints/filters/audit_init.go.
+    """
+
+    def wrap(handler: Handler) -> Handler:
+        async def named(req: Request) -> Response:
+            name = req.audit_id = req.headers.get("audit-id") or _new_id()
+            response = await handler(req)
+            response.headers = (*response.headers, ("audit-id", name))
+            return response
+
+        return named
+
+    return wrap
+
+
+def _new_id() -> str:
+    """As a random UUID; nothing is protected by it, it only tells requests apart."""
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
 def with_warnings() -> Filter:
     """Turns req.warnings into `Warning` headers. Source: k8s.io/apiserver/pkg/endpoints/filters/warning.go (KEP-1693)."""
 
@@ -170,10 +195,12 @@ def with_errors(on_unexpected: Callable[[Exception], None] | None = None) -> Fil
             try:
                 return await handler(req)
             except StatusError as error:
+                req.failure = error
                 if aggregated_form(req.headers.get("accept", "")):
                     return _text_response(error)
                 return in_form(req, status_response(error))
             except Exception as error:  # noqa: BLE001 - the outermost filter is one of the four places
+                req.failure = error
                 log.exception("%s %s failed", req.method, req.path)
                 if on_unexpected is not None:
                     on_unexpected(error)

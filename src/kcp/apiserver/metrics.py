@@ -160,6 +160,7 @@ class Metrics:
     def __init__(self) -> None:
         self.requests = RequestMetrics()
         self._statistics: dict[str, Statistics] = {}
+        self._families: list[Callable[[], Iterable[Metric]]] = []
         self._registry: CollectorRegistry | None = None
 
     @property
@@ -177,10 +178,16 @@ class Metrics:
         """Show what `statistics()` of a long-lived object answers as gauges `kcp_<part>_<key>`."""
         self._statistics[part] = read
 
+    def add_families(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Show what a part counts in plain numbers, made into families at each scrape."""
+        self._families.append(collect)
+
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.metrics_core import GaugeMetricFamily
 
         yield from self.requests.collect()
+        for collect in self._families:
+            yield from collect()
         for part, read in self._statistics.items():
             for key, value in read().items():
                 yield GaugeMetricFamily(f"kcp_{part}_{key}", f"{key} of {part}", value=value)

@@ -128,6 +128,8 @@ def by_preference(accept: str) -> list[tuple[str, dict[str, str]]]:
 
 async def answer(req: Request, body: bytes, form: Wanted, clock: Clock, *, status: int = 200) -> Response:
     """A response with JSON `body`, in the form and encoding the client asked for."""
+    if req.audit is not None:
+        req.audit.take_answer(body)
     if form.media == PROTOBUF:
         body, form = await _as_protobuf(req, body, form, clock)
     if form.media == YAML:
@@ -155,6 +157,8 @@ def in_form(req: Request, response: Response) -> Response:
     """An answer made as JSON whatever the client accepts, such as a review or an error: in YAML or protobuf for who prefers that."""
     if response.content_type != JSON:
         return response
+    if req.audit is not None:
+        req.audit.take_answer(response.body)
     accept = req.headers.get("accept")
     preferred = JSON if accept is None or accept == JSON else _preferred(accept)
     if preferred not in (YAML, PROTOBUF):

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl
 
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName
 from kcp.registry.backend import UserInfo
+
+if TYPE_CHECKING:
+    from kcp.apiserver.audit.record import Record
 
 ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
 
@@ -67,6 +70,14 @@ class Request:
     """Texts for `Warning: 299` response headers; any step may add one."""
     repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """All values of the headers that came more than once."""
+    peer_address: str = ""
+    """IP address of the other end of the connection; "" in process."""
+    audit: Record | None = None
+    """None where nobody records this request."""
+    audit_id: str = ""
+    """Names this request in audit events and in its answer; "" until somebody needs it."""
+    failure: Exception | None = None
+    """What an answer that is an error was made of."""
     _query: dict[str, str] | None = None
 
     def values(self, header: str) -> Sequence[str]:

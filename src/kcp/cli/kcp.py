@@ -8,6 +8,7 @@ import click
 
 from kcp import __version__
 from kcp.cli.accessflags import access_flags, authentication_options, authorization_options
+from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
@@ -54,6 +55,7 @@ def main() -> None:
 @click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
               help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
 @access_flags
+@audit_flags
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def start_command(**flags: object) -> None:
     from kcp.server.options import Options, TMCOptions
@@ -65,7 +67,8 @@ def start_command(**flags: object) -> None:
         **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
     )
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
-    options = Options(tmc=tmc, authentication=authentication_options(flags), authorization=authorization_options(flags), **home, **flags)  # type: ignore[arg-type]
+    who = {"authentication": authentication_options(flags), "authorization": authorization_options(flags)}
+    options = Options(tmc=tmc, audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))
@@ -78,6 +81,7 @@ def _list_of(text: object) -> tuple[str, ...]:
 
 def run_kcp(options: object) -> None:
     """Serve until stopped. Errors a user can mend are printed, not thrown."""
+    from kcp.apiserver.audit.policy import AuditError
     from kcp.apiserver.authn.jwt.config import ConfigurationError
     from kcp.apiserver.authn.tokens import TokenFileError
     from kcp.apiserver.listening import ListenError
@@ -87,7 +91,8 @@ def run_kcp(options: object) -> None:
     from kcp.client.kubeconfig import KubeConfigError
     from kcp.storage.interface import StoreError
 
-    expected = (ConfigurationError, KubeConfigError, ListenError, PKIError, ServingError, StoreError, TokenFileError, OSError)
+    configured = (AuditError, ConfigurationError, KubeConfigError, TokenFileError)
+    expected = (*configured, ListenError, PKIError, ServingError, StoreError, OSError)
     run_until_stopped(lambda: _serve(options), expected=expected)
 
 

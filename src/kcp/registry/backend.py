@@ -70,6 +70,19 @@ class WatchQuery:
     """0: the server's choice."""
 
 
+class Notes(dict[str, str]):
+    """Audit annotations of one request: the first value of a key stays. Source: k8s.io/apiserver/pkg/audit/context.go."""
+
+    __slots__ = ("has_bodies",)
+
+    def __init__(self, *, has_bodies: bool = False) -> None:
+        """Args: has_bodies: objects are recorded too, and so what is done to them may be."""
+        self.has_bodies = has_bodies
+
+    def add(self, key: str, value: str) -> None:
+        self.setdefault(key, value)
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """One write on its way through admission."""
@@ -85,6 +98,8 @@ class Attributes:
     """Texts for `Warning` headers; any step may add one."""
     configured_in: ClusterName = ClusterName("")
     """The cluster whose policies and webhooks decide, where that is not the one that is written to."""
+    notes: Notes | None = None
+    """None where nobody records the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,8 @@ class WriteOptions:
     """What the body says twice, found while decoding, in upstream's words; told to the client as `field_validation` says."""
     body: bytes = b""
     """The JSON text of a body that says things twice: unknown and repeated fields of built-in kinds are told in its order."""
+    notes: Notes | None = None
+    """For admission; None where nobody records the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +157,8 @@ class DeleteOptions:
     dry_run: bool = False
     is_awaited: bool = False
     """orphanDependents=false was asked for: an object that stays for now is answered as 202 Accepted. Source: handlers/delete.go."""
+    notes: Notes | None = None
+    """For admission; None where nobody records the request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Deletions:
         old = shown.decode()
         uid = metadata(old).get("uid", "")
         _check_preconditions(scope, current, uid, options)
-        attributes = Attributes("DELETE", scope, options.user, None, old, options.dry_run)
+        attributes = Attributes("DELETE", scope, options.user, None, old, options.dry_run, notes=options.notes)
         await self._w.admission.mutate(attributes)
         await self._w.admission.validate(attributes)
         planned = plan(shown.decode(), options, resource.strategy, self._w.clock.now())

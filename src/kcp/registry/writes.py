@@ -155,7 +155,9 @@ class Writes:
         if self._w.annotate_cluster:
             annotate_cluster(obj, scope.cluster)  # for webhooks, which may be a provider's; none may take it away
         unadmitted = obj
-        admitted = await self._w.admission.mutate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
+        admitted = await self._w.admission.mutate(
+            Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings, notes=options.notes)
+        )
         obj = obj if admitted is None else admitted
         warnings += repeated + drop_repeated_owners(obj["metadata"], admitted=True)
         if tracks_generation(resource):
@@ -166,7 +168,9 @@ class Writes:
         warnings += _refuse_faults(obj, None, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
             await track_update(None, obj, manager=options.field_manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
-        await self._w.admission.validate(Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings))
+        await self._w.admission.validate(
+            Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings, notes=options.notes)
+        )
         warnings += _own_warnings(obj, None, resource)
         item = await self._store_new(scope, obj, options)
         return Written(item, created=True, warnings=tuple(warnings))
@@ -237,7 +241,9 @@ class Writes:
         repeated = [] if options.is_patch else drop_repeated_owners(new["metadata"], admitted=False)
         warnings, causes = _fit_schema(new, old, scope, options)
         unadmitted = new
-        admitted = await self._w.admission.mutate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
+        admitted = await self._w.admission.mutate(
+            Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings, notes=options.notes)
+        )
         new = new if admitted is None else admitted
         warnings += repeated + drop_repeated_owners(new["metadata"], admitted=True)
         if not scope.subresource:
@@ -249,7 +255,9 @@ class Writes:
         warnings += _refuse_faults(new, old, scope, is_suspect=bool(causes) or admitted is not unadmitted)
         if options.operation == "Update":
             await self._track(old, new, scope, options.field_manager, now)
-        await self._w.admission.validate(Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings))
+        await self._w.admission.validate(
+            Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings, notes=options.notes)
+        )
         if not scope.subresource:
             warnings += _own_warnings(new, old, resource)
         item = await self._write(scope, current, shown, old, new, options)

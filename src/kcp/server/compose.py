@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
@@ -52,6 +52,9 @@ from kcp.tenancy.bootstrap.run import bootstrap
 from kcp.tenancy.home import HomeWorkspaces, with_home_workspaces
 from kcp.tenancy.kubeconfig import AdminAccess, write_admin_kubeconfig
 from kcp.tenancy.workspacetype.lister import TypeLister
+
+if TYPE_CHECKING:
+    from kcp.apiserver.audit.auditor import Auditor
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +104,8 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
         foundation = await Foundation.lay(store, cache, conversion_timeout_s=options.conversion_timeout_s)
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
-        assembly = _Assembly(options, clock, foundation, pki)
+        auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
+        assembly = _Assembly(options, clock, foundation, pki, auditor)
         security = await assembly.connect()
         stack.push_async_callback(security.close)
         stack.push_async_callback(assembly.conversions.close)
@@ -124,11 +128,19 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         yield server
 
 
+def _auditing(options: Options, foundation: Foundation, clock: Clock) -> AbstractAsyncContextManager[Auditor]:
+    """Imported only where it is wanted."""
+    from kcp.server.auditing import auditing
+
+    return auditing(options.audit, foundation.index, clock)
+
+
 class _Assembly:
     """The parts on their way to a server."""
 
-    def __init__(self, options: Options, clock: Clock, foundation: Foundation, pki: PKI) -> None:
+    def __init__(self, options: Options, clock: Clock, foundation: Foundation, pki: PKI, auditor: Auditor | None) -> None:
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
+        self._auditor = auditor
         self._entry = Entry()
         self.conversions = ConversionWebhooks()
         self.app = App(self._entry)
@@ -189,6 +201,8 @@ class _Assembly:
             lambda user: security.allows(user, ROOT, "create", kinds.WORKSPACES.group, kinds.WORKSPACES.resource, "~"),
         )  # fmt: skip
         self._metrics.add_statistics("storage", foundation.cache.statistics)
+        if self._auditor is not None:
+            self._metrics.add_families(self._auditor.collect)
         http = HttpParts(
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
             virtual_workspaces=[
@@ -197,6 +211,7 @@ class _Assembly:
                 *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
             ],
             inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
+            auditor=self._auditor,
         )  # fmt: skip
         self._entry.handler = build_handler(http)
         return security

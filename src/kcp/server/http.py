@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.keys import NOWHERE
 from kcp.apis.kubernetes import definitions
+from kcp.apiserver.audit.filter import with_audit, with_audited_answers
 from kcp.apiserver.authn.chain import with_authentication
 from kcp.apiserver.authn.impersonation import with_impersonation
 from kcp.apiserver.authn.issuerdiscovery import issuer_discovery
@@ -20,6 +22,7 @@ from kcp.apiserver.discovery import Discovery
 from kcp.apiserver.filters import (
     chain,
     for_strangers,
+    with_audit_ids,
     with_errors,
     with_request_info,
     with_timeouts,
@@ -28,7 +31,7 @@ from kcp.apiserver.filters import (
 from kcp.apiserver.health import Health
 from kcp.apiserver.metrics import Metrics, with_metrics
 from kcp.apiserver.openapi import OpenAPI
-from kcp.apiserver.request import Filter, Handler, Request, Response
+from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response
 from kcp.apiserver.resources import ConnectorKey, ResourceHandler
 from kcp.apiserver.root import Root
 from kcp.apiserver.router import Router
@@ -42,6 +45,9 @@ from kcp.tenancy.authz.lifecycle import without_lifecycle_groups
 from kcp.tenancy.authz.routing import with_account_cluster, with_word_to_administrators
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.virtual.framework import SERVICES, Forward, View, VirtualHandler, VirtualWorkspace
+
+if TYPE_CHECKING:
+    from kcp.apiserver.audit.auditor import Auditor
 
 
 @dataclass(slots=True)
@@ -69,6 +75,8 @@ class HttpParts:
     virtual_workspaces: Sequence[VirtualWorkspace] = ()
     inner_filters: Sequence[Filter] = ()
     """After authorization."""
+    auditor: Auditor | None = None
+    """None: nothing is recorded."""
     routes: Mapping[str, Handler] = field(default_factory=dict)
 
 
@@ -86,17 +94,11 @@ def build_handler(parts: HttpParts) -> Handler:
     }
     router = Router(api.resources, {**routes, "/": Root(parts.catalog, tuple(routes))})
     security = parts.security
-    authenticated = (
-        for_strangers(with_authentication(security.authentication)),
-        with_account_cluster(),
-        with_impersonation(security.authorizer, guard_impersonation),
-        without_lifecycle_groups(),
-    )
     inner = (without_inactive(parts.index.record), *parts.inner_filters)
     ordinary = chain(
         router,
         with_request_info(parts.index, unknown=NOWHERE),
-        *authenticated,
+        *_authenticated(parts),
         with_word_to_administrators(),
         with_authorization(security.authorizer),
         *inner,
@@ -104,17 +106,32 @@ def build_handler(parts: HttpParts) -> Handler:
     located = with_request_info(parts.index)
     forwarded = chain(router, located, with_authorization(security.authorizer), *inner)
     trusted = chain(router, located, *inner)
-    virtual = chain(_virtual(parts, lambda forward: trusted if forward.is_authorized else forwarded), *authenticated)
+    views = _virtual(parts, lambda forward: trusted if forward.is_authorized else forwarded)
+    virtual = chain(views, *_authenticated(parts, views.info))
     return chain(
         _split(virtual, ordinary),
         with_metrics(parts.metrics.requests, parts.clock),
+        with_audit_ids(),
+        *([with_audited_answers(parts.auditor)] if parts.auditor is not None else ()),
         with_warnings(),
         with_errors(),
         with_timeouts(),
     )
 
 
-def _virtual(parts: HttpParts, forward: Callable[[Forward], Handler]) -> Handler:
+def _authenticated(parts: HttpParts, info_of: Callable[[Request], RequestInfo] = lambda req: req.info) -> Sequence[Filter]:
+    """From who asks to as whom; `info_of` says what is asked for, where that is not known from the URL alone."""
+    security, auditor = parts.security, parts.auditor
+    return (
+        for_strangers(with_authentication(security.authentication, auditor.refuse if auditor is not None else None)),
+        with_account_cluster(),
+        *([with_audit(auditor, info_of)] if auditor is not None else ()),
+        with_impersonation(security.authorizer, guard_impersonation),
+        without_lifecycle_groups(),
+    )
+
+
+def _virtual(parts: HttpParts, forward: Callable[[Forward], Handler]) -> VirtualHandler:
     handlers: WeakKeyDictionary[View, Handler] = WeakKeyDictionary()
 
     def serve(view: View) -> Handler:

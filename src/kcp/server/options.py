@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kcp.apiserver.audit.config import AuditConfig
 from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
 
 
@@ -63,6 +64,8 @@ class Options:
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    """--audit-*: which requests are recorded, and where."""
     tmc: TMCOptions = field(default_factory=TMCOptions)
 
     @property
@@ -92,4 +95,5 @@ class Options:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.tmc.eviction_grace_s < 0:
             found.append("--tmc-eviction-grace: must not be negative")
+        found.extend(self.audit.problems())
         return found

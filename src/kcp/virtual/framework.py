@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kcp.apimachinery.errors import BadRequest, NotFound
+from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
 from kcp.apimachinery.keys import NOWHERE, WILDCARD, ClusterName
 from kcp.apiserver import requestinfo
-from kcp.apiserver.request import Handler, Request, Response
+from kcp.apiserver.authz.attributes import Decision, Verdict
+from kcp.apiserver.authz.filter import note
+from kcp.apiserver.request import Handler, Request, RequestInfo, Response
 from kcp.apiserver.resources import ConnectorKey
 from kcp.registry.backend import Backend, UserInfo
 from kcp.registry.resource import Catalog
@@ -88,12 +90,29 @@ class VirtualHandler:
         parameters, tail = parts[: workspace.parameters], "/" + parts[workspace.parameters]
         request.info = requestinfo.parse(request.method, tail, request.query)
         request.info.cluster = self._cluster(request.info.cluster_path)
-        view = await workspace.view(parameters, request)
+        try:
+            view = await workspace.view(parameters, request)
+        except Forbidden as refusal:
+            note(request, Decision(Verdict.DENY, refusal.message))
+            raise
+        if isinstance(view, View) or view.is_authorized:
+            note(request, Decision(Verdict.ALLOW, f"by virtual workspace {name}"))
         if isinstance(view, Forward):
             request.user = view.user
             request.path = f"/clusters/{request.info.cluster}{request.info.path}"
             return await self._forward(view)(request)
         return await self._serve(view)(request)
+
+    def info(self, request: Request) -> RequestInfo:
+        """What a request asks for, before anybody says whether it may; the URL as it is where it leads nowhere."""
+        name, _, rest = request.path.removeprefix(SERVICES).partition("/")
+        workspace = self._workspaces.get(name)
+        parts = rest.split("/", workspace.parameters) if workspace is not None else []
+        if workspace is None or len(parts) <= workspace.parameters:
+            return requestinfo.parse(request.method, request.path, request.query)
+        info = requestinfo.parse(request.method, "/" + parts[workspace.parameters], request.query)
+        info.cluster = self._cluster(info.cluster_path)
+        return info
 
     def _cluster(self, path: str) -> ClusterName:
         if path in ("", "*"):

@@ -96,4 +96,7 @@ def _kind(attributes: Attributes) -> _Kind:
 
 
 def _with_object(attributes: Attributes, new: JSONObject | None) -> Attributes:
-    return Attributes(attributes.verb, attributes.scope, attributes.user, new, attributes.old, attributes.dry_run, attributes.warnings)
+    return Attributes(
+        attributes.verb, attributes.scope, attributes.user, new, attributes.old, attributes.dry_run, attributes.warnings,
+        notes=attributes.notes,
+    )  # fmt: skip

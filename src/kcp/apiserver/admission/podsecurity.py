@@ -1,6 +1,6 @@
 """PodSecurity: a namespace's labels say which Pod Security Standard its pods must keep, and of which violations to warn.
 
-`enforce` refuses pods; `warn` tells of pods and of whatever makes pods. `audit` has nowhere to write to here: there is no audit log.
+`enforce` refuses pods; `warn` tells of pods and of whatever makes pods, and `audit` notes it for the audit log.
 Only for servers whose pods are real (simulated clusters).
 Before: `admission.chain`. After: `apis.kubernetes.podsecurity`; a look-up of the namespace.
 Source: k8s.io/pod-security-admission/admission/admission.go, pkg/apis/pod-security/v1 (labels).
@@ -60,13 +60,24 @@ class PodSecurity:
         """Raises: Forbidden."""
         labels, spec = await self._labels(attributes), meta.nested(attributes.new or {}, "spec", default={})
         enforced = labels.get(f"{_PREFIX}enforce", "")
+        if attributes.notes is not None:
+            attributes.notes.add(f"{_PREFIX}enforce-policy", _policy(labels, "enforce"))
+        self._audit(attributes, labels, spec)
         if found := violations(spec, enforced):
             raise forbidden(attributes, f"violates {_standard(labels, 'enforce')}: {', '.join(found)}")
         self._warn(attributes, labels, spec)
 
     async def warn_of_template(self, attributes: Attributes) -> None:
         path = _TEMPLATES[attributes.scope.resource.group_resource]
-        self._warn(attributes, await self._labels(attributes), meta.nested(attributes.new or {}, *path, default={}))
+        labels, spec = await self._labels(attributes), meta.nested(attributes.new or {}, *path, default={})
+        self._audit(attributes, labels, spec)
+        self._warn(attributes, labels, spec)
+
+    @staticmethod
+    def _audit(attributes: Attributes, labels: Mapping[str, str], spec: Mapping[str, Any]) -> None:
+        """Source: pod-security-admission/api/constants.go (names of the annotations)."""
+        if attributes.notes is not None and (found := violations(spec, labels.get(f"{_PREFIX}audit", ""))):
+            attributes.notes.add(f"{_PREFIX}audit-violations", f"would violate {_standard(labels, 'audit')}: {', '.join(found)}")
 
     @staticmethod
     def _warn(attributes: Attributes, labels: Mapping[str, str], spec: Mapping[str, Any]) -> None:
@@ -82,7 +93,12 @@ class PodSecurity:
 
 
 def _standard(labels: Mapping[str, str], mode: str) -> str:
-    return f'PodSecurity "{labels[_PREFIX + mode]}:{labels.get(f"{_PREFIX}{mode}-version", "latest")}"'
+    return f'PodSecurity "{_policy(labels, mode)}"'
+
+
+def _policy(labels: Mapping[str, str], mode: str) -> str:
+    """Level and version."""
+    return f"{labels.get(_PREFIX + mode, 'privileged')}:{labels.get(f'{_PREFIX}{mode}-version', 'latest')}"
 
 
 def _label_faults(labels: Mapping[str, Any]) -> Iterator[Cause]:

@@ -7,7 +7,8 @@ Source: k8s.io/apiserver/pkg/endpoints/filters/authentication.go, pkg/authentica
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from kcp.apimachinery.errors import Unauthorized
 from kcp.apimachinery.keys import ClusterName
@@ -127,12 +128,21 @@ def bearer_token(header: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def with_authentication(authentication: Authentication) -> Filter:
+Refused: TypeAlias = Callable[[Request, Unauthorized], Awaitable[None]]
+"""Told of a request whose credentials are no good."""
+
+
+def with_authentication(authentication: Authentication, refused: Refused | None = None) -> Filter:
     """Sets req.user. Raises Unauthorized."""
 
     def wrap(handler: Handler) -> Handler:
         async def authenticated(req: Request) -> Response:
-            req.user = await authentication.authenticate(req)
+            try:
+                req.user = await authentication.authenticate(req)
+            except Unauthorized as refusal:
+                if refused is not None:
+                    await refused(req, refusal)
+                raise
             return await handler(req)
 
         return authenticated

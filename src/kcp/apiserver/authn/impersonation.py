@@ -45,6 +45,8 @@ def with_impersonation(authorizer: Authorizer, guard: Guard | None = None) -> Fi
                     acting = guard(asking, acting, req)
                 await _check(authorizer, req, wanted)
                 req.impersonated_by, req.user = asking, acting
+                if req.audit is not None:
+                    req.audit.impersonated = acting
                 log.debug("%s acts as %s", asking.name, acting.name)
             return await handler(req)
 

@@ -136,6 +136,7 @@ def write_options(req: Request, kind: str, *, repeated: tuple[str, ...] = (), bo
         field_validation=cast("Literal['Ignore', 'Warn', 'Strict']", query.get("fieldValidation") or "Warn"),
         repeated=repeated,
         body=body,
+        notes=req.audit.notes if req.audit is not None else None,
     )
 
 
@@ -204,6 +205,7 @@ async def delete_options(req: Request) -> DeleteOptions:
         resource_version=preconditions.get("resourceVersion") or "",
         dry_run=bool(dry_run),
         is_awaited=orphan is False,
+        notes=req.audit.notes if req.audit is not None else None,
     )
 
 
@@ -220,6 +222,8 @@ async def _delete_body(req: Request) -> dict[str, Any]:
     if (kind := given.get("kind", "DeleteOptions")) != "DeleteOptions":
         raise BadRequest(f'no kind "{kind}" is registered for version "{given.get("apiVersion", "")}"')
     check_types(given, GVK("meta.k8s.io", "v1", "DeleteOptions"))
+    if req.audit is not None:
+        req.audit.take_patch(given)
     return given
 
 

@@ -103,6 +103,8 @@ async def _patch(call: Call, media: str) -> Written:
         cause = Cause.forbidden("force", "may not be specified for non-apply patch")
         raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
     given = _decode(raw)
+    if req.audit is not None:
+        req.audit.take_patch(given)
     repeated = _repeated(media, raw, given) if req.query.get("fieldValidation") != "Ignore" else ()
     options = replace(write_options(req, "PatchOptions", repeated=repeated), is_patch=True)
     transform, restored = _transform(media, given, scope), given if media == STRATEGIC_PATCH else None
@@ -191,6 +193,8 @@ async def _apply(call: Call) -> Written:
         cause = Cause.required("fieldManager", "is required for apply patch")
         raise Invalid.of(GroupResource("meta.k8s.io", "PatchOptions"), "PatchOptions", "", [cause])
     config, repeated = _decode_config(raw, scope)
+    if req.audit is not None:
+        req.audit.take_patch(config)
     options = replace(
         write_options(req, "PatchOptions", repeated=repeated),
         operation="Apply",

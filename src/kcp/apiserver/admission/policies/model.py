@@ -26,6 +26,12 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditAnnotation:
+    key: str
+    value: Compiled
+
+
+@dataclass(frozen=True, slots=True)
 class Mutation:
     is_json_patch: bool
     expression: Compiled
@@ -45,6 +51,7 @@ class Policy:
     """failurePolicy Ignore."""
     validations: tuple[Validation, ...] = ()
     mutations: tuple[Mutation, ...] = ()
+    audit_annotations: tuple[AuditAnnotation, ...] = ()
     is_reinvoked: bool = False
 
 
@@ -79,6 +86,7 @@ def parse_policy(obj: JSONObject) -> Policy:
         is_ignoring=spec.get("failurePolicy") == "Ignore",
         validations=tuple(_validation(given, kind, variables) for given in spec.get("validations") or ()),
         mutations=tuple(_mutation(given, kind, variables) for given in spec.get("mutations") or ()),
+        audit_annotations=tuple(_audit_annotation(given, kind, variables) for given in spec.get("auditAnnotations") or ()),
         is_reinvoked=spec.get("reinvocationPolicy") == "IfNeeded",
     )
 
@@ -97,6 +105,11 @@ def _validation(given: Mapping[str, Any], kind: Kind, variables: Sequence[tuple[
         compile_in(without_authorizer, variables, shown, ("string",)) if shown.strip() else None,
         str(given.get("reason") or ""),
     )
+
+
+def _audit_annotation(given: Mapping[str, Any], kind: Kind, variables: Sequence[tuple[str, str]]) -> AuditAnnotation:
+    value = compile_in(kind, variables, str(given.get("valueExpression") or ""), ("string", "null"))
+    return AuditAnnotation(str(given.get("key") or ""), value)
 
 
 def _mutation(given: Mapping[str, Any], kind: Kind, variables: Sequence[tuple[str, str]]) -> Mutation:

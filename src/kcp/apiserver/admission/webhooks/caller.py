@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from kcp.apimachinery.errors import BadRequest, InternalError
 from kcp.apiserver.admission.expressions import evaluate_conditions, values_for
@@ -21,6 +22,21 @@ from kcp.apiserver.authz.attributes import Authorizer
 
 log = logging.getLogger(__name__)
 
+Phase: TypeAlias = Literal["mutation", "validating"]
+"""As upstream names the two in audit annotations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relevant:
+    """A webhook to call for a write."""
+
+    webhook: Webhook
+    occasion: Occasion
+    """The write in the version that the webhook asks for."""
+    configuration: str
+    index: int
+    """Among all webhooks of the workspace, those included that are not to be called."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookCalls:
@@ -32,21 +48,21 @@ class WebhookCalls:
     authorizer: Authorizer
     resolve: ServiceResolver | None
 
-    async def relevant(self, configurations: Sequence[Configuration], occasion: Occasion) -> AsyncIterator[tuple[Webhook, Occasion]]:
-        """The webhooks to call for a write, in order, each with the write in its version.
+    async def relevant(self, configurations: Sequence[Configuration], occasion: Occasion) -> AsyncIterator[Relevant]:
+        """The webhooks to call for a write, in order.
 
         Raises: InternalError for match conditions that cannot be evaluated, where that is not ignored.
         """
         if is_exempt(occasion):
             return
-        for configuration in configurations:
-            for webhook in configuration.webhooks:
-                found = webhook.match.find(occasion, self.serves)
-                if found is None or not await webhook.match.selects(found, self.namespace_of):
-                    continue
-                if webhook.conditions and not self._meets(webhook, found):
-                    continue
-                yield webhook, found
+        everything = ((configuration.name, webhook) for configuration in configurations for webhook in configuration.webhooks)
+        for index, (configuration, webhook) in enumerate(everything):
+            found = webhook.match.find(occasion, self.serves)
+            if found is None or not await webhook.match.selects(found, self.namespace_of):
+                continue
+            if webhook.conditions and not self._meets(webhook, found):
+                continue
+            yield Relevant(webhook, found, configuration, index)
 
     def _meets(self, webhook: Webhook, occasion: Occasion) -> bool:
         outcome = evaluate_conditions(webhook.conditions, values_for(occasion, asks=self.authorizer))
@@ -57,22 +73,28 @@ class WebhookCalls:
             return False
         raise InternalError(f'Internal error occurred: failed evaluating match conditions of webhook "{webhook.name}": {outcome.error}')
 
-    async def call(self, webhook: Webhook, occasion: Occasion, *, is_mutating: bool) -> Answer | None:
+    async def call(self, relevant: Relevant, occasion: Occasion, *, phase: Phase, turn: int = 0) -> Answer | None:
         """Its answer, which allows the write; None where a failure is ignored.
+
+        Args: turn: 1 where it is called again.
 
         Raises: BadRequest for a dry run that it does not support, InternalError where it cannot be reached, what it answers for a denial.
         """
+        webhook, notes = relevant.webhook, occasion.attributes.notes
         if occasion.attributes.dry_run and webhook.has_side_effects:
             raise BadRequest(f'admission webhook "{webhook.name}" does not support dry run')
         try:
-            answer = await self._ask(webhook, occasion, is_mutating=is_mutating)
-        except Unreachable as error:
-            _note_failure(webhook, f"failed to call webhook: {error}")
-            return None
-        except Unusable as error:
-            _note_failure(webhook, f"received invalid webhook response: {error}")
+            answer = await self._ask(webhook, occasion, is_mutating=phase == "mutation")
+        except (Unreachable, Unusable) as error:
+            what = "failed to call webhook" if isinstance(error, Unreachable) else "received invalid webhook response"
+            _note_failure(webhook, f"{what}: {error}")
+            if notes is not None:
+                notes.add(f"failed-open.{phase}.webhook.admission.k8s.io/round_{turn}_index_{relevant.index}", webhook.name)
             return None
         occasion.attributes.warnings.extend(answer.warnings)
+        if notes is not None:
+            for key, text in answer.audit_annotations.items():
+                notes.add(f"{webhook.name}/{key}", text)
         if not answer.is_allowed:
             raise refusal(webhook.name, answer.status)
         return answer

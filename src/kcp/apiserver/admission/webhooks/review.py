@@ -28,6 +28,7 @@ class Answer:
     status: JSONObject
     patch: list[JSONObject]
     warnings: tuple[str, ...]
+    audit_annotations: dict[str, str]
 
 
 def question(occasion: Occasion) -> tuple[str, bytes]:
@@ -52,12 +53,13 @@ def read_answer(uid: str, raw: bytes, *, is_mutating: bool) -> Answer:
     if response.get("uid") != uid:
         raise Unusable(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
     status = response.get("status")
-    warnings = response.get("warnings")
+    warnings, annotations = response.get("warnings"), response.get("auditAnnotations")
     return Answer(
         response.get("allowed") is True,
         status if isinstance(status, dict) else {},
         _patch(response) if is_mutating else _no_patch(response),
         tuple(text for text in warnings if isinstance(text, str)) if isinstance(warnings, list) else (),
+        {key: text for key, text in annotations.items() if isinstance(text, str)} if isinstance(annotations, dict) else {},
     )
 
 

@@ -10,8 +10,8 @@ import asyncio
 from kcp.apimachinery.errors import StatusError
 from kcp.apiserver.admission.configured import Configured
 from kcp.apiserver.admission.occasion import Occasion
-from kcp.apiserver.admission.webhooks.caller import WebhookCalls
-from kcp.apiserver.admission.webhooks.model import Configuration, Webhook
+from kcp.apiserver.admission.webhooks.caller import Relevant, WebhookCalls
+from kcp.apiserver.admission.webhooks.model import Configuration
 from kcp.registry.backend import Attributes
 
 
@@ -30,15 +30,15 @@ class ValidatingWebhooks:
         if not relevant:
             return
         async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(self._call(webhook, shown)) for webhook, shown in relevant]
+            calls = [group.create_task(self._call(found)) for found in relevant]
         for call in calls:
             refused = call.result()
             if refused is not None:
                 raise refused
 
-    async def _call(self, webhook: Webhook, occasion: Occasion) -> StatusError | None:
+    async def _call(self, relevant: Relevant) -> StatusError | None:
         try:
-            await self._calls.call(webhook, occasion, is_mutating=False)
+            await self._calls.call(relevant, relevant.occasion, phase="validating")
         except StatusError as refused:
             return refused
         return None
