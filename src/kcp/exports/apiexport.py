@@ -118,10 +118,9 @@ def _hash_of(secret: JSONObject) -> str:
 
 
 def _identity_secret(export: Mapping[str, Any]) -> Iterable[str]:
-    """Where an export's identity is kept."""
+    """Where an export's identity is kept; an export that does not say it yet is looked at anyway."""
     reference = meta.nested(export, "spec", "identity", "secretRef", default={})
-    namespace, name = reference.get("namespace") or IDENTITY_NAMESPACE, reference.get("name") or meta.name(export)
-    return [str(ObjectKey(meta.cluster(export), namespace, name))]
+    return [str(ObjectKey(meta.cluster(export), reference.get("namespace") or "", reference.get("name") or ""))] if reference else []
 
 
 def build_export_controller(

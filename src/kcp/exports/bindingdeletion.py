@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR, GroupResource
@@ -32,7 +32,7 @@ from kcp.exports.names import (
 
 ORPHAN, WAIT_FOR_SUCCESSOR = "Orphan", "WaitForSuccessor"
 """Values of `spec.deletionPolicy`; else objects without a successor are deleted."""
-_NEXT_LOOK_S = 1.0
+_SOONEST_LOOK_S, _LATEST_LOOK_S = 0.1, 5.0
 
 
 def successor_of(bound: BoundResource, others: Iterable[JSONObject], export_of: Callable[[ExportReference], JSONObject | None]) -> str:
@@ -91,7 +91,12 @@ class BindingFinalizer:
         else:
             conditions.set_condition(wanted, failed)
         await commit(client.resource(BINDINGS), binding, wanted)
-        return Result(requeue_after_s=_NEXT_LOOK_S if failed is not None else None)
+        return Result(requeue_after_s=self._next_look_s(binding) if failed is not None else None)
+
+    def _next_look_s(self, binding: JSONObject) -> float:
+        """Soon at first: most finalizers are removed as soon as their controllers have seen the deletion."""
+        age_s = (self.clock.now() - parse_rfc3339(meta.deletion_timestamp(binding))).total_seconds()
+        return min(max(age_s / 4, _SOONEST_LOOK_S), _LATEST_LOOK_S)
 
     async def _withdraw(self, client: Client, binding: JSONObject) -> bool:
         """Whether no claim of this binding is granted any more and no object labelled for one; else see that it becomes so."""

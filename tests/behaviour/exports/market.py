@@ -15,7 +15,7 @@ from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client, ResourceClient
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
 from kcp.registry.backend import UserInfo
-from kcp.server.compose import KcpServer
+from kcp.server.compose import SYSTEM, KcpServer
 from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
 
@@ -71,14 +71,13 @@ class Market:
         await client.resource(ROLE_BINDINGS).create(named(ROLE_BINDINGS, "ClusterRoleBinding", name, roleRef=role, subjects=[subject]))
 
     def at(self, workspace: str, user: UserInfo | None = None) -> Client:
-        client = self.server.client if user is None else self.as_user(user)
-        return client.cluster(f"root:{workspace}")
+        return self.as_user(user or SYSTEM).cluster(f"root:{workspace}")
 
     def as_user(self, user: UserInfo) -> Client:
         return Client(AsgiTransport(self.server.app, user), clock=self.server.clock, user_agent="test")
 
     async def workspace(self, name: str) -> Client:
-        workspaces = self.server.client.cluster("root").resource(kinds.WORKSPACES)
+        workspaces = self.as_user(SYSTEM).cluster("root").resource(kinds.WORKSPACES)
         await workspaces.create(named(kinds.WORKSPACES, "Workspace", name, {"type": {"name": "universal", "path": "root"}}))
         await wait_for(workspaces, name, lambda w: meta.nested(w, "status", "phase") == "Ready", timeout_s=10.0, what=name)
         return self.at(name)
