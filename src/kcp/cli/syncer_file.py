@@ -50,6 +50,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Value]]] = {
     "performance.qps": ("qps", _same),
     "performance.burst": ("burst", _same),
     "sync.heartbeatPeriod": ("heartbeat_period", _same),
+    "sync.leaderElect": ("leader_elect", _same),
+    "sync.leaseDuration": ("lease_duration", _same),
     "sync.filters.namespaces.include": ("sync_namespaces", _words),
     "sync.filters.namespaces.exclude": ("exclude_namespaces", _words),
     "sync.filters.labels.require": ("require_labels", _pairs),

@@ -22,6 +22,7 @@ from kcp.client.rest import Client
 from kcp.tmc.syncer.engine import Syncer, check_cluster, find_target
 from kcp.tmc.syncer.health import SyncerHealth
 from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.lease import alone_here
 from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import Filters, SyncerConfig
@@ -50,6 +51,8 @@ class SyncerOptions:
     heartbeat_period: float
     api_import_poll_interval: float
     downstream_namespace_clean_delay: float
+    leader_elect: bool
+    lease_duration: float
     resources: tuple[str, ...]
     sync_namespaces: tuple[str, ...]
     exclude_namespaces: tuple[str, ...]
@@ -70,6 +73,7 @@ class SyncerOptions:
             workers=self.workers,
             max_concurrent_syncs=self.max_concurrent_syncs,
             backlog_limit=self.sync_backlog_limit,
+            lease_duration_s=self.lease_duration,
             namespace_clean_delay_s=self.downstream_namespace_clean_delay,
             wanted=self.resources,
             filters=Filters(
@@ -90,7 +94,8 @@ async def serve(options: SyncerOptions) -> None:
         log.info("serving SyncTarget %s of %s, key %s", identity.name, options.workspace_cluster, identity.key)
         record = Record(clock)
         await _open_endpoints(stack, options, identity, record)
-        await Syncer(identity, control_plane, downstream, clock, options.config(), record, log.info).run()
+        holder = stack.enter_context(alone_here(identity)) if options.leader_elect else ""
+        await Syncer(identity, control_plane, downstream, clock, options.config(), record, holder, log.info).run()
 
 
 async def _open_endpoints(stack: AsyncExitStack, options: SyncerOptions, identity: Identity, record: Record) -> None:

@@ -84,6 +84,13 @@ def _check_gates(_ctx: click.Context, _param: click.Parameter, value: str) -> No
 @click.option("--api-import-poll-interval", type=Duration(), default="30s", show_default=True, help="Time between looks for new APIs.")
 @click.option("--downstream-namespace-clean-delay", type=Duration(), default="30s", show_default=True,
               help="Time between looks at a downstream namespace that should go.")  # fmt: skip
+@bool_flag("--leader-elect", default=True, help="Of several syncers for one SyncTarget, let one serve and the others stand by.")
+@click.option(
+    "--lease-duration",
+    type=Duration(),
+    default="0",
+    help="Time without renewal after which another may take over.  [default: 3 heartbeats, at least 15s]",
+)
 @click.option("--resources", multiple=True, callback=_words, help="RESOURCE.GROUP to warn about while it cannot be synced; repeatable.")
 @click.option(
     "--sync-namespaces", default="", callback=_words, help="Workspace namespaces to sync: names or patterns, comma list.  [default: all]"

@@ -32,6 +32,7 @@ from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.identity import Identity, made_anew
+from kcp.tmc.syncer.lease import EpochLease, EpochTransport, LeaseLost, held
 from kcp.tmc.syncer.namespaces import NamespaceKeeper, NamespaceReconciler, build_namespace_controller
 from kcp.tmc.syncer.parts import Parts, Turns, turns_of
 from kcp.tmc.syncer.record import Record
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 5.0
 _RESYNC_SLICES = 16
+_SHORTEST_LEASE_S = 15.0
 
 
 async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
@@ -99,6 +101,8 @@ class Syncer:
     config: SyncerConfig = field(default_factory=SyncerConfig)
     record: Record | None = None
     """The account of its work; one of its own if none is given."""
+    holder: str = ""
+    """Who this is, for the epoch lease; "": no lease, as where nobody else can serve the target."""
     announce: Callable[[str], None] = lambda _: None
     """Told, in a sentence, what a user watching the syncer wants to know."""
     _synced: dict[GVR, Pair] = field(default_factory=dict)
@@ -113,18 +117,47 @@ class Syncer:
     _missing: set[GroupResource] = field(default_factory=set)
 
     async def run(self) -> None:
+        if not self.holder:
+            await self._serve(None)
+        duration_s = self.config.lease_duration_s or max(3 * self.config.heartbeat_period_s, _SHORTEST_LEASE_S)
+        lease = EpochLease(self.identity, self._workspace(), self.clock, self.holder, duration_s)
+        record = self._account()
+        while True:
+            record.is_standing_by = True
+            await lease.acquire()
+            record.is_standing_by = False
+            try:
+                async with held(lease):
+                    await self._serve(lease)
+            except LeaseLost as lost:
+                log.warning("%s; standing by", lost)
+
+    def _account(self) -> Record:
+        if self.record is None:
+            self.record = Record(self.clock)
+        return self.record
+
+    async def _serve(self, lease: EpochLease | None) -> None:
+        """Until it fails, or the lease is lost."""
+        for held_before in (self._synced, self._controllers, self._incompatible, self._account().controllers):
+            held_before.clear()
         async with Supervisor(f"syncer {self.identity.name}") as supervisor:
-            view = self.control_plane.at(self.identity.view_path())
+            transport = EpochTransport(self.control_plane.transport, lease) if lease is not None else self.control_plane.transport
+            control_plane = self.control_plane
+            shown = Client(transport, clock=self.clock, user_agent=control_plane.user_agent, origin=control_plane.origin)
+            view = shown.at(self.identity.view_path())
             upstream = InformerFactory(view, clock=self.clock)
             downstream = InformerFactory(self.downstream, clock=self.clock, transform=without_managed_fields)
-            record = self.record or Record(self.clock)
+            record = self._account()
             self._start_namespaces(supervisor, view, upstream, downstream, record)
-            self._turns = turns_of(self.config.max_concurrent_syncs)
+            self._turns = turns_of(self.config.max_concurrent_syncs, lease.wait_valid if lease is not None else None)
             self._capacity = Capacity(self.downstream, self.clock)
             self._capacity.start(supervisor)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
-            supervisor.spawn(self._heartbeat(upstream, downstream).run(), name="heartbeat")
+            supervisor.spawn(self._heartbeat(upstream, downstream, lease).run(), name="heartbeat")
+            if lease is not None:
+                supervisor.spawn(lease.expire(), name="lease")
             supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream), name="discovery")
             if self.config.resync_period_s < inf:
                 supervisor.spawn(self._resync(), name="resync")
@@ -226,7 +259,7 @@ class Syncer:
         self._controllers.append(controller)
         supervisor.spawn(controller.run(), name=controller.name)
 
-    def _heartbeat(self, upstream: InformerFactory, downstream: InformerFactory) -> Heartbeat:
+    def _heartbeat(self, upstream: InformerFactory, downstream: InformerFactory, lease: EpochLease | None) -> Heartbeat:
         def answered(side: Side, again: bool) -> None:  # noqa: FBT001 - the callback's own shape
             """Whoever waits for this side need not wait longer: an outage of an hour must not cost minutes more."""
             (downstream if side is Side.CLUSTER else upstream).hurry()
@@ -245,6 +278,7 @@ class Syncer:
             self._parts.record.observe_connection,
             self._capacity.status,
             answered,
+            lease,
         )
 
     def _workspace(self) -> Client:

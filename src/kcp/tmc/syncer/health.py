@@ -46,6 +46,8 @@ class SyncerHealth:
 
     def _worst(self) -> Assessment | None:
         record, now_s = self.record, self.record.clock.monotonic()
+        if record.is_standing_by:
+            return Assessment(Status.HEALTHY, "standing by: another syncer serves the target")
         if record.started_s is None:
             return Assessment(Status.UNHEALTHY, "the engine has not started")
         if (rate := record.error_rate()) > _MANY_ERRORS:
@@ -69,8 +71,10 @@ class SyncerHealth:
         return None
 
     def not_ready(self) -> str:
-        """Why this syncer cannot serve its cluster just now; "" if it can."""
+        """Why this syncer cannot serve its cluster just now; "" if it can, or stands by for another."""
         record = self.record
+        if record.is_standing_by:
+            return ""
         if record.started_s is None:
             return "the engine has not started"
         if record.last_heartbeat_s is None:

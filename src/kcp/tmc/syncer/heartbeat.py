@@ -22,6 +22,7 @@ from kcp.controller.commit import commit
 from kcp.tmc.errors import ErrorType, TMCError, classify
 from kcp.tmc.model.kinds import SYNC_TARGETS, SYNCER_READY
 from kcp.tmc.syncer.identity import Identity, made_anew
+from kcp.tmc.syncer.lease import EpochLease
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Heartbeat:
     """Further fields of the status, such as the cluster's capacity."""
     answered: Callable[[Side, bool], None] = lambda _side, _again: None
     """Told of every answer of a side, and whether it had failed before, so that nobody has to wait out their back-off."""
+    lease: EpochLease | None = None
+    """Renewed with every beat."""
     _failures: int = field(default=0)
     _beats: int = field(default=0)
     _missed: int = field(default=0)
@@ -67,7 +70,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Probe every two seconds; report on change, and at the latest every `period_s`.
 
-        Raises: TMCError once the SyncTarget has been made anew: this syncer can serve it no longer.
+        Raises: TMCError once the SyncTarget has been made anew: this syncer can serve it no longer. LeaseLost once another one does.
         """
         next_report = self.clock.monotonic()
         while True:
@@ -77,9 +80,12 @@ class Heartbeat:
                 worked = await self._report()
                 self._heard_of_kcp(worked=worked)
                 if worked:
-                    next_report = self.clock.monotonic() + self.period_s
+                    next_report = self.clock.monotonic() + self._period_s()
             period_s = min(PROBE_PERIOD_S, self.period_s)
             await self.clock.sleep(max(started + period_s - self.clock.monotonic(), 0.1))
+
+    def _period_s(self) -> float:
+        return self.period_s if self.lease is None else min(self.period_s, self.lease.duration_s / 3)
 
     async def _probe(self) -> bool:
         """Whether the cluster's state as reported changed."""
@@ -136,9 +142,12 @@ class Heartbeat:
         targets = self.workspace.resource(SYNC_TARGETS)
         facts = await self.facts() if self._problem is None else {}
         for attempts_left in reversed(range(WRITE_ATTEMPTS)):
+            sent_s = self.clock.monotonic()
             held = await targets.get(self.identity.name)
             try:
                 await commit(targets, held, self._wanted(held, facts), field_manager="workload-syncer")
+                if self.lease is not None:
+                    self.lease.renewed(sent_s)
                 return
             except Conflict:
                 if not attempts_left:
@@ -164,4 +173,6 @@ class Heartbeat:
                 SYNCER_READY, conditions.FALSE, reason=str(self._problem.type), message=message, severity="Error", now=now
             )
         conditions.set_condition(wanted, condition)
+        if self.lease is not None:
+            self.lease.renew(held, wanted)
         return wanted

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -40,14 +41,20 @@ Turns: TypeAlias = Callable[[Reconcile], Reconcile]
 """Makes a reconcile wait until it is its turn."""
 
 
-def turns_of(limit: int) -> Turns:
-    """At most `limit` objects in work at once, whichever resource they are of; 0: no limit."""
-    if not limit:
-        return lambda reconcile: reconcile
-    free = asyncio.Semaphore(limit)
+def turns_of(limit: int, may_go_on: Callable[[], Awaitable[None]] | None = None) -> Turns:
+    """At most `limit` objects in work at once, whichever resource they are of; 0: no limit.
+
+    Args: may_go_on: awaited before each; for a syncer that may have to rest.
+    """
+    free = asyncio.Semaphore(limit) if limit else nullcontext()
 
     def in_turn(reconcile: Reconcile) -> Reconcile:
+        if not limit and may_go_on is None:
+            return reconcile
+
         async def wait_and_reconcile(key: ObjectKey) -> Result:
+            if may_go_on is not None:
+                await may_go_on()
             async with free:
                 return await reconcile(key)
 

@@ -43,6 +43,8 @@ class Record:
     heartbeat_errors: int = 0
     last_heartbeat_s: float | None = None
     started_s: float | None = None
+    is_standing_by: bool = False
+    """Another syncer serves the target; this one would take over."""
     reachable: dict[str, bool] = field(default_factory=dict)
     """`kcp`, `cluster` → whether it answered last."""
     controllers: list[Controller] = field(default_factory=list)

@@ -57,6 +57,8 @@ class SyncerConfig:
     """Objects in work at once, over all resources; 0: as many as there are workers."""
     backlog_limit: int = 1000
     """Objects that may wait before the syncer reports itself overloaded (tmc reference §2.4 syncBacklogLimit)."""
+    lease_duration_s: float = 0.0
+    """Seconds after which an epoch lease that was not renewed may be taken by another syncer; 0: three heartbeats, at least 15."""
     namespace_clean_delay_s: float = 30.0
     """Seconds between looks at a downstream namespace that should go (kcp 0.11 --downstream-namespace-clean-delay)."""
     wanted: tuple[str, ...] = ()

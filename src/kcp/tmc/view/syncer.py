@@ -9,12 +9,13 @@ Source: kcp release-0.11 pkg/virtual/syncer, pkg/virtual/syncer/transformations.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
+from kcp.apimachinery.errors import BadRequest, Conflict, Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -27,6 +28,7 @@ from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SyncTa
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     DRIFT_ANNOTATION,
+    EPOCH_HEADER,
     OBSERVED_ANNOTATION,
     SOFT_FINALIZERS_ANNOTATION,
     SPEC_DIFF_ANNOTATION,
@@ -137,12 +139,23 @@ class SyncerCatalog:
         return ",".join(f"{gr}/{version}/{identity}" for (gr, version), identity in sorted(self._identities.items()))
 
 
+def _refuse_passed(request: Request, lease: Mapping[str, Any], name: str) -> None:
+    """Raises Conflict for a syncer whose epoch has passed: another one serves the target, and this one's word is old."""
+    shown, epoch = request.headers.get(EPOCH_HEADER, ""), int(lease.get("epoch") or 0)
+    if shown.isdigit() and int(shown) < epoch:
+        raise Conflict(
+            f'SyncTarget "{name}" is served by {lease.get("holder") or "another syncer"} in epoch {epoch}; epoch {shown} has passed'
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
     """The view of one SyncTarget and what it was made of."""
 
     uid: str
     version: object
+    lease: Mapping[str, Any]
+    """`status.syncerLease` of the SyncTarget."""
     view: View
 
 
@@ -183,6 +196,7 @@ class SyncerView:
                 f'SyncTarget "{name}" in workspace "{workspace}" has uid {held.uid}, not {uid}: it was made anew; '
                 f"start the syncer with --sync-target-uid={held.uid}"
             )
+        _refuse_passed(request, held.lease, name)
         return held.view
 
     def _hold(self, key: ObjectKey, version: object) -> _Held:
@@ -195,5 +209,6 @@ class SyncerView:
         name = sync_target_key(key.cluster, key.name)
         selector = LabelSelector.parse(f"{STATE_LABEL}{name}={STATE_SYNC}")
         backend = TransformingBackend(self.backend, selector, SyncerTransformation(name, self.clock))
-        held = self._held[key] = _Held(meta.uid(obj), version, View(SyncerCatalog(self.catalog, exported), backend))
+        lease = meta.nested(obj, "status", "syncerLease", default={})
+        held = self._held[key] = _Held(meta.uid(obj), version, lease, View(SyncerCatalog(self.catalog, exported), backend))
         return held
