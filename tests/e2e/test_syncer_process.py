@@ -68,3 +68,24 @@ def test_a_syncer_told_by_a_file_says_how_it_fares(fleet: Fleet) -> None:
     first = (fleet.directory / "syncer.log").read_text().splitlines()[0]
     assert {"ts", "level", "msg"} <= json.loads(first).keys()
     assert fleet.syncers["east"].output == "", "the log goes to the file alone"
+
+
+def test_of_two_processes_for_one_target_one_serves_until_it_is_gone(fleet: Fleet) -> None:
+    fleet.start(("east",))
+    first = fleet.at(WORKSPACE)("get", "synctarget", "east", "-o", "jsonpath={.status.syncerLease.holder}")
+    assert first
+    second = Process.start(fleet.syncer_command("east", heartbeat_period="1s", lease_duration="3s"), cwd=fleet.directory)
+    try:
+        second.wait_for_line(f"served by {first}; standing by")
+        fleet.syncers["east"].stop()
+        second.wait_for_line("serving SyncTarget east as")
+        fleet.at(WORKSPACE)("create", "configmap", "late", "--from-literal=a=b")
+        fleet.at(WORKSPACE)("apply", "-f", "-", stdin=PLACEMENT)
+        fleet.below("east").until(
+            "get", "configmaps", "-A", is_right=lambda found: any(m["metadata"]["name"] == "late" for m in found["items"])
+        )
+    finally:
+        second.kill()
+
+
+PLACEMENT = json.dumps({"apiVersion": "scheduling.kcp.io/v1alpha1", "kind": "Placement", "metadata": {"name": "all"}, "spec": {}})

@@ -15,7 +15,7 @@ from kcp.apiserver.request import Request
 from kcp.registry.backend import UserInfo
 from kcp.tmc.view.syncer import SyncerView
 
-REQUEST = cast("Request", type("AnyRequest", (), {"user": UserInfo("syncer")})())
+REQUEST = cast("Request", type("AnyRequest", (), {"user": UserInfo("syncer"), "headers": {}})())
 
 
 class World:
