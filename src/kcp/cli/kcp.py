@@ -40,6 +40,13 @@ def main() -> None:
 @bool_flag("--enable-home-workspaces", default=True, help="Give every user who asks for workspace `~` a home workspace of their own.")
 @click.option("--home-workspaces-home-creator-groups", "home_creator_groups", default="system:authenticated", show_default=True,
               help="Groups, separated by commas, whose members get one.")  # fmt: skip
+@click.option("--feature-gates", default="", metavar="GATE=true,…",
+              help="WorkspaceMounts: workspaces may be mounts of servers elsewhere. [default: WorkspaceMounts=false]")  # fmt: skip
+@click.option("--mount-proxy-client-cert-file", type=click.Path(path_type=Path), default=None,
+              help="Certificate that is shown to servers behind mounts, so that they believe who asks.")  # fmt: skip
+@click.option("--mount-proxy-client-key-file", type=click.Path(path_type=Path), default=None, help="Its key.")
+@click.option("--mount-proxy-server-ca-file", type=click.Path(path_type=Path), default=None,
+              help="Authorities of servers behind mounts, beside the system's.")  # fmt: skip
 @bool_flag("--enable-tmc", default=False, envvar="KCP_TMC_ENABLED", help="Transparent Multi-Cluster: placement, syncers, aggregation.")
 @bool_flag("--tmc-error-handling", default=True, envvar="KCP_TMC_ERROR_HANDLING",
            help="TMC: show clusters' errors, typed and with hints, on the objects they concern.")  # fmt: skip
@@ -58,7 +65,7 @@ def main() -> None:
 @audit_flags
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def start_command(**flags: object) -> None:
-    from kcp.server.options import Options, TMCOptions
+    from kcp.server.options import MountOptions, Options, TMCOptions
 
     tmc = TMCOptions(
         enabled=flags.pop("enable_tmc"),  # type: ignore[arg-type]
@@ -66,13 +73,31 @@ def start_command(**flags: object) -> None:
         heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),  # type: ignore[arg-type]
         **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
     )
+    files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}
+    mounts = MountOptions(enabled=_gates(str(flags.pop("feature_gates")))["WorkspaceMounts"], **files)  # type: ignore[arg-type]
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     who = {"authentication": authentication_options(flags), "authorization": authorization_options(flags)}
-    options = Options(tmc=tmc, audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
+    options = Options(tmc=tmc, mounts=mounts, audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))
     run_kcp(options)
+
+
+_GATES = {"WorkspaceMounts": False}
+
+
+def _gates(text: str) -> dict[str, bool]:
+    """What is said of each gate, or its default. Source: k8s.io/component-base/featuregate."""
+    found = dict(_GATES)
+    for part in _list_of(text):
+        name, _, value = part.partition("=")
+        if name.strip() not in _GATES:
+            fail(f"--feature-gates: unrecognized feature gate: {name.strip()}; there is {', '.join(_GATES)}")
+        if value.strip().lower() not in ("true", "false"):
+            fail(f"--feature-gates: invalid value of {name.strip()}={value}, expecting true or false")
+        found[name.strip()] = value.strip().lower() == "true"
+    return found
 
 
 def _list_of(text: object) -> tuple[str, ...]:

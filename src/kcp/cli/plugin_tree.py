@@ -43,7 +43,7 @@ async def _grow(session: Session, branch: Branch, path: str, *, full: bool) -> N
         name = meta.name(workspace)
         label = f"{branch.label}:{name}" if full else name
         if meta.nested(workspace, "spec", "mount") is not None:
-            branch.children.append(Branch(f"{label} [mount]", details=_details(workspace)))
+            branch.children.append(Branch(f"{label} [m]", details=_details(workspace)))
             continue
         child = Branch(label, details=_details(workspace))
         branch.children.append(child)

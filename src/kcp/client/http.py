@@ -89,7 +89,7 @@ class HttpTransport:
         try:
             response = await self._session().request(
                 request.method, URL(target, encoded=True), data=request.body or None, timeout=timeout,
-                headers=[*headers.items(), *self._endpoint.impersonation],
+                headers=[*headers.items(), *request.repeated, *self._endpoint.impersonation],
                 allow_redirects=False, proxy=self._endpoint.proxy_url or None, server_hostname=self._endpoint.tls_server_name or None,
             )  # fmt: skip
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -5,7 +5,7 @@ Implementations: `client.http.HttpTransport` (aiohttp, TLS, kubeconfig) and `cli
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,6 +42,8 @@ class RawRequest:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    repeated: Sequence[tuple[str, str]] = ()
+    """Further headers, for those that come more than once."""
 
 
 class Transport(Protocol):

@@ -51,6 +51,7 @@ from kcp.tenancy.bootstrap.content import BootstrapOptions, Piece
 from kcp.tenancy.bootstrap.run import bootstrap
 from kcp.tenancy.home import HomeWorkspaces, with_home_workspaces
 from kcp.tenancy.kubeconfig import AdminAccess, write_admin_kubeconfig
+from kcp.tenancy.mountproxy import MountProxy
 from kcp.tenancy.workspacetype.lister import TypeLister
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         security = await assembly.connect()
         stack.push_async_callback(security.close)
         stack.push_async_callback(assembly.conversions.close)
+        if assembly.mounts is not None:
+            stack.push_async_callback(assembly.mounts.close)
         handle = None
         if with_socket:
             tls = TLSFiles(
@@ -156,9 +159,19 @@ class _Assembly:
         self._security: Security
         self._parts = ControllerParts(
             foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: ca_pem,
+            has_mounts=options.mounts.enabled,
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
         )  # fmt: skip
+        self.mounts = self._build_mounts()
         self._tmc = self._build_tmc()
+
+    def _build_mounts(self) -> MountProxy | None:
+        options = self._options.mounts
+        if not options.enabled:
+            return None
+        files = (options.client_cert_file, options.client_key_file, options.server_ca_file)
+        certificate, key, authorities = (file.read_bytes() if file is not None else b"" for file in files)
+        return MountProxy(lambda: self._url, cert_pem=certificate, key_pem=key, ca_pem=authorities)
 
     def _build_tmc(self) -> Any:
         """None without `--enable-tmc`: then nothing of it is even imported."""
@@ -186,7 +199,7 @@ class _Assembly:
             ],
             authentication=self._options.authentication,
             authorization=self._options.authorization,
-            object_limit=self._options.object_limit,
+            object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
         )  # fmt: skip
         security = self._security = await build_security(parts)
         registry = Registry(
@@ -210,6 +223,7 @@ class _Assembly:
                 *lifecycle_workspaces(foundation, registry, security, self._types),
                 *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
             ],
+            mounts=self.mounts,
             inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
             auditor=self._auditor,
         )  # fmt: skip

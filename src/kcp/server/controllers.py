@@ -36,6 +36,7 @@ from kcp.registry.resource import ALL_VERBS, Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.storage.keyspace import scope_prefix
 from kcp.tenancy.controllers import build_controllers as build_tenancy
+from kcp.tenancy.workspace.mounts import build_mount_controller
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class ControllerParts:
     ca_bundle: Callable[[], str]
     issue_token: IssueToken
     """The token of a service account's Secret."""
+    has_mounts: bool = False
 
     def for_cluster(self, cluster: ClusterName) -> Client:
         return self.client.cluster(cluster)
@@ -136,6 +138,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     everywhere = parts.client.cluster(WILDCARD)
     return [
         *tenancy,
+        *([build_mount_controller(parts.client, informers, clock, list_resources=parts.list_resources)] if parts.has_mounts else ()),
         build_claim_label_controller(
             informers, for_cluster, index=parts.foundation.claims, list_resources=parts.list_resources, clock=clock
         ),

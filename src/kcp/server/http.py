@@ -44,6 +44,7 @@ from kcp.tenancy.authz.inactive import without_inactive
 from kcp.tenancy.authz.lifecycle import without_lifecycle_groups
 from kcp.tenancy.authz.routing import with_account_cluster, with_word_to_administrators
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
+from kcp.tenancy.mountproxy import MountProxy, with_mounts
 from kcp.virtual.framework import SERVICES, Forward, View, VirtualHandler, VirtualWorkspace
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class HttpParts:
     metrics: Metrics
     clock: Clock
     virtual_workspaces: Sequence[VirtualWorkspace] = ()
+    mounts: MountProxy | None = None
+    """None: workspaces cannot be mounts."""
     inner_filters: Sequence[Filter] = ()
     """After authorization."""
     auditor: Auditor | None = None
@@ -94,11 +97,17 @@ def build_handler(parts: HttpParts) -> Handler:
     }
     router = Router(api.resources, {**routes, "/": Root(parts.catalog, tuple(routes))})
     security = parts.security
+
+    async def again(request: Request) -> Response:
+        return await whole(request)
+
+    mounts = (with_mounts(parts.index.mount_at, security.authorizer, parts.mounts, again),) if parts.mounts is not None else ()
     inner = (without_inactive(parts.index.record), *parts.inner_filters)
     ordinary = chain(
         router,
         with_request_info(parts.index, unknown=NOWHERE),
         *_authenticated(parts),
+        *mounts,
         with_word_to_administrators(),
         with_authorization(security.authorizer),
         *inner,
@@ -108,8 +117,9 @@ def build_handler(parts: HttpParts) -> Handler:
     trusted = chain(router, located, *inner)
     views = _virtual(parts, lambda forward: trusted if forward.is_authorized else forwarded)
     virtual = chain(views, *_authenticated(parts, views.info))
+    whole = _split(virtual, ordinary)
     return chain(
-        _split(virtual, ordinary),
+        whole,
         with_metrics(parts.metrics.requests, parts.clock),
         with_audit_ids(),
         *([with_audited_answers(parts.auditor)] if parts.auditor is not None else ()),

@@ -35,6 +35,31 @@ class TMCOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MountOptions:
+    """Workspaces that are served elsewhere."""
+
+    enabled: bool = False
+    """--feature-gates=WorkspaceMounts=true: this server sends requests to URLs that its users name."""
+    client_cert_file: Path | None = None
+    """--mount-proxy-client-cert-file: what this server shows there to be trusted with the names of users."""
+    client_key_file: Path | None = None
+    """--mount-proxy-client-key-file."""
+    server_ca_file: Path | None = None
+    """--mount-proxy-server-ca-file: who may sign certificates there, beside the system's authorities."""
+
+    def problems(self) -> list[str]:
+        files = {
+            "client-cert": self.client_cert_file, "client-key": self.client_key_file, "server-ca": self.server_ca_file,
+        }  # fmt: skip
+        found = [
+            f"--mount-proxy-{name}-file={file}: no such file" for name, file in files.items() if file is not None and not file.is_file()
+        ]
+        if (self.client_cert_file is None) is not (self.client_key_file is None):
+            found.append("--mount-proxy-client-cert-file and --mount-proxy-client-key-file: give both or none")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """`kcp start`."""
 
@@ -60,6 +85,7 @@ class Options:
     """--enable-home-workspaces: `GET workspaces/~` in root answers the caller's own workspace, and makes it on the first call."""
     home_creator_groups: tuple[str, ...] = ("system:authenticated",)
     """--home-workspaces-home-creator-groups: whose home workspaces are made."""
+    mounts: MountOptions = field(default_factory=MountOptions)
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
@@ -91,6 +117,7 @@ class Options:
         found += [*self.authentication.problems(), *self.authorization.problems()]
         if self.conversion_timeout_s <= 0:
             found.append("--conversion-cel-transformation-timeout: must be longer than 0s")
+        found += self.mounts.problems()
         if self.tmc.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.tmc.eviction_grace_s < 0:

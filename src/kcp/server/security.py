@@ -118,6 +118,8 @@ class SecurityParts:
     """Further admission plugins, of features that are turned on."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
+    has_mounts: bool = False
+    """Whether workspaces may be mounts."""
     object_limit: int = 0
     """Of logical clusters that do not say their own; 0 for none."""
 
@@ -241,12 +243,13 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
 
     may_bind = may("bind", "apis.kcp.io", "apiexports")
     may_use = may("use", "tenancy.kcp.io", "workspacetypes")
+    workspaces = WorkspaceAdmission(parts.types, parts.index.record, may_use, parts.has_mounts)
     return [
         *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
         *CertificateRequests(authorizer, parts.clock).plugins(),
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
-        Plugin.of("Workspace", WorkspaceAdmission(parts.types, parts.index.record, may_use), resources=[WORKSPACES.group_resource]),
+        Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
         Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__)),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),

@@ -16,7 +16,7 @@ from typing import Protocol
 from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName, ClusterPath, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.tenancy.kinds import INACTIVE, MAX_TOTAL_OBJECTS, PATH, REQUIRED_GROUPS, TYPE
+from kcp.tenancy.kinds import INACTIVE, MAX_TOTAL_OBJECTS, PATH, READY, REQUIRED_GROUPS, TYPE
 from kcp.tenancy.logicalcluster.names import home_cluster_name, looks_generated
 
 _REMEMBERED_PATHS = 20_000
@@ -52,6 +52,16 @@ class ClusterRecord:
     terminators: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A workspace without a logical cluster: what is asked of it is asked at a URL."""
+
+    parent: ClusterName
+    name: str
+    url: str
+    is_ready: bool
+
+
 class WorkspaceIndex:
     """(parent cluster, workspace name) → cluster, and cluster → what is known about it."""
 
@@ -60,6 +70,7 @@ class WorkspaceIndex:
         self._parents: dict[ClusterName, tuple[ClusterName, str]] = {}
         self._records: dict[ClusterName, ClusterRecord] = {}
         self._paths: dict[str, ClusterName] = {}
+        self._mounts: dict[tuple[ClusterName, str], Mounted] = {}
         self._expected: set[ClusterName] = set()
         self._told_of_closing: list[Callable[[ClusterName], None]] = []
 
@@ -70,6 +81,7 @@ class WorkspaceIndex:
 
     def on_workspace(self, key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> None:
         """Level-based: only what `new` says counts."""
+        self._note_mount(key, new)
         cluster = ClusterName(meta.nested(new, "spec", "cluster", default="")) if new is not None else ClusterName("")
         held = self._children.get(key.cluster, {}).get(key.name)
         if held == (cluster or None):
@@ -80,6 +92,21 @@ class WorkspaceIndex:
         if cluster:
             self._children.setdefault(key.cluster, {})[key.name] = cluster
             self._parents[cluster] = (key.cluster, key.name)
+
+    def _note_mount(self, key: ObjectKey, workspace: JSONObject | None) -> None:
+        if workspace is None or meta.nested(workspace, "spec", "mount") is None:
+            self._mounts.pop((key.cluster, key.name), None)
+            return
+        url, is_ready = meta.nested(workspace, "spec", "URL", default=""), meta.nested(workspace, "status", "phase") == READY
+        self._mounts[key.cluster, key.name] = Mounted(key.cluster, key.name, url, is_ready and bool(url))
+
+    def mount_at(self, path: str) -> Mounted | None:
+        """The mount that a path leads to, if what it leads to is one."""
+        if not self._mounts or not ClusterPath(path).is_valid:
+            return None
+        parent, _, name = path.rpartition(":")
+        cluster = self.resolve(parent) if parent else None
+        return self._mounts.get((cluster, name)) if cluster is not None else None
 
     def _forget_child(self, parent: ClusterName, name: str, cluster: ClusterName) -> None:
         siblings = self._children[parent]

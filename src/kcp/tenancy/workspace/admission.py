@@ -60,6 +60,8 @@ class WorkspaceAdmission:
     record: Callable[[ClusterName], ClusterRecord | None]
     """What is known of the parent's logical cluster: `WorkspaceIndex.record`."""
     may_use_type: MayUseType
+    has_mounts: bool = True
+    """Whether workspaces may be mounts: this server then sends requests to URLs that users name."""
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
         if not _is_workspace(attributes.scope) or attributes.new is None:
@@ -136,6 +138,8 @@ class WorkspaceAdmission:
             if meta.annotations(new).get(kinds.OWNER) != owner_annotation(user):
                 raise forbidden(scope, f"expected user annotation {kinds.OWNER}={owner_annotation(user)}")
         if meta.nested(new, "spec", "mount") is not None:
+            if not self.has_mounts:
+                raise forbidden(scope, "spec.mount cannot be set: start the server with --feature-gates=WorkspaceMounts=true")
             _check_mount(scope, new)
             return
         reference = TypeReference.from_object(meta.nested(new, "spec", "type"))
