@@ -109,7 +109,7 @@ def idle_and_start(run: Run) -> None:
     run.report.row("idle CPU", f"{share:.2%} of a core", setting=f"{run.count:,} workspaces", target="≤ 2%", reached=share <= 0.02)
     run.server.stop()
     run.report.step("starting again on what is stored")
-    run.server = ControlPlane.start(run.directory, tmc=False, name="server")
+    run.server = ControlPlane.start(run.directory, tmc=False, name="server", port=run.server.port)
     took_s = run.server.ready_after_s
     run.report.row("start to ready", f"{took_s:.2f} s", setting=f"{run.count:,} workspaces stored", target="≤ 8 s", reached=took_s <= 8)
 

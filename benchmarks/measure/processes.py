@@ -84,8 +84,9 @@ class ControlPlane:
     root: Path
 
     @classmethod
-    def start(cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp") -> ControlPlane:
-        root, port = directory / f".{name}", free_port()
+    def start(cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp", port: int = 0) -> ControlPlane:
+        """Args: port: of an earlier start with what is stored there, whose URLs are in the objects; default: a free one."""
+        root, port = directory / f".{name}", port or free_port()
         command = ["kcp", "start", f"--root-directory={root}", f"--secure-port={port}", "--v=1"]
         command += ["--enable-tmc"] if tmc else []
         command += [f"--token-auth-file={tokens}"] if tokens else []
@@ -111,6 +112,10 @@ class ControlPlane:
 
     def _tokens(self) -> list[str]:
         return re.findall(r'token: "([^"]+)"', (self.root / "admin.kubeconfig").read_text())
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def stop(self) -> None:
         self.program.stop()

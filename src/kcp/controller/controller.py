@@ -92,18 +92,25 @@ class Controller(Generic[K]):
         self._counts = {"success": 0, "requeue_after": 0, "error": 0, "terminal": 0}
 
     def watch(self, informer: Informer, map: MapFunction[K] | None = None) -> None:  # noqa: A002 - the word for it
-        """Look at the keys that `map` names for each change of an object of `informer`; without it, at the object's own key."""
+        """Look at the keys that `map` names for each change of an object of `informer`; without it, at the object's own key.
+
+        What was there before anything happened (the first list) is looked at in the background.
+        """
 
         def own_key(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[K]:  # noqa: ARG001
             return (cast("K", key),)
 
         name_keys = map or own_key
 
+        is_replayed = True
+
         def enqueue(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+            is_background = is_replayed or not informer.has_synced
             for target in name_keys(key, old, new):
-                self._queue.add(target)
+                self._queue.add(target, is_background=is_background)
 
         informer.add_handler(enqueue)
+        is_replayed = False
         self._informers.append(informer)
 
     def add_background(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -148,6 +155,8 @@ class Controller(Generic[K]):
                 await self._process(key)
             finally:
                 self._queue.done(key)
+            if len(self._queue):
+                await self._clock.sleep(0)  # a reconcile that had to wait for nothing gives nobody else a turn
 
     async def _process(self, key: K) -> None:
         started = self._clock.monotonic()

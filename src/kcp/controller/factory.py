@@ -88,9 +88,13 @@ class InformerFactory:
         for informer in list(self._informers.values()):
             await informer.wait_synced()
 
-    def have_synced(self) -> bool:
-        """Whether every informer there is now has had its first list."""
-        return all(informer.has_synced for informer in self._informers.values())
+    def to_come(self) -> str:
+        """What has not had its first list yet, for a health check; "" when all is there.
+
+        Source: k8s.io/apiserver/pkg/server/healthz/healthz.go (informer-sync).
+        """
+        waiting = [str(selection.gvr) for selection, informer in self._informers.items() if not informer.has_synced]
+        return f"{len(waiting)} informers not started yet: {', '.join(waiting)}" if waiting else ""
 
     def hurry(self) -> None:
         """The server is known to answer again: let no informer wait for its next try."""

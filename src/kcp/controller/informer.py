@@ -17,6 +17,7 @@ import orjson
 
 from kcp.aio.backoff import Backoff
 from kcp.aio.clock import Clock
+from kcp.aio.turns import take_turn
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Expired, InternalError, ServiceUnavailable, StatusError, Timeout, TooManyRequests
 from kcp.apimachinery.gvk import GVR
@@ -42,6 +43,8 @@ Keys: TypeAlias = list[ObjectKey]
 _TRANSIENT = (TooManyRequests, ServiceUnavailable, InternalError, Timeout)
 _WATCH_TIMEOUT_S = 300
 _SHORT_WATCH_S = 1.0
+_TURN = 50
+"""Objects of a list that are taken in before others get their turn."""
 
 
 def _may_resume(error: TransportError | StatusError) -> bool:
@@ -102,9 +105,12 @@ class Informer:
         indexers: Mapping[str, Indexer] | None = None,
         metadata_only: bool = False,
         transform: Transform | None = None,
+        is_patient: bool = False,
         seed: int = 0,
     ) -> None:
-        """Args: client: of one cluster, or of `*`. metadata_only: mirror PartialObjectMetadata. seed: of the jitter of the back-off."""
+        """Args: client: of one cluster, or of `*`. metadata_only: mirror PartialObjectMetadata. is_patient: its lists let everybody else in
+        this process go first. seed: of the jitter of the back-off.
+        """
         self.gvr = gvr
         self._resource = client.resource(gvr, metadata_only=metadata_only)
         self._where = client.base_path
@@ -112,6 +118,7 @@ class Informer:
         self._scope = _Scope(namespace=namespace, label_selector=label_selector, field_selector=field_selector)
         self._metadata_only = metadata_only
         self._transform = transform
+        self._is_patient = is_patient
         self._rng = random.Random(seed)
         self._objects: dict[ObjectKey, _Entry] = {}
         self._scopes: dict[ClusterName, dict[str, dict[ObjectKey, None]]] = {}
@@ -275,8 +282,10 @@ class Informer:
         async with aclosing(self._resource.pages(limit=PAGE_SIZE, **self._scope)) as pages:
             async for page in pages:
                 version = page.resource_version
-                for obj in page.items:
+                for number, obj in enumerate(page.items, 1):
                     seen.add(self._put(obj, None))
+                    if number % _TURN == 0 or number == len(page.items):
+                        await (take_turn() if self._is_patient else self._clock.sleep(0))
         for key in sorted(self._objects.keys() - seen):
             self._drop(key)
         self._resource_version = version

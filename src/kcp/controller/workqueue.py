@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from kcp.aio.clock import Clock
+from kcp.aio.turns import take_turn
 from kcp.controller.ratelimit import RateLimiter, default_rate_limiter
 
 K = TypeVar("K", bound=Hashable)
@@ -28,6 +30,10 @@ class _Stop:
 _STOP = _Stop()
 
 
+_PASSED_BY = 64
+"""So many turns a key of the background lets others go first, at most."""
+
+
 class WorkQueue(Generic[K]):
     """Keys to work on, first come first served, with client-go's four promises:
 
@@ -36,15 +42,23 @@ class WorkQueue(Generic[K]):
     3. A key added while it is being worked on is taken again after `done`.
     4. After `shut_down` nothing new is accepted, and what is queued is still given out.
 
-    Delays (`add_after`, `add_rate_limited`) need `run`, on the given clock; of several delays of one key the earliest counts.
-    Source: k8s.io/client-go/util/workqueue/{queue,delaying_queue,rate_limiting_queue}.go.
+    Keys of the background stand behind all others: after a restart every object there is wants to be looked at again, which must not keep
+    what happens now waiting, in this queue or in any other. Something that happens to such a key moves it to the others.
+
+    Delays (`add_after`, `add_rate_limited`) and the background need `run`, on the given clock; of several delays of one key the earliest
+    counts. Source: k8s.io/client-go/util/workqueue/{queue,delaying_queue,rate_limiting_queue}.go; sigs.k8s.io/controller-runtime
+    pkg/controller/priorityqueue (low priority for what the first list has).
     """
 
     def __init__(self, *, clock: Clock, rate_limiter: RateLimiter | None = None) -> None:
         self._clock = clock
         self._limiter = rate_limiter or default_rate_limiter(clock)
         self._ready: asyncio.Queue[K | _Stop] = asyncio.Queue()  # bounded by the number of keys: each stands in it once
+        self._background: OrderedDict[K, None] = OrderedDict()
+        self._has_background = asyncio.Event()
         self._dirty: set[K] = set()
+        self._dirty_behind: set[K] = set()
+        """Keys in work that are to come again, in the background."""
         self._processing: set[K] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -56,13 +70,32 @@ class WorkQueue(Generic[K]):
         self._sleeper: asyncio.Task[None] | None = None
         self._counts = {"adds": 0, "retries": 0}
 
-    def add(self, key: K) -> None:
-        if self._shut or key in self._dirty:
+    def add(self, key: K, *, is_background: bool = False) -> None:
+        if self._shut:
+            return
+        if key in self._dirty:
+            if not is_background:
+                self._bring_forward(key)
             return
         self._counts["adds"] += 1
         self._dirty.add(key)
         self._idle.clear()
         if key not in self._processing:
+            self._put(key, is_background=is_background)
+        elif is_background:
+            self._dirty_behind.add(key)
+
+    def _bring_forward(self, key: K) -> None:
+        self._dirty_behind.discard(key)
+        if key in self._background:
+            del self._background[key]
+            self._ready.put_nowait(key)
+
+    def _put(self, key: K, *, is_background: bool) -> None:
+        if is_background and not self._shut:
+            self._background[key] = None
+            self._has_background.set()
+        else:
             self._ready.put_nowait(key)
 
     async def get(self) -> K:
@@ -82,7 +115,9 @@ class WorkQueue(Generic[K]):
         """The worker is finished with `key`, well or not."""
         self._processing.discard(key)
         if key in self._dirty:
-            self._ready.put_nowait(key)
+            is_background = key in self._dirty_behind
+            self._dirty_behind.discard(key)
+            self._put(key, is_background=is_background)
         elif not self._dirty and not self._processing:
             self._idle.set()
 
@@ -125,8 +160,9 @@ class WorkQueue(Generic[K]):
         return self._limiter.failures(key)
 
     async def run(self) -> None:
-        """Move delayed keys into the queue when they are due, until cancelled."""
+        """Move keys into the queue, delayed ones when they are due and those of the background one by one, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._feed_background(), name="workqueue background")
             while True:
                 wait_s = self._move_due()
                 if wait_s is None:
@@ -135,6 +171,18 @@ class WorkQueue(Generic[K]):
                 self._sleeper = group.create_task(self._clock.sleep(wait_s), name="workqueue delay")
                 await asyncio.wait((self._sleeper,))
                 self._sleeper = None
+
+    async def _feed_background(self) -> None:
+        while True:
+            await self._has_background.wait()
+            for _ in range(_PASSED_BY):
+                await take_turn()
+                if self._ready.empty():
+                    break
+            if self._background:
+                self._ready.put_nowait(self._background.popitem(last=False)[0])
+            if not self._background:
+                self._has_background.clear()
 
     def _move_due(self) -> float | None:
         """Add what is due. Returns seconds until the next, None if nothing waits."""
@@ -158,6 +206,8 @@ class WorkQueue(Generic[K]):
             self._shut = True
             self._delayed.clear()
             self._deadlines.clear()
+            while self._background:
+                self._ready.put_nowait(self._background.popitem(last=False)[0])
             self._ready.put_nowait(_STOP)
 
     async def wait_idle(self) -> None:
@@ -165,8 +215,14 @@ class WorkQueue(Generic[K]):
         await self._idle.wait()
 
     def __len__(self) -> int:
-        """Keys ready to be taken."""
-        return self._ready.qsize() - (1 if self._shut else 0)
+        """Keys ready to be taken, now or when it is the background's turn."""
+        return self._ready.qsize() + len(self._background) - (1 if self._shut else 0)
 
     def statistics(self) -> dict[str, int]:
-        return {"depth": len(self), "processing": len(self._processing), "delayed": len(self._deadlines), **self._counts}
+        return {
+            "depth": len(self),
+            "background": len(self._background),
+            "processing": len(self._processing),
+            "delayed": len(self._deadlines),
+            **self._counts,
+        }

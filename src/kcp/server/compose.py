@@ -247,7 +247,7 @@ class _Assembly:
         server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers)
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
         stopping = HealthCheck("shutdown", lambda: "process is shutting down" if self.app.is_stopping else "", ("readyz",))
-        self._health.add(ready, stopping)
+        self._health.add(ready, stopping, HealthCheck("informer-sync", self._informers.to_come, ("readyz",)))
         return server
 
     async def start(self, supervisor: Supervisor, server: KcpServer) -> None:

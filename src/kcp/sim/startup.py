@@ -49,6 +49,6 @@ def checks(
 
     return (
         HealthCheck("autoregister-completion", autoregistered),
-        HealthCheck("informer-sync", lambda: "" if informers.have_synced() else "informers not started yet", ("readyz",)),
+        HealthCheck("informer-sync", informers.to_come, ("readyz",)),
         HealthCheck("shutdown", lambda: "process is shutting down" if is_stopping() else "", ("readyz",)),
     )

@@ -192,10 +192,17 @@ async def test_home_workspace_is_made_on_first_sight(kcp: Kcp) -> None:
     assert await kcp.client().cluster("user:alice").resource(kinds.NAMESPACES).get("default")
 
 
+def has_urls(type_: JSONObject) -> bool:
+    return conditions.is_true(type_, kinds.VIRTUAL_WORKSPACE_URLS_READY)
+
+
 async def test_second_start_writes_nothing(kcp: Kcp) -> None:
     from kcp.tenancy.bootstrap.content import BootstrapOptions
     from kcp.tenancy.bootstrap.run import bootstrap
 
+    types = kcp.client().cluster("root").resource(kinds.WORKSPACE_TYPES)
+    for found in (await types.list()).items:  # their status is the last thing that a first start brings about
+        await wait_for(types, meta.name(found), has_urls, timeout_s=10.0, what=meta.name(found))
     before = await kcp.store.current_revision()
     await bootstrap(kcp.client(), BootstrapOptions(shard_base_url=URL))
     assert await kcp.store.current_revision() == before

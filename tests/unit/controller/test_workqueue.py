@@ -1,6 +1,8 @@
 """The work queue: its four promises, delays under virtual time, draining."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,6 +14,17 @@ from kcp.controller.workqueue import ShutDown, WorkQueue
 def make() -> tuple[WorkQueue[str], VirtualClock]:
     clock = VirtualClock()
     return WorkQueue(clock=clock, rate_limiter=ExponentialPerKey()), clock
+
+
+@contextlib.asynccontextmanager
+async def running(*queues: WorkQueue[str]) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(queue.run()) for queue in queues]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def test_key_added_twice_is_taken_once() -> None:
@@ -95,6 +108,77 @@ async def test_cancelled_get_loses_no_key() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await queue.get() == "a"
+
+
+async def test_background_keys_let_others_pass_and_keep_their_own_order() -> None:
+    queue, _ = make()
+    for key in "ab":
+        queue.add(key, is_background=True)
+    for key in "cd":
+        queue.add(key)
+    async with running(queue):
+        assert [await queue.get() for _ in range(4)] == ["c", "d", "a", "b"]
+
+
+async def test_background_key_that_something_happens_to_is_one_no_longer() -> None:
+    queue, _ = make()
+    for key in "abc":
+        queue.add(key, is_background=True)
+    queue.add("b")
+    async with running(queue):
+        assert [await queue.get() for _ in range(3)] == ["b", "a", "c"]
+    assert len(queue) == 0
+
+
+async def test_key_in_work_that_is_added_in_the_background_comes_again_behind_the_others() -> None:
+    queue, _ = make()
+    queue.add("a")
+    await queue.get()
+    queue.add("a", is_background=True)
+    queue.add("b")
+    queue.done("a")
+    async with running(queue):
+        assert [await queue.get(), await queue.get()] == ["b", "a"]
+        queue.add("a", is_background=True)
+        queue.add("a")
+        queue.add("c", is_background=True)
+        queue.done("a")
+        assert [await queue.get(), await queue.get()] == ["a", "c"]
+
+
+async def test_background_keys_are_not_forgotten_over_endless_others() -> None:
+    queue, _ = make()
+    queue.add("old", is_background=True)
+    async with running(queue):
+        queue.add("new-0")
+        for number in range(1, 1000):
+            queue.add(f"new-{number}")
+            await asyncio.sleep(0)
+            if (taken := await queue.get()) == "old":
+                break
+    assert taken == "old"
+
+
+async def test_background_keys_of_several_queues_take_turns_of_the_loop() -> None:
+    queues = [make()[0] for _ in range(3)]
+    for queue in queues:
+        queue.add("a", is_background=True)
+    async with running(*queues):
+        ready: list[int] = []
+        while len(ready) < 3:
+            await asyncio.sleep(0)
+            ready += [number for number, queue in enumerate(queues) if not queue.statistics()["background"] and number not in ready]
+            assert ready == list(range(len(ready)))
+
+
+async def test_background_keys_count_and_are_given_out_at_shut_down() -> None:
+    queue, _ = make()
+    queue.add("a", is_background=True)
+    queue.shut_down()
+    assert len(queue) == 1
+    assert await queue.get() == "a"
+    with pytest.raises(ShutDown):
+        await queue.get()
 
 
 async def test_delayed_key_comes_when_it_is_due() -> None:

@@ -133,7 +133,7 @@ class Census:
 
     def _informer(self, resource: GroupResource, gvr: GVR) -> Informer:
         slim = resource not in self._measured
-        informer = Informer(self._client, gvr, clock=self._clock, metadata_only=slim, transform=_slim if slim else None)
+        informer = Informer(self._client, gvr, clock=self._clock, metadata_only=slim, transform=_slim if slim else None, is_patient=True)
         informer.add_handler(lambda key, old, new: self._on_change(resource, key, old, new))
         return informer
 

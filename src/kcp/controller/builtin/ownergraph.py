@@ -141,7 +141,9 @@ class OwnerGraph:
             self._kinds.setdefault((gvr.group, wanted[gvr].kind), []).append(wanted[gvr])
 
     def _informer(self, gvr: GVR) -> Informer:
-        informer = Informer(self._client, gvr, clock=self._clock, metadata_only=True, transform=_slim, indexers={_OWNER: _owner_uids})
+        informer = Informer(
+            self._client, gvr, clock=self._clock, metadata_only=True, transform=_slim, indexers={_OWNER: _owner_uids}, is_patient=True
+        )
 
         def changed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
             self._on_change(Node(gvr, key), old, new)

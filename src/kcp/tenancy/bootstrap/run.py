@@ -14,7 +14,7 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.errors import AlreadyExists, NotFound
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.patch import merge_patch
-from kcp.client.rest import Client
+from kcp.client.rest import Client, ResourceClient
 from kcp.tenancy import kinds
 from kcp.tenancy.bootstrap import content
 from kcp.tenancy.bootstrap.content import BootstrapOptions, Piece
@@ -30,7 +30,7 @@ async def bootstrap(client: Client, options: BootstrapOptions, *, on_root_apis: 
 
     Args: on_root_apis: called when `root` serves its own APIs, so that controllers which watch them start when they can.
     Idempotent: objects that exist are left alone if annotated bootstrap.kcp.io/create-only, else brought back to what they should say.
-    Raises: Timeout if the APIs of `root` do not get bound.
+    Raises: Timeout if the APIs of `root` do not get bound, or `root` not ready.
     """
     root = client.cluster("root")
     await ensure(root, content.root_cluster())
@@ -40,6 +40,7 @@ async def bootstrap(client: Client, options: BootstrapOptions, *, on_root_apis: 
     if on_root_apis is not None:
         await on_root_apis()
     await ensure_all(root, content.root_tenancy(options))
+    await _wait_ready(root.resource(kinds.LOGICAL_CLUSTERS), kinds.LOGICAL_CLUSTER_NAME, "the logical cluster of root")
     if options.has_compute:
         await _ensure_compute(client, options)
 
@@ -47,14 +48,13 @@ async def bootstrap(client: Client, options: BootstrapOptions, *, on_root_apis: 
 async def _ensure_compute(client: Client, options: BootstrapOptions) -> None:
     root = client.cluster("root")
     await ensure(root, content.compute_workspace())
-    await wait_for(
-        root.resource(kinds.WORKSPACES),
-        "compute",
-        lambda workspace: bool(meta.nested(workspace, "status", "phase") == kinds.READY),
-        timeout_s=_PATIENCE_S,
-        what="workspace root:compute",
-    )
+    await _wait_ready(root.resource(kinds.WORKSPACES), "compute", "workspace root:compute")
     await ensure_in_order(client.cluster("root:compute"), options.compute_apis)
+
+
+async def _wait_ready(resource: ResourceClient, name: str, what: str) -> None:
+    """Until then users are not let in."""
+    await wait_for(resource, name, lambda obj: bool(meta.nested(obj, "status", "phase") == kinds.READY), timeout_s=_PATIENCE_S, what=what)
 
 
 async def ensure_all(client: Client, pieces: Sequence[Piece]) -> None:
