@@ -5,7 +5,7 @@ Before: `server.compose`. After: `tmc`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,8 +69,8 @@ class TMC:
             ),
             build_location_controller(informers, for_cluster, clock=clock),
             build_placement_controller(
-                informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of, clock=clock,
-                eviction_grace_s=grace_s,
+                informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
+                required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s,
             ),
             build_namespace_scheduler(informers, for_cluster, clock=clock),
         ]  # fmt: skip
@@ -145,6 +145,13 @@ class TMC:
                 lambda key: (self._targets.version_of(key), self._exports.resource_version, foundation.bound.generation),
             )
         ]
+
+    def _required_apis(self, cluster: ClusterName) -> Mapping[str, str]:
+        """Group-resource → identity of the APIs for TMC that a workspace binds, and a cluster must accept."""
+        bindings = self.parts.informers.informer(BINDINGS).list(cluster=cluster)
+        compute = (b for b in bindings if meta.annotations(b).get(COMPUTE_EXPORT_ANNOTATION) == "true")
+        entries = (entry for binding in compute for entry in bound_resources(binding))
+        return {str(e.group_resource): e.identity for e in entries if e.group_resource not in NOT_SYNCED_DOWN}
 
     @property
     def _exports(self) -> Informer:

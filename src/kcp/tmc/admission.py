@@ -1,4 +1,4 @@
-"""What no schema can say about Placements and Locations: their selectors.
+"""What no schema can say about Placements and Locations: their selectors, and what `placement.spec` reads.
 
 Part of the server's admission chain. A selector that got in all the same, while this was off, selects nothing: see `model.kinds`.
 Before: `server.security`. After: the checks of Kubernetes' own selectors.
@@ -15,9 +15,10 @@ from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.registry.backend import Attributes
 from kcp.tmc.model.kinds import LOCATIONS, PLACEMENTS
+from kcp.tmc.placement.spec import read
 
 _SELECTORS = {
-    PLACEMENTS.group_resource: ("locationSelectors", "namespaceSelector", "clusterSelector"),
+    PLACEMENTS.group_resource: ("locationSelectors", "namespaceSelector"),
     LOCATIONS.group_resource: ("instanceSelector",),
 }
 
@@ -36,8 +37,12 @@ def faults(obj: JSONObject, fields: tuple[str, ...]) -> Iterator[Cause]:
 async def validate(attributes: Attributes) -> None:
     """Raises: Invalid with every fault."""
     resource, new = attributes.scope.resource, attributes.new
-    causes = list(faults(new, _SELECTORS[resource.group_resource])) if new is not None else []
-    if new is not None and causes:
+    if new is None:
+        return
+    causes = list(faults(new, _SELECTORS[resource.group_resource]))
+    if resource.group_resource == PLACEMENTS.group_resource:
+        causes += read(new.get("spec") or {}).faults
+    if causes:
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
 
 

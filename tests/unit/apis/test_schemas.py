@@ -54,8 +54,8 @@ def test_placement_of_the_tutorials_is_valid() -> None:
 
 
 def test_placement_refuses_what_it_would_not_honour() -> None:
-    placement = {"metadata": {"name": "p"}, "spec": {"constraints": {"resources": {"requests": {"cpu": "1"}}}}}
-    assert _schema("placements.scheduling.kcp.io").unknown_fields(placement) == ["spec.constraints"]
+    placement = {"metadata": {"name": "p"}, "spec": {"constraints": {"deadline": "5m"}}}
+    assert _schema("placements.scheduling.kcp.io").unknown_fields(placement) == ["spec.constraints.deadline"]
 
 
 def test_sync_target_with_the_forks_fields_is_valid() -> None:

@@ -110,7 +110,15 @@ def test_universal_binds_tenancy_and_topology() -> None:
 
 def test_universal_binds_the_apis_of_tmc_and_compute_with_tmc() -> None:
     exports = [b.export for b in resolved("organization", TMC).bindings]
-    assert exports == ["tenancy.kcp.io", "topology.kcp.io", "scheduling.kcp.io", "workload.kcp.io", "apiresource.kcp.io", "kubernetes"]
+    assert exports == [
+        "tenancy.kcp.io",
+        "topology.kcp.io",
+        "scheduling.kcp.io",
+        "workload.kcp.io",
+        "tmc.kcp.io",
+        "apiresource.kcp.io",
+        "kubernetes",
+    ]
 
 
 def test_compute_binding_can_be_switched_off() -> None:

@@ -10,8 +10,8 @@ from kcp.apimachinery.selectors import LabelSelector
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, Placement
 from kcp.tmc.model.names import DELETION_ANNOTATION, NAMESPACE_PLACEMENT_ANNOTATION, STATE_LABEL
 from kcp.tmc.placement import namespaces, resources
-from kcp.tmc.placement.controller import render
 from kcp.tmc.placement.schedule import Snapshot, Target, schedule
+from kcp.tmc.placement.status import render
 
 NOW = "2026-01-01T00:00:00Z"
 

@@ -8,8 +8,8 @@ from kcp.apimachinery import conditions
 from kcp.tmc.admission import faults
 from kcp.tmc.health.locations import decide
 from kcp.tmc.model.kinds import Placement
-from kcp.tmc.placement.controller import render
 from kcp.tmc.placement.schedule import Decision
+from kcp.tmc.placement.status import render
 
 BAD: dict[str, Any] = {"matchExpressions": [{"key": "region", "operator": "Near"}]}
 

@@ -11,7 +11,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy.kinds import BATTERY, CREATE_ONLY, WORKSPACE_TYPES
 
 _ROOT = "root"
-_TMC_EXPORTS = ("scheduling.kcp.io", "workload.kcp.io", "apiresource.kcp.io")
+_TMC_EXPORTS = ("scheduling.kcp.io", "workload.kcp.io", "tmc.kcp.io", "apiresource.kcp.io")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

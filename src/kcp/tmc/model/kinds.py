@@ -18,6 +18,7 @@ from kcp.apimachinery.selectors import LabelSelector
 SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
 LOCATIONS = GVR("scheduling.kcp.io", "v1alpha1", "locations")
 PLACEMENTS = GVR("scheduling.kcp.io", "v1alpha1", "placements")
+PLACEMENT_DECISIONS = GVR("tmc.kcp.io", "v1alpha1", "placementdecisions")
 NAMESPACES = GVR("", "v1", "namespaces")
 
 CORE_SYNCED = (GVR("", "v1", "configmaps"), GVR("", "v1", "secrets"), GVR("", "v1", "serviceaccounts"))
@@ -122,7 +123,8 @@ class Placement:
     cluster: ClusterName
     name: str
     location_selectors: tuple[LabelSelector, ...]
-    number_of_clusters: int
+    number_of_clusters: int | None
+    """None: as many as the strategy says."""
     location_workspace: str
     namespaces: LabelSelector
     namespace_names: frozenset[str]
@@ -135,18 +137,21 @@ class Placement:
 
     @classmethod
     def of(cls, obj: JSONObject, chosen: tuple[str, ...]) -> Placement:
+        """The fork's `locationSelector` and `constraints.tolerations` are other spellings of fields that kcp 0.11 has."""
         spec = obj.get("spec") or {}
         selector = spec.get("namespaceSelector")
         problems: list[str] = []
+        single = spec.get("locationSelector") or {}
+        selectors = [*(spec.get("locationSelectors") or ()), *([single["labelSelector"]] if single.get("labelSelector") else ())]
         return cls(
             cluster=meta.cluster(obj),
             name=meta.name(obj),
-            location_selectors=tuple(selector_of(s, problems) for s in spec.get("locationSelectors") or ()),
-            number_of_clusters=int(spec.get("numberOfClusters") or 1),
-            location_workspace=spec.get("locationWorkspace") or "",
+            location_selectors=tuple(selector_of(s, problems) for s in selectors),
+            number_of_clusters=spec.get("numberOfClusters"),
+            location_workspace=spec.get("locationWorkspace") or single.get("path") or "",
             namespaces=selector_of({k: v for k, v in (selector or {}).items() if k != "matchNames"}, problems),
             namespace_names=frozenset((selector or {}).get("matchNames") or ()),
-            tolerations=tuple(spec.get("tolerations") or ()),
+            tolerations=(*(spec.get("tolerations") or ()), *((spec.get("constraints") or {}).get("tolerations") or ())),
             chosen=chosen,
             problems=tuple(problems),
         )

@@ -137,6 +137,11 @@ def is_foreign(annotation: str, key: str) -> bool:
     return annotation.startswith(_PER_TARGET_ANNOTATIONS) and not annotation.endswith("/" + key)
 
 
+def chosen_keys(placement: Mapping[str, Any]) -> tuple[str, ...]:
+    """K of the targets that a Placement has chosen."""
+    return tuple(k for k in meta.annotations(placement).get(PLACEMENT_TARGETS_ANNOTATION, "").split(",") if k)
+
+
 def held_keys(obj: Mapping[str, Any]) -> list[str]:
     """K of every target that left a mark on this object: a state label or its syncer's finalizer; in order."""
     finalized = {f.removeprefix(SYNCER_FINALIZER) for f in meta.finalizers(obj) if f.startswith(SYNCER_FINALIZER)}

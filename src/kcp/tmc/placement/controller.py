@@ -1,205 +1,267 @@
-"""Placement controller: observe targets and locations → `schedule` → the decision in the Placement's status.
+"""Placement controller: observe targets, locations and other placements → `schedule` → status, record, annotation.
 
+The status comes first, because its write fails on stale ground, so that no record tells of a decision that was never taken. The annotation
+comes last: whoever acts on a decision finds its explanation there already.
 Before: Placements, SyncTargets, Locations. After: the namespace scheduler, which reads annotation `internal.workload.kcp.io/synctarget`.
 Source: kcp release-0.11 pkg/reconciler/scheduling/placement, pkg/reconciler/workload/placement.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from kcp.aio.clock import Clock, rfc3339
-from kcp.apimachinery import conditions, meta
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.apimachinery import meta
+from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
-from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENTS, READY, SCHEDULED, SYNC_TARGETS, Placement, SyncTarget, selector_of
-from kcp.tmc.model.names import PLACEMENT_TARGETS_ANNOTATION, UNSYNCED_NAMESPACES, sync_target_key
-from kcp.tmc.placement.schedule import Decision, Location, Snapshot, Taint, Target, Toleration, schedule
+from kcp.controller.informer import Informer
+from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
+from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, synced_keys
+from kcp.tmc.placement.observe import Observed, location_of, tolerations_of
+from kcp.tmc.placement.policy import Policy, RebalanceMode, Strategy
+from kcp.tmc.placement.record import is_told, record
+from kcp.tmc.placement.schedule import Decision, Fleet, Neighbour, Snapshot, schedule
+from kcp.tmc.placement.spec import Reading, read
+from kcp.tmc.placement.status import Progress, render
+from kcp.tmc.placement.wakeups import BY_CHOSEN, INDEXERS, Wakeups
 
-PENDING, BOUND, UNBOUND = "Pending", "Bound", "Unbound"
+REBALANCE_ANNOTATION = "tmc.kcp.io/rebalance"
+"""On Placements: any new value asks for the work to be placed as it would be today."""
+REBALANCE_PERIOD_S = 300.0
+"""Time between looks of movement.rebalance Always. TMC reference: rebalanceInterval."""
+MOVES_WINDOW_S = 60.0
+_LOADED = frozenset({Strategy.SPREAD, Strategy.BALANCED, Strategy.ONE_TO_ANY, Strategy.ROUND_ROBIN})
+"""Strategies that look at how many Placements a target has."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementReconciler:
     """Keeps one Placement's decision true."""
 
-    get: Callable[[ObjectKey], JSONObject | None]
-    targets: Callable[[ClusterName], Sequence[JSONObject]]
+    placements: Informer
+    records: Informer
+    """Metadata of the PlacementDecisions."""
+    fleet: Callable[[ClusterName, datetime], Fleet]
+    revision: Callable[[], str]
+    """Of the SyncTargets."""
     locations: Callable[[ClusterName], Sequence[JSONObject]]
     namespaces: Callable[[ClusterName], Sequence[JSONObject]]
     location_workspace: Callable[[Placement], ClusterName | None]
     """Where the SyncTargets are looked for; None: the named workspace does not exist."""
+    required_apis: Callable[[ClusterName], Mapping[str, str]]
+    """Group-resource → identity of the compute APIs that a workspace binds."""
     path_of: Callable[[ClusterName], str]
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     eviction_grace_s: float
+    one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Placements that look at others are decided one after the other, on what the server has: two that keep apart never choose the same."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        obj = self.get(key)
+        obj = self.placements.get(key)
         if obj is None or meta.deletion_timestamp(obj):
             return Result()
+        reading = read(obj.get("spec") or {})
+        if not reading.policy.placement_terms:
+            return await self._place(obj, reading, ())
+        async with self.one_by_one:
+            listed = await self.for_cluster(key.cluster).resource(PLACEMENTS).list()
+            return await self._place(obj, reading, [_neighbour(p) for p in listed.items if meta.name(p) != key.name])
+
+    async def _place(self, obj: JSONObject, reading: Reading, neighbours: Sequence[Neighbour]) -> Result:
         placement = Placement.of(obj, chosen_keys(obj))
         home = self.location_workspace(placement)
         now = self.clock.now()
-        targets = [SyncTarget.of(o) for o in self.targets(home)] if home else []
-        snapshot = self._snapshot(placement, home, targets, now)
+        namespaces = self._namespaces(placement)
+        rebalancing = Rebalancing.of(obj, reading.policy, now)
+        observed = self._snapshot(obj, placement, reading.policy, home, namespaces, now)
+        snapshot = replace(observed, neighbours=neighbours, moves=rebalancing.allowed)
         decision = schedule(snapshot)
-        wanted = render(obj, decision, now=rfc3339(now), home=self.path_of(home) if home else placement.location_workspace,
-                        missing_home=home is None, in_use=self._in_use(placement), problems=placement.problems)  # fmt: skip
-        await self._commit(obj, wanted, key)
-        return Result(requeue_after_s=_next_check(snapshot, targets, now))
+        home_path = self.path_of(home) if home else placement.location_workspace
+        wanted = render(obj, decision, now=rfc3339(now), home=home_path, missing_home=home is None, in_use=bool(namespaces),
+                        problems=[*placement.problems, *map(str, reading.faults)], progress=rebalancing.after(decision, now))  # fmt: skip
+        placements = self.for_cluster(placement.cluster).resource(PLACEMENTS)
+        written = await commit(placements, obj, {**obj, "status": wanted["status"]})
+        if home is not None:
+            await self._record(obj, decision, reading.policy, home_path, now)
+        if meta.annotations(wanted) != meta.annotations(obj):
+            await commit(placements, written, {**written, "metadata": {**written["metadata"], "annotations": meta.annotations(wanted)}})
+        return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision)))
 
-    def _snapshot(self, placement: Placement, home: ClusterName | None, targets: Sequence[SyncTarget], now: datetime) -> Snapshot:
-        locations = [
-            Location(meta.name(o), _location_labels(o), selector_of(meta.nested(o, "spec", "instanceSelector", default={}), []))
-            for o in (self.locations(home) if home else ())
-        ]
+    def _snapshot(  # noqa: PLR0913 - what was observed, spelled out
+        self,
+        obj: JSONObject,
+        placement: Placement,
+        policy: Policy,
+        home: ClusterName | None,
+        namespaces: Sequence[JSONObject],
+        now: datetime,
+    ) -> Snapshot:
+        fleet = self.fleet(home, now) if home else Fleet()
+        grace_s = self.eviction_grace_s if policy.movement.eviction_s is None else policy.movement.eviction_s
+        asks_for_apis = any(t.missing_apis or t.identities for t in fleet)
+        observed = meta.nested(obj, "status", "observedGeneration", default=0)
         return Snapshot(
             location_selectors=placement.location_selectors,
             number_of_clusters=placement.number_of_clusters,
-            targets=[as_target(t, now) for t in targets],
-            locations=locations,
+            targets=fleet,
+            locations=[location_of(o) for o in (self.locations(home) if home else ())],
             current=frozenset(placement.chosen),
-            tolerations=[Toleration(**{k: t[k] for k in ("key", "operator", "value", "effect") if k in t}) for t in placement.tolerations],
-            eviction_grace_s=self.eviction_grace_s,
+            tolerations=tolerations_of(placement.tolerations),
+            eviction_grace_s=grace_s,
+            policy=policy,
+            workspace=self.path_of(placement.cluster),
+            required_apis=self.required_apis(placement.cluster) if asks_for_apis else None,
+            load=self._load(fleet, placement) if policy.strategy in _LOADED else {},
+            policy_changed=bool(observed) and observed != meta.generation(obj),
+            disturbed=self._disturbed(placement, fleet, namespaces) if policy.movement.max_disrupted is not None else 0,
         )
 
-    def _in_use(self, placement: Placement) -> bool:
-        return any(placement.selects(ns) for ns in self.namespaces(placement.cluster) if meta.name(ns) not in UNSYNCED_NAMESPACES)
+    def _namespaces(self, placement: Placement) -> Sequence[JSONObject]:
+        """Those that the placement applies to."""
+        return [ns for ns in self.namespaces(placement.cluster) if meta.name(ns) not in UNSYNCED_NAMESPACES and placement.selects(ns)]
 
-    async def _commit(self, old: JSONObject, wanted: JSONObject, key: ObjectKey) -> None:
-        """The annotation last: whoever reads it finds the explanation already there."""
-        placements = self.for_cluster(key.cluster).resource(PLACEMENTS)
-        status_only = {**old, "status": wanted.get("status", {})}
-        written = await commit(placements, old, status_only)
-        if meta.annotations(wanted) != meta.annotations(old):
-            await commit(placements, written, {**written, "metadata": {**written["metadata"], "annotations": meta.annotations(wanted)}})
+    def _disturbed(self, placement: Placement, fleet: Fleet, namespaces: Sequence[JSONObject]) -> int:
+        """Targets that are losing the placement's work: no longer chosen, alive, and not yet through with it.
+
+        Their labels stay on the namespaces until their syncers are done, so that nobody is overlooked between two writes.
+        """
+        others = [
+            Placement.of(p, chosen_keys(p)) for p in self.placements.list(cluster=placement.cluster) if meta.name(p) != placement.name
+        ]
+        leaving: set[str] = set()
+        for namespace in namespaces:
+            wanted = {key for p in others if p.selects(namespace) for key in p.chosen}
+            leaving |= set(synced_keys(namespace)) - wanted
+        return sum(1 for t in fleet if t.ready and t.key in leaving and t.key not in placement.chosen)
+
+    def _load(self, fleet: Fleet, placement: Placement) -> dict[str, int]:
+        counted = {t.key: len(self.placements.index_keys(BY_CHOSEN, t.key)) for t in fleet}
+        return {key: count - (key in placement.chosen) for key, count in counted.items()}
+
+    async def _record(self, obj: JSONObject, decision: Decision, policy: Policy, home: str, now: datetime) -> None:
+        """In a workspace that does not bind the API of records, none is kept."""
+        wanted = record(obj, decision, now=rfc3339(now), home=home, revision=self.revision(), strategy=str(policy.strategy))
+        held = self.records.get(meta.key(obj))
+        if is_told(held, wanted):
+            return
+        records = self.for_cluster(meta.cluster(obj)).resource(PLACEMENT_DECISIONS)
+        try:
+            if held is None:
+                await records.create(wanted)
+            else:
+                wanted["metadata"]["resourceVersion"] = meta.resource_version(held)
+                await records.update(wanted)
+        except NotFound as error:
+            if error.name:  # of the record itself: it was deleted meanwhile
+                raise
 
 
-def chosen_keys(obj: JSONObject) -> tuple[str, ...]:
-    """K of the targets a Placement has chosen, from its annotation."""
-    return tuple(k for k in meta.annotations(obj).get(PLACEMENT_TARGETS_ANNOTATION, "").split(",") if k)
+@dataclass(frozen=True, slots=True)
+class Rebalancing:
+    """Whether a Placement is to be rebalanced, and how many moves its bound allows at this time."""
+
+    wanted: bool
+    always: bool
+    request: str
+    done: str
+    """The request that was carried out last."""
+    moved_at: tuple[datetime, ...]
+    """Within the last minute."""
+    allowed: int
+
+    @classmethod
+    def of(cls, obj: JSONObject, policy: Policy, now: datetime) -> Rebalancing:
+        request = meta.annotations(obj).get(REBALANCE_ANNOTATION, "")
+        done = meta.nested(obj, "status", "rebalanceRequest", default="")
+        always = policy.movement.rebalance is RebalanceMode.ALWAYS
+        wanted = always or (bool(request) and request != done)
+        since = now - timedelta(seconds=MOVES_WINDOW_S)
+        moved_at = tuple(t for text in meta.nested(obj, "status", "recentMoves", default=()) if (t := parse_rfc3339(text)) > since)
+        allowed = max(policy.movement.moves_per_minute - len(moved_at), 0) if wanted else 0
+        return cls(wanted, always, request, done, moved_at, allowed)
+
+    def after(self, decision: Decision, now: datetime) -> Progress:
+        """What to remember once the decision is carried out. A request is done when there was nothing more to move."""
+        done = self.request if self.wanted and self._is_settled(decision) else self.done
+        return Progress(done, tuple(map(rfc3339, (*self.moved_at, *[now] * len(decision.moves)))))
+
+    def _is_settled(self, decision: Decision) -> bool:
+        return len(decision.moves) < self.allowed and decision.is_complete
+
+    def next_look(self, decision: Decision) -> float | None:
+        if not self.wanted or (self._is_settled(decision) and not self.always):
+            return None
+        return REBALANCE_PERIOD_S if self._is_settled(decision) else MOVES_WINDOW_S
 
 
-def as_target(target: SyncTarget, now: datetime) -> Target:
-    unready_for_s = 0.0 if target.ready or target.ready_since is None else (now - target.ready_since).total_seconds()
-    return Target(
-        key=sync_target_key(target.cluster, target.name),
-        name=target.name,
-        labels=target.labels,
-        ready=target.ready,
-        not_ready_reason=target.not_ready_reason,
-        not_ready_for_s=unready_for_s,
-        unschedulable=target.unschedulable,
-        evicting=target.evict_after is not None and target.evict_after <= now,
-        taints=tuple(Taint(t.get("key", ""), t.get("value", ""), t.get("effect", "NoSchedule")) for t in target.taints),
-        missing_apis=tuple(sorted(str(gr) for gr in target.incompatible)),
-    )
+def _neighbour(obj: JSONObject) -> Neighbour:
+    return Neighbour(meta.name(obj), meta.labels(obj), frozenset(chosen_keys(obj)))
 
 
-def _location_labels(location: JSONObject) -> Mapping[str, str]:
-    return meta.labels(location)
-
-
-def _next_check(snapshot: Snapshot, targets: Sequence[SyncTarget], now: datetime) -> float | None:
-    """Seconds until time alone can change the decision: an eviction grace or an evictAfter that ends."""
+def next_check(snapshot: Snapshot) -> float | None:
+    """Seconds until time alone can change the decision: a grace, an evictAfter or a toleration that ends."""
+    grace_s = snapshot.eviction_grace_s
     due = [
-        snapshot.eviction_grace_s - t.not_ready_for_s
+        grace_s - t.not_ready_for_s
         for t in snapshot.targets
-        if t.key in snapshot.current and not t.ready and t.not_ready_for_s < snapshot.eviction_grace_s < float("inf")
+        if not t.ready and t.key in snapshot.current and t.not_ready_for_s < grace_s < float("inf")
     ]
-    due += [(t.evict_after - now).total_seconds() for t in targets if t.evict_after is not None and t.evict_after > now]
+    due += [t.evicts_in_s for t in snapshot.targets if t.evicts_in_s is not None]
+    for toleration in snapshot.tolerations:
+        if toleration.seconds is not None:
+            taints = (x for t in snapshot.targets if t.taints and t.key in snapshot.current for x in t.taints)
+            due += [left for x in taints if toleration.matches(x) and (left := toleration.seconds - x.age_s) > 0]
     return max(min(due), 0.0) + 0.01 if due else None
 
 
-def render(  # noqa: PLR0913 - what goes into one status, spelled out
-    obj: JSONObject, decision: Decision, *, now: str, home: str, missing_home: bool, in_use: bool, problems: Sequence[str] = ()
-) -> JSONObject:
-    """The Placement with the decision in its status and annotation. Pure.
-
-    Args: home: path of the SyncTargets' workspace. problems: what is wrong with the Placement's own selectors.
-    """
-    wanted: JSONObject = meta.copy_json(obj)
-    status = meta.ensure(wanted, "status")
-    chosen = decision.chosen
-    status["phase"] = (BOUND if in_use else UNBOUND) if chosen else PENDING
-    if chosen:
-        status["selectedLocation"] = {"path": home, "locationName": decision.location}
-    else:
-        status.pop("selectedLocation", None)
-    status["decisions"] = [
-        {"syncTarget": v.target.name, "chosen": v.chosen, "reason": str(v.reason), "message": v.message}
-        | ({"location": v.location} if v.location else {})
-        for v in decision.verdicts
-    ]
-    meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
-    reason, message = _explain(obj, decision, home=home, missing_home=missing_home)
-    if problems:
-        reason, message = "InvalidSelector", f"correct the selectors of this placement: {'; '.join(problems)}"
-    for kind in (SCHEDULED, READY):
-        state = conditions.FALSE if reason else conditions.TRUE
-        conditions.set_condition(wanted, conditions.build(kind, state, reason=reason, message=message, severity="Error", now=now))
-    return wanted
+def _earliest(*due: float | None) -> float | None:
+    return min((d for d in due if d is not None), default=None)
 
 
-def _explain(obj: JSONObject, decision: Decision, *, home: str, missing_home: bool) -> tuple[str, str]:
-    """Reason and message of the conditions; no reason when all clusters that were asked for are chosen."""
-    if missing_home:
-        return "LocationNotFound", f'spec.locationWorkspace "{home}" does not exist: check the path with "kubectl ws tree"'
-    wanted = int(meta.nested(obj, "spec", "numberOfClusters", default=1))
-    if not decision.verdicts:
-        return "NoValidTarget", f'no SyncTargets in workspace "{home}" or above it: create one and start its syncer'
-    if not decision.chosen:
-        return "NoValidTarget", decision.summary()
-    if len(decision.chosen) < wanted:
-        return "NotEnoughClusters", f"{len(decision.chosen)} of {wanted} clusters found; {decision.summary()}"
-    return "", decision.summary()
-
-
-def build_placement_controller(
+def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelled out
     informers: InformerFactory,
     for_cluster: Callable[[ClusterName], Client],
     *,
     resolve: Callable[[str], ClusterName | None],
     ancestors: Callable[[ClusterName], Iterable[ClusterName]],
     path_of: Callable[[ClusterName], str],
+    required_apis: Callable[[ClusterName], Mapping[str, str]],
     clock: Clock,
     eviction_grace_s: float,
 ) -> Controller:
-    """Args: resolve: workspace path → cluster. ancestors: a workspace's parents, nearest first. path_of: for messages."""
-    placements = informers.informer(PLACEMENTS)
+    """Args: resolve: workspace path → cluster. ancestors: a workspace's parents, nearest first. path_of: its path."""
+    placements = informers.informer(PLACEMENTS, indexers=INDEXERS)
+    records = informers.informer(PLACEMENT_DECISIONS, metadata_only=True)
     targets = informers.informer(SYNC_TARGETS)
     locations = informers.informer(LOCATIONS)
     namespaces = informers.informer(NAMESPACES)
+    observed = Observed(targets.get, targets.version_of)
 
     def location_workspace(placement: Placement) -> ClusterName | None:
         if placement.location_workspace:
             return resolve(placement.location_workspace)
         candidates = [placement.cluster, *ancestors(placement.cluster)]
-        return next((c for c in candidates if targets.list(cluster=c)), placement.cluster)
+        return next((c for c in candidates if targets.count(cluster=c)), placement.cluster)
 
-    def all_placements(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(p) for p in placements.list()]
-
-    def of_workspace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(p) for p in placements.list(cluster=key.cluster)]
-
-    def by_cluster(informer_list: Callable[..., Sequence[JSONObject]]) -> Callable[[ClusterName], Sequence[JSONObject]]:
-        return lambda cluster: informer_list(cluster=cluster)
-
+    wake = Wakeups(placements, observed, clock)
     reconciler = PlacementReconciler(
-        placements.get, by_cluster(targets.list), by_cluster(locations.list), by_cluster(namespaces.list),
-        location_workspace, path_of, for_cluster, clock, eviction_grace_s,
+        placements, records, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), lambda: targets.resource_version,
+        lambda cluster: locations.list(cluster=cluster), lambda cluster: namespaces.list(cluster=cluster),
+        location_workspace, required_apis, path_of, for_cluster, clock, eviction_grace_s,
     )  # fmt: skip
     controller = Controller("placement", reconciler.reconcile, clock=clock, workers=4)
-    controller.watch(placements)
-    controller.watch(targets, all_placements)
-    controller.watch(locations, all_placements)
-    controller.watch(namespaces, of_workspace)
+    controller.watch(placements, wake.of_placement)
+    controller.watch(records, wake.of_record)
+    controller.watch(targets, wake.of_target)
+    controller.watch(locations, wake.everywhere)
+    controller.watch(namespaces, wake.of_workspace)
     return controller

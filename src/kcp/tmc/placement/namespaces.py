@@ -26,12 +26,12 @@ from kcp.tmc.model.names import (
     STATE_LABEL,
     STATE_SYNC,
     UNSYNCED_NAMESPACES,
+    chosen_keys,
     forget_target,
     held_keys,
     sync_target_key,
     synced_keys,
 )
-from kcp.tmc.placement.controller import chosen_keys
 
 
 def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = ()) -> JSONObject:

@@ -1,109 +1,29 @@
 """`schedule(snapshot) → decision`: the placement decision as one pure, deterministic function.
 
-The same function serves the controller, status.decisions on the Placement, previews and tests. It says of every target why it was or was
-not taken. No clock, no randomness, no dependence on the order of its inputs: ties fall to the name.
+The same function serves the controller, the records of decisions, previews and tests. It says of every target why it was or was not
+taken. No clock, no randomness, no dependence on the order of its inputs: ties fall to the name.
 
 Kept targets are sticky: a target that was chosen stays chosen while it fits, also while it is unready for less than the eviction grace,
 because one late heartbeat is no reason to move anybody's workload.
+Before: `controller`, previews. After: `filters`, `scores`, `selection`. All of it is told in docs/placement.md.
 Source for the vocabulary: kcp release-0.11 pkg/reconciler/workload/placement, pkg/reconciler/scheduling/placement (there: a random choice).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from functools import cached_property
 
-from kcp.apimachinery.selectors import LabelSelector
+from kcp.tmc.placement.filters import Places, Refusal, sift
+from kcp.tmc.placement.reasons import CHOSEN, Reason
+from kcp.tmc.placement.scores import Scorer, scorers
+from kcp.tmc.placement.selection import URGENCY, Move, Selection, select, wanted_number
+from kcp.tmc.placement.snapshot import Fleet, Location, Neighbour, Snapshot, Taint, Target, Toleration
 
-
-class Reason(StrEnum):
-    """Why a target was, or was not, chosen."""
-
-    SELECTED = "Selected"
-    KEPT = "Kept"
-    """Chosen before and still fit."""
-    KEPT_UNREADY = "KeptWhileUnready"
-    """Chosen before, not ready now, but for less than the eviction grace."""
-    LOCATION_MISMATCH = "LocationNotMatched"
-    NOT_READY = "NotReady"
-    UNSCHEDULABLE = "Unschedulable"
-    EVICTED = "Evicted"
-    TAINTED = "TaintNotTolerated"
-    API_INCOMPATIBLE = "APINotSupported"
-    NOT_NEEDED = "EnoughClustersChosen"
-
-
-_CHOSEN = frozenset({Reason.SELECTED, Reason.KEPT, Reason.KEPT_UNREADY})
-
-
-@dataclass(frozen=True, slots=True)
-class Taint:
-    key: str
-    value: str = ""
-    effect: str = "NoSchedule"
-
-
-@dataclass(frozen=True, slots=True)
-class Toleration:
-    key: str = ""
-    operator: str = "Equal"
-    value: str = ""
-    effect: str = ""
-
-    def tolerates(self, taint: Taint) -> bool:
-        """Source: k8s.io/api/core/v1/toleration.go ToleratesTaint."""
-        if self.effect and self.effect != taint.effect:
-            return False
-        if self.key and self.key != taint.key:
-            return False
-        return self.operator == "Exists" or self.value == taint.value
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A SyncTarget as far as placement is concerned."""
-
-    key: str
-    """K, see `tmc.model.names.sync_target_key`."""
-    name: str
-    labels: Mapping[str, str]
-    ready: bool
-    not_ready_reason: str = ""
-    not_ready_for_s: float = 0.0
-    """Seconds since it stopped being ready, as of the snapshot; 0 while ready."""
-    unschedulable: bool = False
-    evicting: bool = False
-    """Its spec.evictAfter has passed."""
-    taints: tuple[Taint, ...] = ()
-    missing_apis: tuple[str, ...] = ()
-    """Group-resources that the workspace's compute bindings need and this target does not accept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A Location object: a name and labels for the targets its selector picks."""
-
-    name: str
-    labels: Mapping[str, str]
-    instances: LabelSelector
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything the decision depends on."""
-
-    location_selectors: Sequence[LabelSelector]
-    """ORed; none at all matches everything."""
-    number_of_clusters: int
-    """How many targets to choose."""
-    targets: Sequence[Target]
-    locations: Sequence[Location] = ()
-    current: frozenset[str] = frozenset()
-    """K of the targets chosen by the previous decision."""
-    tolerations: Sequence[Toleration] = ()
-    eviction_grace_s: float = float("inf")
-    """A chosen target may be unready for this long before it is replaced; infinite: never replaced for that."""
+__all__ = [
+    "Decision", "Fleet", "Location", "Move", "Neighbour", "Reason", "Snapshot", "Taint", "Target", "Toleration", "Verdict", "schedule",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +35,65 @@ class Verdict:
     """Name of the Location through which it matched; "" where its own labels did."""
     reason: Reason
     message: str
+    scores: tuple[tuple[str, float], ...] = ()
+    """(name, points) of a target that passed all filters; empty where nothing is scored."""
 
     @property
     def chosen(self) -> bool:
-        return self.reason in _CHOSEN
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    verdicts: tuple[Verdict, ...] = field(default_factory=tuple)
-    """One for every target of the snapshot, in name order."""
+        return self.reason in CHOSEN
 
     @property
+    def score(self) -> float:
+        return sum(points for _, points in self.scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What was decided; the words for it are put together when somebody asks."""
+
+    snapshot: Snapshot | None = None
+    """None: there was nothing to decide."""
+    fleet: Fleet = field(default_factory=Fleet)
+    places: Places = field(default_factory=lambda: Places({}))
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    scorers: Sequence[Scorer] = ()
+    selection: Selection = field(default_factory=Selection)
+    held_back: frozenset[str] = frozenset()
+    """K of targets that stay for now because of the budget."""
+    number: int = 1
+    """How many targets were asked for."""
+
+    @cached_property
     def chosen(self) -> tuple[Target, ...]:
-        return tuple(v.target for v in self.verdicts if v.chosen)
+        """In name order."""
+        taken, held_back = self.selection.taken, self.held_back
+        if not held_back and len(taken) * 4 < len(self.fleet):
+            return tuple(Fleet.of(taken.values()))
+        return tuple(t for t in self.fleet if t.key in taken or t.key in held_back)
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing is left that this decision wanted but could not do yet."""
+        return not self.held_back
+
+    @property
+    def tie_break(self) -> str:
+        return self.selection.tie_break
+
+    @property
+    def moves(self) -> Sequence[Move]:
+        """Of rebalancing."""
+        return self.selection.moves
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One for every target of the snapshot, in name order."""
+        return tuple(self._verdict(t) for t in self.fleet)
 
     @property
     def location(self) -> str:
         """Location of the first chosen target."""
-        return next((v.location for v in self.verdicts if v.chosen and v.location), "")
+        return next((found for t in self.chosen if (found := self.places.locations.get(t.key, ""))), "")
 
     def summary(self) -> str:
         """One line that explains the whole decision.
@@ -141,94 +101,112 @@ class Decision:
         >>> Decision().summary()
         'no SyncTargets exist in the location workspace'
         """
-        if not self.verdicts:
+        if not self.fleet:
             return "no SyncTargets exist in the location workspace"
-        chosen = [v.target.name for v in self.verdicts if v.chosen]
-        rejected = [f"{v.target.name}: {v.message}" for v in self.verdicts if not v.chosen]
-        head = f"chosen: {', '.join(chosen)}" if chosen else f"none of {len(self.verdicts)} SyncTargets can be used"
-        return "; ".join([head, *rejected])
+        head = f"chosen: {', '.join(t.name for t in self.chosen)}" if self.chosen else f"none of {len(self.fleet)} SyncTargets can be used"
+        rejected = (f"{v.target.name}: {v.message}" for v in self.verdicts if not v.chosen)
+        return "; ".join([head, *_first(rejected, SUMMARISED)])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Decision) and (self.verdicts, self.tie_break) == (other.verdicts, other.tie_break)
+
+    def __hash__(self) -> int:
+        return hash(self.verdicts)
+
+    def _verdict(self, target: Target) -> Verdict:
+        key = target.key
+        location = self.places.locations.get(key, "")
+        refusal = self.refused.get(key)
+        if key in self.held_back:
+            why = refusal.explain(target) if refusal else "more clusters than wanted"
+            return Verdict(target, location, Reason.KEPT_FOR_BUDGET, f"stays until other clusters have been left: {why}")
+        if refusal is not None and key not in self.selection.taken:
+            return Verdict(target, location, refusal.reason, refusal.explain(target))
+        scores = tuple((s.name, round(s.score(target), 2)) for s in self.scorers)
+        reason, message = self._passed(target, location)
+        return Verdict(target, location, reason, message, scores)
+
+    def _passed(self, target: Target, location: str) -> tuple[Reason, str]:
+        """Of a target that no filter refused."""
+        key = target.key
+        through = f"location {location}" if location else "its own labels"
+        if key in self.selection.taken:
+            if self.snapshot is None or key not in self.snapshot.current:
+                return Reason.SELECTED, f"matched through {through}"
+            if target.ready:
+                return Reason.KEPT, f"chosen before and still matched through {through}"
+            why = "no other cluster could take its work" if key in self.refused else "workloads stay where they run"
+            return Reason.KEPT_UNREADY, f"kept although not ready ({target.not_ready_reason or 'no report'}): {why}"
+        move = next((m for m in self.moves if m.leaves.key == key), None)
+        if move is not None:
+            return Reason.REBALANCED, f"gives way to {move.arrives.name}, which scores {move.gain:.1f} more"
+        if skewed := self.selection.skewed.get(key):
+            return Reason.SKEW, skewed
+        return Reason.NOT_NEEDED, f"fits, but {len(self.selection.taken)} clusters are enough"
+
+
+SUMMARISED = 20
+"""Rejected targets that one line tells of."""
+
+
+def _first(lines: Iterable[str], number: int) -> list[str]:
+    found = list(lines)
+    return found if len(found) <= number else [*found[:number], f"and {len(found) - number} more"]
 
 
 def schedule(snapshot: Snapshot) -> Decision:
-    """Choose targets for one placement.
+    """Choose targets for one placement: filter, score, select; then keep what may not be left yet.
 
-    Filters, in order: location, eviction, taints, API compatibility, then for targets not chosen before unschedulable and readiness.
-    Of those left, the ones chosen before come first, then those that are ready, then name order; the first `number_of_clusters` are taken.
-
+    >>> from kcp.apimachinery.selectors import LabelSelector
     >>> east = Target("K1", "east", {"region": "east"}, ready=True)
     >>> west = Target("K2", "west", {"region": "west"}, ready=False, not_ready_reason="no heartbeat for 70 s")
     >>> decision = schedule(Snapshot([LabelSelector.parse("region in (east, west)")], 2, [west, east]))
     >>> [(v.target.name, v.chosen, str(v.reason)) for v in decision.verdicts]
     [('east', True, 'Selected'), ('west', False, 'NotReady')]
     """
-    fit: list[Verdict] = []
-    refused: list[Verdict] = []
-    for target in sorted(snapshot.targets, key=lambda t: (t.name, t.key)):
-        location, matched = _match_location(snapshot, target)
-        verdict = _refuse(snapshot, target, location) if matched else _no_location(target)
-        if verdict is not None:
-            refused.append(verdict)
-        else:
-            fit.append(_accept(snapshot, target, location))
-    fit.sort(key=lambda v: (v.target.key not in snapshot.current, not v.target.ready, v.target.name, v.target.key))
-    taken, spare = fit[: snapshot.number_of_clusters], fit[snapshot.number_of_clusters :]
-    surplus = [Verdict(v.target, v.location, Reason.NOT_NEEDED, f"fits, but {len(taken)} clusters are enough") for v in spare]
-    verdicts = sorted([*taken, *surplus, *refused], key=lambda v: (v.target.name, v.target.key))
-    return Decision(tuple(verdicts))
+    fleet = Fleet.of(snapshot.targets)
+    places = Places.of(snapshot, fleet)
+    fit, refused = sift(snapshot, fleet, places)
+    if not fit and snapshot.current:
+        fit = _last_resort(snapshot, fleet, refused)
+    scoring = list(scorers(snapshot, fit, places))
+    scores: dict[str, float] = {}
+    for scorer in scoring:
+        points = scorer.score
+        scores = {t.key: scores[t.key] + points(t) for t in fit} if scores else {t.key: points(t) for t in fit}
+    number = wanted_number(snapshot, len(fit))
+    held_back: frozenset[str] = frozenset()
+    selection = select(snapshot, fit, scores, number)
+    if snapshot.policy.movement.max_disrupted is not None:
+        held_back = _over_budget(snapshot, fleet, refused, selection, snapshot.policy.movement.max_disrupted)
+        if held_back:
+            selection = _with_room_for(snapshot, fit, scores, held_back, number)
+    return Decision(snapshot, fleet, places, refused, scoring, selection, held_back, number)
 
 
-def _match_location(snapshot: Snapshot, target: Target) -> tuple[str, bool]:
-    """The Location through which a target matches, or "" by its own labels where no Location matches the selectors at all."""
-    matching = [loc for loc in sorted(snapshot.locations, key=lambda loc: loc.name) if _any_selects(snapshot, loc.labels)]
-    for location in matching:
-        if location.instances.matches(target.labels):
-            return location.name, True
-    if matching:
-        return "", False
-    return "", _any_selects(snapshot, target.labels)
+def _last_resort(snapshot: Snapshot, fleet: Sequence[Target], refused: Mapping[str, Refusal]) -> list[Target]:
+    """Held targets that only their silence speaks against: where nobody else could take their work, it stays."""
+    return [t for t in fleet if t.key in snapshot.current and refused[t.key].reason is Reason.NOT_READY]
 
 
-def _any_selects(snapshot: Snapshot, labels: Mapping[str, str]) -> bool:
-    return not snapshot.location_selectors or any(s.matches(labels) for s in snapshot.location_selectors)
+def _over_budget(
+    snapshot: Snapshot, fleet: Sequence[Target], refused: Mapping[str, Refusal], selection: Selection, budget: int
+) -> frozenset[str]:
+    """K of the targets that may not be left yet; the urgent ones go first, then by name."""
+    leaving = [t for t in fleet if t.key in snapshot.current and t.key not in selection.taken]
+    allowed = max(budget - snapshot.disturbed, 0)
+
+    def urgency(target: Target) -> int:
+        refusal = refused.get(target.key)
+        return URGENCY.index(refusal.reason) if refusal and refusal.reason in URGENCY else len(URGENCY)
+
+    return frozenset(t.key for t in sorted(leaving, key=urgency)[allowed:])
 
 
-def _no_location(target: Target) -> Verdict:
-    shown = ", ".join(f"{k}={v}" for k, v in sorted(target.labels.items()) if "kcp.io/" not in k) or "none"
-    return Verdict(target, "", Reason.LOCATION_MISMATCH, f"no locationSelector matches (labels: {shown})")
-
-
-def _refuse(snapshot: Snapshot, target: Target, location: str) -> Verdict | None:
-    """The first filter that rules this target out, or None."""
-
-    def no(reason: Reason, message: str) -> Verdict:
-        return Verdict(target, location, reason, message)
-
-    held = target.key in snapshot.current
-    if target.evicting:
-        return no(Reason.EVICTED, "being drained: spec.evictAfter has passed")
-    untolerated = [t for t in target.taints if _keeps_out(t, held=held) and not any(x.tolerates(t) for x in snapshot.tolerations)]
-    if untolerated:
-        first = untolerated[0]
-        return no(Reason.TAINTED, f"taint {first.key}={first.value}:{first.effect} is not tolerated")
-    if target.missing_apis:
-        return no(Reason.API_INCOMPATIBLE, f"does not accept {', '.join(target.missing_apis)}")
-    if not held and target.unschedulable:
-        return no(Reason.UNSCHEDULABLE, "cordoned: spec.unschedulable is true")
-    if not target.ready and not (held and target.not_ready_for_s < snapshot.eviction_grace_s):
-        return no(Reason.NOT_READY, f"not ready: {target.not_ready_reason or 'its syncer has not reported yet'}")
-    return None
-
-
-def _keeps_out(taint: Taint, *, held: bool) -> bool:
-    """NoExecute moves what runs there; NoSchedule only keeps new work away; PreferNoSchedule never rules out."""
-    return taint.effect == "NoExecute" or (taint.effect == "NoSchedule" and not held)
-
-
-def _accept(snapshot: Snapshot, target: Target, location: str) -> Verdict:
-    through = f"location {location}" if location else "its own labels"
-    if target.key not in snapshot.current:
-        return Verdict(target, location, Reason.SELECTED, f"matched through {through}")
-    if target.ready:
-        return Verdict(target, location, Reason.KEPT, f"chosen before and still matched through {through}")
-    message = f"kept although not ready ({target.not_ready_reason or 'no report'}): workloads stay where they run"
-    return Verdict(target, location, Reason.KEPT_UNREADY, message)
+def _with_room_for(
+    snapshot: Snapshot, fit: Sequence[Target], scores: Mapping[str, float], held_back: frozenset[str], number: int
+) -> Selection:
+    """The selection again, with the places that those who stay still fill."""
+    others = [t for t in fit if t.key not in held_back]
+    kept = sum(1 for t in others if t.key in snapshot.current)
+    return select(snapshot, others, scores, max(number - len(held_back), min(kept, number)))

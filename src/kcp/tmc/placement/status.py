@@ -1,0 +1,105 @@
+"""What a decision makes of the Placement: phase, conditions, explanations, the chosen targets, and how far rebalancing got. Pure.
+
+Before: `controller`. After: nothing.
+Source: kcp release-0.11 pkg/reconciler/scheduling/placement (phases, conditions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.model.kinds import READY, SCHEDULED
+from kcp.tmc.model.names import PLACEMENT_TARGETS_ANNOTATION
+from kcp.tmc.placement.schedule import Decision, Verdict
+
+PENDING, BOUND, UNBOUND = "Pending", "Bound", "Unbound"
+MOST_EXPLAINED = 50
+"""Targets that status.decisions tells of; the PlacementDecision tells of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What of rebalancing must be remembered: it lives in the Placement's status."""
+
+    request: str = ""
+    """The value of the request that was carried out last."""
+    moved_at: tuple[str, ...] = ()
+    """RFC 3339 times of the moves of the last minute."""
+
+
+def render(  # noqa: PLR0913 - what goes into one status, spelled out
+    obj: JSONObject,
+    decision: Decision,
+    *,
+    now: str,
+    home: str,
+    missing_home: bool,
+    in_use: bool,
+    problems: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> JSONObject:
+    """The Placement with the decision in its status and annotation.
+
+    Args: home: path of the SyncTargets' workspace. problems: what is wrong with the Placement's own spec.
+    """
+    wanted: JSONObject = meta.copy_json(obj)
+    status = meta.ensure(wanted, "status")
+    chosen = decision.chosen
+    status["phase"] = (BOUND if in_use else UNBOUND) if chosen else PENDING
+    if chosen:
+        status["selectedLocation"] = {"path": home, "locationName": decision.location}
+    else:
+        status.pop("selectedLocation", None)
+    status["decisions"] = [_told(v) for v in _explained(decision)]
+    meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
+    if decision.is_complete and meta.generation(obj) and meta.annotations(wanted) == meta.annotations(obj):
+        status["observedGeneration"] = meta.generation(obj)  # now that it is carried out
+    if progress is not None:
+        _remember(status, progress)
+    reason, message = _explain(decision, home=home, missing_home=missing_home)
+    if problems:
+        reason, message = "InvalidSelector", f"correct the selectors of this placement: {'; '.join(problems)}"
+    for kind in (SCHEDULED, READY):
+        state = conditions.FALSE if reason else conditions.TRUE
+        conditions.set_condition(wanted, conditions.build(kind, state, reason=reason, message=message, severity="Error", now=now))
+    return wanted
+
+
+def _explained(decision: Decision) -> Sequence[Verdict]:
+    """All targets of a small fleet; of a large one those that were chosen, and the first of the others."""
+    if len(decision.verdicts) <= MOST_EXPLAINED:
+        return decision.verdicts
+    chosen = [v for v in decision.verdicts if v.chosen][:MOST_EXPLAINED]
+    others = [v for v in decision.verdicts if not v.chosen]
+    return [*chosen, *others[: MOST_EXPLAINED - len(chosen)]]
+
+
+def _told(verdict: Verdict) -> JSONObject:
+    told: JSONObject = {
+        "syncTarget": verdict.target.name, "chosen": verdict.chosen, "reason": str(verdict.reason), "message": verdict.message,
+    }  # fmt: skip
+    return told | ({"location": verdict.location} if verdict.location else {})
+
+
+def _remember(status: JSONObject, progress: Progress) -> None:
+    for field, value in (("rebalanceRequest", progress.request), ("recentMoves", list(progress.moved_at))):
+        if value:
+            status[field] = value
+        else:
+            status.pop(field, None)
+
+
+def _explain(decision: Decision, *, home: str, missing_home: bool) -> tuple[str, str]:
+    """Reason and message of the conditions; no reason when all clusters that were asked for are chosen."""
+    if missing_home:
+        return "LocationNotFound", f'spec.locationWorkspace "{home}" does not exist: check the path with "kubectl ws tree"'
+    if not decision.fleet:
+        return "NoValidTarget", f'no SyncTargets in workspace "{home}" or above it: create one and start its syncer'
+    if not decision.chosen:
+        return "NoValidTarget", decision.summary()
+    if len(decision.chosen) < decision.number:
+        return "NotEnoughClusters", f"{len(decision.chosen)} of {decision.number} clusters found; {decision.summary()}"
+    return "", decision.summary()
