@@ -1,6 +1,6 @@
 """What workspaces cost by the thousand, all figures in one run: creation, memory, start, exports and their views, deletion.
 
-    .venv/bin/python benchmarks/workspaces.py [--count 10000] [--only start,flat,exports,delete,tree] [--write]
+    .venv/bin/python benchmarks/workspaces.py [--count 10000] [--only start,flat,exports,operator,delete,tree] [--write]
 
 One `kcp start` over TLS with durable SQLite, the load generator on the same machine; loopback and a temporary directory only (2 GB of disk
 and 2 GB of memory for 10,000). With 10,000 it takes about a quarter of an hour, with `--count 1000` two minutes. The baseline is what kcp
@@ -21,6 +21,7 @@ from pathlib import Path
 from measure import market
 from measure.fanout import Watchers
 from measure.health import probed
+from measure.operator import operate
 from measure.processes import ControlPlane
 from measure.report import Report, percentile, replace_section, spread_ms
 from measure.tree import Creator, Made, Place, delete_all, make, tree_levels
@@ -29,7 +30,8 @@ DEPTH = 5
 STEADY_PER_S, STEADY_S = 50, 10
 SETTLE_S = 10
 PAIRED, EXPORTED, EVENTS = 200, 50, 300
-SECTIONS = "start,flat,exports,delete,tree"
+SERVED = 1000
+SECTIONS = "start,flat,exports,operator,delete,tree"
 
 
 @dataclass
@@ -46,6 +48,11 @@ class Run:
     """Workspaces that there are now."""
     stalls: dict[str, list[float]] = field(default_factory=dict)
     """Delays of /livez and /readyz by section."""
+
+    @property
+    def providers(self) -> int:
+        """Workspaces that stay."""
+        return 1 if self.stalls.keys() & {"exports", "operator"} else 0
 
     @contextmanager
     def phase(self, name: str, text: str) -> Iterator[None]:
@@ -125,12 +132,16 @@ def steady(run: Run) -> None:
     run.standing += places
 
 
-def exports(run: Run) -> None:
-    """A provider whose exports are bound by the workspaces that there are."""
+def have_standing(run: Run) -> None:
     if not run.standing:
         run.standing = [("root", f"w-{number:05}") for number in range(run.count)]
         run.report.step(f"{run.count:,} workspaces to bind in")
         make(run.server, run.token, [run.standing], Creator.create_all)
+
+
+def exports(run: Run) -> None:
+    """A provider whose exports are bound by the workspaces that there are."""
+    have_standing(run)
     make(run.server, run.token, [[("root", "provider")]], Creator.create_all)
     client = run.server.client(run.token)
     market.publish(client, "widgets", "widgets")
@@ -189,11 +200,29 @@ def view(run: Run, consumers: list[Place]) -> None:
                    target="p99 ≤ 50 ms", reached=p99 <= 0.05)  # fmt: skip
 
 
+def operator(run: Run) -> None:
+    """The example operator, with all consumers."""
+    consumers = run.standing[:SERVED]
+    if not run.stalls.get("exports"):
+        have_standing(run)
+        consumers = run.standing[:SERVED]
+        make(run.server, run.token, [[("root", "provider")]], Creator.create_all)
+        market.publish(run.server.client(run.token), "widgets", "widgets")
+        market.bind_all(run.server, run.token, "widgets", consumers)
+    with run.phase("operator", f"an operator and {len(consumers):,} consumers, a widget in each"):
+        served = operate(run.server, run.token, consumers, STEADY_PER_S)
+    each_ms = served.operator_cpu_s / len(consumers) * 1e3
+    cost = f"{each_ms:.1f} ms CPU each, {served.operator_kib / 1024:.0f} MiB"
+    run.report.row(
+        "operator: widget to its status", f"{spread_ms(served.delays)}; {cost}", setting=f"{len(consumers):,} consumers, one informer"
+    )
+
+
 def delete(run: Run) -> None:
     """All of them, and what the process keeps of them."""
     full_kib = run.kib()
     with run.phase("deletion", f"deleting {len(run.standing):,} workspaces"):
-        deletion(run, "flat", run.standing, len(run.standing), left=1 if run.stalls.get("exports") else 0)
+        deletion(run, "flat", run.standing, len(run.standing), left=run.providers)
     run.standing = []
     if run.empty_kib:
         kept = (run.kib() - run.empty_kib) / max(full_kib - run.empty_kib, 1)
@@ -219,7 +248,7 @@ def tree(run: Run) -> None:
         made = make(run.server, run.token, levels, Creator.create_all)
         created(run, f"in a tree of depth {DEPTH}", made, run.server.program.cpu_s() - used_s, "8/s")
     with run.phase("deletion", "deleting them by their uppermost ancestors"):
-        deletion(run, f"in a tree of depth {DEPTH}", levels[0], number, left=len(run.standing) + (1 if run.stalls.get("exports") else 0))
+        deletion(run, f"in a tree of depth {DEPTH}", levels[0], number, left=len(run.standing) + run.providers)
 
 
 def stalls(run: Run) -> None:
@@ -244,7 +273,7 @@ def main() -> None:
         server = ControlPlane.start(directory, tmc=False, name="server")
         run = Run(report, directory, options.count, server, server.shard_admin_token())
         try:
-            for section in (flat, exports, delete, tree):
+            for section in (flat, exports, operator, delete, tree):
                 if section.__name__ in wanted:
                     section(run)
             stalls(run)

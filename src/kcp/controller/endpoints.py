@@ -1,7 +1,7 @@
 """`EndpointFollower`: an operator's work at every endpoint of an APIExport, started and stopped as endpoints come and go.
 
 An APIExportEndpointSlice lists one URL for each shard that has consumers of the export; behind a URL all of them are one cluster `*`.
-Before: operators (examples/02-operator). After: an informer of the slices in the provider's workspace, `aio.supervisor`.
+Before: operators (examples/03-operator). After: an informer of the slices in the provider's workspace, `aio.supervisor`.
 Source: github.com/kcp-dev/multicluster-provider apiexport/provider.go.
 """
 
