@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 
 
@@ -30,6 +31,14 @@ def bound_resources(binding: JSONObject) -> Iterable[BoundResource]:
         schema = entry["schema"]
         version = (entry.get("storageVersions") or [""])[-1]
         yield _bound_resource(entry.get("group", ""), entry["resource"], version, schema["name"], schema["UID"], schema["identityHash"])
+
+
+def bound_exports(binding: JSONObject) -> Iterable[ObjectKey]:
+    """The export that a binding is bound to; nothing before that."""
+    cluster = meta.nested(binding, "status", "apiExportClusterName", default="")
+    name = meta.nested(binding, "spec", "reference", "export", "name", default="")
+    if cluster and name and meta.nested(binding, "status", "phase") == "Bound":
+        yield ObjectKey(ClusterName(cluster), "", name)
 
 
 @lru_cache(maxsize=4096)

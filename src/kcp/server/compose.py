@@ -42,7 +42,7 @@ from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.tokens import AdminTokens
-from kcp.server.views import export_workspace, lifecycle_workspaces
+from kcp.server.views import export_workspace, lifecycle_workspaces, schema_workspace
 from kcp.storage.compaction import Compactor
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
@@ -220,6 +220,7 @@ class _Assembly:
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
             virtual_workspaces=[
                 export_workspace(foundation, registry, security),
+                await schema_workspace(foundation, registry, security),
                 *lifecycle_workspaces(foundation, registry, security, self._types),
                 *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
             ],

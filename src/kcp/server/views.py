@@ -9,16 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kcp.apimachinery.gvk import GroupResource
-from kcp.apimachinery.keys import WILDCARD
-from kcp.exports.names import BINDINGS
+from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.exports.boundresources import bound_exports
+from kcp.exports.names import BINDINGS, SCHEMAS
 from kcp.registry.backend import Backend
 from kcp.registry.resource import Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.server.security import Security
+from kcp.storage.keyspace import resource_prefix, scope_prefix
 from kcp.tenancy.kinds import LOGICAL_CLUSTERS
 from kcp.tenancy.workspacetype.lister import TypeLister
 from kcp.virtual.apiexport.catalog import Origins
 from kcp.virtual.apiexport.workspace import ExportWorkspace
+from kcp.virtual.apiresourceschema.workspace import SchemaWorkspace
 from kcp.virtual.lifecycle.stage import INITIALIZING, TERMINATING
 from kcp.virtual.lifecycle.workspace import LifecycleWorkspace
 
@@ -35,6 +38,23 @@ def export_workspace(foundation: Foundation, backend: Backend, security: Securit
     return ExportWorkspace(
         backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve, reviews
     )  # fmt: skip
+
+
+async def schema_workspace(foundation: Foundation, backend: Backend, security: Security) -> SchemaWorkspace:
+    """`/services/apiresourceschema/…`"""
+    bindings = await foundation.cache.prefix(resource_prefix(BINDINGS.group_resource))
+    schemas = foundation.catalog.resolve(WILDCARD, SCHEMAS)
+    assert schemas is not None, "every workspace has it"
+
+    def bound(consumer: ClusterName) -> frozenset[tuple[ClusterName, str]]:
+        found: set[tuple[ClusterName, str]] = set()
+        for item in bindings.scan(scope_prefix(bindings.prefix, consumer)):
+            for key in bound_exports(item.decode()):
+                export = foundation.exports.get(key)
+                found.update((key.cluster, own.schema) for own in (export.resources if export is not None else ()))
+        return frozenset(found)
+
+    return SchemaWorkspace(backend, schemas, bound, security.authorizer, foundation.index.resolve)
 
 
 def lifecycle_workspaces(foundation: Foundation, backend: Backend, security: Security, types: TypeLister) -> Sequence[LifecycleWorkspace]:

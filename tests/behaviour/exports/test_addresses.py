@@ -48,7 +48,7 @@ async def test_one_workspace_has_a_path_a_name_and_mixtures(market: Market) -> N
         answer = await ask(market, f"/clusters/{path}/apis/core.kcp.io/v1alpha1/logicalclusters/cluster")
         assert answer.status == 200, path
         found = orjson.loads(answer.body)
-        assert meta.annotations(found) | {"kcp.io/cluster": name, "kcp.io/path": "root:shop:child"} == meta.annotations(found)
+        assert dict(meta.annotations(found)) | {"kcp.io/cluster": name, "kcp.io/path": "root:shop:child"} == dict(meta.annotations(found))
 
 
 @pytest.mark.parametrize(

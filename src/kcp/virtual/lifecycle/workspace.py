@@ -9,7 +9,7 @@ Source: kcp pkg/virtual/{initializing,terminating}workspaces/builder/build.go, d
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kcp.apimachinery import meta
@@ -29,25 +29,10 @@ from kcp.tenancy.workspacetype.model import WorkspaceType
 from kcp.virtual.framework import Forward, View
 from kcp.virtual.lifecycle.backend import LifecycleBackend
 from kcp.virtual.lifecycle.stage import Stage
+from kcp.virtual.oneresource import OneResource
 
 _HELD_VIEWS = 512
 _READS = ("get", "list", "watch")
-
-
-@dataclass(frozen=True, slots=True)
-class OneResource:
-    """A Catalog of a single resource."""
-
-    resource: Resource
-
-    def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
-        return self.resource if gvr == self.resource.gvr else None
-
-    def resources(self, cluster: ClusterName) -> Iterable[Resource]:
-        return (self.resource,)
-
-    def version(self, cluster: ClusterName) -> str:
-        return self.resource.schema_id
 
 
 @dataclass(frozen=True, slots=True)
