@@ -191,12 +191,15 @@ def claim_name(claim: JSONObject) -> str:
 async def wait_bound(session: Session, binding: JSONObject, clock: Clock, timeout_s: float) -> JSONObject:
     """The binding once it is Bound. Raises PluginError with its conditions."""
     name = meta.name(binding)
-    waited = await wait_until(session.workspace.resource(BINDINGS), binding, is_bound, clock, timeout_s)
+    waited = await wait_until(
+        session.workspace.resource(BINDINGS), binding, lambda seen: is_bound(seen) or _is_hopeless(seen), clock, timeout_s
+    )
     if waited.is_gone:
         raise PluginError(f"could not bind {name}: it was deleted")
-    if not waited.is_done:
+    if not is_bound(waited.obj):
+        late = "" if waited.is_done else f" after {timeout_s:g} s"
         raise PluginError(
-            f"could not bind {name}: it is not bound after {timeout_s:g} s{conditions_text(waited.obj)}\n"
+            f"could not bind {name}: it is not bound{late}{conditions_text(waited.obj)}\n"
             f"`kubectl kcp diagnose apibinding {name}` says what to do; `kubectl delete apibinding {name}` gives up."
         )
     return waited.obj
@@ -204,6 +207,12 @@ async def wait_bound(session: Session, binding: JSONObject, clock: Clock, timeou
 
 def is_bound(binding: JSONObject) -> bool:
     return bool(meta.nested(binding, "status", "phase") == "Bound")
+
+
+def _is_hopeless(binding: JSONObject) -> bool:
+    """Something else serves the same resources here: that does not pass by waiting."""
+    conditions = meta.nested(binding, "status", "conditions", default=())
+    return any(c.get("type") == "InitialBindingCompleted" and c.get("reason") == "NamingConflicts" for c in conditions)
 
 
 async def _answer_late(session: Session, binding: JSONObject, options: BindOptions) -> None:

@@ -1,4 +1,4 @@
-"""`kubectl kcp diagnose OBJECT`: why is this workspace, binding, export or claim not ready, and what to do. Ours, not kcp's.
+"""`kubectl kcp diagnose OBJECT`: why is this workspace, binding, claim or workload not ready, and what to do. Ours, not kcp's.
 
 Reads the object and what it depends on; says in sentences what stands in its way. Exit code 0: nothing, 1: something, 2: cannot look.
 Before: `kubectl_kcp`. After: `plugin_findings` for the sentences, the API.
@@ -13,6 +13,7 @@ from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Forbidden, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
+from kcp.cli import plugin_workloads
 from kcp.cli.plugin_bind import BINDINGS, EXPORTS
 from kcp.cli.plugin_findings import (
     Finding,
@@ -37,8 +38,9 @@ SLICES = GVR("apis.kcp.io", "v1alpha1", "apiexportendpointslices")
 KINDS = {
     "workspace": WORKSPACES, "apibinding": BINDINGS, "apiexport": EXPORTS, "apiexportendpointslice": SLICES, "claim": BINDINGS,
     "synctarget": SYNC_TARGETS, "placement": PLACEMENTS, "workspacetype": WORKSPACE_TYPES, "logicalcluster": LOGICAL_CLUSTERS,
+    **plugin_workloads.KINDS,
 }  # fmt: skip
-_ALIASES = {"ws": "workspace", "claims": "claim", "ae": "apiexport", "ab": "apibinding", ".": "."}
+_ALIASES = {"ws": "workspace", "claims": "claim", "ae": "apiexport", "ab": "apibinding", ".": ".", **plugin_workloads.ALIASES}
 CANNOT_LOOK = 2
 
 _EXAMPLES = """\
@@ -47,6 +49,8 @@ examples:
   kubectl kcp diagnose apibinding/widgets   why is the binding not bound, and which claims are open
   kubectl kcp diagnose apiexport widgets    does the export have what it needs
   kubectl kcp diagnose claim/widgets        the permission claims of one binding only
+  kubectl kcp diagnose deployment web -n x  why does no cluster run it, or which one fails
+  kubectl kcp diagnose placements           each of a kind
   kubectl kcp diagnose .                    the current workspace, with every binding in it
 exit code: 0 nothing is wrong, 1 something is, 2 it cannot be looked at"""
 
@@ -55,7 +59,8 @@ def parser(prog: str) -> PluginParser:
     made = PluginParser(
         prog=prog, description="Say why an object is not ready, and what to do.", epilog=_EXAMPLES, parents=[connection_parser()]
     )
-    made.add_argument("object", nargs="+", metavar="OBJECT", help="KIND/NAME, KIND NAME, or . for the current workspace")
+    made.add_argument("object", nargs="+", metavar="OBJECT", help="KIND/NAME, KIND NAME, KIND for each, or . for the current workspace")
+    made.add_argument("-n", "--namespace", default="", metavar="NAMESPACE", help="of deployments and the like; the context's if not given")
     made.set_defaults(run=_diagnose)
     return made
 
@@ -63,7 +68,7 @@ def parser(prog: str) -> PluginParser:
 async def _diagnose(options: argparse.Namespace, flags: ConnectionFlags) -> int:
     try:
         async with opened(flags) as session:
-            return await diagnose(session, *named(options.object))
+            return await diagnose(session, *named(options.object), namespace=options.namespace)
     except PluginError as error:
         raise PluginError(str(error), exit_code=CANNOT_LOOK) from error
     except StatusError as error:
@@ -71,32 +76,35 @@ async def _diagnose(options: argparse.Namespace, flags: ConnectionFlags) -> int:
 
 
 def named(words: list[str]) -> tuple[str, str]:
-    """Kind and name. Raises PluginError.
+    """Kind and name, "" for each of a kind. Raises PluginError.
 
-    >>> named(["apibinding/widgets"]), named(["workspaces", "web"]), named(["."])
-    (('apibinding', 'widgets'), ('workspace', 'web'), ('.', ''))
+    >>> named(["apibinding/widgets"]), named(["workspaces", "web"]), named(["deploy"]), named(["."])
+    (('apibinding', 'widgets'), ('workspace', 'web'), ('deployment', ''), ('.', ''))
     """
     kind, _, name = words[0].partition("/")
     name = name or (words[1] if len(words) > 1 else "")
     short = kind.lower().split(".")[0]
     short = _ALIASES.get(short, short)
-    if words == ["."]:
+    if words == ["."] or (short == "workspace" and name == "."):
         return ".", ""
     singular = short if short in KINDS else short.removesuffix("s")
     if singular == "logicalcluster":
         name = name or "cluster"
-    if singular not in KINDS or not name or len(words) > 2:
+    if singular not in KINDS or len(words) > 2:
         kinds = ", ".join(KINDS)
-        raise PluginError(f'"{" ".join(words)}" is no object to diagnose: write KIND/NAME or KIND NAME, with a kind of {kinds}; or .')
+        raise PluginError(f'"{" ".join(words)}" is no object to diagnose: write KIND/NAME, KIND NAME or KIND, with a kind of {kinds}; or .')
     return singular, name
 
 
-async def diagnose(session: Session, kind: str, name: str) -> int:
+async def diagnose(session: Session, kind: str, name: str, *, namespace: str = "") -> int:
     """Returns 1 if something is wrong, else 0."""
     if kind == ".":
         return await _diagnose_here(session)
+    where = plugin_workloads.namespace_of(session, namespace) if kind in plugin_workloads.KINDS else ""
+    if not name:
+        return await _diagnose_each(session, kind, where)
     try:
-        obj = await session.workspace.resource(KINDS[kind]).get(name)
+        obj = await session.workspace.resource(KINDS[kind]).get(name, namespace=where)
     except NotFound as error:
         raise PluginError(
             f"{kind} {name} not found in {session.path}: {error}; `kubectl get {KINDS[kind].resource}` shows what is there"
@@ -113,6 +121,19 @@ def _show(session: Session, kind: str, name: str, findings: list[Finding]) -> in
     for finding in faults + [f for f in findings if not f.is_fault]:
         session.say("\n".join(finding.lines()))
     return 1 if faults else 0
+
+
+async def _diagnose_each(session: Session, kind: str, namespace: str) -> int:
+    try:
+        found = (await session.workspace.resource(KINDS[kind]).list(namespace=namespace)).items
+    except (NotFound, Forbidden) as error:
+        raise PluginError(f"{KINDS[kind].resource} of {session.path} cannot be read: {error}") from None
+    if not found:
+        session.say(f"There are no {KINDS[kind].resource} in {f'namespace {namespace} of ' if namespace else ''}{session.path}.")
+    worst = 0
+    for obj in found:
+        worst = max(worst, _show(session, kind, meta.name(obj), [finding async for finding in _findings(session, kind, obj)]))
+    return worst
 
 
 async def _diagnose_here(session: Session) -> int:
@@ -150,6 +171,8 @@ async def _findings(session: Session, kind: str, obj: JSONObject) -> AsyncIterat
             found = _claims(obj)
         case "logicalcluster":
             found = _cluster(session, obj)
+        case _ if kind in plugin_workloads.KINDS:
+            found = plugin_workloads.workload_findings(session, obj, kind)
         case _:
             found = _plain(obj, kind)
     async for finding in found:
@@ -159,6 +182,10 @@ async def _findings(session: Session, kind: str, obj: JSONObject) -> AsyncIterat
 async def _plain(obj: JSONObject, kind: str) -> AsyncIterator[Finding]:
     for finding in [*deletion_findings(obj, kind), *condition_findings(obj)]:
         yield finding
+    if kind == "synctarget" and meta.nested(obj, "spec", "unschedulable"):
+        drained = meta.nested(obj, "spec", "evictAfter") is not None
+        remedy = f"`kubectl kcp workload uncordon {meta.name(obj)}`, if that is over."
+        yield Finding(f"It is {'drained' if drained else 'cordoned'}: nothing new is placed there.", remedy, is_fault=False)
     if not meta.nested(obj, "status", "conditions", default=()) and kind in ("synctarget", "placement"):
         yield Finding("No controller has looked at it yet.", "See that the server runs with TMC: `kcp start --enable-tmc`.")
 

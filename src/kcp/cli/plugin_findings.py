@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
+
+LONGEST_SHOWN = 400
+"""Characters of a message; the rest repeats itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,21 @@ REMEDIES: Mapping[str, str] = {
     "ErrorHeartbeat": "Its syncer has gone silent: see whether it runs, and whether it reaches this server.",
     "LocationNotFound": "Create a Location in the workspace of spec.locationWorkspace, or correct spec.locationWorkspace.",
     "LocationNoMatch": "No Location has labels that match spec.locationSelectors: label one, or change the selectors.",
+    "NotPlaced": "Its Placement says why; without one, `kubectl kcp bind compute PATH` makes it.",
+    "ClusterNotReady": "`kubectl kcp diagnose synctargets`, in the workspace of that cluster, says what is wrong with it.",
+    "NotReported": "See whether the syncer of that cluster runs: `kubectl kcp diagnose synctargets` in its workspace.",
+    "Contested": "Somebody keeps changing the copy in the cluster: stop them, or change the object here.",
     "NoValidTarget": "Make a SyncTarget of its Locations ready; the message says what keeps each of them.",
 }  # fmt: skip
 
 
 def condition_findings(obj: JSONObject) -> Iterator[Finding]:
-    """One for each condition that is not True, the summary `Ready` last and only if nothing else is said."""
+    """One for each condition that is not True; the summary `Ready` last, and only if it gives a reason that no other one gives."""
     told = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("status") != "True"]
-    parts = [c for c in told if c.get("type") != "Ready"] or told
     seen: set[tuple[str, str]] = set()
-    for c in parts:
-        reason, message = c.get("reason") or "", c.get("message") or ""
-        if (reason, message) in seen:
+    for c in sorted(told, key=lambda c: c.get("type") == "Ready"):
+        reason, message = c.get("reason") or "", shorten(c.get("message") or "", LONGEST_SHOWN, placeholder=" …")
+        if (reason, message) in seen or (c.get("type") == "Ready" and reason in {known for known, _ in seen}):
             continue
         seen.add((reason, message))
         said = ": ".join(text for text in (reason, message) if text) or f"status {c.get('status')}"

@@ -6,11 +6,13 @@ Called by `plugin_workspace`. After: the API of the workspace and of its parent.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import shorten
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
+from kcp.cli.plugin_findings import LONGEST_SHOWN
 from kcp.cli.plugin_session import PluginError, Session
 
 WORKSPACES = GVR("tenancy.kcp.io", "v1alpha1", "workspaces")
@@ -91,10 +93,11 @@ def type_of(workspace: JSONObject | None) -> str:
 
 
 def conditions_text(obj: JSONObject) -> str:
-    """What an unfinished object says about itself, as an indented list."""
-    lines = [
-        f"  {c.get('type')}: {c.get('reason', '')} {c.get('message', '')}".rstrip()
-        for c in meta.nested(obj, "status", "conditions", default=())
-        if c.get("status") != "True"
-    ]
+    """What an unfinished object says about itself, as an indented list: the same thing once, and of long messages the beginning."""
+    said: dict[str, list[str]] = {}
+    for condition in meta.nested(obj, "status", "conditions", default=()):
+        if condition.get("status") != "True":
+            text = f"{condition.get('reason', '')} {condition.get('message', '')}".strip()
+            said.setdefault(shorten(text, LONGEST_SHOWN, placeholder=" …"), []).append(str(condition.get("type")))
+    lines = [f"  {', '.join(types)}: {text}".rstrip() for text, types in said.items()]
     return ":\n" + "\n".join(lines) if lines else ""

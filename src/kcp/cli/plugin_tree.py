@@ -19,7 +19,7 @@ from kcp.cli.plugin_session import Session
 class Branch:
     label: str
     children: list[Branch] = field(default_factory=list)
-    details: str = ""
+    details: tuple[str, ...] = ("", "", "")
     """Type, phase and logical cluster, for `--wide`."""
 
 
@@ -31,9 +31,9 @@ async def show_tree(session: Session, *, full: bool = False, wide: bool = False)
     await _grow(session, root, path, full=full)
     lines = [".", *draw([root])]
     if wide:
-        told = ["", *(branch.details for branch in walk(root))]
-        width = max(map(len, lines))
-        lines = [f"{line:{width}}   {text}".rstrip() for line, text in zip(lines, told, strict=True)]
+        rows = [(line, *details) for line, details in zip(lines, [_HEADINGS, *(b.details for b in walk(root))], strict=True)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["   ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     session.say("\n".join(lines))
     session.say("")
 
@@ -50,9 +50,12 @@ async def _grow(session: Session, branch: Branch, path: str, *, full: bool) -> N
         await _grow(session, child, f"{path}:{name}", full=full)
 
 
-def _details(workspace: JSONObject) -> str:
+_HEADINGS = ("TYPE", "PHASE", "CLUSTER")
+
+
+def _details(workspace: JSONObject) -> tuple[str, ...]:
     told = (type_of(workspace), meta.nested(workspace, "status", "phase"), meta.nested(workspace, "spec", "cluster"))
-    return "  ".join(str(text) for text in told if text)
+    return tuple(str(text or "") for text in told)
 
 
 def walk(branch: Branch) -> Iterator[Branch]:

@@ -1,0 +1,129 @@
+"""The plugins as a user has them: by real kubectl, on a server of its own. One server for all; each test leaves its workspace where it was."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.fleet import Fleet
+from tests.e2e.processes import Kubectl
+
+pytestmark = pytest.mark.e2e
+
+ORG = "quickstart-org"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    made = Fleet(tmp_path_factory.mktemp("plugins"), kcp_flags=("--in-memory",))
+    try:
+        made.start_kcp()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def kubectl(fleet: Fleet, tmp_path: Path) -> Kubectl:
+    """In root, with a kubeconfig of its own to move about in."""
+    config = tmp_path / "kubeconfig"
+    config.write_bytes(fleet.at("root").kubeconfig.read_bytes())
+    found = Kubectl(config, tmp_path)
+    found("ws", ":root")
+    return found
+
+
+def completed(kubectl: Kubectl, *words: str) -> list[str]:
+    """What kubectl's own completion offers; its last line is a directive to the shell."""
+    *offered, directive = kubectl("__complete", *words).splitlines()
+    assert directive in (":0", ":4")
+    return [line.partition("\t")[0] for line in offered]
+
+
+def test_quickstart_makes_a_demo_that_works_and_takes_it_away_again(kubectl: Kubectl) -> None:
+    said = kubectl("kcp", "quickstart", "--with-samples", "--enter")
+    assert "[1/7] Creating organization workspace" in said
+    assert said.endswith(f'Current workspace is "root:{ORG}:quickstart-consumer" (type root:universal).')
+    assert "john-wayne" in kubectl("get", "cowboys")
+    assert kubectl("ws", ".") == f'Current workspace is "root:{ORG}:quickstart-consumer".'
+    assert kubectl("kcp", "diagnose", ".").startswith(f"workspace root:{ORG}:quickstart-consumer is in order.")
+    assert kubectl("kcp", "diagnose", "apibinding/cowboys") == "apibinding cowboys is in order."
+    kubectl("ws", ":root")
+    assert kubectl("kcp", "quickstart", "--cleanup").endswith("Cleanup complete.")
+    assert ORG not in kubectl("ws", "tree")
+
+
+def test_the_scenario_workspaces_draws_as_a_tree_with_columns(kubectl: Kubectl) -> None:
+    words = ("--scenario", "workspaces", "--tree-count", "3", "--tree-depth", "1", "--name-prefix", "t")
+    assert "Progress: 3/3 workspaces created" in kubectl("kcp", "quickstart", *words)
+    tree = kubectl("ws", "tree", "-w", "t-org")
+    assert tree == ".\n└── t-org\n    ├── t-ws-1\n    ├── t-ws-2\n    └── t-ws-3"
+    heading, _, *rows = kubectl("ws", "tree", "--wide", "-w", "t-org").splitlines()
+    assert heading.split() == [".", "TYPE", "PHASE", "CLUSTER"]
+    assert {row.index("root:universal") for row in rows} == {heading.index("TYPE")}
+    assert all("Ready" in row for row in rows)
+    assert kubectl("ws", "tree", "--full", "-w", "t-org").splitlines()[-1].endswith("root:t-org:t-ws-3")
+    kubectl("kcp", "quickstart", "--cleanup", "--name-prefix", "t")
+
+
+def test_the_interactive_tree_says_what_it_needs_where_there_is_no_terminal(kubectl: Kubectl) -> None:
+    done = kubectl.run("ws", "tree", "-i", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: -i needs a terminal; `kubectl ws tree` prints the tree")
+
+
+def test_diagnose_ends_with_1_for_what_is_wrong_and_2_for_what_it_cannot_see(kubectl: Kubectl) -> None:
+    binding = (
+        '{"apiVersion":"apis.kcp.io/v1alpha2","kind":"APIBinding","metadata":{"name":"nothing"},'
+        '"spec":{"reference":{"export":{"path":"root","name":"nothing"}}}}'
+    )
+    kubectl("ws", "create", "broken", "--enter")
+    kubectl("create", "-f", "-", stdin=binding)
+    done = kubectl.run("kcp", "diagnose", "apibinding", "nothing", check=False)
+    assert (done.returncode, 'There is no APIExport "nothing" in workspace root.' in done.stdout) == (1, True)
+    done = kubectl.run("kcp", "diagnose", "workspace", "missing", check=False)
+    assert done.returncode == 2
+    assert "`kubectl get workspaces` shows what is there" in done.stderr
+    done = kubectl.run("kcp", "diagnose", "deployment", "web", check=False)
+    assert done.returncode == 2
+
+
+def test_binding_what_is_bound_already_fails_at_once_and_says_with_what(kubectl: Kubectl) -> None:
+    kubectl("kcp", "quickstart", "--name-prefix", "twice", "--enter")
+    export = "root:twice-org:twice-provider:cowboys"
+    done = kubectl.run("kcp", "bind", "apiexport", export, "--name", "again", "--timeout", "80s", check=False)
+    assert done.returncode == 1
+    assert "could not bind again: it is not bound:\n" in done.stderr
+    assert 'naming conflict with APIBinding "cowboys"' in done.stderr
+    assert "`kubectl kcp diagnose apibinding again` says what to do; `kubectl delete apibinding again` gives up." in done.stderr
+
+
+def test_kubectl_completes_the_plugins_lines(kubectl: Kubectl) -> None:
+    kubectl("ws", "create", "shown")
+    assert {"use", "create", "tree", "delete", "..", "-", "~", ":root", "shown"} <= set(completed(kubectl, "ws", ""))
+    assert completed(kubectl, "ws", ":root:sho") == [":root:shown"]
+    assert {"bind", "claims", "diagnose", "quickstart", "workload"} <= set(completed(kubectl, "kcp", ""))
+    assert completed(kubectl, "kcp", "quickstart", "--sc") == ["--scenario"]
+    assert completed(kubectl, "kcp", "quickstart", "--scenario", "") == ["api-provider", "workspaces"]
+    assert {"workspace/", "apibinding/", "deployment/", "synctarget/"} <= set(completed(kubectl, "kcp", "diagnose", ""))
+    assert "workspace/shown" in completed(kubectl, "kcp", "diagnose", "workspace/")
+    assert completed(kubectl, "ws", "create", "x", "--type", "root:o") == ["root:organization"]
+    assert completed(kubectl, "kcp", "bind", "apiexport", "root:tenancy") == ["root:tenancy.kcp.io"]
+
+
+def test_a_shell_completes_the_plugins_by_the_script_they_print(kubectl: Kubectl) -> None:
+    kubectl("ws", "create", "seen")
+    assert "complete -F _kcp_create-workspace kubectl-create-workspace" in kubectl("kcp", "completion", "bash")
+    line = """
+        source <(kubectl kcp completion bash)
+        COMP_WORDS=(kubectl-ws se) COMP_CWORD=1
+        _kcp_ws
+        echo "${COMPREPLY[@]}"
+        COMP_WORDS=(kubectl-create-workspace x --type root:org) COMP_CWORD=3
+        _kcp_create-workspace
+        echo "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(["bash", "-c", line], env=kubectl.environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["seen", "root:organization"]
