@@ -15,6 +15,7 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
+from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import APIS_GROUP, BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
 from kcp.exports.validation import (
     binding_faults,
@@ -100,9 +101,10 @@ class ExportsAdmission:
 class BoundNames:
     """Keeps CustomResourceDefinitions from what their workspace binds. Source: kcp pkg/admission/crdnooverlappinggvr."""
 
-    def __init__(self, binding_of: Callable[[ClusterName, GroupResource], str]) -> None:
+    def __init__(self, binding_of: Callable[[ClusterName, GroupResource], str], locks: NameLocks) -> None:
         """Args: binding_of: (workspace, resource) → the binding behind it, "" for none."""
         self._binding_of = binding_of
+        self._locks = locks
 
     def plugin(self) -> Plugin:
         return Plugin(name="CRDNoOverlappingGVR", validate=self.validate, verbs=("CREATE",), resources=frozenset((_CRDS,)))
@@ -111,8 +113,11 @@ class BoundNames:
         """Raises Forbidden."""
         spec = (attributes.new or {}).get("spec") or {}
         wanted = GroupResource(spec.get("group") or "", meta.nested(spec, "names", "plural", default=""))
-        if binding := self._binding_of(attributes.scope.cluster, wanted):
+        cluster = attributes.scope.cluster
+        if binding := self._binding_of(cluster, wanted) or self._locks.binding_of(cluster, wanted):
             raise forbidden(attributes, f'cannot create because resource is bound by APIBinding "{binding}"')
+        if not attributes.dry_run:
+            self._locks.admit(cluster, wanted)
 
 
 def _labelled(binding: JSONObject, label: str) -> JSONObject:

@@ -8,7 +8,7 @@ Source: kcp pkg/reconciler/apis/apibinding/apibinding_reconcile.go, apibindingde
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
@@ -25,6 +25,7 @@ from kcp.exports.boundresources import BoundResource
 from kcp.exports.claims import CLAIM_LABEL, OWN_BINDING, ClaimKey
 from kcp.exports.conflicts import ApiNames, Taken, conflict
 from kcp.exports.grants import grant
+from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import (
     API_EXPORT_VALID,
     BINDING_FINALIZER,
@@ -194,8 +195,7 @@ class BindingReconciler:
     for_cluster: Callable[[ClusterName], Client]
     finalizer: BindingFinalizer
     clock: Clock
-    _reserved: dict[ClusterName, dict[str, tuple[Taken, ...]]] = field(default_factory=dict)
-    """Names on their way into a binding's status, by binding: of two bindings at the same time one gets them."""
+    locks: NameLocks
 
     async def reconcile(self, key: ObjectKey) -> Result:
         binding = self.get(key)
@@ -218,18 +218,15 @@ class BindingReconciler:
         self, key: ObjectKey, binding: JSONObject, export: JSONObject | None, cluster: ClusterName, schemas: Mapping[str, SchemaSummary]
     ) -> JSONObject:
         """Decide and commit; in between, nobody else takes the names."""
-        reserved = self._reserved.setdefault(key.cluster, {})
-        reserved.pop(key.name, None)
-        taken = [*self.others(key), *(entry for entries in reserved.values() for entry in entries)]
+        names = [summary.names for summary in schemas.values()]
+        taken = [*self.others(key), *self.locks.taken(key.cluster, key.name, names)]
         wanted = decide(binding, Observed(export, cluster, schemas, taken, self.is_known), rfc3339(self.clock.now()))
         if conditions.is_true(wanted, BINDING_UP_TO_DATE):
-            reserved[key.name] = tuple(Taken(summary.names, f'APIBinding "{key.name}"') for summary in schemas.values())
+            self.locks.hold(key.cluster, key.name, names)
         try:
             await commit_both(self.for_cluster(key.cluster).resource(BINDINGS), binding, wanted)
         finally:
-            reserved.pop(key.name, None)
-            if not reserved:
-                self._reserved.pop(key.cluster, None)
+            self.locks.release(key.cluster, key.name)
         return wanted
 
     def _next_look_s(self, binding: JSONObject) -> float:
@@ -286,6 +283,7 @@ def build_binding_controller(
     resolve: Callable[[str], ClusterName | None],
     apis: Callable[[ClusterName], Iterable[tuple[Resource, str]]],
     is_known: Callable[[ClaimKey], bool],
+    locks: NameLocks,
     clock: Clock,
 ) -> Controller:
     """Args:
@@ -330,7 +328,7 @@ def build_binding_controller(
 
     summaries = SchemaSummaries(lambda key: meta.uid(schemas.get(key) or {}), for_cluster)
     finalizer = BindingFinalizer(successor, served_version, for_cluster, clock)
-    reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, is_known, for_cluster, finalizer, clock)
+    reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, is_known, for_cluster, finalizer, clock, locks)
     controller = Controller("apibinding", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(bindings)
     controller.watch(bindings, freed)

@@ -303,6 +303,10 @@ class LocalCRDSource:
             self._draining[cluster, draining] = hidden
         self._by_crd[cluster, name] = _Known(content, tuple(resource.gvr for resource in found), draining)
 
+    def defines(self, cluster: ClusterName, resource: GroupResource) -> bool:
+        """Whether a cluster has a CRD of this name, established or not."""
+        return (cluster, f"{resource.resource}.{resource.group or 'core'}") in self._by_crd
+
     def lookup(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
         if cluster == WILDCARD:
             name, _, source = gvr.resource.partition(":")

@@ -103,7 +103,7 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         feed = await stack.enter_async_context(Supervisor("watch cache"))
         feed.spawn(cache.run(), name="watch cache")
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
-        foundation = await Foundation.lay(store, cache, conversion_timeout_s=options.conversion_timeout_s)
+        foundation = await Foundation.lay(store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s)
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
         assembly = _Assembly(options, clock, foundation, pki, auditor)
@@ -191,7 +191,7 @@ class _Assembly:
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
             foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of, self._informers.informer,
             plugins=[
-                BoundNames(foundation.bound.binding_of).plugin(),
+                BoundNames(foundation.bound.binding_of, foundation.names).plugin(),
                 ConversionAdmission(foundation.schemas.schema).plugin(),
                 SchemaKeeper(foundation.bound.is_bound, self._client).plugin(),
                 partition_plugin(),

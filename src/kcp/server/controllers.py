@@ -124,6 +124,7 @@ def build_first(parts: ControllerParts) -> list[Controller]:
             parts.for_cluster,
             resolve=parts.foundation.index.resolve,
             apis=apis,
+            locks=parts.foundation.names,
             is_known=lambda key: not key.identity or parts.foundation.exports.provides(key),
             clock=parts.clock,
         ),  # fmt: skip

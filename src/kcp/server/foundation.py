@@ -21,6 +21,7 @@ from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.conversion import conversion_of
 from kcp.exports.exportindex import ExportIndex
 from kcp.exports.keptschemas import BOUND_CRDS, kept_name
+from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
 from kcp.exports.source import BoundSource
 from kcp.exports.system import SYSTEM_CRDS
@@ -65,9 +66,10 @@ class Foundation:
     exports: ExportIndex
     claims: ClaimIndex
     schemas: SchemaResources
+    names: NameLocks
 
     @classmethod
-    async def lay(cls, store: Store, cache: WatchCache, *, conversion_timeout_s: float) -> Foundation:
+    async def lay(cls, store: Store, cache: WatchCache, *, clock: Clock, conversion_timeout_s: float) -> Foundation:
         """Build the catalog and keep it, and the index of workspaces, in step with the cache."""
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
         conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
@@ -76,16 +78,20 @@ class Foundation:
         crds = LocalCRDSource()
         catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(_system_resources()), bound, crds])
         index = WorkspaceIndex()
-        foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers)
+        foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers, NameLocks(clock, crds.defines))
 
         def binding_changed(key: ObjectKey, binding: JSONObject | None) -> None:
             bound.changed(key.cluster, key.name, binding)
             claims.changed(key.cluster, key.name, binding)
 
+        def crd_changed(key: ObjectKey, crd: JSONObject | None) -> None:
+            crds.changed(key.cluster, key.name, crd)
+            foundation.names.stored(key.cluster, key.name)
+
         await foundation.follow(resource_prefix(EXPORTS.group_resource), exports.changed)
         await foundation.follow(resource_prefix(BINDINGS.group_resource), binding_changed)
         await foundation.follow(resource_prefix(CONVERSIONS.group_resource), lambda key, obj: bound.redefined(key.cluster, key.name))
-        await foundation.follow(resource_prefix(_CRDS), lambda key, obj: crds.changed(key.cluster, key.name, obj))
+        await foundation.follow(resource_prefix(_CRDS), crd_changed)
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
         return foundation
 

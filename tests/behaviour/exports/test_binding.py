@@ -5,6 +5,7 @@ Source: kcp test/e2e/apibinding/{apibinding_test,apibinding_deletion_test,apibin
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -190,3 +191,39 @@ async def test_a_binding_says_what_is_wrong_with_its_export(market: Market) -> N
     for name in ("missing", "hollow"):
         await bindings.delete(name)
         await market.gone(bindings, name)
+
+
+async def test_of_a_binding_and_a_definition_at_once_one_gets_the_name(market: Market) -> None:
+    await market.export()
+    one = await market.workspace("one")
+    crds, bindings = one.resource(CRDS), one.resource(BINDINGS)
+    for turn in range(12):
+        made = [crds.create(crd()), bindings.create(binding("widgets", "widgets"))]
+        answers = await asyncio.gather(*(made if turn % 2 else reversed(made)), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        if refused:
+            assert [str(refusal).partition(": ")[2] for refusal in refused] == [
+                'cannot create because resource is bound by APIBinding "widgets"'
+            ]
+            await market.until(bindings, "widgets", lambda b: conditions.is_true(b, "Ready"), "the binding")
+        else:
+            await until_reason(market, bindings, "widgets", "BindingUpToDate", "NamingConflicts")
+            assert "boundResources" not in (await bindings.get("widgets"))["status"]
+            await crds.delete("widgets.example.com")
+            await market.gone(crds, "widgets.example.com")
+        await bindings.delete("widgets")
+        await market.gone(bindings, "widgets")
+
+
+async def test_a_definition_that_is_not_established_has_its_name_all_the_same(market: Market) -> None:
+    await market.export()
+    one = await market.workspace("one")
+    crds, bindings = one.resource(CRDS), one.resource(BINDINGS)
+    await crds.create(crd("others", "Widget"))
+    await market.until(crds, "others.example.com", lambda c: conditions.is_true(c, "Established"), "the CRD")
+    await crds.create(crd())  # whose kind is taken
+    await bindings.create(binding("widgets", "widgets"))
+    await until_reason(market, bindings, "widgets", "BindingUpToDate", "NamingConflicts")
+    await crds.delete("others.example.com")
+    await market.until(crds, "widgets.example.com", lambda c: conditions.is_true(c, "Established"), "the other CRD")
+    assert conditions.is_false(await bindings.get("widgets"), "Ready")
