@@ -121,11 +121,8 @@ class Syncer:
             await self._serve(None)
         duration_s = self.config.lease_duration_s or max(3 * self.config.heartbeat_period_s, _SHORTEST_LEASE_S)
         lease = EpochLease(self.identity, self._workspace(), self.clock, self.holder, duration_s)
-        record = self._account()
         while True:
-            record.is_standing_by = True
-            await lease.acquire()
-            record.is_standing_by = False
+            await lease.acquire(self._account().stand_by)
             try:
                 async with held(lease):
                     await self._serve(lease)

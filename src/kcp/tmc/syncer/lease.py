@@ -13,7 +13,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -56,19 +56,24 @@ class EpochLease:
     _renewed_s: float = 0.0
     _seen: tuple[object, float] = (None, 0.0)
 
-    async def acquire(self) -> None:
-        """Wait until the target is ours to serve. Raises: TMCError once it has another uid."""
+    async def acquire(self, standing_by: Callable[[bool], None] = lambda _: None) -> None:
+        """Wait until the target is ours to serve. Raises: TMCError once it has another uid.
+
+        Args: standing_by: told whether another one serves it.
+        """
         told = ""
         while True:
             try:
                 other = await self._try()
+                standing_by(bool(other))
+                if not other:
+                    return
+                trouble = f"is served by {other}; standing by"
             except (StatusError, TransportError) as error:
-                other = f"unknown: {error}"
-            if not other:
-                return
-            if other != told:
-                log.warning("SyncTarget %s is served by %s; standing by", self.identity.name, other)
-            told = other
+                trouble = f"cannot be asked who serves it; it is tried again: {error}"
+            if trouble != told:
+                log.warning("SyncTarget %s %s", self.identity.name, trouble)
+            told = trouble
             await self.clock.sleep(_LOOK_S)
 
     async def _try(self) -> str:

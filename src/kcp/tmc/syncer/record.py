@@ -51,6 +51,9 @@ class Record:
     """Those of resources."""
     _recent: deque[_Slot] = field(default_factory=lambda: deque(maxlen=_SLOTS))
 
+    def stand_by(self, is_standing_by: bool) -> None:  # noqa: FBT001 - a callback's own shape
+        self.is_standing_by = is_standing_by
+
     def hook(self, resource: str, direction: str) -> Callable[[Outcome], None]:
         """For a controller of this resource: counts each of its reconciles."""
         operation = "apply" if direction == DOWN else "status"
