@@ -58,6 +58,7 @@ def main() -> None:
 @click.option(
     "--tmc-eviction-grace", type=Duration(), default="5m", show_default=True, help="TMC: how long a cluster may be NotReady first."
 )
+@bool_flag("--tmc-push", default=True, help="TMC: sync to clusters whose SyncTarget names a Secret with a kubeconfig.")
 @bool_flag("--tmc-bind-compute", default=True, help="TMC: new workspaces bind root:compute:kubernetes, so that Deployments work at once.")
 @click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
               help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
@@ -71,7 +72,10 @@ def start_command(**flags: object) -> None:
         enabled=flags.pop("enable_tmc"),  # type: ignore[arg-type]
         eviction_grace_s=flags.pop("tmc_eviction_grace"),  # type: ignore[arg-type]
         heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),  # type: ignore[arg-type]
-        **{name: flags.pop(f"tmc_{name}") for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute")},  # type: ignore[arg-type]
+        **{
+            name: flags.pop(f"tmc_{name}")
+            for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute", "push")
+        },  # type: ignore[arg-type]
     )
     files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}
     mounts = MountOptions(enabled=_gates(str(flags.pop("feature_gates")))["WorkspaceMounts"], **files)  # type: ignore[arg-type]

@@ -32,6 +32,10 @@ class TMCOptions:
     """--sync-target-heartbeat-threshold: seconds without a heartbeat after which a SyncTarget is NotReady."""
     bind_compute: bool = True
     """--tmc-bind-compute. New universal workspaces bind `root:compute:kubernetes`, so that Deployments work at once."""
+    push: bool = True
+    """--tmc-push. The server syncs to clusters whose SyncTarget names a Secret with a kubeconfig."""
+    push_heartbeat_s: float = 20.0
+    """Seconds between the heartbeats of those syncers; kcp 0.11's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

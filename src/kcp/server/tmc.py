@@ -35,6 +35,8 @@ from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
 from kcp.tmc.placement.controller import build_placement_controller
 from kcp.tmc.placement.namespaces import build_namespace_scheduler
 from kcp.tmc.placement.resources import build_resource_controller
+from kcp.tmc.push.controller import build_push_controller
+from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.view.syncer import SyncerView
 from kcp.virtual.framework import VirtualWorkspace
 
@@ -77,6 +79,15 @@ class TMC:
 
     def run(self, supervisor: Supervisor) -> None:
         """Start everything of TMC."""
+        if self.options.push:
+            push = build_push_controller(
+                self.parts.informers,
+                self.parts.client.at(""),
+                supervisor,
+                clock=self.parts.clock,
+                config=SyncerConfig(heartbeat_period_s=self.options.push_heartbeat_s),
+            )
+            supervisor.spawn(push.run(), name="controller tmc-push")
         for controller in self.controllers():
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")
         if self.options.error_handling:
