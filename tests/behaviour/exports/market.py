@@ -76,9 +76,10 @@ class Market:
     def as_user(self, user: UserInfo) -> Client:
         return Client(AsgiTransport(self.server.app, user), clock=self.server.clock, user_agent="test")
 
-    async def workspace(self, name: str) -> Client:
+    async def workspace(self, name: str, kind: str = "universal") -> Client:
+        """A workspace below root. Args: kind: its type, of root."""
         workspaces = self.as_user(SYSTEM).cluster("root").resource(kinds.WORKSPACES)
-        await workspaces.create(named(kinds.WORKSPACES, "Workspace", name, {"type": {"name": "universal", "path": "root"}}))
+        await workspaces.create(named(kinds.WORKSPACES, "Workspace", name, {"type": {"name": kind, "path": "root"}}))
         await wait_for(workspaces, name, lambda w: meta.nested(w, "status", "phase") == "Ready", timeout_s=10.0, what=name)
         return self.at(name)
 
