@@ -150,7 +150,8 @@ class Connection(HttpToolsProtocol):
                     data = self._without_upgrade() + data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             cause = error.__context__
-            status, text = cause.args if isinstance(cause, _Refused) else (400, "Bad Request")
+            unknown = isinstance(error, httptools.HttpParserInvalidMethodError)
+            status, text = cause.args if isinstance(cause, _Refused) else (405, "Method Not Allowed") if unknown else (400, "Bad Request")
             self._refuse(status, text)
 
     def _without_upgrade(self) -> bytes:

@@ -18,11 +18,12 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.discovery import GROUP_PRIORITIES
 from kcp.client.rest import Client
 from kcp.controller.builtin.crds import CRDS
-from kcp.controller.commit import commit_both
+from kcp.controller.commit import commit, commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.registry.resource import Origin, Resource
 
+SERVICES = GVR("", "v1", "services")
 API_SERVICES = GVR("apiregistration.k8s.io", "v1", "apiservices")
 _MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 _CUSTOM_GROUP, _CUSTOM_VERSION = 1000, 100
@@ -47,9 +48,28 @@ def api_service(group: str, version: str, *, is_builtin: bool, now: str) -> JSON
     }
 
 
+def unavailability(api_service: JSONObject, service_of: Callable[[ObjectKey], JSONObject | None]) -> tuple[str, str] | None:
+    """Reason and message of why an API behind a Service is not available; None for one that is behind none.
+
+    Source: k8s.io/kube-aggregator/pkg/controllers/status/remote/remote_available_controller.go.
+    """
+    behind = meta.nested(api_service, "spec", "service")
+    if not behind:
+        return None
+    name, namespace, port = behind.get("name") or "", behind.get("namespace") or "", behind.get("port") or 443
+    service = service_of(ObjectKey(ClusterName(""), namespace, name))
+    if service is None:
+        return "ServiceNotFound", f'service/{name} in "{namespace}" is not present'
+    if not any(held.get("port") == port for held in meta.nested(service, "spec", "ports", default=())):
+        return "ServicePortError", f'service/{name} in "{namespace}" is not listening on port {port}'
+    at = f"https://{meta.nested(service, 'spec', 'clusterIP', default='')}:{port}"
+    return "FailedDiscoveryCheck", f"failing or missing response from {at}: pods of a simulated cluster listen on no port"
+
+
 @dataclass(frozen=True, slots=True)
 class APIServiceReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
+    service_of: Callable[[ObjectKey], JSONObject | None]
     served: Callable[[], Iterable[Resource]]
     client: Client
     clock: Clock
@@ -58,6 +78,8 @@ class APIServiceReconciler:
         """What somebody else registered is left alone; a Local one follows what is served."""
         found, resource = self.get(key), self._first(key.name)
         services = self.client.resource(API_SERVICES)
+        if found is not None and _MANAGED not in meta.labels(found):
+            return await self._of_others(found)
         if resource is None:
             if found is not None and _MANAGED in meta.labels(found):
                 await services.delete(key.name, uid=meta.uid(found))
@@ -69,8 +91,19 @@ class APIServiceReconciler:
                 found = await services.create({part: value for part, value in wanted.items() if part != "status"})
             except AlreadyExists:
                 return Result()  # its own event leads here again
-        if _MANAGED in meta.labels(found) and not conditions.is_true(found, "Available"):
+        if not conditions.is_true(found, "Available"):
             await commit_both(services, found, {**found, "status": wanted["status"]})
+        return Result()
+
+    async def _of_others(self, found: JSONObject) -> Result:
+        """Nothing answers for the Services of a simulated cluster, so an API behind one is never available."""
+        told = unavailability(found, self.service_of)
+        if told is None:
+            return Result()
+        wanted = meta.copy_json(found)
+        now = rfc3339(self.clock.now())
+        conditions.set_condition(wanted, conditions.build("Available", "False", reason=told[0], message=told[1], now=now))
+        await commit(self.client.resource(API_SERVICES), found, wanted)
         return Result()
 
     def _first(self, name: str) -> Resource | None:
@@ -82,16 +115,22 @@ def build_api_service_controller(
     informers: InformerFactory, client: Client, *, served: Callable[[], Iterable[Resource]], clock: Clock
 ) -> Controller:
     """Args: served: what the catalog has of this cluster."""
-    services, crds = informers.informer(API_SERVICES), informers.informer(CRDS)
+    services, crds, behind = (informers.informer(gvr) for gvr in (API_SERVICES, CRDS, SERVICES))
 
     def of_crd(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG001
         return sorted({ObjectKey(ClusterName(""), "", name) for crd in (old, new) if crd is not None for name in _names(crd)})
 
     controller: Controller = Controller(
-        "apiservice", APIServiceReconciler(services.get, served, client, clock).reconcile, clock=clock, workers=1
+        "apiservice", APIServiceReconciler(services.get, behind.get, served, client, clock).reconcile, clock=clock, workers=1
     )
+
+    def of_service(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG001
+        named = {"namespace": key.namespace, "name": key.name}
+        return [meta.key(s) for s in services.list() if named.items() <= (meta.nested(s, "spec", "service") or {}).items()]
+
     controller.watch(services)
     controller.watch(crds, of_crd)
+    controller.watch(behind, of_service)
     for name in sorted({f"{r.gvr.version}.{r.gvr.group}" for r in served() if r.origin is Origin.BUILTIN}):
         controller.enqueue(ObjectKey(ClusterName(""), "", name))
     return controller

@@ -59,6 +59,7 @@ from kcp.sim.workloads import (
     kubelet,
     loadbalancer,
     mirroring,
+    noderesources,
     protection,
     replicaset,
     scheduler,
@@ -100,6 +101,7 @@ _WORKLOADS: tuple[Callable[[Wiring], Controller], ...] = (
     protection.volume_controller,
     disruption.controller,
     taints.controller,
+    noderesources.controller,
     servicecidrs.range_controller,
     servicecidrs.address_controller,
 )

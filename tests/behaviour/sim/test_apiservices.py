@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -116,3 +117,25 @@ async def test_they_come_and_go_with_crds_and_those_of_others_stay(world: World)
         return await names() == {"v1.other.example.com"}
 
     await world.until(is_gone)
+
+
+async def test_an_api_behind_a_service_says_why_it_is_not_available(world: World) -> None:
+    services = world.client.resource(API_SERVICES)
+    behind = {"namespace": "default", "name": "metrics", "port": 443}
+    spec = {"group": "metrics.example.com", "version": "v1", "groupPriorityMinimum": 10, "versionPriority": 10, "service": behind}
+    metadata = {"name": "v1.metrics.example.com"}
+    await services.create({"apiVersion": API_SERVICES.api_version, "kind": "APIService", "metadata": metadata, "spec": spec})
+
+    def says(reason: str) -> Callable[[], Any]:
+        async def it_does() -> bool:
+            held = await services.get("v1.metrics.example.com")
+            return any(c["reason"] == reason and c["status"] == "False" for c in held.get("status", {}).get("conditions", ()))
+
+        return it_does
+
+    await world.until(says("ServiceNotFound"))
+    ports = [{"port": 80}]
+    await world.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "metrics"}, "spec": {"ports": ports}})
+    await world.until(says("ServicePortError"))
+    await world.resource("services").patch("metrics", {"spec": {"ports": [{"port": 443}]}}, namespace="default")
+    await world.until(says("FailedDiscoveryCheck"))

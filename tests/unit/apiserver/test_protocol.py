@@ -73,6 +73,7 @@ LAST = HOST + b"Connection: close\r\n\r\n"
         (b"GET / HTTP/2.0\r\n" + LAST, b"505 HTTP Version Not Supported: unsupported protocol version"),
         (b"GET /\r\n\r\n", b"400 Bad Request"),
         (b"GET /%zz HTTP/1.1\r\n" + LAST, b"400 Bad Request"),
+        (b"FOO /api/v1/pods HTTP/1.1\r\n" + LAST, b"405 Method Not Allowed"),
         (b"CONNECT a:443 HTTP/1.1\r\n" + LAST, b"400 Bad Request"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400 Bad Request"),
         (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", b"501 Not Implemented: Unsupported transfer encoding"),

@@ -11,14 +11,15 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
+from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.endpoints import SERVICES
 from kcp.sim.workloads.wiring import Wiring
-from kcp.sim.workloads.writes import patch_status
 
 EXTERNAL_NETWORK = IPv4Network("172.19.0.0/16")
 
@@ -47,7 +48,11 @@ class LoadBalancerReconciler:
             return Result()
         others = (s for s in self.services.list() if meta.uid(s) != meta.uid(service))
         used = frozenset(i.get("ip", "") for s in others for i in meta.nested(s, "status", "loadBalancer", "ingress", default=()))
-        await patch_status(self.client.resource(SERVICES), service, decide(service, used), field_manager="cloud-controller-manager")
+        wanted = {**service, "status": decide(service, used)}  # users write there too: not over what they wrote meanwhile
+        try:
+            await commit(self.client.resource(SERVICES), service, wanted, field_manager="cloud-controller-manager")
+        except NotFound:
+            return Result()  # gone already
         return Result()
 
 
