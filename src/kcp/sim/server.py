@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -72,10 +72,11 @@ from kcp.sim.podverbs import PodVerbs
 from kcp.sim.priority import PodPriority
 from kcp.sim.services import ServiceAddresses
 from kcp.storage.interface import Store
-from kcp.storage.keyspace import object_key, resource_prefix
+from kcp.storage.keyspace import object_key, resource_prefix, scope_prefix
 from kcp.storage.subscriptions import CacheEvent
 from kcp.storage.watchcache import WatchCache
 
+_PODS = GroupResource("", "pods")
 _CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
 
 
@@ -92,6 +93,10 @@ class Lookup:
 
     async def namespace(self, cluster: ClusterName, name: str) -> JSONObject | None:
         return await self(NAMESPACES, cluster, "", name)
+
+    async def pods(self, cluster: ClusterName, namespace: str) -> Sequence[JSONObject]:
+        prefix = resource_prefix(_PODS)
+        return [item.decode() for item in (await self.cache.prefix(prefix)).scan(scope_prefix(prefix, cluster, namespace))]
 
 
 _PARTS: Mapping[tuple[str, str], Mapping[str, tuple[FieldPath, ...]]] = {
@@ -145,7 +150,7 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     plugins = [
         *lifecycle.plugins(), *podparts.plugins(), accounts.plugin(), *priorities.plugins(), PodRuntimeClass(lookup).plugin(),
         nodetaint.plugin(), storageinuse.plugin(), *classes.plugins(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
-        *configurable.plugins(), *PodSecurity(lookup.namespace).plugins(), quotas.plugin(),
+        *configurable.plugins(), *PodSecurity(lookup.namespace, lookup.pods).plugins(), quotas.plugin(),
     ]  # fmt: skip
     admission = ClusterAdmission(AdmissionChain(plugins), allocator)
     converter = ConversionWebhooks(services.resolve)

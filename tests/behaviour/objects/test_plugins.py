@@ -11,6 +11,7 @@ import pytest
 from tests.behaviour.objects.world import World
 
 from kcp.apimachinery import meta
+from kcp.apiserver.admission.podsecurity import existing_violations
 
 PODS = "/api/v1/namespaces/secure/pods"
 SAFE = {
@@ -142,3 +143,44 @@ async def test_a_bound_claim_grows_only_where_its_class_allows_it(world: World) 
     )
     await world.change("/apis/storage.k8s.io/v1/storageclasses/standard", {"allowVolumeExpansion": True})
     await world.change(f"{base}/c", more)
+
+
+async def test_who_makes_a_namespace_stricter_is_told_which_pods_violate_it_already(world: World) -> None:
+    await namespace(world)
+    for name in ("a", "b"):
+        await world.make(PODS, pod(name, context=SAFE, hostNetwork=True))
+    await world.make(PODS, pod("c"))
+    await world.make(PODS, pod("fine", context=SAFE))
+
+    async def told(**labels: str) -> str:
+        held = {f"pod-security.kubernetes.io/{mode.replace('_', '-')}": level for mode, level in labels.items()}
+        answer = await world.call(
+            "PATCH", "/api/v1/namespaces/secure", {"metadata": {"labels": held}}, content="application/merge-patch+json"
+        )
+        assert answer.status == 200
+        return answer.warnings.replace("\\", "")
+
+    assert await told(warn="restricted") == ""
+    assert "a (and 1 other pod): host namespaces" in await told(enforce="baseline")
+    restricted = await told(enforce="restricted", enforce_version="v1.30")
+    assert "c: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile" in restricted
+    assert await told(enforce="baseline") == "", "it is less strict than before"
+
+
+def test_the_warning_of_pods_that_violate_a_new_level_begins_with_the_level() -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.30"}
+    assert existing_violations("secure", labels, [pod("a", hostPID=True), pod("b", context=SAFE)]) == [
+        'existing pods in namespace "secure" violate the new PodSecurity enforce level "baseline:v1.30"',
+        "a: host namespaces",
+    ]
+    assert existing_violations("secure", labels, [pod("b")] * 3001) == [
+        "new PodSecurity enforce level only checked against the first 3000 of 3001 existing pods"
+    ]
+
+
+async def test_a_forbidden_apparmor_profile_violates_baseline(world: World) -> None:
+    await namespace(world, enforce="baseline")
+    made = pod()
+    made["metadata"]["annotations"] = {"container.apparmor.security.beta.kubernetes.io/app": "unconfined"}
+    answer = await world.call("POST", PODS, made)
+    assert 'forbidden AppArmor profile (container.apparmor.security.beta.kubernetes.io/app="unconfined")' in answer.message

@@ -46,7 +46,7 @@ async def test_why_a_pod_waits_is_said_in_a_condition_and_once_in_an_event(world
 async def test_extended_resources_count(world: World) -> None:
     await world.resource("nodes").patch("east-node-2", {"status": {"capacity": {"example.com/foo": "2"}}}, subresource="status")
     await world.clock.advance(1)
-    assert (await world.get("nodes", "east-node-2"))["status"]["allocatable"]["example.com/foo"] == "2", "as a kubelet says"
+    assert (await world.get("nodes", "east-node-2", ""))["status"]["allocatable"]["example.com/foo"] == "2", "as a kubelet says"
     for number in range(3):
         await world.create(pod(f"p{number}", {"example.com/foo": "1"}))
     await world.clock.advance(1)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from kcp.apis.kubernetes.checks import list_at, obj_at
 
+_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 LEVELS = ("privileged", "baseline", "restricted")
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _DEFAULT_CAPABILITIES = frozenset((
@@ -31,11 +32,23 @@ Check: TypeAlias = Callable[[Spec], str]
 """The details of the violation; "" for none."""
 
 
-def violations(spec: Spec, level: str) -> list[str]:
-    """`<reason> (<details>)` of each check that the spec fails, in upstream's order."""
-    checks = {"baseline": _BASELINE, "restricted": _RESTRICTED}.get(level, ())
+def violations(spec: Spec, level: str, annotations: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Reason and details of each check that a pod fails, in upstream's order."""
+    checks = {"baseline": _BASELINE, "restricted": _RESTRICTED}.get(level)
+    if checks is None:
+        return []
     found = ((reason, check(spec)) for reason, check in checks)
-    return [f"{reason} ({details})" for reason, details in found if details]
+    return [*_app_armor(annotations), *((reason, details) for reason, details in found if details)]
+
+
+def _app_armor(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Source: check_appArmorProfile.go."""
+    given = {name: value for name, value in annotations.items() if name.startswith(_APP_ARMOR)}
+    bad = sorted(
+        f'{name}="{value}"' for name, value in given.items() if value not in ("", "runtime/default") and not value.startswith("localhost/")
+    )
+    if bad:
+        yield f"forbidden AppArmor profile{'s' if len(bad) > 1 else ''}", ", ".join(bad)
 
 
 def _containers(spec: Spec) -> Iterator[Mapping[str, Any]]:
