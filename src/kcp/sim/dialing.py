@@ -55,7 +55,8 @@ class Dialing:
         if resource is None:
             raise NotFound("the server could not find the requested resource")
         scope = Scope(resource, info.cluster, info.namespace, info.name, info.subresource)
-        asked = Attributes("CONNECT", scope, req.user, _options(req), None, warnings=req.warnings)
+        notes = req.audit.notes if req.audit is not None else None
+        asked = Attributes("CONNECT", scope, req.user, _options(req), None, warnings=req.warnings, notes=notes)
         await self.admission.mutate(asked)
         await self.admission.validate(asked)
         name = _name(info.name) if info.subresource == "proxy" else info.name

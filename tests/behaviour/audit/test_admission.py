@@ -100,11 +100,15 @@ def _pod(**spec: Any) -> JSONObject:
     return {"kind": "Pod", "metadata": {"name": "a", "namespace": "x"}, "spec": {"containers": [{"name": "app"}], **spec}}
 
 
+async def _no_pods(_cluster: ClusterName, _namespace: str) -> list[JSONObject]:
+    return []
+
+
 @pytest.mark.parametrize("enforce", ["privileged", "baseline"])
 async def test_pod_security_notes_what_it_enforced_and_what_would_be_violated(enforce: str) -> None:
     labels = {"enforce": enforce, "enforce-version": "v1.36", "audit": "baseline"}
     namespace = {"metadata": {"name": "x", "labels": {f"pod-security.kubernetes.io/{key}": value for key, value in labels.items()}}}
-    chain = AdmissionChain(PodSecurity(lambda _cluster, _name: namespace).plugins())
+    chain = AdmissionChain(PodSecurity(lambda _cluster, _name: namespace, _no_pods).plugins())
     (pods,) = builtin_resources([GroupResource("", "pods")])
     notes = Notes()
     attributes = Attributes(
