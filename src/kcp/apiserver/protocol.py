@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _NO_BODY_STATUS = frozenset((204, 304))
 _NO_ANSWER = STATUS_LINE[500] + b"content-type: text/plain\r\ncontent-length: 21\r\nconnection: close\r\n\r\nInternal Server Error"
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01]\r?\n")
+"""Of a method that no parser knows."""
 _DISCONNECT = {"type": "http.disconnect"}
 _MOST_WRITTEN = 1 << 20
 """Bytes of an answer written at once."""
@@ -150,7 +153,7 @@ class Connection(HttpToolsProtocol):
                     data = self._without_upgrade() + data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             cause = error.__context__
-            unknown = isinstance(error, httptools.HttpParserInvalidMethodError)
+            unknown = isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(data)
             status, text = cause.args if isinstance(cause, _Refused) else (405, "Method Not Allowed") if unknown else (400, "Bad Request")
             self._refuse(status, text)
 
