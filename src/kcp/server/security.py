@@ -232,8 +232,10 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
     """The admission chain, in order."""
 
     def may(verb: str, group: str, resource: str) -> Callable[[UserInfo, ClusterName, str], Awaitable[bool]]:
+        """Asked as kcp's deep reviews are: to bind what a workspace exports, or to use its types, one need not be let into it."""
+
         async def ask(user: UserInfo, cluster: ClusterName, name: str) -> bool:
-            return (await authorizer.authorize(AuthzAttributes(user, verb, cluster, group, resource, name=name))).is_allowed
+            return (await authorizer.authorize(AuthzAttributes(user, verb, cluster, group, resource, name=name, is_deep=True))).is_allowed
 
         return ask
 

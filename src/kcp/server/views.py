@@ -36,7 +36,8 @@ def export_workspace(foundation: Foundation, backend: Backend, security: Securit
     origins = Origins(foundation.exports, foundation.schemas.read, native, own_bindings)
     reviews = {key: handler for key, handler in security.connectors.items() if key[0] in _REVIEWS and not key[2]}
     return ExportWorkspace(
-        backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve, reviews
+        backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve,
+        foundation.bound.identity_of, reviews
     )  # fmt: skip
 
 

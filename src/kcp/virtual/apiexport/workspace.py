@@ -50,6 +50,8 @@ class ExportWorkspace:
     authorizer: Authorizer
     policy: MaximalPermissionPolicy
     resolve: Callable[[str], ClusterName | None]
+    identity_of: Callable[[ClusterName, GroupResource], str]
+    """(workspace, resource) → the identity it is bound under, "" if it is not bound."""
     reviews: Mapping[ConnectorKey, Handler]
     """Access and token reviews, which a provider may claim to ask for in consumers' workspaces."""
     name: str = "apiexport"
@@ -99,10 +101,14 @@ class ExportWorkspace:
             claim = held.catalog.claims.get(gr)
             if claim is not None and not claim.allows(info.verb):
                 raise forbidden(asked, "the APIExport's permission claim does not have this verb")
+            await self._check_policy(held, gr, asked)
             return
         label = claim_label(held.export.key.cluster, held.export.key.name)
         if not self.claims.is_bound(info.cluster, label):
             raise forbidden(asked, "could not find suitable APIBinding in target logical cluster")
+        identity = _identity(held, gr)
+        if identity and self.identity_of(info.cluster, gr) != identity:
+            raise forbidden(asked, f"target logical cluster does not bind {gr} under the identity of the APIExport that provides it")
         if held.catalog.owns(gr):
             return
         if any(claim.allows(info.verb) for claim in self.claims.granted(info.cluster, label, gr)):
@@ -114,8 +120,16 @@ class ExportWorkspace:
 
     async def _check_policy(self, held: _Held, gr: GroupResource, asked: AuthzAttributes) -> None:
         claim = held.catalog.claims.get(gr)
-        if claim is not None and claim.key.identity and (refusal := await self.policy.refusal(asked, claim.key.identity)):
-            raise forbidden(asked, refusal)
+        if claim is not None and claim.key.identity and await self.policy.refusal(asked, claim.key.identity):
+            raise forbidden(asked, "access denied")  # where its owner's exports are is nobody else's business
+
+
+def _identity(held: _Held, gr: GroupResource) -> str:
+    """Under which the objects of a resource are stored that this export sees; "" for those of kinds that every workspace has."""
+    if held.catalog.owns(gr):
+        return held.export.identity
+    claim = held.catalog.claims.get(gr)
+    return claim.key.identity if claim is not None else ""
 
 
 def _named(info: RequestInfo) -> tuple[str, str, str, str, str]:
