@@ -44,6 +44,8 @@ SYSTEM_CRDS = (
 )
 """Served in every workspace without a binding."""
 
+_LIMITED = ("tenancy.kcp.io",)
+"""Exports whose consumers need the permissions that `root` gives too, see `tenancy.bootstrap.policy`."""
 COMPUTE_EXPORT = "kubernetes"
 _CLUSTER_ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")
 _CLUSTER_ROLE_BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
@@ -90,7 +92,10 @@ def root_apis(crds: Mapping[str, JSONObject], *, tmc: bool) -> list[tuple[GVR, J
     for name, members in wanted.items():
         made = [schema_of_crd(crds[member]) for member in members]
         schemas += [(SCHEMAS, schema) for schema in made]
-        exports.append((EXPORTS, export_of(name, made)))
+        export = export_of(name, made)
+        if name in _LIMITED:
+            export["spec"]["maximalPermissionPolicy"] = {"local": {}}
+        exports.append((EXPORTS, export))
         bindings.append((BINDINGS, binding_of(name, path="root", export=name)))
     return [*schemas, *exports, *bindings]
 

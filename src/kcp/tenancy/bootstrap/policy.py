@@ -14,6 +14,8 @@ from kcp.tenancy import kinds
 
 _READ = ("get", "list", "watch")
 _EXPORTS = ("tenancy", "topology", "shards")
+_BINDING_PREFIX = "apis.kcp.io:binding:"
+"""Of groups as a maximal permission policy sees them, see `exports.authz`."""
 _TMC_EXPORTS = ("scheduling", "workload", "apiresource")
 
 
@@ -35,6 +37,9 @@ def kcp_policy() -> list[JSONObject]:
             [
                 rule("core.kcp.io", clusters, ("delete", "update", "get")),
                 rule("tenancy.kcp.io", "workspaces", ("delete", "update", "get")),
+                rule("", "serviceaccounts secrets", ("get",)),
+                rule("apis.kcp.io", "apiexportendpointslices/status", ("update", "patch", "get")),
+                rule("apis.kcp.io", "apiexportendpointslices", _READ),
                 url_rule(("/",), ("access",)),
             ],
         ),
@@ -48,10 +53,8 @@ def kcp_policy() -> list[JSONObject]:
 def root_policy(*, tmc: bool, home_creators: Sequence[str] = (kinds.AUTHENTICATED,)) -> list[JSONObject]:
     """What users may do in `root`: enter it, read the tree, use the built-in types, bind the built-in APIs, have a home workspace."""
     everyone = (kinds.AUTHENTICATED,)
-    exports = [f"{name}.kcp.io" if name != "shards" else "shards.core.kcp.io" for name in (*_EXPORTS, *(_TMC_EXPORTS if tmc else ()))]
     use_types = {**rule("tenancy.kcp.io", "workspacetypes", ("use",)), "resourceNames": ["universal", "organization", "team"]}
     home = {**rule("tenancy.kcp.io", "workspaces", ("get", "create")), "resourceNames": ["~"]}
-    bind = {**rule("apis.kcp.io", "apiexports", ("bind",)), "resourceNames": sorted(exports)}
     # As the flag says at each start, unlike the others.
     homes = cluster_role_binding("system:kcp:home-workspace-create", groups=tuple(home_creators))
     homes["metadata"] = {"name": homes["metadata"]["name"]}
@@ -61,12 +64,39 @@ def root_policy(*, tmc: bool, home_creators: Sequence[str] = (kinds.AUTHENTICATE
             cluster_role("system:kcp:universal-workspacetype-use", [use_types]),
             cluster_role_binding("system:kcp:universal-workspacetype-use", groups=everyone),
             cluster_role("system:kcp:home-workspace-create", [home]),
-            cluster_role("system:kcp:apiexport:bind", [bind]),
-            cluster_role_binding("system:kcp:apiexport:bind", groups=everyone),
+            *(obj for name in (*_EXPORTS, *(_TMC_EXPORTS if tmc else ())) for obj in _bind(name)),
+            *_tenancy_limits(),
+            cluster_role("system:kcp:metrics-reader", [url_rule(("/metrics",))]),
             cluster_role_binding("system:kcp:tenancy:authenticated:access", groups=everyone, role=kinds.WORKSPACE_ACCESS),
             cluster_role_binding("system:kcp:authenticated:tenancy:reader", groups=everyone, role="system:kcp:tenancy:reader"),
         )
     ]
+
+
+def _bind(name: str) -> tuple[JSONObject, JSONObject]:
+    """Everybody may bind this export."""
+    export = "shards.core.kcp.io" if name == "shards" else f"{name}.kcp.io"
+    role, verbs = f"system:kcp:apiexport:{name}:bind", ("get", "bind") if name == "shards" else ("bind",)
+    allowed = {**rule("apis.kcp.io", "apiexports", verbs), "resourceNames": [export]}
+    binding = cluster_role_binding(f"system:kcp:authenticated:apiexport:{name}:bind", groups=(kinds.AUTHENTICATED,), role=role)
+    return cluster_role(role, [allowed]), binding
+
+
+def _tenancy_limits() -> tuple[JSONObject, ...]:
+    """The maximal permission policy of export tenancy.kcp.io: statuses are the system's, whatever a workspace's RBAC says."""
+    users, admins = (f"system:kcp:apiexport:{name}:maximal-permission-policy" for name in ("tenancy", "kcp-admin"))
+    group, resources = "tenancy.kcp.io", "workspaces workspacetypes workspaceauthenticationconfigurations"
+    statuses = " ".join(f"{resource}/status" for resource in resources.split())
+    return (
+        cluster_role(users, [rule(group, resources, ("*",)), rule(group, statuses, _READ)]),
+        cluster_role_binding(_of_everybody(users), groups=(f"{_BINDING_PREFIX}{kinds.AUTHENTICATED}",), role=users),
+        cluster_role(admins, [rule(group, "*", ("*",))]),
+        cluster_role_binding(_of_everybody(admins), groups=(f"{_BINDING_PREFIX}{kinds.KCP_ADMIN}",), role=admins),
+    )
+
+
+def _of_everybody(role: str) -> str:
+    return role.replace("system:kcp:", "system:kcp:authenticated:", 1)
 
 
 def _stored(obj: JSONObject) -> JSONObject:

@@ -1,0 +1,86 @@
+"""What stands in `root` from the first start on, and what that means for users of every workspace.
+
+Source: kcp config/root, config/root-phase0, pkg/authorization/bootstrap/policy.go.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tests.behaviour.lifecycle.town import ADA, Town
+
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import Forbidden
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.meta import JSONObject
+from kcp.client.inprocess import AsgiTransport
+from kcp.client.transport import RawRequest
+from kcp.exports.names import BINDINGS, EXPORTS
+from kcp.registry.backend import UserInfo
+from kcp.tenancy.kinds import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, LOGICAL_CLUSTERS, NAMESPACES, SHARDS, WORKSPACE_TYPES, WORKSPACES
+
+ADMINISTRATOR = UserInfo("kcp-admin", ("system:kcp:admin", "system:authenticated"))
+EXTERNAL = UserInfo("proxy", ("system:kcp:external-logical-cluster-admin", "system:authenticated"))
+ACCOUNTS = GVR("", "v1", "serviceaccounts")
+
+
+async def test_the_shard_types_apis_and_roles_are_there(town: Town) -> None:
+    root = town.at("root", user=ADMINISTRATOR)
+    shard = await root.resource(SHARDS).get("root")
+    assert meta.labels(shard)["name"] == "root"
+    assert shard["spec"]["baseURL"] == shard["spec"]["externalURL"] == shard["spec"]["virtualWorkspaceURL"] == town.server.admin.server
+    types = {meta.name(t) for t in (await root.resource(WORKSPACE_TYPES).list()).items}
+    assert types == {"root", "universal", "organization", "team", "home"}
+    exports = (await root.resource(EXPORTS).list()).items
+    assert {meta.name(e) for e in exports} == {"tenancy.kcp.io", "topology.kcp.io", "shards.core.kcp.io"}
+    assert all(conditions.is_true(e, "IdentityValid") for e in exports)
+    assert {b["status"]["phase"] for b in (await root.resource(BINDINGS).list()).items} == {"Bound"}
+    cluster = await root.resource(LOGICAL_CLUSTERS).get("cluster")
+    assert (meta.annotations(cluster)["kcp.io/path"], cluster["status"]["phase"]) == ("root", "Ready")
+    namespaces = {meta.name(n) for n in (await root.resource(NAMESPACES).list()).items}
+    assert {"default", "kcp-system"} <= namespaces
+    roles = {meta.name(r) for r in (await root.resource(CLUSTER_ROLES).list()).items}
+    assert roles >= {
+        "system:kcp:apiexport:tenancy:bind", "system:kcp:apiexport:topology:bind", "system:kcp:apiexport:shards:bind",
+        "system:kcp:apiexport:tenancy:maximal-permission-policy", "system:kcp:apiexport:kcp-admin:maximal-permission-policy",
+        "system:kcp:universal-workspacetype-use", "system:kcp:metrics-reader",
+    }  # fmt: skip
+
+
+async def test_administrators_of_a_workspace_do_not_write_the_status_of_what_root_exports(town: Town) -> None:
+    await town.type("shop")
+    await town.workspace("shop", "shop")
+    ready = {"status": {"phase": "Unavailable"}}
+    for resource, name in ((WORKSPACES, "shop"), (WORKSPACE_TYPES, "shop")):
+        with pytest.raises(Forbidden, match=rf'cannot patch resource "{resource.resource}/status"'):
+            await town.at(user=ADA).resource(resource).patch(name, ready, subresource="status")
+        assert await town.at(user=ADA).resource(resource).get(name)
+    await town.at(user=ADA).resource(WORKSPACES).patch("shop", {"metadata": {"labels": {"a": "b"}}})
+    touched: JSONObject = {"status": {"conditions": []}}
+    assert await town.at(user=ADMINISTRATOR).resource(WORKSPACE_TYPES).patch("shop", touched, subresource="status")
+
+
+async def test_metrics_are_for_readers_of_them(town: Town) -> None:
+    reader = UserInfo("prometheus", ("system:authenticated",))
+
+    async def ask(path: str) -> int:
+        return (await AsgiTransport(town.server.app, reader).request(RawRequest("GET", path))).status
+
+    assert await ask("/metrics") == 403
+    subject = {"apiGroup": CLUSTER_ROLES.group, "kind": "User", "name": "prometheus"}
+    role = {"apiGroup": CLUSTER_ROLES.group, "kind": "ClusterRole", "name": "system:kcp:metrics-reader"}
+    binding = {"apiVersion": CLUSTER_ROLES.api_version, "kind": "ClusterRoleBinding", "metadata": {"name": "metrics"}}
+    await town.at("root").resource(CLUSTER_ROLE_BINDINGS).create({**binding, "roleRef": role, "subjects": [subject]})
+    assert await ask("/metrics") == 200
+
+
+async def test_external_administrators_of_logical_clusters_may_what_upstreams_may(town: Town) -> None:
+    await town.type("shop", extend={"with": [{"name": "universal", "path": "root"}]})
+    await town.workspace("shop", "shop")
+    inside = town.at("root:town:shop", user=EXTERNAL)
+    assert await inside.resource(LOGICAL_CLUSTERS).get("cluster")
+    assert await inside.resource(ACCOUNTS).get("default", namespace="default")
+    assert await inside.resource(GVR("apis.kcp.io", "v1alpha1", "apiexportendpointslices")).list()
+    with pytest.raises(Forbidden):
+        await inside.resource(ACCOUNTS).list()
+    with pytest.raises(Forbidden):
+        await inside.resource(NAMESPACES).list()
