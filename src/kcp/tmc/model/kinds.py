@@ -14,6 +14,7 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
+from kcp.tmc.model.names import SHARES_ANNOTATION
 
 SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
 LOCATIONS = GVR("scheduling.kcp.io", "v1alpha1", "locations")
@@ -132,6 +133,8 @@ class Placement:
     tolerations: tuple[Mapping[str, Any], ...]
     chosen: tuple[str, ...]
     """K of the targets chosen last."""
+    shares: str = ""
+    """How replicas are divided, as the annotation says it."""
     problems: tuple[str, ...] = ()
     """Selectors that mean nothing: they select nothing, and the Placement's conditions say why."""
 
@@ -153,6 +156,7 @@ class Placement:
             namespace_names=frozenset((selector or {}).get("matchNames") or ()),
             tolerations=(*(spec.get("tolerations") or ()), *((spec.get("constraints") or {}).get("tolerations") or ())),
             chosen=chosen,
+            shares=meta.annotations(obj).get(SHARES_ANNOTATION, ""),
             problems=tuple(problems),
         )
 

@@ -87,7 +87,8 @@ class PlacementReconciler:
         decision = schedule(snapshot)
         home_path = self.path_of(home) if home else placement.location_workspace
         wanted = render(obj, decision, now=rfc3339(now), home=home_path, missing_home=home is None, in_use=bool(namespaces),
-                        problems=[*placement.problems, *map(str, reading.faults)], progress=rebalancing.after(decision, now))  # fmt: skip
+                        problems=[*placement.problems, *map(str, reading.faults)], progress=rebalancing.after(decision, now),
+                        policy=reading.policy)  # fmt: skip
         placements = self.for_cluster(placement.cluster).resource(PLACEMENTS)
         written = await commit(placements, obj, {**obj, "status": wanted["status"]})
         if home is not None:
@@ -121,7 +122,7 @@ class PlacementReconciler:
             workspace=self.path_of(placement.cluster),
             required_apis=self.required_apis(placement.cluster) if asks_for_apis else None,
             load=self._load(fleet, placement) if policy.strategy in _LOADED else {},
-            policy_changed=bool(observed) and observed != meta.generation(obj),
+            policy_changed=observed != meta.generation(obj),
             disturbed=self._disturbed(placement, fleet, namespaces) if policy.movement.max_disrupted is not None else 0,
         )
 

@@ -1,6 +1,6 @@
 """Dividing replicas over chosen targets: pure, deterministic, and moving as little as possible.
 
-Largest-remainder division by weight; what does not divide evenly goes first to targets that already run more, then by name. So an unchanged
+Largest-remainder division by weight; what does not divide evenly goes first to targets that run it already, then by name. So an unchanged
 choice of targets never shuffles replicas, and scaling by one changes one target.
 """
 
@@ -35,7 +35,7 @@ def divide(
     exact = {t: Fraction(total * weight[t], whole) for t in ordered}
     shares = {t: int(exact[t]) for t in ordered}
     held = current or {}
-    by_claim = sorted(ordered, key=lambda t: (-(exact[t] - shares[t]), -held.get(t, 0), t))
+    by_claim = sorted(ordered, key=lambda t: (-(exact[t] - shares[t]), held.get(t, 0) <= shares[t], -held.get(t, 0), t))
     for target in by_claim[: total - sum(shares.values())]:
         shares[target] += 1
     return shares

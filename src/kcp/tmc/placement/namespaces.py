@@ -23,6 +23,7 @@ from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, NAMESPACES, PLACEMENTS, SYN
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     NAMESPACE_PLACEMENT_ANNOTATION,
+    SHARES_ANNOTATION,
     STATE_LABEL,
     STATE_SYNC,
     UNSYNCED_NAMESPACES,
@@ -32,6 +33,7 @@ from kcp.tmc.model.names import (
     sync_target_key,
     synced_keys,
 )
+from kcp.tmc.placement.shares import Shares, combine
 
 
 def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = ()) -> JSONObject:
@@ -45,6 +47,8 @@ def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str, 
     mine = [p for p in placements if p.selects(namespace)]
     keys = sorted({key for p in mine for key in p.chosen})
     meta.set_annotation(wanted, NAMESPACE_PLACEMENT_ANNOTATION, "" if mine else None)
+    shares = combine(s for p in mine if (s := Shares.from_json(p.shares)) is not None)
+    meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
     for key in keys:
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
         meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)

@@ -144,6 +144,10 @@ class ClusterRule:
     min_replicas: int | None = None
     max_replicas: int | None = None
 
+    @property
+    def bounds_replicas(self) -> bool:
+        return self.min_replicas is not None or self.max_replicas is not None
+
     def holds(self, name: str, labels: Mapping[str, str]) -> bool:
         return (not self.names or name in self.names) and self.selector.matches(labels)
 

@@ -23,9 +23,11 @@ from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import DIVIDED
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
+    SHARES_ANNOTATION,
     SPEC_DIFF_ANNOTATION,
     STATE_LABEL,
     STATE_SYNC,
+    UNPLACED_ANNOTATION,
     forget_target,
     held_keys,
     is_leaving,
@@ -33,7 +35,7 @@ from kcp.tmc.model.names import (
     synced_keys,
 )
 from kcp.tmc.model.wishes import left_out
-from kcp.tmc.placement.divide import divide
+from kcp.tmc.placement.shares import Shares, pod_requests, share, unplaced
 
 
 def decide(
@@ -59,17 +61,19 @@ def decide(
         if key not in staying and key not in gone and DELETION_ANNOTATION + key not in meta.annotations(obj):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if divided:
-        _share_out(wanted, staying)
+        _share_out(wanted, staying, Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)))
     return wanted
 
 
-def _share_out(wanted: JSONObject, keys: list[str]) -> None:
+def _share_out(wanted: JSONObject, keys: list[str], shares: Shares | None) -> None:
     """A spec diff with its share of the replicas for each target; one that leaves keeps what it had until it is gone."""
-    total = meta.nested(wanted, "spec", "replicas", default=1)
-    current = {key: share for key in keys if (share := share_of(wanted, key)) is not None}
-    for key, share in divide(int(total), keys, current=current).items():
-        diff = json.dumps([{"op": "replace", "path": "/replicas", "value": share}], separators=(",", ":"))
+    total = int(meta.nested(wanted, "spec", "replicas", default=1))
+    current = {key: held for key in keys if (held := share_of(wanted, key)) is not None}
+    placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {})
+    for key, number in placed.items():
+        diff = json.dumps([{"op": "replace", "path": "/replicas", "value": number}], separators=(",", ":"))
         meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, diff)
+    meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
 
 
 def share_of(obj: JSONObject, key: str) -> int | None:
@@ -79,6 +83,11 @@ def share_of(obj: JSONObject, key: str) -> int | None:
     except ValueError:
         return None
     return next((int(op["value"]) for op in operations if op.get("path") == "/replicas"), None)
+
+
+def _state(namespace: JSONObject) -> tuple[dict[str, bool], str]:
+    """What of a namespace its objects follow."""
+    return {k: is_leaving(namespace, k) for k in synced_keys(namespace)}, meta.annotations(namespace).get(SHARES_ANNOTATION, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ def build_resource_controller(
     """Args: gvr: without identity. objects: of that resource over all workspaces, with index BY_TARGET. targets: with index BY_KEY."""
 
     def of_namespace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        states = [{k: is_leaving(ns, k) for k in synced_keys(ns)} if ns is not None else None for ns in (old, new)]
+        states = [_state(ns) if ns is not None else None for ns in (old, new)]
         if states[0] == states[1]:
             return []
         return [meta.key(obj) for obj in objects.list(cluster=key.cluster, namespace=key.name)]

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.kinds import READY, SCHEDULED
-from kcp.tmc.model.names import PLACEMENT_TARGETS_ANNOTATION
+from kcp.tmc.model.names import PLACEMENT_TARGETS_ANNOTATION, SHARES_ANNOTATION
+from kcp.tmc.placement.policy import NOTHING_ASKED, Policy
 from kcp.tmc.placement.schedule import Decision, Verdict
+from kcp.tmc.placement.shares import Shares, shares_of
 
 PENDING, BOUND, UNBOUND = "Pending", "Bound", "Unbound"
 MOST_EXPLAINED = 50
@@ -40,6 +42,7 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
     in_use: bool,
     problems: Sequence[str] = (),
     progress: Progress | None = None,
+    policy: Policy = NOTHING_ASKED,
 ) -> JSONObject:
     """The Placement with the decision in its status and annotation.
 
@@ -55,6 +58,8 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
         status.pop("selectedLocation", None)
     status["decisions"] = [_told(v) for v in _explained(decision)]
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
+    shares = shares_of(policy, chosen, Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION)))
+    meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
     if decision.is_complete and meta.generation(obj) and meta.annotations(wanted) == meta.annotations(obj):
         status["observedGeneration"] = meta.generation(obj)  # now that it is carried out
     if progress is not None:
