@@ -30,6 +30,7 @@ def kcp_policy() -> list[JSONObject]:
             [rule("tenancy.kcp.io", "workspaces workspacetypes", _READ), rule("core.kcp.io", "logicalclusters", _READ)],
         ),
         cluster_role(kinds.WORKSPACE_ACCESS, [url_rule(("/",), ("access",))]),
+        cluster_role(kinds.METRICS_READER, [url_rule(("/metrics",), ("get",))]),
         cluster_role(kinds.BOOTSTRAPPER, everything),
         cluster_role(lca, [rule("core.kcp.io", clusters, "*"), rule("tenancy.kcp.io", "workspaces", ("delete", "update", "get"))]),
         cluster_role(
