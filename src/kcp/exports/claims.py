@@ -26,10 +26,12 @@ OWN_BINDING = base62(bytes(range(10)) * 2 + bytes(range(8)))
 
 _AUTHORIZATION, _AUTHENTICATION, _ADMISSION = "authorization.k8s.io", "authentication.k8s.io", "admissionregistration.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
+ACCOUNT_TOKENS = GroupResource("", "serviceaccounts/token")
+"""The one subresource that is claimed by itself: who may read accounts may not be them."""
 CLAIMABLE: frozenset[GroupResource] = frozenset(
     GroupResource(group, resource)
     for group, resources in {
-        "": ("namespaces", "configmaps", "events", "limitranges", "resourcequotas", "secrets", "serviceaccounts"),
+        "": ("namespaces", "configmaps", "events", "limitranges", "resourcequotas", "secrets", "serviceaccounts", ACCOUNT_TOKENS.resource),
         _RBAC: ("clusterroles", "clusterrolebindings", "roles", "rolebindings"),
         "certificates.k8s.io": ("certificatesigningrequests",),
         "coordination.k8s.io": ("leases",),

@@ -204,6 +204,8 @@ def binding_rule_faults(new: JSONObject, old: JSONObject | None, version: str) -
             yield from _claim_by_name(claim, at)
         elif "selector" not in claim:
             yield Cause.required(f"{at}.selector")
+        elif "/" in str(claim.get("resource")) and not claim["selector"]:
+            continue  # of a subresource: what is selected is the resource
         elif claim not in list_at(old, "spec", "permissionClaims"):  # a v1alpha1 claim by name selects nothing by label
             yield from _selector(obj_at(claim, "selector"), f"{at}.selector")
 

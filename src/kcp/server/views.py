@@ -37,7 +37,7 @@ def export_workspace(foundation: Foundation, backend: Backend, security: Securit
     reviews = {key: handler for key, handler in security.connectors.items() if key[0] in _REVIEWS and not key[2]}
     return ExportWorkspace(
         backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve,
-        foundation.bound.identity_of, reviews
+        foundation.bound.identity_of, reviews, security.connectors["", "serviceaccounts", "token"]
     )  # fmt: skip
 
 

@@ -298,3 +298,31 @@ async def test_consumers_come_and_go_as_bindings_in_the_view(market: Market) -> 
     with pytest.raises(Forbidden):
         await by_name.list()
     assert meta.name(await market.at("provider").resource(EXPORTS).get("widgets")) == "widgets"
+
+
+async def test_tokens_are_made_for_accounts_that_are_claimed_if_tokens_are_claimed_too(market: Market) -> None:
+    accounts = {"group": "", "resource": "serviceaccounts", "verbs": ["get", "list"]}
+    tokens = {"group": "", "resource": "serviceaccounts/token", "verbs": ["create"]}
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    await market.export(claims=[accounts, tokens])
+    await market.export("without", claims=[accounts], resources=[])
+    one = await market.workspace("one")
+    for name, labels in (("claimed", {"provider": "true"}), ("unclaimed", {})):
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "labels": labels}}
+        await one.resource(ACCOUNTS).create(account, namespace="default")
+    some = accepted(accounts, {"matchLabels": {"provider": "true"}})
+    await market.bind("one", some, {**tokens, "selector": {}, "state": "Accepted"})
+    await market.bind("one", some, export="without")
+    view = market.view("one").resource(ACCOUNTS)
+    assert [meta.name(obj) for obj in (await view.list()).items] == ["claimed"]
+    made = await view.create(request, namespace="default", name="claimed", subresource="token")
+    review = named(REVIEWS["tokenreviews"], "TokenReview", "", {"token": made["status"]["token"]})
+    status = (await one.resource(REVIEWS["tokenreviews"]).create(review))["status"]
+    assert status["user"]["username"] == "system:serviceaccount:default:claimed"
+    with pytest.raises(NotFound, match='"unclaimed" not found'):
+        await view.create(request, namespace="default", name="unclaimed", subresource="token")
+    with pytest.raises((Forbidden, NotFound, MethodNotAllowed)):
+        await market.view().resource(ACCOUNTS).create(request, namespace="default", name="claimed", subresource="token")
+    without = market.view("one", export="without").resource(ACCOUNTS)
+    with pytest.raises((Forbidden, NotFound, MethodNotAllowed)):
+        await without.create(request, namespace="default", name="claimed", subresource="token")

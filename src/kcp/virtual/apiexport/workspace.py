@@ -20,12 +20,13 @@ from kcp.apiserver.request import Handler, Request, RequestInfo
 from kcp.apiserver.resources import ConnectorKey
 from kcp.exports.authz import MaximalPermissionPolicy
 from kcp.exports.claimindex import ClaimIndex
-from kcp.exports.claims import OWN_BINDING, claim_label, claim_value
+from kcp.exports.claims import ACCOUNT_TOKENS, OWN_BINDING, claim_label, claim_value
 from kcp.exports.exportindex import ExportRecord
 from kcp.exports.names import APIS_GROUP, BINDINGS, EXPORTS
 from kcp.registry.backend import Backend
 from kcp.virtual.apiexport.backend import ExportBackend
 from kcp.virtual.apiexport.catalog import ExportCatalog, Origins
+from kcp.virtual.apiexport.tokens import ACCOUNTS, token_connectors
 from kcp.virtual.framework import View
 
 _READS = frozenset(("get", "list", "watch"))
@@ -54,6 +55,7 @@ class ExportWorkspace:
     """(workspace, resource) → the identity it is bound under, "" if it is not bound."""
     reviews: Mapping[ConnectorKey, Handler]
     """Access and token reviews, which a provider may claim to ask for in consumers' workspaces."""
+    token_requests: Handler
     name: str = "apiexport"
     parameters: int = 2
     _held: dict[ObjectKey, _Held] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class ExportWorkspace:
         label = claim_label(export.key.cluster, export.key.name)
         catalog = ExportCatalog(export, self.origins)
         backend = ExportBackend(self.backend, label, _selectors(catalog, label), self.claims)
-        return _Held(export, catalog, View(catalog, backend, self.reviews))
+        tokens = token_connectors(catalog, backend, self.origins.native[ACCOUNTS][0], self.token_requests)
+        return _Held(export, catalog, View(catalog, backend, {**self.reviews, **tokens}))
 
     async def _check_content(self, key: ObjectKey, request: Request) -> None:
         verb = request.info.verb if request.info.is_resource else "get"
@@ -96,6 +99,8 @@ class ExportWorkspace:
     async def _check_resource(self, held: _Held, request: Request) -> None:
         info = request.info
         gr = GroupResource(info.group, info.resource)
+        if gr == ACCOUNTS and info.subresource == "token":
+            gr = ACCOUNT_TOKENS
         asked = AuthzAttributes(request.user, info.verb, info.cluster, *_named(info))
         if info.cluster == WILDCARD:
             claim = held.catalog.claims.get(gr)
