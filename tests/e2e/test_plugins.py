@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +75,30 @@ def test_the_interactive_tree_says_what_it_needs_where_there_is_no_terminal(kube
     done = kubectl.run("ws", "tree", "-i", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: -i needs a terminal; `kubectl ws tree` prints the tree")
+
+
+def test_in_a_terminal_the_arrow_keys_choose_a_workspace_to_enter(kubectl: Kubectl) -> None:
+    kubectl("ws", "create", "aaa")
+    terminal, inner = os.openpty()
+    termios.tcsetwinsize(inner, (24, 100))
+    process = subprocess.Popen(["kubectl", "ws", "-i"], env=kubectl.environment, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    shown = _read_until(terminal, b"Enter go there")
+    assert "▾ root".encode() in shown
+    os.write(terminal, b"\x1b[B\r")
+    entered = _read_until(terminal, b"(type root:organization).")
+    assert b'Current workspace is "root:aaa"' in entered
+    assert process.wait(20) == 0
+    os.close(terminal)
+    assert kubectl("ws", "current", "--short") == "root:aaa"
+
+
+def _read_until(terminal: int, wanted: bytes) -> bytes:
+    shown = b""
+    while wanted not in shown:
+        assert select.select([terminal], [], [], 20)[0], shown.decode(errors="replace")
+        shown += os.read(terminal, 4096)
+    return shown
 
 
 def test_diagnose_ends_with_1_for_what_is_wrong_and_2_for_what_it_cannot_see(kubectl: Kubectl) -> None:

@@ -127,6 +127,20 @@ async def open_node(session: Session, node: Node) -> str:
     return ""
 
 
+def keys(typed: bytes) -> list[str]:
+    """What keys mean that were typed faster than they were read.
+
+    >>> keys(b"\\x1b[B\\x1b[Bj?\\r"), keys(b"\\x1b")
+    (['down', 'down', 'down', 'enter'], ['quit'])
+    """
+    found = []
+    while typed:
+        length = 3 if typed.startswith(b"\x1b[") else 1
+        found.append(_KEYS.get(typed[:length], ""))
+        typed = typed[length:]
+    return [key for key in found if key]
+
+
 async def _on_terminal(session: Session, chooser: Chooser) -> str:
     import termios
     import tty
@@ -139,15 +153,15 @@ async def _on_terminal(session: Session, chooser: Chooser) -> str:
         while True:
             sys.stdout.write(_CLEAR + chooser.screen(os.get_terminal_size().lines))
             sys.stdout.flush()
-            key = _KEYS.get(os.read(descriptor, 8), "")
-            if key == "quit":
-                return ""
-            if key == "enter" and not chooser.selected.mount:
-                return chooser.selected.path
-            if key == "open":
-                chooser.notice = await open_node(session, chooser.selected)
-            else:
-                chooser.press(key)
+            for key in keys(os.read(descriptor, 64) or b"q"):
+                if key == "quit":
+                    return ""
+                if key == "enter" and not chooser.selected.mount:
+                    return chooser.selected.path
+                if key == "open":
+                    chooser.notice = await open_node(session, chooser.selected)
+                else:
+                    chooser.press(key)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
         sys.stdout.write(_NORMAL_SCREEN)

@@ -39,7 +39,13 @@ async def show_tree(session: Session, *, full: bool = False, wide: bool = False)
 
 
 async def _grow(session: Session, branch: Branch, path: str, *, full: bool) -> None:
-    for workspace in await children(session, path):
+    try:
+        below = await children(session, path)
+    except (NotFound, Forbidden):
+        if path == (session.url.path or "root"):
+            raise
+        return  # of what the user may not enter, the name is all there is to draw
+    for workspace in below:
         name = meta.name(workspace)
         label = f"{branch.label}:{name}" if full else name
         if meta.nested(workspace, "spec", "mount") is not None:
@@ -66,13 +72,8 @@ def walk(branch: Branch) -> Iterator[Branch]:
 
 
 async def children(session: Session, path: str) -> list[JSONObject]:
-    """Child workspaces that are not being deleted; none where the user may not look."""
-    try:
-        listed = await session.client.cluster(path).resource(WORKSPACES).list()
-    except (NotFound, Forbidden):
-        if path == (session.url.path or "root"):
-            raise
-        return []
+    """Child workspaces that are not being deleted. Raises: NotFound, Forbidden."""
+    listed = await session.client.cluster(path).resource(WORKSPACES).list()
     return [w for w in listed.items if not meta.deletion_timestamp(w)]
 
 

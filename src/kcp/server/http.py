@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from kcp.aio.clock import Clock
+from kcp.apimachinery.errors import Unauthorized
 from kcp.apimachinery.keys import NOWHERE
 from kcp.apis.kubernetes import definitions
 from kcp.apiserver.audit.filter import with_audit, with_audited_answers
@@ -132,8 +133,13 @@ def build_handler(parts: HttpParts) -> Handler:
 def _authenticated(parts: HttpParts, info_of: Callable[[Request], RequestInfo] = lambda req: req.info) -> Sequence[Filter]:
     """From who asks to as whom; `info_of` says what is asked for, where that is not known from the URL alone."""
     security, auditor = parts.security, parts.auditor
+
+    async def refused(req: Request, refusal: Unauthorized) -> None:
+        if auditor is not None:
+            await auditor.refuse(req, info_of(req), refusal)
+
     return (
-        for_strangers(with_authentication(security.authentication, auditor.refuse if auditor is not None else None)),
+        for_strangers(with_authentication(security.authentication, refused)),
         with_account_cluster(),
         *([with_audit(auditor, info_of)] if auditor is not None else ()),
         with_impersonation(security.authorizer, guard_impersonation),

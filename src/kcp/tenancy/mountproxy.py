@@ -118,6 +118,9 @@ def with_mounts(mount_at: Callable[[str], Mounted | None], authorizer: Authorize
             mount = mount_at(req.info.cluster_path) if req.info.cluster == NOWHERE else None
             if mount is None or not await _may_see(authorizer, req.user, mount):
                 return await handler(req)
+            if req.audit is not None:
+                req.audit.notes.add("mount.tenancy.kcp.io/target", mount.url)
+                req.audit.notes.add("mount.tenancy.kcp.io/workspace", req.info.cluster_path)
             _check(req, mount)
             path = proxy.own_path(mount)
             if path is None:

@@ -60,9 +60,14 @@ class Auditor:
                 raise InternalError("Internal error occurred: failed to store audit event")
         return record
 
-    async def refuse(self, req: Request, refusal: Unauthorized) -> None:
+    def move(self, record: Record, info: RequestInfo) -> None:
+        """A request that goes on to another workspace of this server, as through a mount."""
+        for key, value in self._describe(info.cluster).items():
+            record.notes.add(key, value)
+
+    async def refuse(self, req: Request, info: RequestInfo, refusal: Unauthorized) -> None:
         """A request whose credentials are no good: one event, which names nobody. Source: authn_audit.go."""
-        record = self._open(req, req.info, None)
+        record = self._open(req, info, None)
         if record is not None:
             record.take_status({"message": _attempted(req)})
             await self._store(record, "ResponseStarted", refusal.code)

@@ -27,7 +27,10 @@ def with_audit(auditor: Auditor, info_of: Callable[[Request], RequestInfo] = _as
 
     def wrap(handler: Handler) -> Handler:
         async def audited(req: Request) -> Response:
-            req.audit = await auditor.begin(req, info_of(req))
+            if req.audit is None:
+                req.audit = await auditor.begin(req, info_of(req))
+            else:
+                auditor.move(req.audit, info_of(req))
             return await handler(req)
 
         return audited
@@ -52,7 +55,8 @@ def with_audited_answers(auditor: Auditor) -> Filter:
             if response.stream is None:
                 await auditor.complete(record, response.status, req.failure)
             else:
-                await auditor.start(record, response.status)
+                if record.is_long_running:
+                    await auditor.start(record, response.status)
                 response.stream = _follow(auditor, record, response.status, response.stream)
             return response
 

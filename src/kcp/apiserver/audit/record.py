@@ -24,6 +24,7 @@ from kcp.apiserver.request import Request, RequestInfo
 from kcp.registry.backend import Notes, UserInfo
 
 _LONGEST_AGENT = 1024
+_LONG_RUNNING = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 _PLAIN_PATH = re.compile(r"[\w/:.*~,;=@+$!'()-]*", re.ASCII)
 _TOLD_OF_STATUS = ("status", "message", "reason", "details", "code")
 
@@ -73,6 +74,11 @@ class Record:
     """A Status that was answered, as far as events tell of it."""
     waiting: list[asyncio.Future[bool]] = field(default_factory=list)
     """Events that must be written before the answer is sent."""
+
+    @property
+    def is_long_running(self) -> bool:
+        """Whether the beginning of its answer is a stage of its own. Source: k8s.io/kubernetes/cmd/kube-apiserver/app/server.go."""
+        return self.info.verb in ("watch", "proxy") or self.info.subresource in _LONG_RUNNING
 
     def take_object(self, obj: JSONObject) -> None:
         """What the request brought, before anything is changed in it."""
