@@ -116,3 +116,15 @@ async def test_a_workspace_that_comes_again_under_its_name_is_another_one(town: 
     assert second["spec"]["cluster"] != first["spec"]["cluster"]
     with pytest.raises(NotFound):
         await town.at("root:town:shop", user=ADA).resource(CONFIG_MAPS).get("old", namespace="default")
+
+
+async def test_of_a_cluster_that_is_gone_nothing_is_left(town: Town, shop: Client) -> None:
+    """Whoever administers the server looks there by its name."""
+    name = meta.cluster(await shop.resource(LOGICAL_CLUSTERS).get("cluster"))
+    await shop.resource(CONFIG_MAPS).create(config_map("x"))
+    await town.at(user=ADA).resource(WORKSPACES).delete("shop")
+    await town.gone(town.at().resource(WORKSPACES), "shop")
+    for resource in (NAMESPACES, CONFIG_MAPS, LOGICAL_CLUSTERS):
+        assert (await town.at(name).resource(resource).list()).items == []
+    with pytest.raises(NotFound):
+        await town.at(name).resource(WORKSPACES).list()

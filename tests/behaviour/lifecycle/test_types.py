@@ -122,3 +122,17 @@ async def test_initializer_that_never_ends_is_told_and_deleted(town: Town) -> No
     await town.at().resource(kinds.WORKSPACE_TYPES).delete("slow")
     await workspaces.delete("one")
     await town.gone(workspaces, "one")
+
+
+async def test_a_type_is_named_by_path_by_cluster_or_by_name_alone(town: Town) -> None:
+    await town.type("shop", initializer=False, additionalWorkspaceLabels={"kind": "shop"})
+    workspaces = town.at(user=ADA).resource(kinds.WORKSPACES)
+    for name, path in (("by-path", "root:town"), ("by-cluster", town.name), ("by-name", "")):
+        spec = {"type": {"name": "shop", **({"path": path} if path else {})}}
+        obj = {"apiVersion": kinds.WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": name}, "spec": spec}
+        created = await workspaces.create(obj)
+        assert created["spec"]["type"] == {"name": "shop", "path": path or "root:town"}
+        made = await town.until(workspaces, name, lambda w: phase(w) == "Ready", name)
+        assert meta.labels(made)["kind"] == "shop"
+        cluster = await town.at(f"root:town:{name}").resource(kinds.LOGICAL_CLUSTERS).get("cluster")
+        assert meta.annotations(cluster)["internal.tenancy.kcp.io/type"] == "root:town:shop"

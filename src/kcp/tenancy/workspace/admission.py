@@ -101,7 +101,8 @@ class WorkspaceAdmission:
                 scope, f"workspace type {reference} cannot be resolved; `kubectl get workspacetypes` lists those of a workspace"
             )
         type_ = await self._resolved(found.reference, scope)
-        meta.ensure(workspace, "spec")["type"] = type_.reference.to_object()
+        chosen = reference if reference.path else type_.reference  # a path that is given stays, even if it is a cluster's name
+        meta.ensure(workspace, "spec")["type"] = chosen.to_object()
         labels = {**type_.labels, **meta.labels(workspace)}
         workspace["metadata"]["labels"] = with_phase_labels(labels, kinds.SCHEDULING, ())
 
