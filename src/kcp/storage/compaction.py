@@ -11,10 +11,14 @@ from collections import deque
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock
+from kcp.aio.memory import give_back
 from kcp.storage.interface import Revision, Store, StoreClosed, StoreError
 from kcp.storage.watchcache import WatchCache
 
 log = logging.getLogger(__name__)
+
+_MUCH_BYTES = 1 << 24
+"""Of forgotten objects, after which freed memory is given back to the system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +41,8 @@ class Compactor:
         self._cache = cache
         self._clock = clock
         self._config = config or CompactionConfig()
+        self._forgotten_bytes = 0
+        """Since memory was last given back."""
         self._marks: deque[tuple[float, int]] = deque()
         """When the store was seen at which revision."""
 
@@ -62,5 +68,8 @@ class Compactor:
             return 0
         await self._store.compact(Revision(due))
         if self._cache is not None:
-            self._cache.compact(due)
+            self._forgotten_bytes += self._cache.compact(due)
+        if self._forgotten_bytes >= _MUCH_BYTES:
+            self._forgotten_bytes = 0
+            give_back()
         return due

@@ -53,11 +53,13 @@ class History:
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             self._drop_oldest()
 
-    def forget(self, revision: int) -> None:
-        """Drop what happened at or before `revision`."""
+    def forget(self, revision: int) -> int:
+        """Drop what happened at or before `revision`. Returns the bytes of the objects in it."""
+        before = self._bytes
         while self._events and self._events[0].revision <= revision:
             self._drop_oldest()
         self.oldest = max(self.oldest, revision)
+        return before - self._bytes
 
     def _drop_oldest(self) -> None:
         event = self._events.popleft()
@@ -232,6 +234,6 @@ class PrefixCache:
         for subscription in self._subscriptions:
             subscription.end(error)
 
-    def compact(self, revision: int) -> None:
-        """Forget changes at or before `revision`: watches from there on only."""
-        self._history.forget(revision)
+    def compact(self, revision: int) -> int:
+        """Forget changes at or before `revision`: watches from there on only. Returns the bytes of the objects in them."""
+        return self._history.forget(revision)

@@ -229,10 +229,9 @@ class WatchCache:
             last, revision = page.items[-1].key, page.revision
             await self._clock.sleep(0)
 
-    def compact(self, revision: int) -> None:
-        """Forget changes at or before `revision` in every history."""
-        for cache in self._caches.values():
-            cache.compact(revision)
+    def compact(self, revision: int) -> int:
+        """Forget changes at or before `revision` in every history. Returns the bytes of the objects in them."""
+        return sum(cache.compact(revision) for cache in self._caches.values())
 
     def statistics(self) -> dict[str, int]:
         per_cache = [cache.statistics() for cache in self._caches.values()]
