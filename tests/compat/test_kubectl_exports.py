@@ -70,6 +70,64 @@ spec: {size: 3, color: %s}
 """
 
 
+VERSIONS = """
+apiVersion: apis.kcp.io/v1alpha1
+kind: APIResourceSchema
+metadata: {name: rev2.people.example.io}
+spec:
+  group: example.io
+  scope: Cluster
+  names: {plural: people, singular: person, kind: Person, listKind: PersonList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      type: object
+      properties: {spec: {type: object, properties: {firstName: {type: string}, lastName: {type: string}}}}
+  - name: v2
+    served: true
+    storage: false
+    schema:
+      type: object
+      properties:
+        spec:
+          type: object
+          properties:
+            name: {type: object, properties: {first: {type: string}, last: {type: string}, upper: {type: string}}}
+            born: {type: integer}
+---
+apiVersion: apis.kcp.io/v1alpha1
+kind: APIConversion
+metadata: {name: rev2.people.example.io}
+spec:
+  conversions:
+  - from: v1
+    to: v2
+    rules:
+    - {field: .spec.firstName, destination: .spec.name.first}
+    - {field: .spec.lastName, destination: .spec.name.last}
+    - {field: .spec.lastName, destination: .spec.name.upper, transformation: self.upperAscii()}
+  - from: v2
+    to: v1
+    rules:
+    - {field: .spec.name.first, destination: .spec.firstName}
+    - {field: .spec.name.last, destination: .spec.lastName}
+    preserve: [.spec.born]
+---
+apiVersion: apis.kcp.io/v1alpha2
+kind: APIExport
+metadata: {name: people}
+spec: {resources: [{group: example.io, name: people, schema: rev2.people.example.io, storage: {crd: {}}}]}
+"""
+PERSON = """
+apiVersion: example.io/v1
+kind: Person
+metadata: {name: bob}
+spec: {lastName: Jones}
+"""
+
+
 @dataclass(frozen=True)
 class Market:
     provider: Kubectl
@@ -167,6 +225,23 @@ def test_the_view_is_watched(market: Market) -> None:
     finally:
         watching.kill()
         watching.communicate(timeout=10)
+
+
+def test_versions_are_converted_by_the_providers_rules(market: Market) -> None:
+    market.provider("apply", "-f", "-", stdin=VERSIONS)
+    assert "rev2.people.example.io" in market.provider("get", "apiconversions")
+    assert "A CEL expression" in market.provider("explain", "apiconversion.spec.conversions.rules.transformation")
+    market.consumer("create", "-f", "-", stdin=BINDING.partition("  permissionClaims")[0].replace("widgets", "people"))
+    market.consumer("wait", "--for=condition=Ready", "apibinding/people", "--timeout=20s")
+    market.consumer("create", "-f", "-", stdin=PERSON)
+    assert market.consumer.json("get", "people.v2.example.io", "bob")["spec"] == {"name": {"last": "Jones", "upper": "JONES"}}
+    market.consumer("patch", "people.v2.example.io", "bob", "--type=merge", "-p", '{"spec":{"name":{"first":"Bob"},"born":1970}}')
+    assert market.consumer.json("get", "people.v1.example.io", "bob")["spec"] == {"firstName": "Bob", "lastName": "Jones"}
+    market.consumer("patch", "people.v1.example.io", "bob", "--type=merge", "-p", '{"spec":{"lastName":"Smith"}}')
+    shown = market.consumer.json("get", "people.v2.example.io", "bob")
+    assert shown["spec"] == {"name": {"first": "Bob", "last": "Smith", "upper": "SMITH"}, "born": 1970}
+    wrong = market.provider.run("apply", "-f", "-", stdin=VERSIONS.replace("self.upperAscii()", "self.nothing()"), check=False)
+    assert "error compiling conversion rules: spec.conversions[0].rules[2].transformation: Invalid value" in wrong.stderr
 
 
 def test_a_deleted_binding_takes_its_kind_away(market: Market) -> None:

@@ -289,6 +289,7 @@ async def test_consumers_come_and_go_as_bindings_in_the_view(market: Market) -> 
         kind, obj = await seen.get()
         assert (kind, meta.name(obj)) == ("ADDED", "widgets")
         one = meta.cluster(obj)
+        assert meta.annotations(obj)["kcp.io/path"] == "root:one"
         assert one == meta.cluster(await market.at("one").resource(BINDINGS).get("widgets"))
         by_name = market.as_provider_of(one).resource(WIDGETS)
         await by_name.create(widget("w"), namespace="default")

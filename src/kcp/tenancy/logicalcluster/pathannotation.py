@@ -1,7 +1,7 @@
-"""Annotation `kcp.io/path` says the truth: exports and locations carry their workspace's path, and nothing carries another one.
+"""Annotation `kcp.io/path` says the truth: exports, bindings and locations carry their workspace's path, and nothing carries another one.
 
 Before: the server's admission chain. After: the workspace index.
-Source: kcp pkg/admission/pathannotation.
+Source: kcp pkg/admission/pathannotation; kcp-dev/multicluster-provider path-aware/provider.go (bindings).
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from kcp.apiserver.admission.chain import Plugin
 from kcp.registry.backend import Attributes
 from kcp.tenancy import kinds
 
-_ANNOTATED = frozenset((GroupResource("apis.kcp.io", "apiexports"), GroupResource("scheduling.kcp.io", "locations")))
+_ANNOTATED = frozenset((
+    GroupResource("apis.kcp.io", "apiexports"),
+    GroupResource("apis.kcp.io", "apibindings"),  # by which a provider's controllers know the paths of its consumers
+    GroupResource("scheduling.kcp.io", "locations"),
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
