@@ -64,7 +64,9 @@ def own(tmp_path: Path) -> Iterator[Issuer]:
 @pytest.fixture
 def fleet(tmp_path: Path, issuer: Issuer) -> Iterator[Fleet]:
     (tmp_path / "authn.yaml").write_text(configuration(issuer))
-    made = Fleet(tmp_path, kcp_flags=("--authentication-config=authn.yaml", "--anonymous-auth=false"))
+    made = Fleet(tmp_path, kcp_flags=(
+        "--authentication-config=authn.yaml", "--anonymous-auth=false", "--feature-gates=WorkspaceAuthentication=true",
+    ))  # fmt: skip
     try:
         made.start_kcp()
         yield made

@@ -98,7 +98,7 @@ def access_flags(command: F) -> F:
     return command
 
 
-def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
+def authentication_options(flags: dict[str, Any], *, workspace_issuers: bool) -> AuthenticationOptions:
     """Takes its flags out of those given."""
     from kcp.server.accessoptions import AuthenticationOptions, OIDCOptions, RequestHeaderOptions, ServiceAccountOptions
 
@@ -109,6 +109,7 @@ def authentication_options(flags: dict[str, Any]) -> AuthenticationOptions:
         anonymous=flags.pop("anonymous_auth"),
         config_file=flags.pop("authentication_config"),
         oidc=OIDCOptions(**oidc, required_claims=required),
+        workspace_issuers=workspace_issuers,
         service_accounts=ServiceAccountOptions(**{name: flags.pop(f"sa_{name}") for name in _SERVICE_ACCOUNTS}),
         request_header=RequestHeaderOptions(**{name: flags.pop(f"requestheader_{name}") for name in _REQUEST_HEADER}),
     )

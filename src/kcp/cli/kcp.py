@@ -41,7 +41,8 @@ def main() -> None:
 @click.option("--home-workspaces-home-creator-groups", "home_creator_groups", default="system:authenticated", show_default=True,
               help="Groups, separated by commas, whose members get one.")  # fmt: skip
 @click.option("--feature-gates", default="", metavar="GATE=true,…",
-              help="WorkspaceMounts: workspaces may be mounts of servers elsewhere. [default: WorkspaceMounts=false]")  # fmt: skip
+              help="WorkspaceAuthentication: workspaces may trust issuers of their own. WorkspaceMounts: they may be mounts of servers "
+              "elsewhere. [default: both false]")  # fmt: skip
 @click.option("--mount-proxy-client-cert-file", type=click.Path(path_type=Path), default=None,
               help="Certificate that is shown to servers behind mounts, so that they believe who asks.")  # fmt: skip
 @click.option("--mount-proxy-client-key-file", type=click.Path(path_type=Path), default=None, help="Its key.")
@@ -78,9 +79,11 @@ def start_command(**flags: object) -> None:
         },  # type: ignore[arg-type]
     )
     files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}
-    mounts = MountOptions(enabled=_gates(str(flags.pop("feature_gates")))["WorkspaceMounts"], **files)  # type: ignore[arg-type]
+    gates = _gates(str(flags.pop("feature_gates")))
+    mounts = MountOptions(enabled=gates["WorkspaceMounts"], **files)  # type: ignore[arg-type]
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
-    who = {"authentication": authentication_options(flags), "authorization": authorization_options(flags)}
+    authentication = authentication_options(flags, workspace_issuers=gates["WorkspaceAuthentication"])
+    who = {"authentication": authentication, "authorization": authorization_options(flags)}
     options = Options(tmc=tmc, mounts=mounts, audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
@@ -88,7 +91,7 @@ def start_command(**flags: object) -> None:
     run_kcp(options)
 
 
-_GATES = {"WorkspaceMounts": False}
+_GATES = {"WorkspaceAuthentication": False, "WorkspaceMounts": False}
 
 
 def _gates(text: str) -> dict[str, bool]:

@@ -116,6 +116,8 @@ class AuthenticationOptions:
     config_file: Path | None = None
     """--authentication-config: AuthenticationConfiguration of apiserver.config.k8s.io; read again when it changes."""
     oidc: OIDCOptions = field(default_factory=OIDCOptions)
+    workspace_issuers: bool = False
+    """--feature-gates=WorkspaceAuthentication=true: workspaces may trust issuers of their own, which this server asks for their keys."""
     request_header: RequestHeaderOptions = field(default_factory=RequestHeaderOptions)
     service_accounts: ServiceAccountOptions = field(default_factory=ServiceAccountOptions)
 

@@ -258,7 +258,8 @@ class _Assembly:
 
         async def start_rest() -> None:
             await self._follow_workspaces()
-            self._informers.informer(kinds.WORKSPACE_AUTHENTICATION)
+            if self._options.authentication.workspace_issuers:
+                self._informers.informer(kinds.WORKSPACE_AUTHENTICATION)
             self._run(supervisor, build_rest(self._parts))
 
         await bootstrap(self._client, self._bootstrap_options(), on_root_apis=start_rest)

@@ -60,7 +60,7 @@ from kcp.tenancy.authn.workspaceissuers import Objects, WorkspaceIssuers
 from kcp.tenancy.authz.content import ServerPaths, TenancyContentRules
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
 from kcp.tenancy.bootstrap.policy import kcp_policy
-from kcp.tenancy.kinds import LOGICAL_CLUSTERS, WORKSPACE_AUTHENTICATION, WORKSPACE_TYPES, WORKSPACES
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS, SYSTEM_ADMIN, WORKSPACE_AUTHENTICATION, WORKSPACE_TYPES, WORKSPACES
 from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.objectlimit import ObjectCounts, ObjectLimit
@@ -126,7 +126,8 @@ class SecurityParts:
 
 async def build_security(parts: SecurityParts) -> Security:
     objects = BuiltinObjects(parts.cache)
-    rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=StaticPolicy([*bootstrap_policy(), *kcp_policy()]))
+    static = StaticPolicy([*bootstrap_policy(), *kcp_policy()])
+    rbac = RBACAuthorizer(await WatchedRBAC.open(parts.cache), static=static, inherited=(SYSTEM_ADMIN,))
     policy = MaximalPermissionPolicy(Noted("05-bootstrap", rbac), policies=rbac, exports=parts.exports, identity_of=parts.identity_of)
     webhook = _webhook(parts.authorization, parts.clock)
     authorizer = _authorizer(parts, policy, webhook)
@@ -174,7 +175,7 @@ def _authentication(parts: SecurityParts, account_tokens: ServiceAccountTokens, 
         tokens=tokens,
         anonymous=issuers.anonymous,
         audiences=account_tokens.audiences,
-        local=local.identify,
+        local=local.identify if parts.authentication.workspace_issuers else None,
         headers=_request_headers(parts.authentication.request_header),
     )
 

@@ -6,6 +6,7 @@ Source: kcp sdk/apis/{core,tenancy}/v1alpha1, pkg/authorization/bootstrap/policy
 from __future__ import annotations
 
 from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName
 
 LOGICAL_CLUSTERS = GVR("core.kcp.io", "v1alpha1", "logicalclusters")
 SHARDS = GVR("core.kcp.io", "v1alpha1", "shards")
@@ -62,6 +63,9 @@ VIRTUAL_WORKSPACE_URLS_READY = "VirtualWorkspaceURLsReady"
 # Initializers
 BINDINGS_INITIALIZER = "system:apibindings"
 UNIVERSAL_INITIALIZER = "root:universal"
+
+SYSTEM_ADMIN = ClusterName("system:admin")
+"""Logical cluster of the server's administrators: what its RBAC grants holds everywhere, and its cluster roles can be bound everywhere."""
 
 # Groups
 MASTERS = "system:masters"

@@ -115,7 +115,7 @@ async def keys(tmp_path: Path) -> AsyncIterator[Keys]:
         )
         ca.write_text(server.ca_pem)
         headers = RequestHeaderOptions(client_ca_file=ca, allowed_names=("front-proxy",))
-        authentication = AuthenticationOptions(config_file=file, request_header=headers)
+        authentication = AuthenticationOptions(config_file=file, request_header=headers, workspace_issuers=True)
         options = Options(root_directory=tmp_path / ".kcp", in_memory=True, authentication=authentication)
         async with run_server(options, clock=SystemClock(), with_socket=False) as running:
             made = Keys(Market(running), server, walled, lodge)

@@ -20,9 +20,11 @@ from kcp.aio.clock import SystemClock
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Invalid
 from kcp.apimachinery.meta import JSONObject
+from kcp.server.accessoptions import AuthenticationOptions
 from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
 
+ON = AuthenticationOptions(workspace_issuers=True)
 CONFIGURATIONS = kinds.WORKSPACE_AUTHENTICATION
 
 
@@ -68,7 +70,7 @@ class Town:
 
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    async with https_issuer(tmp_path / "a") as a, https_issuer(tmp_path / "b") as b, front(tmp_path) as door:
+    async with https_issuer(tmp_path / "a") as a, https_issuer(tmp_path / "b") as b, front(tmp_path, authentication=ON) as door:
         yield Town(door, a, b)
 
 
@@ -202,3 +204,15 @@ async def test_what_a_configuration_may_say_is_checked_when_it_is_written(town: 
         return
     with pytest.raises(Invalid, match=fault.replace(".", r"\.")):
         await town.root.resource(CONFIGURATIONS).create(made)
+
+
+async def test_unless_the_operator_says_so_no_workspace_trusts_anybody_of_its_own(tmp_path: Path) -> None:
+    async with https_issuer(tmp_path / "a") as a, https_issuer(tmp_path / "b") as b:
+        async with front(tmp_path, authentication=ON) as door:
+            town = Town(door, a, b)
+            await town.configure("a", a.config())
+            await town.until(await town.workspace("ta", "a"), a.token(), 403)
+        async with front(tmp_path) as door:
+            town = Town(door, a, b)
+            await town.configure("a", a.config())
+            assert await town.status(await town.workspace("ta", "a"), a.token()) == 401

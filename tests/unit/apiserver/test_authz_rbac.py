@@ -274,6 +274,17 @@ async def test_bindings_of_inherited_clusters_hold_in_all_others(objects: Object
     assert await allows(rbac, ask("get", "pods", cluster=ROOT))
 
 
+async def test_cluster_roles_of_inherited_clusters_can_be_bound_in_all_others(objects: Objects) -> None:
+    rbac = RBACAuthorizer(objects, inherited=(ROOT,))
+    objects.put(role("r", rule("get", "pods")), cluster=ROOT)
+    objects.put(binding("b", "r", user("ann")))
+    assert await allows(rbac, ask("get", "pods"))
+    assert not await allows(rbac, ask("get", "pods", cluster=ROOT))
+    assert rbac.role_rules(TEAM, "", "ClusterRole", "r")
+    objects.put(role("r", rule("list", "pods")))
+    assert not await allows(rbac, ask("get", "pods"))
+
+
 async def test_rules_of_a_user_are_those_of_its_namespace_and_cluster(rbac: RBACAuthorizer, objects: Objects) -> None:
     objects.put(role("r", rule("get", "pods")), binding("b", "r", user("ann")), binding("c", "gone", user("ann")))
     objects.put(role("s", rule("get", "secrets"), namespace="a"), binding("d", "s", user("ann"), namespace="a", kind="Role"))

@@ -125,10 +125,11 @@ EMPTY_POLICY = Policy(())
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """Where role references of one policy are looked up: in its own objects first, then in the static ones."""
+    """Where role references of one policy are looked up: in its own objects, in the static ones, in those of inherited clusters."""
 
     own: Policy
     static: Policy = EMPTY_POLICY
+    inherited: tuple[Policy, ...] = ()
 
     def rules(self, binding: Binding) -> tuple[Rule, ...] | None:
         """What the bound role grants; None if there is no such role."""
@@ -139,7 +140,10 @@ class Scopes:
 
     def cluster_role_rules(self, name: str) -> tuple[Rule, ...] | None:
         found = self.own.cluster_roles.get(name) or self.static.cluster_roles.get(name)
-        return self.effective(found) if found else None
+        if found is not None:
+            return self.effective(found)
+        elsewhere = next((policy for policy in self.inherited if name in policy.cluster_roles), None)
+        return None if elsewhere is None else Scopes(elsewhere, self.static).cluster_role_rules(name)
 
     def effective(self, role: Role, seen: frozenset[str] = frozenset()) -> tuple[Rule, ...]:
         """A role's rules, aggregation evaluated, also through several levels (admin takes edit, which takes view)."""

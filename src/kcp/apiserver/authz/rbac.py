@@ -134,7 +134,7 @@ class RBACAuthorizer:
         max_clusters: int = 2_000,
         max_subjects: int = 10_000,
     ) -> None:
-        """`inherited`: clusters whose bindings hold in every other cluster too."""
+        """`inherited`: clusters whose bindings hold in every other cluster too, and whose cluster roles can be bound there."""
         self._source = source
         self._static = static or StaticPolicy()
         self._inherited = tuple(inherited)
@@ -184,7 +184,7 @@ class RBACAuthorizer:
     def role_rules(self, cluster: ClusterName, namespace: str, kind: str, name: str) -> tuple[Rule, ...] | None:
         """What a referenced role grants; None if it does not exist. For the check on writing bindings."""
         self._notice_writes()
-        scopes = Scopes(self._policy(cluster), self._static.policy)
+        scopes = Scopes(self._policy(cluster), self._static.policy, tuple(self._policy(c) for c in self._inherited))
         if kind == "Role":
             role = scopes.own.roles.get((namespace, name))
             return role.rules if role else None
@@ -218,11 +218,11 @@ class RBACAuthorizer:
         return (self._static.policy, *own, *(self._policy(c) for c in self._inherited if c != cluster))
 
     def _build(self, policies: tuple[Policy, ...], user: UserInfo) -> _Subject:
-        static = policies[0]
+        static, inherited = policies[0], policies[len(policies) - len(self._inherited) :] if self._inherited else ()
         grants: dict[tuple[Rule, str], Grant] = {}
         missing: list[str] = []
         for index, policy in enumerate(policies):
-            scopes = Scopes(policy if index else EMPTY_POLICY, static)
+            scopes = Scopes(policy if index else EMPTY_POLICY, static, inherited)
             for binding, subject in policy.bindings(user):
                 rules = scopes.rules(binding)
                 if rules is None:
