@@ -65,6 +65,7 @@ from kcp.tenancy.logicalcluster.admission import LogicalClusterAdmission
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.objectlimit import ObjectCounts, ObjectLimit
 from kcp.tenancy.logicalcluster.pathannotation import PathAnnotation
+from kcp.tenancy.shards import shard_plugin
 from kcp.tenancy.workspace.admission import WorkspaceAdmission
 from kcp.tenancy.workspacetype.admission import WorkspaceTypeAdmission
 from kcp.tenancy.workspacetype.lister import TypeLister
@@ -250,6 +251,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
     return [
         *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
         *CertificateRequests(authorizer, parts.clock).plugins(),
+        shard_plugin(),
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),

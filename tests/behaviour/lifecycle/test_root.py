@@ -84,3 +84,22 @@ async def test_external_administrators_of_logical_clusters_may_what_upstreams_ma
         await inside.resource(ACCOUNTS).list()
     with pytest.raises(Forbidden):
         await inside.resource(NAMESPACES).list()
+
+
+async def test_a_workspace_waits_for_a_shard(town: Town) -> None:
+    """Source: kcp test/e2e/reconciler/workspace/controller_test.go."""
+    root = town.at("root", user=ADMINISTRATOR)
+    shards, workspaces = root.resource(SHARDS), root.resource(WORKSPACES)
+    held = await shards.get("root")
+    await shards.delete_collection()
+    spec = {"type": {"name": "universal", "path": "root"}}
+    await workspaces.create({"apiVersion": WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": "steve"}, "spec": spec})
+    waiting = await town.until(workspaces, "steve", lambda w: conditions.is_false(w, "WorkspaceScheduled"), "the condition")
+    told = conditions.get(waiting, "WorkspaceScheduled")
+    assert told is not None
+    assert told["reason"] == "Unschedulable"
+    base = held["spec"]["baseURL"]
+    made = await shards.create({**held, "metadata": {"name": "root", "labels": meta.labels(held)}, "spec": {"baseURL": base}})
+    assert made["spec"] == {"baseURL": base, "externalURL": base, "virtualWorkspaceURL": base}
+    scheduled = await town.until(workspaces, "steve", lambda w: conditions.is_true(w, "WorkspaceScheduled"), "the shard")
+    assert scheduled["spec"]["URL"] == f"{base}/clusters/root:steve"
