@@ -107,7 +107,7 @@ class Fleet:
         return self.at(WORKSPACE).until("get", "synctarget", name, is_right=is_right, timeout_s=timeout_s)
 
     def deployments_below(self, name: str) -> list[Any]:
-        found: list[Any] = self.below(name).json("get", "deployments", "-A")["items"]
+        found: list[Any] = self.below(name).json("get", "deployments", "-A", "--field-selector=metadata.namespace!=kube-system")["items"]
         return found
 
     def shares(self, deployment: str) -> dict[str, int]:

@@ -98,7 +98,7 @@ def ready_replicas(deployment: Any) -> int:
 
 
 def replicas_below(fleet: Fleet, name: str) -> int:
-    found = fleet.downstream(name).json("get", "deployments", "-A")["items"]
+    found = fleet.downstream(name).json("get", "deployments", "-A", "--field-selector=metadata.namespace!=kube-system")["items"]
     return sum(d["spec"]["replicas"] for d in found)
 
 
@@ -156,7 +156,10 @@ def test_6_scaling_spreads_again(fleet: Fleet) -> None:
 
 def test_7_drift_downstream_is_corrected(fleet: Fleet) -> None:
     below = fleet.downstream("east")
-    namespace = next(d["metadata"]["namespace"] for d in below.json("get", "deployments", "-A")["items"])
+    namespace = next(
+        d["metadata"]["namespace"]
+        for d in below.json("get", "deployments", "-A", "--field-selector=metadata.namespace!=kube-system")["items"]
+    )
     below("scale", "deployment", "hello-world", "-n", namespace, "--replicas=1")
     below.until("get", "deployment", "hello-world", "-n", namespace, is_right=lambda d: d["spec"]["replicas"] == 3)
 

@@ -104,6 +104,17 @@ def test_a_deployment_lives_on_a_simulated_cluster(tmp_path: Path) -> None:
         assert shell.get("pods,replicasets")["items"] == []
 
 
+def test_the_dns_of_a_cluster_runs_in_kube_system_unless_it_is_not_wanted(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    with cluster(shell, "--nodes", "2"):
+        shell.kubectl("wait", "--for=create", "deployment/coredns", "-n", "kube-system", "--timeout=10s")
+        shell.kubectl("rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=10s")
+        assert len(shell.get("pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")["items"]) == 2
+        assert shell.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"] == "10.96.0.10"
+    with cluster(shell, "--no-system-pods"):
+        assert shell.get("deployments,pods", "-n", "kube-system")["items"] == []
+
+
 def test_faults_are_switched_from_another_terminal(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     with cluster(shell, "--nodes", "1"):

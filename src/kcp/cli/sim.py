@@ -36,6 +36,7 @@ class _ClusterFlags:
     cpu_per_node: str
     memory_per_node: str
     pod_start_delay: float
+    system_pods: bool
     kubeconfig_out: Path
     data_dir: Path | None
     state_dir: Path
@@ -84,6 +85,7 @@ def _quantity(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @click.option("--cpu-per-node", default="8", callback=_quantity, show_default=True, help="Cores of each node.")
 @click.option("--memory-per-node", default="32Gi", callback=_quantity, show_default=True, help="Memory of each node.")
 @click.option("--pod-start-delay", type=Duration(), default="50ms", show_default=True, help="How long a pod takes to start, and to stop.")
+@click.option("--system-pods/--no-system-pods", default=True, show_default=True, help="Run the cluster's DNS in kube-system.")
 @click.option("--kubeconfig-out", type=click.Path(path_type=Path), default=None, help="Kubeconfig to write.  [default: NAME.kubeconfig]")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), default=None, help="Keep objects and certificates here. Without it all is forgotten."
@@ -124,6 +126,7 @@ async def _serve(flags: _ClusterFlags) -> None:
         clock=clock,
         data_dir=flags.data_dir,
         start_delay_s=flags.pod_start_delay,
+        system_pods=flags.system_pods,
     )
     async with AsyncExitStack() as stack:
         with files_of(f"--data-dir={flags.data_dir}" if flags.data_dir else "the directory for temporary files"):

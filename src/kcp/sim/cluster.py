@@ -49,6 +49,7 @@ from kcp.sim.apiservices import build_api_service_controller
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
 from kcp.sim.firstobjects import ensure_first_objects
 from kcp.sim.runstate import ClusterRecord
+from kcp.sim.systempods import ensure_dns
 from kcp.sim.workloads import (
     cronjob,
     daemonset,
@@ -129,6 +130,7 @@ class SimCluster:
         data_dir: Path | None = None,
         start_delay_s: float = 0.05,
         listen: bool = True,
+        system_pods: bool = False,
         seed: int = 0,
     ) -> None:
         """Args:
@@ -137,6 +139,7 @@ class SimCluster:
         data_dir: keeps objects and certificates; None: in memory only, forgotten at the end.
         start_delay_s: how long a pod takes to start, and to stop.
         listen: False: no sockets, no TLS; reached by `client` only.
+        system_pods: the cluster's DNS runs in `kube-system`.
         seed: of uids and generated names; 0: different each time.
         """
         self.name = name
@@ -149,6 +152,7 @@ class SimCluster:
         self._data_dir = data_dir
         self._start_delay_s = start_delay_s
         self._listens = listen
+        self._has_system_pods = system_pods
         self._seed = seed
         self._started = ""
         self._changing = asyncio.Lock()
@@ -304,6 +308,8 @@ class SimCluster:
         await retry_forever(lambda: bootstrap.ensure_policy(client), sleep=self.clock.sleep, what="storing the default roles")
         now = rfc3339(self.clock.now())
         await retry_forever(lambda: ensure_first_objects(client, now), sleep=self.clock.sleep, what="storing the first objects")
+        if self._has_system_pods:
+            await retry_forever(lambda: ensure_dns(client), sleep=self.clock.sleep, what="storing the cluster's DNS")
 
     async def stop(self) -> None:
         """Everything down, in reverse order. Idempotent."""

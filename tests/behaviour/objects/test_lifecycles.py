@@ -163,3 +163,32 @@ async def test_what_a_condition_leaves_out_is_empty_and_no_fault(world: World) -
     )
     assert answer.status == 422
     assert "status.conditions[0].lastTransitionTime" in {field for field, _ in answer.causes}
+
+
+async def test_a_namespace_has_a_status_and_finalizers_of_its_own(world: World) -> None:
+    # Source: test/e2e/apimachinery/namespace.go ("should apply changes to a namespace status", "should apply a finalizer to a Namespace")
+    path = "/api/v1/namespaces/n1"
+    await world.make("/api/v1/namespaces", {"metadata": {"name": "n1"}})
+    patched = {"type": "StatusPatch", "status": "True", "reason": "E2E", "message": "Patched by an e2e test"}
+    held = await world.change(
+        f"{path}/status", {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"conditions": [patched]}}
+    )
+    assert (held["metadata"]["annotations"], held["status"]) == ({"patchedstatus": "true"}, {"phase": "Active", "conditions": [patched]})
+    held["status"]["conditions"].append({"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Updated by an e2e test"})
+    held["spec"]["finalizers"] = []
+    updated = await world.call("PUT", f"{path}/status", held)
+    assert [condition["type"] for condition in updated.body["status"]["conditions"]] == ["StatusPatch", "StatusUpdate"]
+    assert updated.body["spec"]["finalizers"] == ["kubernetes"], "they are none of the status's"
+    held = updated.body
+    held["spec"]["finalizers"].append("e2e.example.com/fakeFinalizer")
+    held["status"] = {"phase": "Terminating"}
+    finalized = await world.call("PUT", f"{path}/finalize", held)
+    assert finalized.body["spec"]["finalizers"] == ["kubernetes", "e2e.example.com/fakeFinalizer"]
+    assert finalized.body["status"]["phase"] == "Active", "it is none of the finalizers'"
+    await world.call("DELETE", path)
+    await world.clock.advance(5)
+    waiting = await world.get(path)
+    assert (waiting["spec"]["finalizers"], waiting["status"]["phase"]) == (["e2e.example.com/fakeFinalizer"], "Terminating")
+    waiting["spec"]["finalizers"] = []
+    assert (await world.call("PUT", f"{path}/finalize", waiting)).status == 200
+    assert (await world.call("GET", path)).status == 404

@@ -144,6 +144,10 @@ def amounts(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
             yield Cause.invalid(f"{at}[{key}]", quantity.canonical(value), "must be greater than or equal to 0")
 
 
+def too_many(at: str, count: int, most: int) -> Cause:
+    return Cause(at, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
+
+
 def unchanged(new: Any, old: Any, at: str) -> Iterator[Cause]:
     if new != old:
         yield Cause.invalid(at, new, IMMUTABLE)

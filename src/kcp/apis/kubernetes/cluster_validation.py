@@ -78,11 +78,6 @@ def pod_template(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     return [*causes, *pod_validation.spec(inner, "template.spec")] if inner else [*causes, Cause.required("template.spec.containers")]
 
 
-def resource_claim(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    """A ResourceClaim, or a template of claims: once asked for, never changed. Source: pkg/apis/resource/validation."""
-    return list(checks.unchanged(obj_at(new, "spec"), obj_at(old, "spec"), "spec")) if old is not None else ()
-
-
 def resource_slice(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
     causes = list(checks.required(spec, "spec", "driver"))

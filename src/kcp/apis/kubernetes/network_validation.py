@@ -176,7 +176,7 @@ def endpoint_slice(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
         causes.append(Cause.required("addressType"))
     causes += checks.one_of(new, "", "addressType", _ADDRESS_TYPES) if kind else ()
     if len(list_at(new, "endpoints")) > _MOST_ENDPOINTS:
-        causes.append(_too_many("endpoints", len(list_at(new, "endpoints")), _MOST_ENDPOINTS))
+        causes.append(checks.too_many("endpoints", len(list_at(new, "endpoints")), _MOST_ENDPOINTS))
     for path, endpoint in numbered(new, "endpoints", "endpoints"):
         causes += _endpoint(endpoint, path, kind)
     seen: set[str] = set()
@@ -199,7 +199,7 @@ def _endpoint(endpoint: Mapping[str, Any], at: str, kind: Any) -> Iterator[Cause
     if not addresses:
         yield Cause.required(f"{at}.addresses", "must contain at least 1 address")
     elif len(addresses) > _MOST_ADDRESSES:
-        yield _too_many(f"{at}.addresses", len(addresses), _MOST_ADDRESSES)
+        yield checks.too_many(f"{at}.addresses", len(addresses), _MOST_ADDRESSES)
     for index, text in enumerate(addresses):
         where = f"{at}.addresses[{index}]"
         if kind == "FQDN":
@@ -220,10 +220,6 @@ def _of_family(text: Any, at: str, kind: str) -> Iterator[Cause]:
         yield Cause.invalid(at, text, f"must be an {kind} address")
         return
     yield from _address(text, at)
-
-
-def _too_many(at: str, count: int, most: int) -> Cause:
-    return Cause(at, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
 
 
 def service_cidr(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:

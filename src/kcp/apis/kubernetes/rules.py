@@ -19,6 +19,7 @@ from kcp.apis.kubernetes import (
     cluster_validation,
     crds,
     defaults,
+    device_validation,
     events,
     flowcontrol,
     limit_validation,
@@ -100,10 +101,11 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("apiregistration.k8s.io/v1", "APIService"): KindRules(
         default=defaults.api_service, validate=cluster_validation.api_service, name_faults=names.path_segment
     ),
-    _gvk("resource.k8s.io/v1", "ResourceClaim"): KindRules(default=defaults.resource_claim, validate=cluster_validation.resource_claim),
+    _gvk("resource.k8s.io/v1", "ResourceClaim"): KindRules(default=defaults.resource_claim, validate=device_validation.claim),
     _gvk("resource.k8s.io/v1", "ResourceClaimTemplate"): KindRules(
-        default=defaults.resource_claim_template, validate=cluster_validation.resource_claim
+        default=defaults.resource_claim_template, validate=device_validation.template
     ),
+    _gvk("resource.k8s.io/v1", "DeviceClass"): KindRules(validate=device_validation.device_class),
     _gvk("resource.k8s.io/v1", "ResourceSlice"): KindRules(validate=cluster_validation.resource_slice),
     _gvk(flowcontrol.GROUP_VERSION, "FlowSchema"): KindRules(default=flowcontrol.default_schema, validate=flowcontrol.schema),
     _gvk(flowcontrol.GROUP_VERSION, "PriorityLevelConfiguration"): KindRules(default=flowcontrol.default_level, validate=flowcontrol.level),
