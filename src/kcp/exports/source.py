@@ -141,6 +141,12 @@ class BoundSource:
             if (resource := self._resource(entry, entry.bound.version)) is not None:
                 yield resource
 
+    def scope_of(self, resource: GroupResource, identity: str) -> str:
+        """The scope under which a resource was last bound by anybody; "" if nobody has."""
+        entry = self._by_identity.get((resource, identity))
+        found = self._resource(entry, entry.bound.version) if entry is not None else None
+        return "" if found is None else "Namespaced" if found.namespaced else "Cluster"
+
     def is_bound(self, schema_uid: str) -> bool:
         """Whether any workspace serves a schema. Looks at all bindings."""
         return any(entry.bound.schema_uid == schema_uid for served in self._by_cluster.values() for entry in served.values())

@@ -33,6 +33,7 @@ from kcp.exports.admission import BoundNames
 from kcp.exports.conversionadmission import ConversionAdmission
 from kcp.exports.keptschemas import SchemaKeeper
 from kcp.exports.partitionsets import partition_plugin
+from kcp.exports.scopes import ScopeAdmission
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
@@ -193,6 +194,7 @@ class _Assembly:
             plugins=[
                 BoundNames(foundation.bound.binding_of, foundation.names).plugin(),
                 ConversionAdmission(foundation.schemas.schema).plugin(),
+                ScopeAdmission(foundation.schemas.schema, foundation.bound.scope_of).plugin(),
                 SchemaKeeper(foundation.bound.is_bound, self._client).plugin(),
                 partition_plugin(),
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),

@@ -177,3 +177,29 @@ async def test_a_slice_is_for_who_may_bind_and_keeps_its_export(market: Market) 
     await slices.create(wanted)
     with pytest.raises(Invalid, match='spec.export: Invalid value: "object": APIExport reference must not be changed'):
         await slices.patch("s", {"spec": {"export": {"name": "other"}}})
+
+
+async def test_an_export_keeps_the_scope_of_what_it_has_served(market: Market) -> None:
+    """Source: kcp test/e2e/reconciler/apiexport/apiexporthistory_test.go."""
+    await market.export()
+    provider = market.at("provider")
+    schemas, exports = provider.resource(SCHEMAS), provider.resource(EXPORTS)
+    spec = (await schemas.get("v1.widgets.example.com"))["spec"]
+    for prefix, scope in (("v2", "Cluster"), ("v3", "Namespaced")):
+        await schemas.create(named(SCHEMAS, "APIResourceSchema", f"{prefix}.widgets.example.com", {**spec, "scope": scope}))
+
+    async def swap(schema: str) -> None:
+        await exports.patch("widgets", {"spec": {"resources": [{"group": "example.com", "name": "widgets", "schema": schema}]}})
+
+    refused = "widgets.example.com cannot be served with scope Cluster, as it has been served with scope Namespaced"
+    with pytest.raises(Forbidden, match=refused):
+        await swap("v2.widgets.example.com")
+    await swap("v3.widgets.example.com")
+    await market.workspace("one")
+    await market.bind("one")
+    await exports.patch("widgets", {"spec": {"resources": None}})
+    with pytest.raises(Forbidden, match=refused):
+        await swap("v2.widgets.example.com")
+    old = provider.resource(GVR("apis.kcp.io", "v1alpha1", "apiexports"))
+    with pytest.raises(Forbidden, match=refused):
+        await old.patch("widgets", {"spec": {"latestResourceSchemas": ["v2.widgets.example.com"]}})
