@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.e2e.fleet import Fleet
 from tests.e2e.processes import Kubectl
 
@@ -20,7 +21,7 @@ ORG = "quickstart-org"
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    made = Fleet(tmp_path_factory.mktemp("plugins"), kcp_flags=("--in-memory",))
+    made = Fleet(tmp_path_factory.mktemp("plugins"), kcp_flags=("--in-memory", "--enable-tmc"))
     try:
         made.start_kcp()
         yield made
@@ -154,3 +155,91 @@ def test_a_shell_completes_the_plugins_by_the_script_they_print(kubectl: Kubectl
     """
     done = subprocess.run(["bash", "-c", line], env=kubectl.environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == ["seen", "root:organization"]
+
+
+CRD = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, listKind: WidgetList}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+"""
+EXPORT = """
+apiVersion: apis.kcp.io/v1alpha2
+kind: APIExport
+metadata: {name: widgets}
+spec:
+  resources: [{group: example.com, name: widgets, schema: v1.widgets.example.com, storage: {crd: {}}}]
+  permissionClaims: [{group: "", resource: configmaps, verbs: [get, list]}, {group: "", resource: secrets, verbs: ["*"]}]
+"""
+
+
+def claims(kubectl: Kubectl) -> list[list[str]]:
+    return [line.split() for line in kubectl("kcp", "claims", "get", "apibinding", "widgets").splitlines()]
+
+
+def test_an_api_is_made_of_a_crd_bound_and_its_claims_are_answered(kubectl: Kubectl) -> None:
+    kubectl("ws", "create", "provider", "--enter")
+    kubectl("apply", "-f", "-", stdin=kubectl("kcp", "crd", "snapshot", "-f", "-", "--prefix", "v1", stdin=CRD))
+    kubectl("apply", "-f", "-", stdin=EXPORT)
+    assert kubectl("create", "workspace", "consumer", "--type", "root:universal", "-w", ":root", "--enter").endswith(
+        'Current workspace is "root:consumer" (type root:universal).'
+    )
+    answers = ("--accept-permission-claim", "configmaps.core", "--reject-permission-claim", "secrets.core")
+    said = kubectl("kcp", "bind", "apiexport", "root:provider:widgets", *answers)
+    assert said == "apibinding widgets created. Waiting to successfully bind ...\nwidgets created and bound."
+    assert kubectl("get", "widgets") == ""
+    head = ["APIBINDING", "GROUP-RESOURCE", "VERBS", "STATUS"]
+    assert claims(kubectl) == [head, ["widgets", "configmaps", "get,list", "Accepted"], ["widgets", "secrets", "*", "Rejected"]]
+    said = kubectl("kcp", "claims", "accept", "apibinding", "widgets", "--resource", "secrets.core")
+    assert said == 'Accepted permission claim "secrets.core" for APIBinding "widgets"'
+    assert claims(kubectl)[2][-1] == "Accepted"
+    kubectl("kcp", "claims", "reject", "apibinding", "widgets", "--all")
+    assert {line[-1] for line in claims(kubectl)[1:]} == {"Rejected"}
+    done = kubectl.run("kcp", "claims", "accept", "apibinding", "widgets", "--resource", "nope.core", check=False)
+    assert done.stderr == 'error: no permission claim "nope.core" in APIBinding "widgets"; its claims: configmaps.core, secrets.core\n'
+
+
+def test_one_moves_about_as_in_directories(kubectl: Kubectl) -> None:
+    assert kubectl("ws", "create", "up", "--enter").splitlines() == [
+        'Workspace "up" (type root:organization) created. Waiting for it to be ready...',
+        'Workspace "up" (type root:organization) is ready to use.',
+        'Current workspace is "root:up" (type root:organization).',
+    ]
+    kubectl("ws", "create", "down")
+    assert (
+        kubectl("ws", "create", "down", "--ignore-existing")
+        .splitlines()[0]
+        .startswith('Workspace "down" (type root:universal) already exists')
+    )
+    for argument, path in (("down", "root:up:down"), ("..", "root:up"), ("-", "root:up:down"), (":", "root"), ("up:down", "root:up:down")):
+        assert f'Current workspace is "{path}"' in kubectl("ws", argument)
+    assert 'Current workspace is "user:kcp-admin" (type root:home).' in kubectl("workspaces", "~")
+    assert "has no parent" in kubectl.run("ws", "..", check=False).stderr
+    assert 'Current workspace is "root:up:down"' in kubectl("kcp", "workspace", "use", "-")
+    assert kubectl("ws", "create-context", "mine") == 'Created context "mine" and switched to it.'
+    assert kubectl("config", "current-context") == "mine"
+    kubectl("ws", "root:up")
+    assert kubectl("ws", "delete", "down") == 'Workspace "down" deleted.'
+    assert "not found, or access to it denied; `kubectl ws tree` shows what is there" in kubectl.run("ws", "down", check=False).stderr
+
+
+def test_sync_targets_are_connected_cordoned_and_drained(kubectl: Kubectl) -> None:
+    kubectl("ws", "create", "clusters", "--enter")
+    said = kubectl.run("kcp", "workload", "sync", "east", "--syncer-image", "example.com/syncer:1", "-o", "east.yaml").stderr
+    assert said.startswith('Creating synctarget "east"\nCreating service account "kcp-syncer-east-')
+    assert 'KUBECONFIG=<pcluster-config> kubectl apply -f "east.yaml"' in said
+    kinds = {document["kind"] for document in yaml.safe_load_all((kubectl.cwd / "east.yaml").read_text())}
+    assert {"Namespace", "ServiceAccount", "ClusterRole", "Secret", "Deployment"} <= kinds
+    assert kubectl("kcp", "workload", "cordon", "east") == "east cordoned"
+    assert kubectl("kcp", "workload", "cordon", "east") == "east already cordoned"
+    assert kubectl("kcp", "workload", "uncordon", "east") == "east uncordoned"
+    assert kubectl("kcp", "workload", "drain", "east") == "east draining"
+    assert "It is drained: nothing new is placed there." in kubectl.run("kcp", "diagnose", "synctarget", "east", check=False).stdout
+    done = kubectl.run("kcp", "bind", "compute", "root:clusters", "--timeout", "1s", check=False)
+    assert done.stdout.startswith("placement placement-")
+    assert "`kubectl kcp diagnose placement placement-" in done.stderr

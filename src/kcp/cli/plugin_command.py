@@ -52,5 +52,7 @@ async def _awaited(run: Run, options: argparse.Namespace, flags: ConnectionFlags
 
 
 def subcommands(parser: PluginParser, title: str = "COMMAND") -> argparse._SubParsersAction[PluginParser]:
-    commands: argparse._SubParsersAction[PluginParser] = parser.add_subparsers(dest="command", metavar=title, required=True)
+    commands: argparse._SubParsersAction[PluginParser] = parser.add_subparsers(
+        dest="command", metavar=title, required=True, prog=parser.prog
+    )
     return commands

@@ -53,8 +53,10 @@ def _definitions(filename: str) -> Iterator[JSONObject]:
     try:
         text = sys.stdin.read() if filename == "-" else Path(filename).read_text()
         documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PluginError(f"error opening {filename}: {error}") from error
+    except OSError as error:
+        raise PluginError(f"error opening {filename}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PluginError(f"{filename} is no text: {error}") from error
     except yaml.YAMLError as error:
         raise PluginError(f"{filename} is not valid YAML: {error}") from error
     for document in documents:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterator
 
+import orjson
+
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Forbidden, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
@@ -220,14 +222,16 @@ async def _workspace(session: Session, workspace: JSONObject, parent: str) -> As
 
 
 async def _shards(session: Session, selector: JSONObject) -> Finding:
+    wanted = orjson.dumps(selector).decode()
     try:
         shards = (await session.client.cluster("root").resource(SHARDS).list()).items
     except (Forbidden, NotFound):
         return Finding(
-            f"It asks for a shard by {selector}.", "You may not list the shards in root: ask an administrator which labels they have."
+            f"It asks for a shard by {wanted}.", "You may not list the shards in root: ask an administrator which labels they have."
         )
-    told = "; ".join(f"{meta.name(s)} has {meta.labels(s) or 'no labels'}" for s in shards)
-    return Finding(f"It asks for a shard by {selector}; {told}.", "Label a shard, or choose labels that one has.")
+    labels = {meta.name(s): ",".join(f"{key}={value}" for key, value in meta.labels(s).items()) for s in shards}
+    told = "; ".join(f"{name} has {text or 'no labels'}" for name, text in labels.items())
+    return Finding(f"It asks for a shard by {wanted}; {told}.", "Label a shard, or choose labels that one has.")
 
 
 async def _type(session: Session, workspace: JSONObject) -> AsyncIterator[Finding]:

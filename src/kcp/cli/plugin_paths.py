@@ -56,7 +56,7 @@ def is_absolute(argument: str) -> bool:
 def target_path(argument: str, current: str) -> str:
     """The absolute path an argument means in workspace `current` ("" outside workspaces).
 
-    `:` is the root of the current tree, `:a:b`, `root:b` and `system:x` are absolute, everything else is relative; `.` and `..` may
+    `:` is root, `:a:b`, `root:b` and `system:x` are absolute, everything else is relative; `.` and `..` may
     stand anywhere, and `/` is read as `:`.
 
     >>> target_path("..:b", "root:a"), target_path("b:c", "root:a"), target_path(":", "root:a:b")
@@ -66,7 +66,7 @@ def target_path(argument: str, current: str) -> str:
     """
     argument = argument.replace("/", ":")
     if argument == ":":
-        return current.split(":")[0] or ROOT
+        return ROOT
     if is_absolute(argument):
         path = argument.lstrip(":")
     elif current:
@@ -79,11 +79,15 @@ def target_path(argument: str, current: str) -> str:
     return resolved
 
 
+_HOMES = "user"
+"""Of a home workspace's path, `user:<name>`: nothing is there but homes."""
+
+
 def _without_dots(path: str) -> str:
     parts: list[str] = []
     for part in path.split(":"):
         if part == "..":
-            if len(parts) < 2:
+            if len(parts) < 2 or (parts[0] == _HOMES and len(parts) == 2):
                 raise PathProblem(f'workspace "{":".join(parts) or ROOT}" has no parent')
             parts.pop()
         elif part != ".":

@@ -93,6 +93,12 @@ async def create(session: Session, options: CreateOptions, clock: Clock) -> None
     if options.ignore_existing and options.type and not options.type.startswith("root:"):
         raise PluginError("--ignore-existing must not be used with non-absolute type path; write --type root:<name>")
     parent = session.path
+    if ":" in options.name:
+        above, _, name = options.name.strip(":").rpartition(":")
+        there = f", or `-w :{above}` from here" if above else ""
+        raise PluginError(
+            f'"{options.name}" is a path, and a workspace is made in the current one: `kubectl ws create {name}` there{there}'
+        )
     workspaces = session.client.cluster(parent).resource(WORKSPACES)
     workspace, verb = await _create_or_get(workspaces, parent, options)
     reference = f'Workspace "{options.name}" (type {type_of(workspace)})'

@@ -23,6 +23,12 @@ def test_words_that_are_no_commands_are_workspaces(line: str, command: str, path
     assert (options.command, options.path) == (command, path)
 
 
+def test_help_of_a_command_is_about_that_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        kubectl_ws.parser("kubectl ws").parse_args(["delete", "--help"])
+    assert capsys.readouterr().out.startswith("usage: kubectl ws delete [-h]")
+
+
 def test_flags_may_stand_anywhere() -> None:
     for line in ("--kubeconfig k create x --enter", "create x --enter --kubeconfig=k", "create --kubeconfig k --enter x"):
         flags, words = split(line.split())

@@ -173,6 +173,11 @@ async def test_existing_workspace_is_an_error_unless_ignored(open_: Open, table:
         await workspace.create(open_(), CreateOptions(name="web", ignore_existing=True, type="team"), VirtualClock())
 
 
+async def test_a_path_is_no_name_of_a_new_workspace(open_: Open) -> None:
+    with pytest.raises(PluginError, match=r'":root:a:b" is a path, .*`kubectl ws create b` there, or `-w :root:a` from here'):
+        await workspace.create(open_(), CreateOptions(name=":root:a:b"), VirtualClock())
+
+
 async def test_context_is_created(open_: Open, config: Path) -> None:
     session = open_()
     workspace.create_context(session, "", overwrite=True)
