@@ -29,6 +29,10 @@ class Issuer:
         self.ca_pem = ""
         self.fetched: list[str] = []
         """Paths asked for, in order."""
+        self.shown: list[str] = []
+        """Bearer tokens that came with questions."""
+        self.answers: dict[str, bytes] = {}
+        """Further documents, by path."""
         self.is_down = False
         self.discovery_path = "/.well-known/openid-configuration"
         self.claimed_url = ""
@@ -63,6 +67,8 @@ class Issuer:
         self.fetched.append(path)
         if self.is_down:
             return None
+        if path in self.answers:
+            return self.answers[path]
         if path == self.discovery_path:
             return orjson.dumps({"issuer": self.claimed_url or self.url, "jwks_uri": f"{self.url}/keys"})
         return orjson.dumps({"keys": [self._public(*key) for key in self._keys]}) if path == "/keys" else None
@@ -72,8 +78,10 @@ class Issuer:
         kind = jwt.algorithms.ECAlgorithm if algorithm in _CURVES else jwt.algorithms.RSAAlgorithm
         return {**kind.to_jwk(private.public_key(), as_dict=True), "kid": key_id, "alg": algorithm, "use": "sig"}
 
-    async def get(self, url: str, _ca_pem: bytes) -> bytes:
+    async def get(self, url: str, _ca_pem: bytes, token: str) -> bytes:
         """In place of the network."""
+        if token:
+            self.shown.append(token)
         found = self.document("/" + url.split("/", 3)[3])
         if found is None:
             raise Unreachable(f"{url}: answered 404")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import orjson
 import pytest
-from tests.behaviour.exports.market import CONFIG_MAPS, Market, config_map
+from tests.behaviour.exports.market import CONFIG_MAPS, ROLE_BINDINGS, ROLES, Market, config_map, named
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden
@@ -117,6 +117,27 @@ async def test_another_workspace_lets_a_service_account_in_by_its_global_name(ma
     await market.workspace("other")
     await market.grant("other", f"system:kcp:serviceaccount:{here}:default:default", EVERYTHING)
     await market.at("other", robot).resource(CONFIG_MAPS).create(config_map("made"), namespace="default")
+
+
+@pytest.mark.parametrize(("group", "is_let_in"), [("system:authenticated", True), ("system:serviceaccounts", False)])
+async def test_a_foreign_service_account_is_one_of_those_who_proved_who_they_are_but_no_account(
+    market: Market, group: str, *, is_let_in: bool
+) -> None:
+    here = await cluster_of(market.at("provider"))
+    await market.workspace("other")
+    rules = [*EVERYTHING, {"nonResourceURLs": ["/"], "verbs": ["access"]}]
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "all"}
+    other = market.at("other")
+    await other.resource(ROLES).create(named(ROLES, "ClusterRole", "all", rules=rules))
+    await other.resource(ROLE_BINDINGS).create(named(ROLE_BINDINGS, "ClusterRoleBinding", "all", roleRef=role, subjects=[subject]))
+    groups = ("system:serviceaccounts", "system:serviceaccounts:default", *EVERYONE)
+    foreign = market.at("other", UserInfo(ACCOUNT, groups, "u", {"authentication.kcp.io/cluster-name": (here,)}))
+    if is_let_in:
+        assert await foreign.resource(CONFIG_MAPS).list(namespace="default")
+        return
+    with pytest.raises(Forbidden, match="access denied"):
+        await foreign.resource(CONFIG_MAPS).list(namespace="default")
 
 
 async def test_users_do_not_write_the_status_of_bindings_and_exports(market: Market) -> None:

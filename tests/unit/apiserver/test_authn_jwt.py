@@ -202,6 +202,50 @@ async def test_tokens_of_others_are_left_to_others(clock: VirtualClock) -> None:
     assert await identify(ISSUER, clock, "opaque") is None
 
 
+# --- claims that are elsewhere ---
+
+
+def elsewhere(issuer: Issuer, **source: Any) -> dict[str, Any]:
+    """Claims that say that the groups are at the issuer's /groups."""
+    return {"_claim_names": {"groups": "s"}, "_claim_sources": {"s": {"endpoint": f"{issuer.url}/groups", **source}}}
+
+
+async def test_groups_may_have_to_be_fetched(clock: VirtualClock) -> None:
+    issuer = Issuer()
+    issuer.answers["/groups"] = issuer.token(groups=["devs"]).encode()
+    assert (await user(issuer, clock, elsewhere(issuer, access_token="a"))).groups == ("oidc:devs", "system:authenticated")
+    assert issuer.shown == ["a"]
+
+
+async def test_groups_that_are_there_are_not_fetched(clock: VirtualClock) -> None:
+    issuer = Issuer()
+    assert (await user(issuer, clock, {"groups": ["ops"], **elsewhere(issuer)})).groups == ("oidc:ops", "system:authenticated")
+    assert "/groups" not in issuer.fetched
+
+
+@pytest.mark.parametrize(
+    ("claims", "answer", "reason"),
+    [
+        ({}, None, "while getting distributed claim 'groups'"),
+        ({}, {"groups": ["x"], "aud": "others"}, "expected audience"),
+        ({}, {"groups": ["x"], "exp": 1}, "token is expired"),
+        ({}, {}, "did not contain claim: groups"),
+        ({}, "rubbish", "is no token"),
+        ({"_claim_sources": {}}, None, "missing in _claim_sources"),
+        ({"_claim_sources": None}, None, "error parsing distributed claim names"),
+    ],
+)
+async def test_groups_that_cannot_be_had_keep_their_owner_out(
+    clock: VirtualClock, claims: dict[str, Any], answer: Any, reason: str
+) -> None:
+    issuer = Issuer()
+    if answer is not None:
+        issuer.answers["/groups"] = (answer if isinstance(answer, str) else issuer.token(**answer)).encode()
+    with pytest.raises(Unauthorized) as refused:
+        await user(issuer, clock, {**elsewhere(issuer), **claims})
+    assert reason in refused.value.message
+
+
 # --- keys ---
 
 
@@ -300,8 +344,8 @@ async def test_the_discovery_document_may_be_elsewhere(clock: VirtualClock) -> N
 async def test_issuers_come_and_go_and_those_that_stay_keep_their_keys(clock: VirtualClock) -> None:
     first, second = Issuer("https://first.test"), Issuer("https://second.test")
 
-    async def get(url: str, ca_pem: bytes) -> bytes:
-        return await (first if url.startswith(first.url) else second).get(url, ca_pem)
+    async def get(url: str, ca_pem: bytes, token: str) -> bytes:
+        return await (first if url.startswith(first.url) else second).get(url, ca_pem, token)
 
     issuers = JWTAuthenticators([one(first)], clock=clock, get=get)
     token = first.token()

@@ -13,6 +13,7 @@ from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import Unauthorized
 from kcp.apiserver.authn.identity import TokenIdentity, as_authenticated
 from kcp.apiserver.authn.jwt.config import JWTConfig
+from kcp.apiserver.authn.jwt.distributed import DistributedClaim
 from kcp.apiserver.authn.jwt.keys import Fetch, IssuerKeys, fetch
 from kcp.apiserver.authn.jwt.mapping import ClaimMapper
 from kcp.apiserver.authn.serviceaccounts import peek
@@ -33,6 +34,7 @@ class JWTAuthenticator:
         self._clock = clock
         self._keys = IssuerKeys(config.issuer, config.algorithms, clock=clock, get=get)
         self._mapper = ClaimMapper(config)
+        self._groups = DistributedClaim(config, self._check, clock=clock, get=get) if config.groups.claim else None
 
     async def authenticate(self, token: str) -> TokenIdentity | None:
         """Tokens for whatever audience of the configuration count; this server's own audiences are another matter.
@@ -44,6 +46,8 @@ class JWTAuthenticator:
             return None
         claims = await self._keys.verify(token)
         expires_at = self._check(claims)
+        if self._groups is not None:
+            claims = await self._groups.expand(claims)
         return TokenIdentity(as_authenticated(self._mapper.user(claims)), (), expires_at)
 
     def _check(self, claims: Mapping[str, Any]) -> float:

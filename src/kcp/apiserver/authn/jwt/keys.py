@@ -23,8 +23,8 @@ from kcp.client.transport import RawRequest, TransportError
 
 log = logging.getLogger(__name__)
 
-Fetch: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
-"""(https URL, PEM of authorities or b"") → the document. Raises Unreachable."""
+Fetch: TypeAlias = Callable[[str, bytes, str], Awaitable[bytes]]
+"""(https URL, PEM of authorities or b"", bearer token or "") → the document. Raises Unreachable."""
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 _LONGEST_DOCUMENT = 1 << 20
@@ -39,12 +39,12 @@ class Unreachable(Exception):
     """An issuer's document cannot be had; the message says which and why."""
 
 
-async def fetch(url: str, ca_pem: bytes) -> bytes:
+async def fetch(url: str, ca_pem: bytes, token: str) -> bytes:
     """GET over HTTPS, without redirects."""
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise Unreachable(f"{url}: not an https URL")
-    endpoint = Endpoint(server=f"https://{parts.netloc}", ca_pem=ca_pem, origin=url)
+    endpoint = Endpoint(server=f"https://{parts.netloc}", ca_pem=ca_pem, token=token, origin=url)
     transport = HttpTransport(endpoint, timeouts=Timeouts(connect_s=_TIMEOUT_S))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
@@ -159,14 +159,14 @@ class IssuerKeys:
     async def _fetched(self) -> tuple[Mapping[str, Any], ...]:
         if not self._jwks_uri:
             self._jwks_uri = await self._discovered()
-        keys = _document(await self._get(self._jwks_uri, self._authority), self._jwks_uri).get("keys")
+        keys = _document(await self._get(self._jwks_uri, self._authority, ""), self._jwks_uri).get("keys")
         if not isinstance(keys, list):
             raise Unreachable(f"{self._jwks_uri}: not a JSON Web Key Set")
         return tuple(key for key in keys if isinstance(key, dict))
 
     async def _discovered(self) -> str:
         url = self._issuer.discovery_url or self._issuer.url.rstrip("/") + WELL_KNOWN
-        document = _document(await self._get(url, self._authority), url)
+        document = _document(await self._get(url, self._authority, ""), url)
         if document.get("issuer") != self._issuer.url:
             raise Unreachable(f"{url}: issuer did not match, expected {self._issuer.url!r} got {document.get('issuer')!r}")
         found = document.get("jwks_uri")
