@@ -161,6 +161,13 @@ async def test_the_legacy_format_is_one_line_of_text(tmp_path: Path) -> None:
     )
 
 
+async def test_a_dash_is_standard_output(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    log = LogFile.open(LogConfig(path="-"), Losses(), lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    assert await log.post([event(1)])
+    await log.close()
+    assert orjson.loads(capfdbinary.readouterr().out)["auditID"] == "1"
+
+
 async def test_a_disk_that_fails_is_told_and_does_not_end_the_server() -> None:
     class Full:
         def write(self, lines: Sequence[bytes]) -> None:

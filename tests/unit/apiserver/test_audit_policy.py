@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kcp.apiserver.audit.policy import AuditError, Level, load_policy, parse_policy
 from kcp.apiserver.requestinfo import parse
@@ -16,6 +18,10 @@ from kcp.registry.backend import UserInfo
 
 TIM = UserInfo("tim@k8s.io", ("humans", "developers"))
 PODS = {"resources": ["pods"]}
+FIELDS = [
+    "level", "users", "userGroups", "verbs", "resources", "namespaces", "nonResourceURLs", "omitStages", "omitManagedFields", "group",
+    "resourceNames", "x",
+]  # fmt: skip
 
 
 def policy(*rules: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -113,6 +119,11 @@ def test_omitted_stages_add_up_and_a_rule_overrules_the_policy_on_managed_fields
         ({"level": "None", "resources": ["pods"]}, "must be an object with group, resources and resourceNames"),
         ({"level": "None", "verbs": "get"}, "rules[0].verbs: Invalid value"),
         ({"level": "None", "verb": ["get"]}, "rules[0].verb: Invalid value"),
+        ({"level": ["None"]}, "rules[0].level: Unsupported value"),
+        ({"level": "None", "users": [{}]}, "rules[0].users: Invalid value"),
+        ({"level": "None", "omitManagedFields": "yes"}, "rules[0].omitManagedFields: Invalid value"),
+        ({"level": "None", "resources": [{"group": 1}]}, "rules[0].resources.group: Invalid value"),
+        ({"level": "None", "resources": [{"resources": "pods"}]}, "rules[0].resources.resources: Invalid value"),
         (3, "rules[0]: Invalid value"),
     ],
 )
@@ -127,6 +138,23 @@ def test_a_policy_must_say_what_it_is_and_have_rules() -> None:
         parse_policy({**policy({"level": "None"}), "apiVersion": "audit.k8s.io/v1beta1"})
     with pytest.raises(AuditError, match="loaded illegal policy with 0 rules"):
         parse_policy(policy())
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["None", "Metadata", "*", "/a", "pods", "Panic", ""]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, max_size=4), max_size=2), ANYTHING, ANYTHING)
+def test_whatever_a_policy_holds_it_is_read_or_refused(rules: list[Any], stages: Any, switch: Any) -> None:
+    try:
+        read = parse_policy(policy(*rules, omitStages=stages, omitManagedFields=switch))
+    except AuditError:
+        return
+    for path in ("/version", "/api/v1/namespaces/x/pods/a/log"):
+        read.of(TIM, parse("GET", path, {}))
 
 
 def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:

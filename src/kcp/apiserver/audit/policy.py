@@ -21,7 +21,8 @@ STAGES = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
 _FIELDS = frozenset((
     "level", "users", "userGroups", "verbs", "resources", "namespaces", "nonResourceURLs", "omitStages", "omitManagedFields",
 ))  # fmt: skip
-_LISTS = ("users", "userGroups", "verbs", "resources", "namespaces", "nonResourceURLs", "omitStages")
+_TEXTS = ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs", "omitStages")
+"""Fields that are lists of strings."""
 
 
 class AuditError(Exception):
@@ -136,11 +137,10 @@ def parse_policy(document: object) -> Policy:
     rules = document.get("rules") or []
     if not isinstance(rules, list) or not rules:
         raise AuditError("loaded illegal policy with 0 rules")
-    causes = [
-        *_stage_faults("omitStages", document.get("omitStages")),
-        *(c for i, rule in enumerate(rules) for c in _faults(f"rules[{i}]", rule)),
-    ]
-    causes += [Cause.invalid(name, name, "no such field") for name in document if name not in _POLICY_FIELDS]
+    causes = [Cause.invalid(str(name), str(name), "no such field") for name in document if name not in _POLICY_FIELDS]
+    causes += [*_text_faults("", document, ("omitStages",)), *_switch_faults("", document)]
+    causes = causes or list(_stage_faults("omitStages", document.get("omitStages")))
+    causes += [cause for index, rule in enumerate(rules) for cause in _faults(f"rules[{index}]", rule)]
     if causes:
         raise AuditError("; ".join(map(str, causes)))
     return Policy([_rule(rule, document) for rule in rules])
@@ -173,11 +173,13 @@ def _faults(path: str, rule: object) -> Iterator[Cause]:
     level = rule.get("level")
     if not level:
         yield Cause.required(f"{path}.level")
-    elif level not in LEVELS:
+    elif not isinstance(level, str) or level not in LEVELS:
         yield Cause.not_supported(f"{path}.level", level, tuple(LEVELS))
-    wrong = [name for name in _LISTS if not isinstance(rule.get(name) or [], list)]
-    yield from (Cause.invalid(f"{path}.{name}", rule[name], "must be a list") for name in wrong)
-    if wrong:
+    faults = [*_text_faults(path, rule, _TEXTS), *_switch_faults(path, rule)]
+    if not isinstance(rule.get("resources") or [], list):
+        faults.append(Cause.invalid(f"{path}.resources", rule["resources"], "must be a list"))
+    yield from faults
+    if faults:
         return
     yield from _stage_faults(f"{path}.omitStages", rule.get("omitStages"))
     yield from _url_faults(f"{path}.nonResourceURLs", rule.get("nonResourceURLs") or ())
@@ -188,19 +190,39 @@ def _faults(path: str, rule: object) -> Iterator[Cause]:
         yield Cause.invalid(f"{path}.nonResourceURLs", rule["nonResourceURLs"], text)
 
 
+def _text_faults(path: str, held: Mapping[str, Any], names: Sequence[str]) -> Iterator[Cause]:
+    for name in names:
+        value = held.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            yield Cause.invalid(f"{path}.{name}" if path else name, value, "must be a list of strings")
+
+
+def _switch_faults(path: str, held: Mapping[str, Any]) -> Iterator[Cause]:
+    if not isinstance(held.get("omitManagedFields"), bool | None):
+        yield Cause.invalid(
+            f"{path}.omitManagedFields" if path else "omitManagedFields", held["omitManagedFields"], "must be true or false"
+        )
+
+
 def _url_faults(path: str, urls: Sequence[Any]) -> Iterator[Cause]:
     for index, url in enumerate(urls):
         if url == "*":
             continue
-        if not str(url).startswith("/"):
+        if not url.startswith("/"):
             yield Cause.invalid(f"{path}[{index}]", url, "non-resource URL rules must begin with a '/' character")
-        if "*" in str(url)[:-1]:
+        if "*" in url[:-1]:
             yield Cause.invalid(f"{path}[{index}]", url, "non-resource URL wildcards '*' must be the final character of the rule")
 
 
 def _resource_faults(path: str, held: object) -> Iterator[Cause]:
     if not isinstance(held, dict):
         yield Cause.invalid(path, held, "must be an object with group, resources and resourceNames")
+        return
+    faults = list(_text_faults(path, held, ("resources", "resourceNames")))
+    if not isinstance(held.get("group") or "", str):
+        faults.append(Cause.invalid(f"{path}.group", held["group"], "must be a string"))
+    yield from faults
+    if faults:
         return
     if group := held.get("group"):
         yield from (Cause.invalid(f"{path}.group", group, text) for text in dns1123_subdomain(str(group)))
