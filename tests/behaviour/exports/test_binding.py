@@ -227,3 +227,33 @@ async def test_a_definition_that_is_not_established_has_its_name_all_the_same(ma
     await crds.delete("others.example.com")
     await market.until(crds, "widgets.example.com", lambda c: conditions.is_true(c, "Established"), "the other CRD")
     assert conditions.is_false(await bindings.get("widgets"), "Ready")
+
+
+async def test_an_export_moves_to_another_workspace_and_its_objects_come_along(market: Market) -> None:
+    """The identity moves as a copy of its Secret; whoever binds the new place takes over what the old one leaves."""
+    await market.export()
+    provider, one = market.at("provider"), await market.workspace("one")
+    await market.bind("one")
+    bindings, widgets = one.resource(BINDINGS), one.resource(WIDGETS)
+    made = await widgets.create(named(WIDGETS, "Widget", "w", {"n": 1}), namespace="default")
+    place = await market.workspace("place")
+    spec = (await provider.resource(SCHEMAS).get("v1.widgets.example.com"))["spec"]
+    await place.resource(SCHEMAS).create(named(SCHEMAS, "APIResourceSchema", "v2.widgets.example.com", spec))
+    key = (await provider.resource(SECRETS).get("widgets", namespace="kcp-system"))["data"]
+    await place.resource(SECRETS).create({**named(SECRETS, "Secret", "identity"), "data": key}, namespace="default")
+    resources = [{"group": "example.com", "name": "widgets", "schema": "v2.widgets.example.com"}]
+    identity = {"secretRef": {"namespace": "default", "name": "identity"}}
+    await place.resource(EXPORTS).create(named(EXPORTS, "APIExport", "widgets", {"resources": resources, "identity": identity}))
+    reference = {"export": {"path": "root:place", "name": "widgets"}}
+    await bindings.create(named(BINDINGS, "APIBinding", "moved", {"reference": reference}))
+    await until_reason(market, bindings, "moved", "BindingUpToDate", "NamingConflicts")
+    await bindings.delete("widgets")
+    await market.gone(bindings, "widgets")
+    await market.until(bindings, "moved", lambda b: conditions.is_true(b, "Ready"), "the successor")
+    found = await widgets.get("w", namespace="default")
+    assert (meta.uid(found), found["spec"]) == (meta.uid(made), {"n": 1})
+    for name, kind in (("widgets", EXPORTS), ("v1.widgets.example.com", SCHEMAS)):
+        await provider.resource(kind).delete(name)
+    await widgets.patch("w", {"spec": {"n": 2}}, namespace="default")
+    await bindings.delete("moved")
+    await market.gone(bindings, "moved")

@@ -17,7 +17,7 @@ import orjson
 import pytest
 from tests.behaviour.exports.market import CONFIG_MAP_CLAIM, CONFIG_MAPS, WIDGETS, Market, accepted, config_map, is_settled, named
 
-from kcp.apimachinery import meta
+from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Conflict, Expired, Forbidden, MethodNotAllowed, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
@@ -327,3 +327,27 @@ async def test_tokens_are_made_for_accounts_that_are_claimed_if_tokens_are_claim
     without = market.view("one", export="without").resource(ACCOUNTS)
     with pytest.raises((Forbidden, NotFound, MethodNotAllowed)):
         await without.create(request, namespace="default", name="claimed", subresource="token")
+
+
+async def test_definitions_are_made_through_the_view(market: Market) -> None:
+    """Source: kcp test/e2e/customresourcedefinition/crd_apiexport_test.go."""
+    claim = {"group": "apiextensions.k8s.io", "resource": "customresourcedefinitions", "verbs": ["*"]}
+    await market.export(claims=[claim], maximalPermissionPolicy={"local": {}})
+    (one,) = await consumers(market, "one", claims=(accepted(claim),))
+    crds = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    text = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"color": {"type": "string"}}}}}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": text},
+        "selectableFields": [{"jsonPath": ".spec.color"}],
+    }
+    spec = {"group": "stable.example.com", "scope": "Namespaced", "names": {"plural": "shirts", "kind": "Shirt"}, "versions": [version]}
+    view = market.view("one").resource(crds)
+    made = await view.create(named(crds, "CustomResourceDefinition", "shirts.stable.example.com", spec))
+    assert made["spec"]["versions"][0]["selectableFields"] == [{"jsonPath": ".spec.color"}]
+    await market.until(one.resource(crds), "shirts.stable.example.com", lambda c: conditions.is_true(c, "Established"), "the definition")
+    assert [meta.name(crd) for crd in (await market.view().resource(crds).list()).items] == ["shirts.stable.example.com"]
+    await view.delete("shirts.stable.example.com")
+    await market.gone(one.resource(crds), "shirts.stable.example.com")
