@@ -122,14 +122,13 @@ async def _lifespan(scope: MutableMapping[str, Any], receive: Receive, send: Sen
 
 def _request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    repeated = _repeated(headers, scope["headers"]) if len(headers) != len(scope["headers"]) else None
+    repeated = None if len(headers) == len(scope["headers"]) else _repeated(headers, scope["headers"])
 
     async def read_body() -> bytes:
         return await _read_body(headers, receive)
 
     request = Request(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, read_body)
-    if repeated is not None:
-        request.repeated = repeated
+    request.repeated = repeated
     if client := scope.get("client"):
         request.peer_address = client[0]
     extensions = scope.get("extensions")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Signer:
 class PeerAuthorities:
     """Two sets of authorities, which may overlap."""
 
-    def __init__(self, of_users: Path, of_proxies: Path) -> None:
+    def __init__(self, of_users: Sequence[Path], of_proxies: Sequence[Path]) -> None:
         """PEM bundles. Raises OSError, ValueError."""
         self._of_users, self._of_proxies = _certificates(of_users), _certificates(of_proxies)
         self._seen: OrderedDict[bytes, Signer] = OrderedDict()
@@ -49,8 +50,8 @@ class PeerAuthorities:
         return found
 
 
-def _certificates(bundle: Path) -> frozenset[bytes]:
-    return frozenset(ssl.PEM_cert_to_DER_cert(block) for block in _BLOCK.findall(bundle.read_text("ascii")))
+def _certificates(bundles: Sequence[Path]) -> frozenset[bytes]:
+    return frozenset(ssl.PEM_cert_to_DER_cert(block) for bundle in bundles for block in _BLOCK.findall(bundle.read_text("ascii")))
 
 
 def _verified_chain(tls: Any) -> list[bytes]:

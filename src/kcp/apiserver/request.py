@@ -68,8 +68,8 @@ class Request:
     """Who really asks, where `user` is impersonated."""
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning: 299` response headers; any step may add one."""
-    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """All values of the headers that came more than once."""
+    repeated: Mapping[str, Sequence[str]] | None = None
+    """All values of the headers that came more than once; None if none did."""
     peer_address: str = ""
     """IP address of the other end of the connection; "" in process."""
     audit: Record | None = None
@@ -83,7 +83,7 @@ class Request:
     def values(self, header: str) -> Sequence[str]:
         """All values of a header, in the order they came."""
         held = self.headers.get(header)
-        return () if held is None else self.repeated.get(header, (held,))
+        return () if held is None else (self.repeated or {}).get(header, (held,))
 
     @property
     def query(self) -> dict[str, str]:

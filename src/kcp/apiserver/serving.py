@@ -43,6 +43,8 @@ class TLSFiles:
     key: Path
     client_ca: Path | None = None
     """Who signs client certificates. A client may show one; if it does, it must be valid."""
+    more_client_ca: Path | None = None
+    """Who else signs client certificates. Only beside `client_ca`."""
     proxy_ca: Path | None = None
     """Who signs the certificates of proxies that name users in headers. Only beside `client_ca`."""
 
@@ -168,7 +170,8 @@ def _authorities(files: TLSFiles | None) -> PeerAuthorities | None:
     if files is None or files.client_ca is None or files.proxy_ca is None:
         return None
     try:
-        return PeerAuthorities(files.client_ca, files.proxy_ca)
+        of_users = [files.client_ca] if files.more_client_ca is None else [files.client_ca, files.more_client_ca]
+        return PeerAuthorities(of_users, [files.proxy_ca])
     except (OSError, ValueError) as fault:
         raise ServingError(f"cannot read the client CAs {files.client_ca} and {files.proxy_ca}: {fault}") from fault
 
@@ -247,7 +250,7 @@ def tls_context(files: TLSFiles) -> ssl.SSLContext:
         context.load_cert_chain(files.certificate, files.key)
     except (OSError, ssl.SSLError) as fault:
         raise ServingError(f"cannot serve with certificate {files.certificate} and key {files.key}: {fault}") from fault
-    for authority in (files.client_ca, files.proxy_ca):
+    for authority in (files.client_ca, files.more_client_ca, files.proxy_ca):
         if authority is None:
             continue
         try:

@@ -35,6 +35,8 @@ class Words(click.ParamType[tuple[str, ...]]):
 _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--anonymous-auth", type=bool, is_flag=False, flag_value=True, default=None, metavar="[=true|false]",
                  help="Requests without credentials are user system:anonymous. [default: true]"),
+    click.option("--client-ca-file", type=_FILE, default=None,
+                 help="Who signs users' certificates, beside the server's own authority in ROOT_DIRECTORY/pki."),
     click.option("--authentication-config", type=_FILE, default=None,
                  help="AuthenticationConfiguration (apiserver.config.k8s.io): issuers of JWTs, anonymous access. Read again on change."),
     click.option("--oidc-issuer-url", default="", help="OpenID Connect issuer whose tokens are trusted; https only."),
@@ -107,6 +109,7 @@ def authentication_options(flags: dict[str, Any], *, workspace_issuers: bool) ->
     required = tuple(claim for claims in flags.pop("oidc_required_claim") for claim in claims)
     return AuthenticationOptions(
         anonymous=flags.pop("anonymous_auth"),
+        client_ca_file=flags.pop("client_ca_file"),
         config_file=flags.pop("authentication_config"),
         oidc=OIDCOptions(**oidc, required_claims=required),
         workspace_issuers=workspace_issuers,

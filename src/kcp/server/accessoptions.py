@@ -115,6 +115,8 @@ class AuthenticationOptions:
     """--anonymous-auth: requests without credentials are user system:anonymous; None: not said, which is yes."""
     config_file: Path | None = None
     """--authentication-config: AuthenticationConfiguration of apiserver.config.k8s.io; read again when it changes."""
+    client_ca_file: Path | None = None
+    """--client-ca-file: who signs users' certificates, beside the server's own authority."""
     oidc: OIDCOptions = field(default_factory=OIDCOptions)
     workspace_issuers: bool = False
     """--feature-gates=WorkspaceAuthentication=true: workspaces may trust issuers of their own, which this server asks for their keys."""
@@ -123,6 +125,8 @@ class AuthenticationOptions:
 
     def problems(self) -> list[str]:
         found = [*self.oidc.problems(), *self.request_header.problems(), *self.service_accounts.problems()]
+        if self.client_ca_file is not None and not self.client_ca_file.is_file():
+            found.append(f"--client-ca-file={self.client_ca_file}: no such file")
         if self.config_file is not None and not self.config_file.is_file():
             found.append(f"--authentication-config={self.config_file}: no such file")
         if self.config_file is not None and self.oidc != OIDCOptions():

@@ -117,6 +117,7 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         if with_socket:
             tls = TLSFiles(
                 certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate,
+                more_client_ca=options.authentication.client_ca_file,
                 proxy_ca=options.authentication.request_header.client_ca_file,
             )  # fmt: skip
             config = ServingConfig(

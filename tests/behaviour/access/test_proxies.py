@@ -103,3 +103,18 @@ async def test_without_an_authority_of_proxies_the_headers_mean_nothing(tmp_path
     async with front(tmp_path) as door:
         admin = {"X-Remote-User": "boss", "X-Remote-Group": "system:masters"}
         assert (await door.send("/clusters/root/api/v1/configmaps", headers=admin)).status == 403
+
+
+async def test_an_authority_of_the_operators_own_names_users_beside_the_servers(tmp_path: Path) -> None:
+    own = pki_issue.authority("users", now=datetime.now(UTC), lifetime=timedelta(days=1))
+    proxies = pki_issue.authority("proxies", now=datetime.now(UTC), lifetime=timedelta(days=1))
+    for name, authority in (("own.pem", own), ("proxies.pem", proxies)):
+        (tmp_path / name).write_bytes(authority.certificate)
+    headers = RequestHeaderOptions(client_ca_file=tmp_path / "proxies.pem")
+    for request_header in (RequestHeaderOptions(), headers):
+        options = AuthenticationOptions(client_ca_file=tmp_path / "own.pem", request_header=request_header)
+        async with front(tmp_path, authentication=options) as door:
+            gate = Gate(door, own, tmp_path)
+            _, user = await gate.whoami(ADMIN, **gate.proxy("ann", groups=("devs",)))
+            assert (user["username"], user["groups"]) == ("ann", ["devs", "system:authenticated"])
+            assert (await gate.whoami([], **gate.user("bob")))[1]["username"] == "bob"

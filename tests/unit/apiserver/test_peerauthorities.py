@@ -29,7 +29,7 @@ class Ends:
         self.server.verify_mode = ssl.CERT_OPTIONAL
         for bundle in ("users.pem", "proxies.pem"):
             self.server.load_verify_locations(directory / bundle)
-        self.authorities = PeerAuthorities(directory / "users.pem", directory / "proxies.pem")
+        self.authorities = PeerAuthorities([directory / "users.pem"], [directory / "proxies.pem"])
 
     def _write(self, name: str, content: bytes) -> Path:
         (self.directory / name).write_bytes(content)
@@ -67,12 +67,12 @@ def test_the_signer_is_told_from_the_other_and_remembered_for_resumed_sessions(t
     again, resumed = ends.meet(context, client.session)
     assert again.session_reused
     assert ends.authorities.signer(resumed) == expected
-    forgetful = PeerAuthorities(tmp_path / "users.pem", tmp_path / "proxies.pem")
+    forgetful = PeerAuthorities([tmp_path / "users.pem"], [tmp_path / "proxies.pem"])
     assert forgetful.signer(resumed) in (None, expected)
 
 
 def test_one_authority_may_sign_for_both(tmp_path: Path) -> None:
     ends = Ends(tmp_path)
-    same = PeerAuthorities(tmp_path / "users.pem", tmp_path / "users.pem")
+    same = PeerAuthorities([tmp_path / "users.pem"], [tmp_path / "users.pem"])
     _, server = ends.meet(ends.client(ends.users))
     assert same.signer(server) == Signer(of_users=True, of_proxies=True)
