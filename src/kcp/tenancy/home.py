@@ -31,8 +31,6 @@ from kcp.tenancy.workspacetype.lister import TypeLister
 from kcp.tenancy.workspacetype.model import TypeReference
 
 _HOME_TYPE = TypeReference("root", "home")
-_PATIENCE_S = 20.0
-"""How long a request waits; upstream never does, but not every client comes again by itself."""
 _LONGEST_CREATION_S = 60.0
 _COMING = ("", kinds.SCHEDULING, kinds.INITIALIZING)
 
@@ -48,6 +46,8 @@ class HomeWorkspaces:
     clock: Clock
     may_create: Callable[[UserInfo], Awaitable[bool]]
     """Whether a user has verb `create` on workspace `~` of root."""
+    patience_s: float = 20.0
+    """How long a request waits; upstream never does, but not every client comes again by itself."""
 
     async def get(self, user: UserInfo) -> JSONObject:
         """The user's home as a Workspace.
@@ -67,7 +67,9 @@ class HomeWorkspaces:
             if cluster and self._is_late(cluster):
                 raise InternalError("home workspace creation timeout")
             try:
-                cluster = await wait_for(resource, kinds.LOGICAL_CLUSTER_NAME, _is_ready, timeout_s=_PATIENCE_S, what="the home workspace")
+                cluster = await wait_for(
+                    resource, kinds.LOGICAL_CLUSTER_NAME, _is_ready, timeout_s=self.patience_s, what="the home workspace"
+                )
             except Timeout as error:
                 raise TooManyRequests(error.message, retry_after_s=1) from error
         return self._workspace(user, name, cluster)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import pytest
-from tests.behaviour.workspaces.server import ALICE, URL, Kcp, kcp_server
+from tests.behaviour.workspaces.server import ALICE, URL, Kcp, kcp_server, url_of
 
+from kcp.aio.clock import Clock, VirtualClock
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import Forbidden, NotFound
+from kcp.apimachinery.errors import Forbidden, InternalError, NotFound, TooManyRequests
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import ResourceClient
+from kcp.registry.backend import UserInfo
 from kcp.tenancy import kinds
+from kcp.tenancy.home import HomeWorkspaces
 from kcp.tenancy.waiting import wait_for
 
 CONFIG_MAPS = GVR("", "v1", "configmaps")
@@ -194,6 +198,22 @@ async def test_home_workspace_is_made_on_first_sight(kcp: Kcp) -> None:
 
 def has_urls(type_: JSONObject) -> bool:
     return conditions.is_true(type_, kinds.VIRTUAL_WORKSPACE_URLS_READY)
+
+
+async def test_a_home_that_takes_long_is_asked_for_again_and_given_up_in_the_end(kcp: Kcp) -> None:
+    async def everybody(user: UserInfo) -> bool:
+        return True
+
+    def homes(clock: Clock) -> HomeWorkspaces:
+        return HomeWorkspaces(kcp.client(), kcp.types, url_of, kcp.index.expect, clock, everybody, patience_s=0.05)
+
+    kcp.unbindable.add("tenancy.kcp.io")
+    with pytest.raises(TooManyRequests) as asked:
+        await homes(VirtualClock()).get(ALICE)
+    assert asked.value.retry_after_s == 1
+    late = VirtualClock(datetime(2999, 1, 1, tzinfo=UTC))
+    with pytest.raises(InternalError, match="home workspace creation timeout"):
+        await homes(late).get(ALICE)
 
 
 async def test_second_start_writes_nothing(kcp: Kcp) -> None:
