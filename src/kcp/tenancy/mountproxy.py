@@ -121,6 +121,7 @@ def with_mounts(mount_at: Callable[[str], Mounted | None], authorizer: Authorize
             if req.audit is not None:
                 req.audit.notes.add("mount.tenancy.kcp.io/target", mount.url)
                 req.audit.notes.add("mount.tenancy.kcp.io/workspace", req.info.cluster_path)
+            _note(req, mount)
             _check(req, mount)
             path = proxy.own_path(mount)
             if path is None:
@@ -137,6 +138,14 @@ def with_mounts(mount_at: Callable[[str], Mounted | None], authorizer: Authorize
 async def _may_see(authorizer: Authorizer, user: UserInfo, mount: Mounted) -> bool:
     asked = AuthzAttributes(user, "get", mount.parent, kinds.WORKSPACES.group, kinds.WORKSPACES.resource, name=mount.name)
     return (await authorizer.authorize(asked)).is_allowed
+
+
+def _note(req: Request, mount: Mounted) -> None:
+    """For the audit: which mount, and where to."""
+    if req.audit is not None:
+        parts = urlsplit(mount.url)
+        req.audit.notes["mount.tenancy.kcp.io/workspace"] = req.info.cluster_path
+        req.audit.notes["mount.tenancy.kcp.io/target"] = f"{parts.scheme}://{parts.netloc}"
 
 
 def _check(req: Request, mount: Mounted) -> None:

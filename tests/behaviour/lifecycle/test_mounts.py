@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from tests.behaviour.lifecycle.town import ADA, BOB, CONFIG_MAPS, EVERYTHING, Town, config_map, phase
 
@@ -22,6 +23,7 @@ from kcp.apimachinery.errors import Forbidden, Invalid, NotFound, ServiceUnavail
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver import pki_issue
+from kcp.apiserver.audit.config import AuditConfig, LogConfig
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.client.transport import RawRequest, RawResponse
@@ -38,9 +40,13 @@ IS_MOUNT = {"experimental.tenancy.kcp.io/is-mount": "true"}
 
 
 @asynccontextmanager
-async def towns(directory: Path, *, with_socket: bool = False, **mounts: Any) -> AsyncIterator[Town]:
+async def towns(directory: Path, *, with_socket: bool = False, audit: AuditConfig | None = None, **mounts: Any) -> AsyncIterator[Town]:
     options = Options(
-        root_directory=directory, in_memory=True, mounts=MountOptions(enabled=True, **mounts), secure_port=0 if with_socket else 6443
+        root_directory=directory,
+        in_memory=True,
+        mounts=MountOptions(enabled=True, **mounts),
+        secure_port=0 if with_socket else 6443,
+        audit=audit or AuditConfig(),
     )
     async with run_server(options, clock=SystemClock(), with_socket=with_socket) as running:
         made = Town(running)
@@ -271,7 +277,11 @@ async def test_another_server_gets_the_name_of_the_caller_and_nothing_else(tmp_p
     )
     async with run_server(behind, clock=SystemClock()) as server:
         files["server-ca.crt"].write_bytes(server.admin.ca_pem)
-        given = {"client_cert_file": files["client.crt"], "client_key_file": files["client.key"], "server_ca_file": files["server-ca.crt"]}
+        given: dict[str, Any] = {
+            "client_cert_file": files["client.crt"],
+            "client_key_file": files["client.key"],
+            "server_ca_file": files["server-ca.crt"],
+        }
         async with towns(tmp_path / "front", with_socket=True, **given) as town:
             await cluster(town, "away", f"{server.url}/clusters/root")
             await mounted(town, "link", "away")
@@ -303,3 +313,18 @@ async def admit(root: Client, user: UserInfo) -> None:
     reference = {"apiGroup": CLUSTER_ROLES.group, "kind": "ClusterRole", "name": "guests"}
     binding = {"apiVersion": CLUSTER_ROLES.api_version, "kind": "ClusterRoleBinding", "metadata": {"name": "guests"}}
     await root.resource(CLUSTER_ROLE_BINDINGS).create({**binding, "roleRef": reference, "subjects": [subject]})
+
+
+async def test_audit_says_which_mount_and_where_to(tmp_path: Path) -> None:
+    policy, log = tmp_path / "policy.yaml", tmp_path / "audit.log"
+    policy.write_text(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata, users: [ada]}]\n"
+    )
+    async with towns(tmp_path, audit=AuditConfig(policy_file=policy, log=LogConfig(path=str(log)))) as town:
+        await cluster(town, "away", "https://127.0.0.1:1")
+        await mounted(town, "link", "away")
+        assert (await ask(town.at("root:town:link", user=ADA))).status == 502
+    events = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    annotations = [event["annotations"] for event in events if event.get("responseStatus", {}).get("code") == 502]
+    assert [a["mount.tenancy.kcp.io/workspace"] for a in annotations] == ["root:town:link"]
+    assert [a["mount.tenancy.kcp.io/target"] for a in annotations] == ["https://127.0.0.1:1"]
