@@ -82,7 +82,7 @@ def test_a_control_plane_killed_while_it_makes_a_workspace_goes_on_with_it(share
     kill_all(shared.kcp)
     shared.start_kcp()
     assert "created" in acknowledged.stdout
-    shared.at("root").until("get", "workspace", name, is_right=lambda w: w["status"].get("phase") == "Ready")
+    shared.at("root").until("get", "workspace", name, is_right=lambda w: w.get("status", {}).get("phase") == "Ready")
     inside = shared.at(f"root:{name}")
     inside("wait", "apibindings", "--all", "--for=jsonpath={.status.phase}=Bound", "--timeout=20s")
     assert "default" in inside("get", "namespaces", "-o", "name")

@@ -142,7 +142,7 @@ PODS: tuple[tuple[dict[str, Any], dict[str, Any], str], ...] = (
     ({"securityContext": {"privileged": True, "allowPrivilegeEscalation": False}}, {},
      'spec.containers[0].securityContext: Invalid value: {"privileged":true,"allowPrivilegeEscalation":false}: '
      "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"),
-    ({}, {"dnsPolicy": "None"}, "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None"),
+    ({}, {"dnsPolicy": "None"}, "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"),
     ({}, {"hostAliases": [{"ip": "x"}]},
      'spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
     ({"ports": [{"containerPort": 80, "hostPort": 81}]}, {"hostNetwork": True},

@@ -143,6 +143,39 @@ def test_pod_faults(pod: JSONObject, fault: str) -> None:
     assert faults("Pod", pod) == [fault]
 
 
+NO_SYSCTL = r"must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            {"securityContext": {"sysctls": [{"name": name, "value": "1"} for name in ("foo-", "kernel.shmmax", "safe-and-unsafe", "bar..")]}},
+            [f'spec.securityContext.sysctls[0].name: Invalid value: "foo-": {NO_SYSCTL}',
+             f'spec.securityContext.sysctls[3].name: Invalid value: "bar..": {NO_SYSCTL}'],
+        ),
+        ({"securityContext": {"sysctls": [{"name": "a.b"}, {"name": "a/b"}]}}, ['spec.securityContext.sysctls[1].name: Duplicate value: "a/b"']),
+        (
+            {"securityContext": {"seccompProfile": {"type": "Localhost"}}},
+            ["spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost"],
+        ),
+        ({"dnsPolicy": "None"}, ["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"]),
+        (
+            {"dnsPolicy": "None", "dnsConfig": {"searches": ["a.b"]}},
+            ["spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None"],
+        ),
+        (
+            {"dnsConfig": {"nameservers": ["192.0.2.1"] * 4, "searches": [".", "_tcp.x."], "options": [{"name": ""}]}},
+            ['spec.dnsConfig.nameservers: Invalid value: ["192.0.2.1","192.0.2.1","192.0.2.1","192.0.2.1"]: must not have more than 3 nameservers',
+             "spec.dnsConfig.options[0].name: Required value: must not be empty"],
+        ),
+        ({"hostAliases": [{"ip": "x", "hostnames": ["a"]}]}, ['spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address']),
+    ],
+)  # fmt: skip
+def test_faults_of_what_surrounds_containers(spec: JSONObject, expected: list[str]) -> None:
+    assert [fault.partition(", (e.g.")[0] for fault in faults("Pod", _pod({}, **spec))] == expected
+
+
 def test_of_a_pod_only_a_few_fields_may_change() -> None:
     old = _pod({})
     assert faults("Pod", _pod({"image": "other"}), old) == []

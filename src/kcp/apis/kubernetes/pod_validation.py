@@ -11,6 +11,7 @@ from kcp.apis.kubernetes import checks, volume_validation
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.placement_validation import affinity, spread
 from kcp.apis.kubernetes.placement_validation import tolerations as tolerations
+from kcp.apis.kubernetes.pod_context_validation import seccomp, surroundings
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
@@ -52,7 +53,7 @@ def spec(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
     yield from affinity(held, f"{at}.affinity")
     yield from spread(held, f"{at}.topologySpreadConstraints")
     yield from _identity(obj_at(held, "securityContext"), f"{at}.securityContext", "fsGroup")
-    yield from _names_of_hosts(held, at)
+    yield from surroundings(held, at)
     deadline = held.get("activeDeadlineSeconds")
     if checks.is_int(deadline) and deadline < 1:
         yield Cause.invalid(f"{at}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
@@ -115,23 +116,12 @@ def _identity(context: Mapping[str, Any], at: str, *more: str) -> Iterator[Cause
 def _security(context: Mapping[str, Any], at: str) -> Iterator[Cause]:
     """Source: ValidateSecurityContext."""
     yield from _identity(context, at)
+    yield from seccomp(context, at)
     if context.get("allowPrivilegeEscalation") is False:
         if context.get("privileged"):
             yield Cause.invalid(at, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
         if {"CAP_SYS_ADMIN", "SYS_ADMIN"} & {str(name) for name in list_at(context, "capabilities", "add")}:
             yield Cause.invalid(at, context, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN")
-
-
-def _names_of_hosts(held: Mapping[str, Any], at: str) -> Iterator[Cause]:
-    for path, alias in numbered(held, "hostAliases", f"{at}.hostAliases"):
-        yield from checks.ip(alias.get("ip"), f"{path}.ip")
-        for index, name in enumerate(list_at(alias, "hostnames")):
-            yield from checks.named(name, f"{path}.hostnames[{index}]", names.dns1123_subdomain)
-    servers = list_at(held, "dnsConfig", "nameservers")
-    if held.get("dnsPolicy") == "None" and not servers:
-        yield Cause.required(f"{at}.dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")
-    for index, server in enumerate(servers):
-        yield from checks.ip(server, f"{at}.dnsConfig.nameservers[{index}]")
 
 
 def _init_only(container: Mapping[str, Any], at: str) -> Iterator[Cause]:
