@@ -35,7 +35,7 @@ from kcp.tmc.model.names import (
     SYNCER_FINALIZER,
     NamespaceLocator,
 )
-from kcp.tmc.placement.resources import share_of
+from kcp.tmc.placement.shares import share_of
 
 pytestmark = pytest.mark.e2e
 

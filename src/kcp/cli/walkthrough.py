@@ -17,7 +17,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.tmc.model.kinds import PLACEMENTS, SYNC_TARGETS, SYNCED
 from kcp.tmc.model.names import KEY_LABEL, OBSERVED_ANNOTATION, STATUS_ANNOTATION, synced_keys
-from kcp.tmc.placement.resources import share_of
+from kcp.tmc.placement.shares import share_of
 
 if TYPE_CHECKING:
     from kcp.cli.fleet import Fleet

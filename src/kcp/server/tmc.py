@@ -30,9 +30,10 @@ from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
-from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SYNC_TARGETS
+from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
 from kcp.tmc.placement.controller import build_placement_controller
+from kcp.tmc.placement.handover import Workloads
 from kcp.tmc.placement.namespaces import build_namespace_scheduler
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.push.controller import build_push_controller
@@ -52,11 +53,19 @@ class TMC:
     metrics: TMCMetrics | None
     _following: set[tuple[GVR, str]] = field(default_factory=set)
     _remarks: Remarks | None = None
+    _held_workloads: Workloads | None = None
 
     @property
     def _targets(self) -> Informer:
         """Asked for only once the API of SyncTargets is bound in `root`."""
         return self.parts.informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
+
+    @property
+    def _workloads(self) -> Workloads:
+        """What hand-overs wait for: filled by `follow_bindings`, and complete once the bindings are known."""
+        if self._held_workloads is None:
+            self._held_workloads = Workloads(lambda: self.parts.informers.informer(BINDINGS).has_synced)
+        return self._held_workloads
 
     def controllers(self) -> list[Controller[Any]]:
         """Those that exist once; the ones per synced resource are added by `follow_bindings`."""
@@ -74,7 +83,7 @@ class TMC:
                 informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s,
             ),
-            build_namespace_scheduler(informers, for_cluster, clock=clock),
+            build_namespace_scheduler(informers, for_cluster, self._workloads, clock=clock),
         ]  # fmt: skip
 
     def run(self, supervisor: Supervisor) -> None:
@@ -124,6 +133,8 @@ class TMC:
         namespaces = informers.informer(NAMESPACES)
         if self._remarks is not None:
             self._remarks.follow(objects)
+        if gvr.group_resource in DIVIDED:
+            self._workloads.add(objects)
         built: list[Controller[Any]] = [
             build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
         ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.behaviour.tmc.world import DEPLOYMENTS, running, until
+from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, running, until
 
+from kcp.aio.clock import rfc3339
 from kcp.apimachinery import meta
-from kcp.tmc.model.kinds import PLACEMENTS
-from kcp.tmc.model.names import UNPLACED_ANNOTATION
+from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS
+from kcp.tmc.model.names import HANDOVER_ANNOTATION, UNPLACED_ANNOTATION, sync_target_key
 
 
 async def test_replicas_follow_the_weights_and_bounds_of_the_placement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +34,38 @@ async def test_replicas_follow_the_weights_and_bounds_of_the_placement(tmp_path:
         assert await below() == {"east": 2, "west": 2}
         await placements.patch("all", {"spec": {"replicas": {"division": "Duplicated", "maxPerCluster": None}, "clusterRules": None}})
         await until(below, lambda found: found == {"east": 6, "west": 6})
+
+
+async def test_a_drained_cluster_keeps_its_copies_until_the_others_are_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, monkeypatch) as world:
+        await world.client.resource(PLACEMENTS).patch("all", {"spec": {"locationSelectors": [{"matchLabels": {"here": "yes"}}]}})
+        targets = world.client.resource(SYNC_TARGETS)
+        await targets.patch("east", {"metadata": {"labels": {"here": "yes"}}})
+        await world.deploy("default", "web", 2)
+
+        async def below() -> dict[str, int]:
+            return await world.below("web")
+
+        await until(below, lambda found: found == {"east": 2})
+        east = sync_target_key(meta.cluster(await targets.get("east")), "east")
+        await until(
+            lambda: world.client.resource(DEPLOYMENTS).get("web", namespace="default"),
+            lambda found: meta.nested(found, "status", "readyReplicas", default=0) == 2,
+        )
+        seen: list[dict[str, int]] = []
+        ready: list[bool] = []
+
+        async def moved() -> bool:
+            seen.append(await below())
+            copies = (await world.clusters["west"].client().resource(DEPLOYMENTS).list()).items
+            if "east" not in seen[-1]:
+                ready.append(any(meta.nested(c, "status", "readyReplicas", default=0) == 2 for c in copies))
+            return "east" not in seen[-1]
+
+        await targets.patch("west", {"metadata": {"labels": {"here": "yes"}}})
+        await targets.patch("east", {"spec": {"evictAfter": rfc3339(CLOCK.now())}})
+        await until(moved, bool)
+        assert ready == [True], "the old copy went before the new one was ready"
+        assert seen[-1] == {"west": 2}
+        namespace = await world.client.resource(NAMESPACES).get("default")
+        assert HANDOVER_ANNOTATION + east not in meta.annotations(namespace)

@@ -11,6 +11,7 @@ from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, Placement
 from kcp.tmc.model.names import DELETION_ANNOTATION, NAMESPACE_PLACEMENT_ANNOTATION, STATE_LABEL
 from kcp.tmc.placement import namespaces, resources
 from kcp.tmc.placement.schedule import Snapshot, Target, schedule
+from kcp.tmc.placement.shares import share_of
 from kcp.tmc.placement.status import render
 
 NOW = "2026-01-01T00:00:00Z"
@@ -63,7 +64,7 @@ def deployment(replicas: int) -> dict[str, Any]:
 def test_objects_follow_their_namespace_and_replicas_are_shared_out() -> None:
     ns = namespaces.decide(namespace(), [placement("A", "B")], now=NOW)
     found = resources.decide(deployment(3), ns, divided=True, now=NOW)
-    assert [resources.share_of(found, k) for k in "AB"] == [2, 1]
+    assert [share_of(found, k) for k in "AB"] == [2, 1]
     assert resources.decide(found, ns, divided=True, now="later") == found
 
 
@@ -71,7 +72,7 @@ def test_scaling_up_keeps_the_shares_stable() -> None:
     ns = namespaces.decide(namespace(), [placement("A", "B")], now=NOW)
     found = resources.decide(deployment(3), ns, divided=True, now=NOW)
     found["spec"]["replicas"] = 6
-    assert [resources.share_of(resources.decide(found, ns, divided=True, now=NOW), k) for k in "AB"] == [3, 3]
+    assert [share_of(resources.decide(found, ns, divided=True, now=NOW), k) for k in "AB"] == [3, 3]
 
 
 def test_a_leaving_namespace_takes_its_objects_with_it_and_the_others_take_over() -> None:
@@ -79,7 +80,7 @@ def test_a_leaving_namespace_takes_its_objects_with_it_and_the_others_take_over(
     found = resources.decide(deployment(3), held, divided=True, now=NOW)
     moved = resources.decide(found, namespaces.decide(held, [placement("B")], now=NOW), divided=True, now=NOW)
     assert meta.annotations(moved)[DELETION_ANNOTATION + "A"] == NOW
-    assert resources.share_of(moved, "B") == 3
+    assert share_of(moved, "B") == 3
 
 
 def test_a_deleted_object_leaves_every_target() -> None:

@@ -13,7 +13,7 @@ from kcp.tmc.model.names import SHARES_ANNOTATION, STATE_LABEL, UNPLACED_ANNOTAT
 from kcp.tmc.placement import resources
 from kcp.tmc.placement.policy import Division, Preference
 from kcp.tmc.placement.schedule import Target
-from kcp.tmc.placement.shares import ClusterShare, Shares, combine, pod_requests, share, shares_of, unplaced
+from kcp.tmc.placement.shares import ClusterShare, Shares, combine, pod_requests, share, share_of, shares_of, unplaced
 from kcp.tmc.placement.spec import read
 
 
@@ -148,9 +148,9 @@ def test_objects_follow_the_shares_of_their_namespace_and_tell_what_has_no_place
     namespace = {"metadata": {"name": "default", "labels": labels, "annotations": {SHARES_ANNOTATION: shares.to_json()}}}
     deployment = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"replicas": 4}}
     found = resources.decide(deployment, namespace, divided=True, now="now")
-    assert [resources.share_of(found, k) for k in "AB"] == [3, 1]
+    assert [share_of(found, k) for k in "AB"] == [3, 1]
     assert UNPLACED_ANNOTATION not in meta.annotations(found)
     found["spec"]["replicas"] = 8
     more = resources.decide(found, namespace, divided=True, now="now")
-    assert [resources.share_of(more, k) for k in "AB"] == [3, 3]
+    assert [share_of(more, k) for k in "AB"] == [3, 3]
     assert meta.annotations(more)[UNPLACED_ANNOTATION].startswith("2 of 8: ")

@@ -1,4 +1,4 @@
-"""SyncTarget controller: key label, virtual workspace URL, and readiness from heartbeat and syncer report.
+"""SyncTarget controller: key label, virtual workspace URL, times of taints, and readiness from heartbeat and syncer report.
 
 The syncer writes `lastSyncerHeartbeatTime` and condition SyncerReady; this controller alone writes HeartbeatHealthy and the summary Ready.
 Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}.
@@ -33,6 +33,9 @@ def decide(obj: JSONObject, *, now: datetime, threshold_s: float, server_url: st
     url = f"{server_url}/services/syncer/{target.cluster}/{target.name}/{target.uid}"
     meta.ensure(wanted, "status")["virtualWorkspaces"] = [{"syncerURL": url}]
     stamp = rfc3339(now)
+    for taint in meta.nested(wanted, "spec", "taints", default=()):
+        if taint.get("effect") == "NoExecute" and not taint.get("timeAdded"):
+            taint["timeAdded"] = stamp  # tolerations for a time count from here
     checks = [SYNCER_READY]
     due_s: float | None = None
     if monitored:

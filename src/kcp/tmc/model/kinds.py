@@ -135,6 +135,8 @@ class Placement:
     """K of the targets chosen last."""
     shares: str = ""
     """How replicas are divided, as the annotation says it."""
+    hand_over_s: float = 600.0
+    """How long old copies wait for healthy new ones."""
     problems: tuple[str, ...] = ()
     """Selectors that mean nothing: they select nothing, and the Placement's conditions say why."""
 
@@ -156,6 +158,7 @@ class Placement:
             namespace_names=frozenset((selector or {}).get("matchNames") or ()),
             tolerations=(*(spec.get("tolerations") or ()), *((spec.get("constraints") or {}).get("tolerations") or ())),
             chosen=chosen,
+            hand_over_s=float(meta.nested(spec, "movement", "handOverSeconds", default=600)),
             shares=meta.annotations(obj).get(SHARES_ANNOTATION, ""),
             problems=tuple(problems),
         )

@@ -44,6 +44,8 @@ KEY_LABEL = "internal.workload.kcp.io/key"
 """On SyncTargets: K."""
 PLACEMENT_TARGETS_ANNOTATION = "internal.workload.kcp.io/synctarget"
 """On Placements: the chosen K, several separated by commas in name order."""
+HANDOVER_ANNOTATION = "handover.tmc.kcp.io/"
+"""+K, on namespaces: RFC 3339; since when this target's copies wait for healthy ones elsewhere before they go. Ours."""
 SHARES_ANNOTATION = "internal.tmc.kcp.io/shares"
 """On Placements, and carried to their namespaces: `placement.shares.Shares` as JSON; absent where replicas are divided evenly. Ours."""
 UNPLACED_ANNOTATION = "tmc.kcp.io/unplaced-replicas"
@@ -131,8 +133,8 @@ def synced_keys(obj: Mapping[str, Any]) -> list[str]:
 
 
 _PER_TARGET_ANNOTATIONS = (
-    DELETION_ANNOTATION, DRIFT_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION,
-    SYNC_ERROR_ANNOTATION,
+    DELETION_ANNOTATION, DRIFT_ANNOTATION, HANDOVER_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION,
+    STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
 )  # fmt: skip
 
 

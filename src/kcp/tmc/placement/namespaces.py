@@ -7,8 +7,9 @@ Source: kcp release-0.11 pkg/reconciler/workload/namespace (there: removal after
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
@@ -22,6 +23,7 @@ from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_targ
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, NAMESPACES, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
+    HANDOVER_ANNOTATION,
     NAMESPACE_PLACEMENT_ANNOTATION,
     SHARES_ANNOTATION,
     STATE_LABEL,
@@ -33,13 +35,26 @@ from kcp.tmc.model.names import (
     sync_target_key,
     synced_keys,
 )
+from kcp.tmc.placement.handover import LOOK_AGAIN_S, Workloads, handing_over, has_taken_over, left_s
 from kcp.tmc.placement.shares import Shares, combine
 
+Waits: TypeAlias = Callable[[JSONObject, str, Sequence[str], float], bool]
+"""(namespace, K of the target that is left, K of those that take over, most seconds to wait) → whether it must stay for now."""
+BY_HANDOVER = "tmc-handover"
+"""Of namespaces: `str(key)` → itself, while it waits for a hand-over."""
 
-def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = ()) -> JSONObject:
+
+def _at_once(namespace: JSONObject, key: str, takers: Sequence[str], limit_s: float) -> bool:  # noqa: ARG001 - the shape of a wait
+    return False
+
+
+def decide(
+    namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = (), waits: Waits = _at_once
+) -> JSONObject:
     """The namespace with labels, annotations and condition for the placements that select it. Pure.
 
     Args: gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten.
+    waits: whether the copies on a target that is left must stay for now.
     """
     wanted: JSONObject = meta.copy_json(namespace)
     for key in gone:
@@ -52,8 +67,15 @@ def decide(namespace: JSONObject, placements: Sequence[Placement], *, now: str, 
     for key in keys:
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
         meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
+        meta.set_annotation(wanted, HANDOVER_ANNOTATION + key, None)
+    limit_s = max((p.hand_over_s for p in mine), default=0.0)
     for key in synced_keys(namespace):
-        if key not in keys and key not in gone and DELETION_ANNOTATION + key not in meta.annotations(namespace):
+        if key in keys or key in gone or DELETION_ANNOTATION + key in meta.annotations(namespace):
+            continue
+        if keys and waits(namespace, key, keys, limit_s):
+            meta.set_annotation(wanted, HANDOVER_ANNOTATION + key, handing_over(namespace).get(key, now))
+        else:
+            meta.set_annotation(wanted, HANDOVER_ANNOTATION + key, None)
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if mine or conditions.get(namespace, NAMESPACE_SCHEDULED) is not None:
         conditions.set_condition(wanted, _scheduled(mine, keys, now))
@@ -76,19 +98,42 @@ class NamespaceReconciler:
     """Whether a SyncTarget with this K exists."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
+    workloads: Workloads
+    name_of: Callable[[str], str]
+    """K → name of its SyncTarget, "" if there is none."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         namespace = self.get(key)
         if namespace is None or key.name in UNSYNCED_NAMESPACES or meta.deletion_timestamp(namespace):
             return Result()
         gone = [k for k in held_keys(namespace) if not self.is_target(k)]
-        wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(self.clock.now()), gone=gone)
+        now = self.clock.now()
+        due: list[float] = []
+
+        def waits(held: JSONObject, leaving: str, takers: Sequence[str], limit_s: float) -> bool:
+            time_s = left_s(held, leaving, now, limit_s)
+            if time_s <= 0:
+                return False
+            known = self.workloads.has_synced
+            if known and has_taken_over(self.workloads.in_namespace(key), leaving, takers, self.name_of):
+                return False
+            due.append(time_s if known else LOOK_AGAIN_S)
+            return True
+
+        wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(now), gone=gone, waits=waits)
         await commit_both(self.for_cluster(key.cluster).resource(NAMESPACES), namespace, wanted)
-        return Result()
+        return Result(requeue_after_s=min(due) + 0.01 if due else None)
 
 
-def build_namespace_scheduler(informers: InformerFactory, for_cluster: Callable[[ClusterName], Client], *, clock: Clock) -> Controller:
-    namespaces = informers.informer(NAMESPACES, indexers={BY_TARGET: index_by_target})
+def _index_by_handover(namespace: Mapping[str, Any]) -> list[str]:
+    waiting = any(name.startswith(HANDOVER_ANNOTATION) for name in meta.annotations(namespace))
+    return [str(ObjectKey(meta.cluster(namespace), "", meta.name(namespace)))] if waiting else []
+
+
+def build_namespace_scheduler(
+    informers: InformerFactory, for_cluster: Callable[[ClusterName], Client], workloads: Workloads, *, clock: Clock
+) -> Controller:
+    namespaces = informers.informer(NAMESPACES, indexers={BY_TARGET: index_by_target, BY_HANDOVER: _index_by_handover})
     targets = informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
     placements = informers.informer(PLACEMENTS)
 
@@ -105,9 +150,16 @@ def build_namespace_scheduler(informers: InformerFactory, for_cluster: Callable[
     def is_target(key: str) -> bool:
         return bool(targets.index_keys(BY_KEY, key))
 
-    reconciler = NamespaceReconciler(namespaces.get, placements_of, is_target, for_cluster, clock)
+    def name_of(key: str) -> str:
+        return next((found.name for found in targets.index_keys(BY_KEY, key)), "")
+
+    def of_workload(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        return namespaces.index_keys(BY_HANDOVER, str(ObjectKey(key.cluster, "", key.namespace)))
+
+    reconciler = NamespaceReconciler(namespaces.get, placements_of, is_target, for_cluster, clock, workloads, name_of)
     controller = Controller("tmc-namespace", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(namespaces)
     controller.watch(placements, of_workspace)
     controller.watch(targets, of_deleted_target)
+    workloads.follow(lambda informer: controller.watch(informer, of_workload))
     return controller

@@ -206,8 +206,6 @@ class Movement:
     """Clusters of this Placement that may be losing its work at one time; None: any number."""
     eviction_s: float | None = None
     """How long a chosen cluster may be silent before its work goes elsewhere; None: the server's --tmc-eviction-grace."""
-    hand_over_s: float = 600.0
-    """How long the old copies wait for healthy new ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ from kcp.tmc.model.names import (
     synced_keys,
 )
 from kcp.tmc.model.wishes import left_out
-from kcp.tmc.placement.shares import Shares, pod_requests, share, unplaced
+from kcp.tmc.placement.handover import handing_over
+from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
 
 
 def decide(
@@ -61,7 +62,12 @@ def decide(
         if key not in staying and key not in gone and DELETION_ANNOTATION + key not in meta.annotations(obj):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if divided:
-        _share_out(wanted, staying, Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)))
+        leaving = handing_over(namespace or {})
+        _share_out(
+            wanted,
+            [key for key in staying if key not in leaving],
+            Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
+        )
     return wanted
 
 
@@ -76,18 +82,10 @@ def _share_out(wanted: JSONObject, keys: list[str], shares: Shares | None) -> No
     meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
 
 
-def share_of(obj: JSONObject, key: str) -> int | None:
-    """Replicas that target K is asked to run, from its spec diff."""
-    try:
-        operations = json.loads(meta.annotations(obj).get(SPEC_DIFF_ANNOTATION + key, "[]"))
-    except ValueError:
-        return None
-    return next((int(op["value"]) for op in operations if op.get("path") == "/replicas"), None)
-
-
-def _state(namespace: JSONObject) -> tuple[dict[str, bool], str]:
+def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], str]:
     """What of a namespace its objects follow."""
-    return {k: is_leaving(namespace, k) for k in synced_keys(namespace)}, meta.annotations(namespace).get(SHARES_ANNOTATION, "")
+    leaving = {k: is_leaving(namespace, k) for k in synced_keys(namespace)}
+    return leaving, set(handing_over(namespace)), meta.annotations(namespace).get(SHARES_ANNOTATION, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from kcp.apimachinery import meta, quantity
 from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.model.names import SPEC_DIFF_ANNOTATION
 from kcp.tmc.placement.divide import divide
 from kcp.tmc.placement.policy import Division, Policy, Preference, Replicas
 from kcp.tmc.placement.schedule import Target
@@ -205,6 +206,15 @@ def pod_requests(obj: JSONObject) -> dict[str, float]:
             if text is not None:
                 found[resource] = found.get(resource, 0.0) + float(quantity.parse(text))
     return found
+
+
+def share_of(obj: JSONObject, key: str) -> int | None:
+    """Replicas that target K is asked to run, from its spec diff."""
+    try:
+        operations = json.loads(meta.annotations(obj).get(SPEC_DIFF_ANNOTATION + key, "[]"))
+    except ValueError:
+        return None
+    return next((int(op["value"]) for op in operations if op.get("path") == "/replicas"), None)
 
 
 def unplaced(total: int, shares: Shares | None, placed: Mapping[str, int]) -> str | None:

@@ -292,5 +292,4 @@ def _movement(reader: Reader, obj: JSON) -> Movement:
         moves_per_minute=int(obj.get("movesPerMinute", default.moves_per_minute)),
         max_disrupted=obj.get("maxDisruptedClusters"),
         eviction_s=obj.get("evictionSeconds"),
-        hand_over_s=float(obj.get("handOverSeconds", default.hand_over_s)),
     )
