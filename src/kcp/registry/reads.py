@@ -47,14 +47,16 @@ class Reads:
 
     async def get(self, scope: Scope, resource_version: str) -> Item:
         resource = scope.resource
-        key = object_key(resource.storage_prefix, scope.key)
+        prefix = resource.storage_prefix
         try:
-            items = await self._cache.prefix(resource.storage_prefix)
+            items = self._cache.prefix_nowait(prefix)
+            if items is None and is_family(prefix):
+                items = await self._cache.prefix(prefix)
             if resource_version != "0":
                 await self._fresh(resource_version)
+            item = items.get(object_key(prefix, scope.key)) if items is not None else await self._cache.stored(prefix, scope.key)
         except StoreError as error:
             raise as_status(error, resource.group_resource, scope.name) from error
-        item = items.get(key)
         if item is None:
             raise NotFound.of(resource.group_resource, scope.name)
         if resource.versions is not None:

@@ -8,21 +8,25 @@ Before: `storage.sqlite`, `storage.memory`, `storage.etcd`. After: `registry`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
+from kcp.apimachinery.keys import ObjectKey
 from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError
-from kcp.storage.item import Item
-from kcp.storage.keyspace import ROOT_PREFIX, is_family
+from kcp.storage.item import Item, make_item
+from kcp.storage.keyspace import ROOT_PREFIX, is_family, object_key
 from kcp.storage.prefixcache import History, PrefixCache
 from kcp.storage.subscriptions import CacheEvent as CacheEvent
 from kcp.storage.subscriptions import QueueLimits
 from kcp.storage.subscriptions import Subscription as Subscription
 from kcp.storage.subscriptions import translate as translate
 from kcp.storage.wakeups import Wakeups
+
+log = logging.getLogger(__name__)
 
 _FILL_KEYS = 2_000
 """Objects listed per step while a cache is filled; other requests run in between."""
@@ -56,6 +60,8 @@ class WatchCache:
         self._caches: dict[bytes, PrefixCache] = {}
         self._families: dict[bytes, PrefixCache] = {}
         """Those of `_caches` that hold all resources of one name; hardly anybody asks for one."""
+        self._to_fill: set[bytes] = set()
+        """What somebody has read a single object of, before its cache was there."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._ended: StoreError | None = None
         self._generation = 0
@@ -182,6 +188,27 @@ class WatchCache:
             if cache.is_ready:
                 return cache
             await cache.settled.wait()
+
+    async def stored(self, prefix: bytes, key: ObjectKey) -> Item | None:
+        """One object as the store has it, for a resource whose cache is not filled yet: with a million objects that takes seconds.
+
+        The cache is filled meanwhile, for those who come later.
+        """
+        if self._ended is not None:
+            raise self._ended
+        if prefix not in self._caches and prefix not in self._to_fill:
+            self._to_fill.add(prefix)
+            self._tasks.spawn(self._fill_for_later(prefix), name="watch cache fill")
+        found = await self._store.get(object_key(prefix, key))
+        return make_item(key, found.value, found.mod_revision) if found is not None else None
+
+    async def _fill_for_later(self, prefix: bytes) -> None:
+        try:
+            await self.prefix(prefix)
+        except StoreError as error:
+            log.info("%s: not read ahead: %s", prefix.decode(errors="replace"), error)  # who needs it tries again, and is told
+        finally:
+            self._to_fill.discard(prefix)
 
     async def _make(self, prefix: bytes) -> PrefixCache:
         config = self._config

@@ -12,9 +12,10 @@ from collections.abc import AsyncGenerator
 import orjson
 import pytest
 
-from kcp.aio.clock import VirtualClock
+from kcp.aio.clock import VirtualClock, settle
 from kcp.aio.supervisor import Supervisor
-from kcp.storage.interface import Compacted, Event, Revision, SlowConsumer, StoreClosed
+from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.storage.interface import LATEST, Compacted, Event, Page, Revision, SlowConsumer, StoreClosed
 from kcp.storage.item import Item
 from kcp.storage.memory import MemoryStore
 from kcp.storage.subscriptions import Trait
@@ -122,6 +123,56 @@ async def test_a_cancelled_first_user_leaves_the_fill_to_the_next(store: MemoryS
     first.cancel()
     assert len(await second) == 5_000
     assert first.cancelled()
+
+
+class Slow(MemoryStore):
+    """A store with so much in it that listing takes as long as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = asyncio.Event()
+        self.lists = 0
+
+    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = LATEST) -> Page:
+        self.lists += 1
+        await self.listed.wait()
+        return await super().list(prefix, after=after, limit=limit, revision=revision)
+
+
+async def test_single_objects_are_read_from_the_store_while_their_resource_is_filled() -> None:
+    store, a = Slow(), ObjectKey(ClusterName("c1"), "default", "a")
+    await store.create(P + b"c1/default/a", value(app="web"))
+    cache = WatchCache(store, clock=VirtualClock(), config=CONFIG)
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        for _ in range(2):
+            found = await cache.stored(P, a)
+            assert found is not None
+            assert (found.key, found.revision, found.labels) == (a, 2, {"app": "web"})
+            assert found.decode()["metadata"]["resourceVersion"] == "2"
+        assert await cache.stored(P, a._replace(name="b")) is None
+        assert cache.prefix_nowait(P) is None
+        store.listed.set()
+        held = (await cache.prefix(P)).get(P + b"c1/default/a")
+        assert held is not None
+        assert found is not None
+        assert held.raw == found.raw
+        assert store.lists == 1
+
+
+async def test_a_store_that_closes_during_such_a_fill_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    store = Slow()
+    cache = WatchCache(store, clock=VirtualClock(), config=CONFIG)
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        assert await cache.stored(P, ObjectKey(ClusterName("c1"), "default", "a")) is None
+        await settle()
+        await store.close()
+        store.listed.set()
+        await settle()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_subscriptions_start_in_the_history_and_go_on_live(store: MemoryStore, cache: WatchCache) -> None:
