@@ -7,7 +7,6 @@ Before: `generic`. After: `storage.watchcache`. Source: k8s.io/apiserver/pkg/sto
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -113,10 +112,10 @@ class Watches:
         self, scope: Scope, query: WatchQuery, filtering: _Filtering, subscription: Subscription, lifetime: Lifetime
     ) -> AsyncGenerator[Sequence[WatchEvent], None]:
         """Changes as they come, and a bookmark each minute and at the end; ends at the timeout."""
-        deadlines = _Deadlines(self._clock, self._alarms, self._timeout_s(query), lifetime, wants_bookmarks=query.bookmarks)
+        deadlines = _Deadlines(self._clock, self._alarms, subscription, self._timeout_s(query), lifetime, wants_bookmarks=query.bookmarks)
         try:
             while True:
-                changes = await deadlines.next_of(subscription)
+                changes = await deadlines.next()
                 if changes is not None:
                     events = await self._events(changes, scope.resource, filtering, subscription)
                     if events:
@@ -159,12 +158,14 @@ class Watches:
 class _Deadlines:
     """Waits for changes, but not past the next bookmark or the end of the watch."""
 
-    def __init__(self, clock: Clock, alarms: Alarms, timeout_s: float, lifetime: Lifetime, *, wants_bookmarks: bool) -> None:
+    def __init__(  # noqa: PLR0913 - all that ends or interrupts a watch
+        self, clock: Clock, alarms: Alarms, subscription: Subscription, timeout_s: float, lifetime: Lifetime, *, wants_bookmarks: bool
+    ) -> None:
         self._clock = clock
         self._alarms = alarms
         self._end = clock.monotonic() + timeout_s
         self._wants_bookmarks = wants_bookmarks
-        self._waiting: asyncio.Timeout | None = None
+        self._subscription = subscription
         self._is_due = False
         self._arm()
         lifetime.wake(self._ring)
@@ -175,19 +176,12 @@ class _Deadlines:
 
     def _ring(self) -> None:
         self._is_due = True
-        if self._waiting is not None:
-            self._waiting.reschedule(0.0)  # in the past: ends the wait in this turn of the loop
+        self._subscription.interrupt()
 
-    async def next_of(self, subscription: Subscription) -> Sequence[CacheEvent] | None:
+    async def next(self) -> Sequence[CacheEvent] | None:
         """The next changes, or None when a deadline has come first."""
-        if not self._is_due:
-            try:
-                async with asyncio.timeout(None) as self._waiting:
-                    return await anext(subscription)
-            except TimeoutError:
-                pass  # the alarm rang: what comes next is decided below
-            finally:
-                self._waiting = None
+        if not self._is_due and (changes := await anext(self._subscription)):
+            return changes
         self._is_due = False
         if not self.is_over():
             self._arm()

@@ -363,6 +363,25 @@ async def test_a_cancelled_wait_on_a_subscription_loses_nothing(store: MemorySto
     assert revisions == list(range(2, 32))
 
 
+async def test_an_interrupted_wait_gives_an_empty_batch_and_goes_on(store: MemoryStore, cache: WatchCache) -> None:
+    subscription = (await cache.prefix(P)).subscribe(P, after=cache.revision())
+    subscription.interrupt()  # nobody waits: nothing happens
+    waiting = asyncio.ensure_future(anext(subscription))
+    await settle()
+    assert not waiting.done()
+    subscription.interrupt()
+    assert await waiting == []
+    waiting = asyncio.ensure_future(anext(subscription))
+    await settle()
+    await store.create(P + b"c1/default/a", value())
+    assert [event.type for event in await waiting] == ["ADDED"]
+    waiting = asyncio.ensure_future(anext(subscription))
+    await settle()
+    subscription.interrupt()
+    await store.create(P + b"c1/default/b", value())
+    assert len(await waiting) + len(await asyncio.wait_for(anext(subscription), 5)) == 1, "a change that comes with it is not lost"
+
+
 async def test_a_gap_in_the_stores_watch_restarts_the_cache_and_its_watchers(store: MemoryStore, cache: WatchCache) -> None:
     objects = await cache.prefix(P)
     await store.create(P + b"root/ns/old", value())
