@@ -43,6 +43,7 @@ _NO_BODY_STATUS = frozenset((204, 304))
 _NO_ANSWER = STATUS_LINE[500] + b"content-type: text/plain\r\ncontent-length: 21\r\nconnection: close\r\n\r\nInternal Server Error"
 _REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01]\r?\n")
 """Of a method that no parser knows."""
+_REQUEST_LINE_WITH_ANY_BYTES = re.compile(rb"([A-Z]+ )(/[!-~]*[\x80-\xff][!-~\x80-\xff]*) HTTP/1\.[01]\r?\n")
 _DISCONNECT = {"type": "http.disconnect"}
 _MOST_WRITTEN = 1 << 20
 """Bytes of an answer written at once."""
@@ -151,6 +152,12 @@ class Connection(HttpToolsProtocol):
                     return
                 except httptools.HttpParserUpgrade as upgrade:
                     data = self._without_upgrade() + data[upgrade.args[0] :]
+        except httptools.HttpParserInvalidURLError:
+            if (escaped := _escaped(data)) is None:
+                self._refuse(400, "Bad Request")
+                return
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(escaped)
         except httptools.HttpParserError as error:
             cause = error.__context__
             unknown = isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(data)
@@ -326,6 +333,18 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.give_up_client()
         self.linger()
+
+
+def _escaped(data: bytes) -> bytes | None:
+    """A request whose target has bytes beyond ASCII, with these as escapes: they mean the same. None for any other.
+
+    Source: net/url (parse), which takes them as they are.
+    """
+    line = _REQUEST_LINE_WITH_ANY_BYTES.match(data)
+    if line is None:
+        return None
+    target = b"".join(b"%%%02X" % byte if byte > 0x7F else bytes((byte,)) for byte in line[2])
+    return line[1] + target + data[line.end(2) :]
 
 
 class _Refused(Exception):

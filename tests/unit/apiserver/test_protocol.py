@@ -91,6 +91,15 @@ async def test_what_two_servers_could_read_differently_is_refused(raw: bytes, to
     assert answer.endswith(b"\r\n\r\n" + told)
 
 
+async def test_a_path_may_have_bytes_beyond_ascii() -> None:
+    """Source: net/url/url.go (parse)."""
+    assert (await to("GET /é?x=ü HTTP/1.1\r\n".encode() + LAST)).endswith("/é".encode())
+    first = b"GET /first HTTP/1.1\r\n" + HOST + b"\r\n"
+    answer = await to(first + "GET /é HTTP/1.1\r\n".encode() + LAST)
+    assert answer.count(b"HTTP/1.1 200") == 1, "only at the beginning of what comes; else it is malformed, and nothing is done twice"
+    assert (await to(b"GET /\xff\x00 HTTP/1.1\r\n" + LAST)).startswith(b"HTTP/1.1 400")
+
+
 async def test_a_request_before_a_malformed_one_is_answered_first() -> None:
     answer = await to(b"GET /first HTTP/1.1\r\n" + HOST + b"\r\n\x00\x00\x00\r\n\r\n")
     assert answer.endswith(b"/first")
