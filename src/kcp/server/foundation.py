@@ -88,9 +88,9 @@ class Foundation:
             crds.changed(key.cluster, key.name, crd)
             foundation.names.stored(key.cluster, key.name)
 
+        await foundation.follow(resource_prefix(CONVERSIONS.group_resource), lambda key, obj: bound.redefined(key.cluster, key.name))
         await foundation.follow(resource_prefix(EXPORTS.group_resource), exports.changed)
         await foundation.follow(resource_prefix(BINDINGS.group_resource), binding_changed)
-        await foundation.follow(resource_prefix(CONVERSIONS.group_resource), lambda key, obj: bound.redefined(key.cluster, key.name))
         await foundation.follow(resource_prefix(_CRDS), crd_changed)
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
         return foundation
