@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from kcp.cli.durations import parse_duration
+from kcp.aio.durations import parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -123,7 +123,7 @@ def duration(text: str) -> float:
     >>> duration("1m30s"), duration("5")
     (90.0, 5.0)
     """
-    from kcp.cli.durations import parse_duration
+    from kcp.aio.durations import parse_duration
 
     try:
         return float(text) if text.isdigit() else parse_duration(text)

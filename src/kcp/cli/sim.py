@@ -8,10 +8,16 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from kcp.aio.durations import format_duration
 from kcp.cli.flags import Duration, fail, setup_logging
+from kcp.cli.sim_replay import replay_command
+
+if TYPE_CHECKING:
+    from kcp.sim.faults import FaultState
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +196,8 @@ async def _state_of(name: str, state_dir: Path) -> str:
         state = await control.change(control.endpoint(runstate.find(name, state_dir)), None)
     except (KubeConfigError, StatusError, TransportError, runstate.UnknownCluster):
         return "unreachable"
+    if state.skew_s:
+        return f"skew {format_duration(state.skew_s)}"
     return f"slow {state.latency_s:g}s" if state.latency_s else state.fault.value
 
 
@@ -208,6 +216,7 @@ _DONE = {
     "partition": "is cut off from its clients",
     "slow": "answers {latency_s:g} s late",
     "fill": "has no space left for writes",
+    "skew": "has a clock that is {skew} off",
     "restore": "works again",
 }
 
@@ -218,7 +227,9 @@ def _fault_command(verb: str, text: str) -> click.Command:
     @_STATE_DIR
     @_KUBECONFIG
     def command(name: str, state_dir: Path, kubeconfig: Path | None) -> None:
-        _change(name, verb, 0.0, state_dir, kubeconfig)
+        from kcp.sim.faults import Fault, FaultState
+
+        _change(name, FaultState(Fault.NONE if verb == "restore" else Fault(verb)), state_dir, kubeconfig)
 
     return command
 
@@ -229,6 +240,7 @@ _KUBECONFIG = click.option(
 
 for _verb, _text in _FAULTS.items():
     sim_group.add_command(_fault_command(_verb, _text))
+sim_group.add_command(replay_command)
 
 
 @sim_group.command("slow", help="Make a simulated cluster answer late.")
@@ -237,23 +249,37 @@ for _verb, _text in _FAULTS.items():
 @_STATE_DIR
 @_KUBECONFIG
 def slow_command(name: str, latency: float, state_dir: Path, kubeconfig: Path | None) -> None:
-    _change(name, "slow", latency, state_dir, kubeconfig)
+    from kcp.sim.faults import Fault, FaultState
+
+    _change(name, FaultState(Fault.SLOW, latency_s=latency), state_dir, kubeconfig)
 
 
-def _change(name: str, verb: str, latency_s: float, state_dir: Path, kubeconfig: Path | None) -> None:
+@sim_group.command("skew", help="Set the clock of a simulated cluster wrong.")
+@click.argument("name")
+@click.option("--ahead", type=Duration(), default="10m", show_default=True, help="How far it is ahead of the right time.")
+@click.option("--behind", type=Duration(), default=None, help="How far it is behind, instead.")
+@_STATE_DIR
+@_KUBECONFIG
+def skew_command(name: str, ahead: float, behind: float | None, state_dir: Path, kubeconfig: Path | None) -> None:
+    from kcp.sim.faults import Fault, FaultState
+
+    _change(name, FaultState(Fault.SKEW, skew_s=ahead if behind is None else -behind), state_dir, kubeconfig)
+
+
+def _change(name: str, wanted: FaultState, state_dir: Path, kubeconfig: Path | None) -> None:
     import asyncio
 
     from kcp.apimachinery.errors import StatusError
     from kcp.client.kubeconfig import KubeConfigError
     from kcp.client.transport import TransportError
     from kcp.sim import control, runstate
-    from kcp.sim.faults import Fault, FaultState
 
-    wanted = FaultState(Fault.NONE if verb == "restore" else Fault(verb), latency_s)
     try:
         where = control.endpoint_of_file(kubeconfig) if kubeconfig else control.endpoint(runstate.find(name, state_dir))
         asyncio.run(control.change(where, wanted))
     except (runstate.UnknownCluster, KubeConfigError, StatusError, TransportError) as error:
         fail(str(error))
+    verb = "restore" if wanted.fault == "none" else wanted.fault.value
     back = "" if verb == "restore" else f" Back with: kcp sim restore {name}"
-    click.echo(f"Simulated cluster {name} {_DONE[verb].format(latency_s=latency_s)}.{back}")
+    done = _DONE[verb].format(latency_s=wanted.latency_s, skew=format_duration(wanted.skew_s))
+    click.echo(f"Simulated cluster {name} {done}.{back}")

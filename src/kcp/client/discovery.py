@@ -6,13 +6,14 @@ Source: KEP-3352 (aggregated discovery); k8s.io/client-go/discovery/discovery_cl
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.meta import JSONObject
+from kcp.client.transport import RawResponse, decode_object
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 """Accept header: one document for all groups, or the old form from servers that do not know it."""
@@ -38,23 +39,44 @@ class APIResource:
         return GVK(self.gvr.group, self.gvr.version, self.kind)
 
 
-GetJSON = Callable[[str, str], Awaitable[JSONObject]]
-"""`(path, accept) -> document`."""
+Get = Callable[[str, Mapping[str, str]], Awaitable[RawResponse]]
+"""`(path, headers) -> answer`."""
 
 
-async def discover(get_json: GetJSON) -> list[APIResource]:
-    """Every served version of every resource, core group first, in the server's order.
+class Discovered:
+    """What a server said last. Asking again costs next to nothing while it has nothing new to say (ETag, 304)."""
 
-    Raises: StatusError, TransportError; never a part of the truth.
-    """
-    found: list[APIResource] = []
-    for root in ("/api", "/apis"):
-        document = await get_json(root, AGGREGATED)
-        if document.get("kind") == "APIGroupDiscoveryList":
-            found.extend(_aggregated(document))
-        else:
-            found.extend(await _legacy(get_json, document))
-    return found
+    def __init__(self) -> None:
+        self._etags: dict[str, str] = {}
+        self._parts: dict[str, Sequence[APIResource]] = {}
+        self._whole: Sequence[APIResource] = ()
+
+    async def ask(self, get: Get) -> Sequence[APIResource]:
+        """Every served version of every resource, core group first, in the server's order; the same object while nothing changes.
+
+        Raises: StatusError, TransportError; never a part of the truth.
+        """
+        answers = {root: await get(root, self._headers(root)) for root in ("/api", "/apis")}
+        if any(answer.status != _NOT_MODIFIED for answer in answers.values()):
+            for root, answer in answers.items():
+                if answer.status != _NOT_MODIFIED:
+                    self._parts[root] = await _read(get, decode_object(answer))
+                    self._etags[root] = answer.headers.get("etag", "")
+            self._whole = tuple(resource for root in answers for resource in self._parts[root])
+        return self._whole
+
+    def _headers(self, root: str) -> Mapping[str, str]:
+        etag = self._etags.get(root)
+        return {"accept": AGGREGATED, "if-none-match": etag} if etag else {"accept": AGGREGATED}
+
+
+_NOT_MODIFIED = 304
+
+
+async def _read(get: Get, document: JSONObject) -> Sequence[APIResource]:
+    if document.get("kind") == "APIGroupDiscoveryList":
+        return tuple(_aggregated(document))
+    return await _legacy(get, document)
 
 
 def _aggregated(document: Mapping[str, Any]) -> Iterator[APIResource]:
@@ -76,13 +98,13 @@ def _aggregated(document: Mapping[str, Any]) -> Iterator[APIResource]:
                 )
 
 
-async def _legacy(get_json: GetJSON, document: Mapping[str, Any]) -> list[APIResource]:
+async def _legacy(get: Get, document: Mapping[str, Any]) -> list[APIResource]:
     """Source: k8s.io/client-go/discovery/discovery_client.go (ServerResourcesForGroupVersion: no v1 is an empty one)."""
     found: list[APIResource] = []
     for group_version, preferred in _group_versions(document):
         path = f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
         try:
-            entries = (await get_json(path, "application/json")).get("resources") or ()
+            entries = decode_object(await get(path, {"accept": "application/json"})).get("resources") or ()
         except NotFound:
             if "/" in group_version:
                 raise

@@ -6,7 +6,7 @@ Before: `controller.informer`, reconcilers, TMC, CLI. After: a `transport.Transp
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,9 +20,9 @@ from kcp.aio.clock import Clock, SystemClock
 from kcp.apimachinery.errors import StatusError, Unauthorized, from_status
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject, name, namespace, resource_version
-from kcp.client.discovery import APIResource, discover
+from kcp.client.discovery import APIResource, Discovered
 from kcp.client.frames import WatchEvent, decode
-from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
+from kcp.client.transport import RawRequest, RawResponse, Transport, decode_object
 
 __all__ = ["APIResource", "Client", "ObjectList", "PatchType", "ResourceClient", "WatchEvent"]
 
@@ -67,6 +67,7 @@ class Client:
         self.user_agent = user_agent
         self.origin = origin
         self._clock = clock or SystemClock()
+        self._discovered = Discovered()
 
     def cluster(self, path: str) -> Client:
         """The same endpoint for a workspace: a path, a cluster name, or `*`. Replaces a workspace already in the base path.
@@ -86,13 +87,12 @@ class Client:
         """Args: metadata_only: reads answer PartialObjectMetadata, a fraction of the bytes."""
         return ResourceClient(self, gvr, metadata_only=metadata_only)
 
-    async def discover(self) -> list[APIResource]:
-        """Every served version of every resource. Raises: StatusError, TransportError."""
+    async def discover(self) -> Sequence[APIResource]:
+        """Every served version of every resource; the same object while the server has nothing new to say.
 
-        async def get_json(path: str, accept: str) -> JSONObject:
-            return decode_object(await self.raw("GET", path, headers={"accept": accept}))
-
-        return await discover(get_json)
+        Raises: StatusError, TransportError.
+        """
+        return await self._discovered.ask(lambda path, headers: self.raw("GET", path, headers=headers))
 
     async def raw(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -151,17 +151,6 @@ def _retry_after_s(response: RawResponse) -> float | None:
         return None
     told = response.headers.get("retry-after", "")
     return min(float(told), _MAX_RETRY_AFTER_S) if told.isdigit() else None
-
-
-def decode_object(response: RawResponse) -> JSONObject:
-    """The JSON object of an answer. Raises TransportError if it is none: what answers is not a Kubernetes API."""
-    try:
-        document = orjson.loads(response.body)
-    except orjson.JSONDecodeError as error:
-        raise TransportError(f"the answer is not JSON: {response.body[:200]!r}") from error
-    if not isinstance(document, dict):
-        raise TransportError(f"the answer is not a JSON object: {response.body[:200]!r}")
-    return document
 
 
 class ResourceClient:

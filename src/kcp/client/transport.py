@@ -10,6 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import orjson
+
+from kcp.apimachinery.meta import JSONObject
+
 
 class TransportError(Exception):
     """The server could not be reached, or the connection broke; the request may or may not have been carried out.
@@ -55,3 +59,14 @@ class Transport(Protocol):
         """Open a response whose body arrives over time. If the status is not 200, the body is filled and the iterator empty."""
 
     async def close(self) -> None: ...
+
+
+def decode_object(response: RawResponse) -> JSONObject:
+    """The JSON object of an answer. Raises TransportError if it is none: what answers is not a Kubernetes API."""
+    try:
+        document = orjson.loads(response.body)
+    except orjson.JSONDecodeError as error:
+        raise TransportError(f"the answer is not JSON: {response.body[:200]!r}") from error
+    if not isinstance(document, dict):
+        raise TransportError(f"the answer is not a JSON object: {response.body[:200]!r}")
+    return document

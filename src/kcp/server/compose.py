@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from kcp.aio.clock import Clock
@@ -45,6 +46,7 @@ from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.tokens import AdminTokens
 from kcp.server.views import export_workspace, lifecycle_workspaces, schema_workspace
 from kcp.storage.compaction import Compactor
+from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
 from kcp.tenancy.authz.inactive import SERVER_NAME
@@ -94,11 +96,19 @@ class KcpServer:
 
 
 @asynccontextmanager
-async def run_server(options: Options, *, clock: Clock, with_socket: bool = True) -> AsyncIterator[KcpServer]:
-    """A server that is ready, until the block is left. Raises what keeps it from starting, with what to do."""
+async def run_server(
+    options: Options, *, clock: Clock, with_socket: bool = True, store: Store | None = None, seed: int = 0
+) -> AsyncIterator[KcpServer]:
+    """A server that is ready, until the block is left. Raises what keeps it from starting, with what to do.
+
+    Args:
+    store: instead of the one that `options` name; it stays open.
+    seed: of uids, generated names and identities, for a replay; 0: different each time.
+    """
     async with AsyncExitStack() as stack:
-        store = await open_store(options, clock)
-        stack.push_async_callback(store.close)
+        if store is None:
+            store = await open_store(options, clock)
+            stack.push_async_callback(store.close)
         cache = WatchCache(store, clock=clock)
         await cache.start()
         feed = await stack.enter_async_context(Supervisor("watch cache"))
@@ -107,7 +117,7 @@ async def run_server(options: Options, *, clock: Clock, with_socket: bool = True
         foundation = await Foundation.lay(store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s)
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
-        assembly = _Assembly(options, clock, foundation, pki, auditor)
+        assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor)
         security = await assembly.connect()
         stack.push_async_callback(security.close)
         stack.push_async_callback(assembly.conversions.close)
@@ -143,7 +153,10 @@ def _auditing(options: Options, foundation: Foundation, clock: Clock) -> Abstrac
 class _Assembly:
     """The parts on their way to a server."""
 
-    def __init__(self, options: Options, clock: Clock, foundation: Foundation, pki: PKI, auditor: Auditor | None) -> None:
+    def __init__(  # noqa: PLR0913 - what a server is made of
+        self, options: Options, clock: Clock, foundation: Foundation, pki: PKI, random: Random, auditor: Auditor | None
+    ) -> None:
+        self._random = random
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
         self._auditor = auditor
         self._entry = Entry()
@@ -163,6 +176,7 @@ class _Assembly:
             foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: ca_pem,
             has_mounts=options.mounts.enabled,
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
+            new_identity=lambda: random.randbytes(32).hex(),
         )  # fmt: skip
         self.mounts = self._build_mounts()
         self._tmc = self._build_tmc()
@@ -207,7 +221,7 @@ class _Assembly:
         security = self._security = await build_security(parts)
         registry = Registry(
             foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True,
-            converter=self.conversions,
+            converter=self.conversions, random=Random(self._random.getrandbits(64)),
         )  # fmt: skip
         foundation.crds.on_retired(registry.end_watches)
         foundation.bound.on_retired(registry.end_watches)

@@ -5,7 +5,6 @@ Before: `server.compose`. After: `tenancy`, `exports`, `controller.builtin`.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +55,8 @@ class ControllerParts:
     ca_bundle: Callable[[], str]
     issue_token: IssueToken
     """The token of a service account's Secret."""
+    new_identity: Callable[[], str]
+    """A secret key nobody can guess: whoever has it may serve an export's API in its place."""
     has_mounts: bool = False
 
     def for_cluster(self, cluster: ClusterName) -> Client:
@@ -117,7 +118,7 @@ def build_first(parts: ControllerParts) -> list[Controller]:
 
     return [
         build_export_controller(
-            parts.informers, parts.for_cluster, new_key=lambda: secrets.token_hex(32), server_url=parts.server_url, clock=parts.clock
+            parts.informers, parts.for_cluster, new_key=parts.new_identity, server_url=parts.server_url, clock=parts.clock
         ),
         build_binding_controller(
             parts.informers,

@@ -46,7 +46,7 @@ from kcp.registry.backend import UserInfo
 from kcp.sim import bootstrap, control, server, startup
 from kcp.sim.addresses import IP_ADDRESSES, SERVICE_CIDRS, Allocator
 from kcp.sim.apiservices import build_api_service_controller
-from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore
+from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore, SkewedClock
 from kcp.sim.firstobjects import ensure_first_objects
 from kcp.sim.runstate import ClusterRecord
 from kcp.sim.systempods import ensure_dns
@@ -144,8 +144,8 @@ class SimCluster:
         """
         self.name = name
         self.labels = dict(labels or {})
-        self.clock = clock or SystemClock()
         self.faults = FaultSwitch(name)
+        self.clock: Clock = SkewedClock(clock or SystemClock(), self.faults)
         self._shape = NodeShape(cpu=cpu_per_node, memory=memory_per_node, labels=self.labels)
         self._node_count = nodes
         self._host, self._port = host, port
@@ -354,6 +354,10 @@ class SimCluster:
         inner = AsgiTransport(self._server.app, user, where=f"simulated cluster {self.name}")
         return Client(FaultyTransport(inner, self.faults, self.clock), clock=self.clock)
 
+    def observer(self) -> Client:
+        """A client for whoever watches from outside of the simulation: no fault keeps it from seeing what is."""
+        return Client(AsgiTransport(self._server.app, ADMIN, where=f"simulated cluster {self.name}"), clock=self.clock)
+
     def _own_client(self) -> Client:
         inner = AsgiTransport(self._server.app, _MANAGER, where=f"simulated cluster {self.name}")
         return Client(FaultyTransport(inner, self.faults, self.clock, inside=True), clock=self.clock, user_agent="kube-controller-manager")
@@ -401,16 +405,16 @@ class SimCluster:
 
     # Breaking it
 
-    async def set_fault(self, fault: Fault, *, latency_s: float = 0.0) -> None:
+    async def set_fault(self, fault: Fault, *, latency_s: float = 0.0, skew_s: float = 0.0) -> None:
         """Give the cluster a fault in place of the one it has; `Fault.NONE` mends it."""
-        await self._set_fault(FaultState(fault, latency_s))
+        await self._set_fault(FaultState(fault, latency_s, skew_s))
 
     async def restore(self) -> None:
         await self.set_fault(Fault.NONE)
 
     async def _set_fault(self, wanted: FaultState) -> None:
         async with self._changing:
-            self.faults.set(wanted.fault, latency_s=wanted.latency_s)
+            self.faults.set(wanted.fault, latency_s=wanted.latency_s, skew_s=wanted.skew_s)
             if wanted.fault is Fault.KILL:
                 if self._api is not None:
                     api, self._api = self._api, None

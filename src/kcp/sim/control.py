@@ -3,8 +3,9 @@
 It listens on a port of its own, so that it answers while the cluster is killed or paused, with the cluster's certificates, for members
 of `system:masters` only.
 
-    GET /sim/faults                          {"cluster":"east","fault":"none","latencySeconds":0}
+    GET /sim/faults                          {"cluster":"east","fault":"none","latencySeconds":0,"skewSeconds":0}
     PUT /sim/faults {"fault":"slow","latencySeconds":0.5}
+    PUT /sim/faults {"fault":"skew","skewSeconds":-600}
 
 Before: `kcp sim kill|pause|partition|slow|fill|restore`. After: `cluster.SimCluster.set_fault`.
 """
@@ -32,6 +33,7 @@ KUBECONFIG_EXTENSION = "sim.kcp.io"
 
 ADMINISTRATORS = "system:masters"
 MAX_LATENCY_S = 3600.0
+MAX_SKEW_S = 365 * 24 * 3600.0
 
 
 def handler(name: str, get: Callable[[], FaultState], set_fault: Callable[[FaultState], Awaitable[None]]) -> Handler:
@@ -47,7 +49,7 @@ def handler(name: str, get: Callable[[], FaultState], set_fault: Callable[[Fault
         elif req.method != "GET":
             raise MethodNotAllowed(f"{PATH} takes GET and PUT")
         state = get()
-        return Response(body=orjson.dumps({"cluster": name, "fault": state.fault.value, "latencySeconds": state.latency_s}))
+        return Response(body=orjson.dumps({"cluster": name, **_document(state)}))
 
     return answer
 
@@ -57,13 +59,20 @@ def parse(body: bytes) -> FaultState:
     try:
         wanted = orjson.loads(body)
         fault = Fault(wanted["fault"])
-        latency_s = float(wanted.get("latencySeconds") or 0.0)
+        latency_s, skew_s = float(wanted.get("latencySeconds") or 0.0), float(wanted.get("skewSeconds") or 0.0)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         choices = ", ".join(f.value for f in Fault)
-        raise BadRequest(f'the body must be {{"fault": one of {choices}, "latencySeconds": a number}}: {error}') from error
+        numbers = '"latencySeconds": a number, "skewSeconds": a number'
+        raise BadRequest(f'the body must be {{"fault": one of {choices}, {numbers}}}: {error}') from error
     if fault is Fault.SLOW and not 0 < latency_s <= MAX_LATENCY_S:
         raise BadRequest(f"latencySeconds must be greater than 0 and at most {MAX_LATENCY_S:g}")
-    return FaultState(fault, latency_s if fault is Fault.SLOW else 0.0)
+    if fault is Fault.SKEW and not 0 < abs(skew_s) <= MAX_SKEW_S:
+        raise BadRequest(f"skewSeconds must not be 0, and between -{MAX_SKEW_S:g} and {MAX_SKEW_S:g}")
+    return FaultState(fault, latency_s if fault is Fault.SLOW else 0.0, skew_s if fault is Fault.SKEW else 0.0)
+
+
+def _document(state: FaultState) -> dict[str, object]:
+    return {"fault": state.fault.value, "latencySeconds": state.latency_s, "skewSeconds": state.skew_s}
 
 
 def endpoint(record: ClusterRecord) -> Endpoint:
@@ -92,7 +101,7 @@ async def change(endpoint: Endpoint, wanted: FaultState | None) -> FaultState:
         if wanted is None:
             response = await client.raw("GET", PATH)
         else:
-            body = orjson.dumps({"fault": wanted.fault.value, "latencySeconds": wanted.latency_s})
+            body = orjson.dumps(_document(wanted))
             response = await client.raw("PUT", PATH, headers={"content-type": "application/json"}, body=body)
     told = orjson.loads(response.body)
-    return FaultState(Fault(told["fault"]), float(told["latencySeconds"]))
+    return FaultState(Fault(told["fault"]), float(told["latencySeconds"]), float(told["skewSeconds"]))

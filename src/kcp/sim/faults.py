@@ -5,6 +5,7 @@
     partition  like pause for clients outside, while the cluster goes on working inside
     slow       clients outside get every answer and every event late, in order
     fill       writes fail for want of space, reads go on
+    skew       the clock of the cluster goes wrong by so much: what it stamps and what it counts from stamps is wrong
 
 `FaultSwitch` is the state; `FaultyApp` stands in front of the server, `FaultyTransport` in front of clients in the same process,
 `FillableStore` in front of the store. Before: `cluster`, `control`. After: the real thing, untouched.
@@ -16,6 +17,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
@@ -38,6 +40,7 @@ class Fault(StrEnum):
     PARTITION = "partition"
     SLOW = "slow"
     FILL = "fill"
+    SKEW = "skew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class FaultState:
     fault: Fault = Fault.NONE
     latency_s: float = 0.0
     """Of `slow`, for each answer."""
+    skew_s: float = 0.0
+    """Of `skew`: how far the cluster's clock is ahead; negative: behind."""
 
 
 class FaultSwitch:
@@ -56,8 +61,8 @@ class FaultSwitch:
         self._changed = asyncio.Event()
         self._cuts: set[asyncio.Timeout] = set()
 
-    def set(self, fault: Fault, *, latency_s: float = 0.0) -> None:
-        self.state = FaultState(fault, latency_s if fault is Fault.SLOW else 0.0)
+    def set(self, fault: Fault, *, latency_s: float = 0.0, skew_s: float = 0.0) -> None:
+        self.state = FaultState(fault, latency_s if fault is Fault.SLOW else 0.0, skew_s if fault is Fault.SKEW else 0.0)
         self._changed.set()
         self._changed = asyncio.Event()
         if fault is Fault.KILL:
@@ -99,6 +104,23 @@ class FaultSwitch:
                     self._cuts.discard(cut)
         except TimeoutError as ended:
             raise TransportError(f"simulated cluster {self.name}: the connection broke", where=self.name) from ended
+
+
+class SkewedClock:
+    """The clock of a cluster, which may be set wrong. Durations are right: only what time it is is not."""
+
+    def __init__(self, inner: Clock, switch: FaultSwitch) -> None:
+        self._inner = inner
+        self._switch = switch
+
+    def now(self) -> datetime:
+        return self._inner.now() + timedelta(seconds=self._switch.state.skew_s)
+
+    def monotonic(self) -> float:
+        return self._inner.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
 
 
 class FaultyTransport:

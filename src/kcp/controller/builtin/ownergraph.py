@@ -79,6 +79,7 @@ class OwnerGraph:
         self._monitors: dict[GVR, _Monitor] = {}
         self._kinds: dict[tuple[str, str], list[APIResource]] = {}
         self._discovered = False
+        self._seen: Iterable[APIResource] = ()
 
     def get(self, node: Node) -> JSONObject | None:
         monitor = self._monitors.get(node.gvr)
@@ -128,6 +129,9 @@ class OwnerGraph:
                 await self._clock.sleep(self._poll_s)
 
     def _monitor(self, group: asyncio.TaskGroup, resources: Iterable[APIResource]) -> None:
+        if resources is self._seen:
+            return
+        self._seen = resources
         wanted = _deletable(resources)
         for gvr in self._monitors.keys() - wanted.keys():
             self._monitors.pop(gvr).task.cancel()

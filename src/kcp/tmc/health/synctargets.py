@@ -1,13 +1,16 @@
 """SyncTarget controller: key label, virtual workspace URL, times of taints, and readiness from heartbeat and syncer report.
 
 The syncer writes `lastSyncerHeartbeatTime` and condition SyncerReady; this controller alone writes HeartbeatHealthy and the summary Ready.
-Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}.
+How old a heartbeat is says this controller's clock, from when it saw the heartbeat change: what the clock of the cluster says does not
+matter, and nobody is late for the time in which the control plane itself was away.
+Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}; for the age of heartbeats
+k8s.io/kubernetes/pkg/controller/nodelifecycle/node_lifecycle_controller.go (probeTimestamp).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from kcp.aio.clock import Clock, rfc3339
@@ -22,10 +25,14 @@ from kcp.tmc.model.kinds import HEARTBEAT_HEALTHY, READY, SYNC_TARGETS, SYNCER_R
 from kcp.tmc.model.names import KEY_LABEL, sync_target_key
 
 
-def decide(obj: JSONObject, *, now: datetime, threshold_s: float, server_url: str, monitored: bool) -> tuple[JSONObject, float | None]:
+def decide(
+    obj: JSONObject, *, now: datetime, seen: datetime | None, threshold_s: float, server_url: str, monitored: bool
+) -> tuple[JSONObject, float | None]:
     """The SyncTarget as it should be, and the seconds until its heartbeat would be late. Pure.
 
-    Args: monitored: whether health monitoring is on; off, readiness follows the syncer's own report alone.
+    Args:
+    seen: when the heartbeat that it has was first seen, by the same clock as `now`; None: it was found so, late already.
+    monitored: whether health monitoring is on; off, readiness follows the syncer's own report alone.
     """
     wanted: JSONObject = meta.copy_json(obj)
     target = SyncTarget.of(obj)
@@ -39,7 +46,7 @@ def decide(obj: JSONObject, *, now: datetime, threshold_s: float, server_url: st
     checks = [SYNCER_READY]
     due_s: float | None = None
     if monitored:
-        heartbeat, due_s = _heartbeat(target, now, threshold_s)
+        heartbeat, due_s = _heartbeat(target, now, seen, threshold_s)
         conditions.set_condition(wanted, heartbeat)
         checks = [HEARTBEAT_HEALTHY, SYNCER_READY]
     if conditions.get(obj, SYNCER_READY) is None:
@@ -51,20 +58,42 @@ def decide(obj: JSONObject, *, now: datetime, threshold_s: float, server_url: st
     return wanted, due_s
 
 
-def _heartbeat(target: SyncTarget, now: datetime, threshold_s: float) -> tuple[JSONObject, float | None]:
+def _heartbeat(target: SyncTarget, now: datetime, seen: datetime | None, threshold_s: float) -> tuple[JSONObject, float | None]:
     stamp = rfc3339(now)
     if target.heartbeat is None:
         message = "no heartbeat was ever received"
         return conditions.build(
             HEARTBEAT_HEALTHY, conditions.FALSE, reason="ErrorHeartbeat", message=message, severity="Info", now=stamp
         ), None
-    left_s = threshold_s - (now - target.heartbeat).total_seconds()
+    left_s = threshold_s - (now - seen).total_seconds() if seen is not None else 0.0
     if left_s > 0:
         return conditions.build(HEARTBEAT_HEALTHY, conditions.TRUE, now=stamp), left_s
     message = f"no heartbeat for more than {threshold_s:.0f} s (last at {rfc3339(target.heartbeat)}): is the syncer running?"
     return conditions.build(
         HEARTBEAT_HEALTHY, conditions.FALSE, reason="ErrorHeartbeat", message=message, severity="Warning", now=stamp
     ), None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Heartbeats as they change under this controller's eyes."""
+
+    _last: dict[ObjectKey, tuple[str, str, datetime | None]] = field(default_factory=dict)
+    """key → (uid, heartbeat, when it was seen)."""
+
+    def at(self, key: ObjectKey, obj: JSONObject, now: datetime) -> datetime | None:
+        """When the present heartbeat was seen. One found at the start counts as seen then, unless it was late before."""
+        uid, heartbeat = meta.uid(obj), str(meta.nested(obj, "status", "lastSyncerHeartbeatTime", default=""))
+        held = self._last.get(key)
+        if held is None or held[0] != uid:
+            was_late = conditions.is_false(obj, HEARTBEAT_HEALTHY)
+            held = self._last[key] = (uid, heartbeat, None if was_late else now)
+        elif held[1] != heartbeat:
+            held = self._last[key] = (uid, heartbeat, now)
+        return held[2]
+
+    def forget(self, key: ObjectKey) -> None:
+        self._last.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +104,21 @@ class SyncTargetReconciler:
     server_url: str
     threshold_s: float
     monitored: bool
+    seen: _Seen = field(default_factory=_Seen)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         obj = self.get(key)
         if obj is None or meta.deletion_timestamp(obj):
+            self.seen.forget(key)
             return Result()
+        now = self.clock.now()
         wanted, due_s = decide(
-            obj, now=self.clock.now(), threshold_s=self.threshold_s, server_url=self.server_url, monitored=self.monitored
+            obj,
+            now=now,
+            seen=self.seen.at(key, obj, now),
+            threshold_s=self.threshold_s,
+            server_url=self.server_url,
+            monitored=self.monitored,
         )
         client = self.for_cluster(key.cluster).resource(SYNC_TARGETS)
         await commit_both(client, obj, wanted)

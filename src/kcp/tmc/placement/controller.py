@@ -245,7 +245,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     targets = informers.informer(SYNC_TARGETS)
     locations = informers.informer(LOCATIONS)
     namespaces = informers.informer(NAMESPACES)
-    observed = Observed(targets.get, targets.version_of)
+    observed = Observed(targets.get, targets.version_of, clock.now())
 
     def location_workspace(placement: Placement) -> ClusterName | None:
         if placement.location_workspace:

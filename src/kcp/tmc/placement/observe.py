@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from kcp.aio.clock import parse_rfc3339
@@ -21,12 +21,17 @@ from kcp.tmc.model.kinds import SyncTarget, selector_of
 from kcp.tmc.model.names import sync_target_key
 from kcp.tmc.placement.snapshot import Fleet, Location, Taint, Target, Toleration
 
+_EVER = datetime.min.replace(tzinfo=UTC)
 
-def target_of(obj: JSONObject, now: datetime) -> Target:
-    """One SyncTarget."""
+
+def target_of(obj: JSONObject, now: datetime, watched_since: datetime = _EVER) -> Target:
+    """One SyncTarget.
+
+    Args: watched_since: a target is unready for no longer than somebody was there who would have heard of it again.
+    """
     target = SyncTarget.of(obj)
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    unready_for_s = 0.0 if target.ready or target.ready_since is None else (now - target.ready_since).total_seconds()
+    unready_for_s = 0.0 if target.ready or target.ready_since is None else (now - max(target.ready_since, watched_since)).total_seconds()
     left_s = (target.evict_after - now).total_seconds() if target.evict_after is not None else 0.0
     return Target(
         key=sync_target_key(target.cluster, target.name),
@@ -109,6 +114,8 @@ class Observed:
 
     get: Callable[[ObjectKey], JSONObject | None]
     version_of: Callable[[ObjectKey], str | None]
+    watched_since: datetime = _EVER
+    """When this process began to watch."""
     _held: dict[ObjectKey, tuple[str, Target]] = field(default_factory=dict)
 
     def fleet(self, keys: Sequence[ObjectKey], now: datetime) -> Fleet:
@@ -124,7 +131,7 @@ class Observed:
         if obj is None or version is None:
             self.forget(key)
             return None
-        target = target_of(obj, now)
+        target = target_of(obj, now, self.watched_since)
         if depends_on_time(obj):
             self.forget(key)
         else:

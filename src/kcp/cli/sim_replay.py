@@ -1,0 +1,134 @@
+"""`kcp sim replay`: a fleet under virtual time, played from a seed or a scenario file, with invariants checked all along.
+
+Included in `kcp sim`. Before: the shell. After: `replay.player`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kcp.aio.durations import format_duration
+from kcp.cli.flags import fail, setup_logging
+
+if TYPE_CHECKING:
+    from kcp.replay.player import Outcome
+    from kcp.replay.scenario import Scenario
+
+_HELP = """\
+Play a fleet under virtual time: control plane, syncers and simulated clusters, broken in all ways at random, with users at work.
+
+The same seed plays the same, to the last write. Checked at every step: nothing lost, nothing doubled, nothing deleted that nobody
+deleted, foreign objects untouched; and whenever the fleet has come to rest: replicas add up, statuses are true, no orphans.
+Ends with 1 if anything of that did not hold, after saying what, when, and how to play it again.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Flags:
+    seed: int
+    seeds: int
+    hours: float
+    clusters: int
+    faults_per_hour: float
+    file: Path | None
+    save: Path | None
+    quiet: bool
+
+
+@click.command("replay", help=_HELP)
+@click.option("--seed", default=1, show_default=True, help="What to play; the first one with --seeds.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many seeds, one after the other.")
+@click.option("--hours", default=1.0, show_default=True, type=click.FloatRange(0.01, 24 * 365), help="Virtual hours of each.")
+@click.option("--clusters", default=3, show_default=True, type=click.IntRange(1, 1000), help="Simulated clusters.")
+@click.option("--faults-per-hour", default=12.0, show_default=True, type=click.FloatRange(0, 3600), help="Faults, and acts of users.")
+@click.option(
+    "-f", "--file", type=click.Path(path_type=Path), default=None, help="Play this scenario instead; its form is what --save writes."
+)
+@click.option("--save", type=click.Path(path_type=Path), default=None, help="Write the scenario of --seed to this file, and end.")
+@click.option("-q", "--quiet", is_flag=True, help="Show one line for each seed only.")
+@click.option("--v", "verbosity", default=0, show_default=True, help="Log level of the programs played: 0 errors, 1 warnings, 2 progress.")
+def replay_command(verbosity: int, **flags: object) -> None:
+    setup_logging(verbosity)
+    if not verbosity:
+        logging.disable(logging.ERROR)  # what programs say of the faults they meet is part of the play
+    wanted = _Flags(**flags)  # type: ignore[arg-type]
+    if wanted.save is not None:
+        _save(_from_seed(wanted, wanted.seed), wanted.save)
+        return
+    seeds = range(wanted.seed, wanted.seed + wanted.seeds)
+    scenarios = [_from_file(wanted.file)] if wanted.file else (_from_seed(wanted, seed) for seed in seeds)
+    is_right = [_play(scenario, wanted) for scenario in scenarios]
+    if len(is_right) > 1:
+        click.echo(f"{len(is_right)} played, {is_right.count(False)} with violations.")
+    sys.exit(0 if all(is_right) else 1)
+
+
+def _from_seed(flags: _Flags, seed: int) -> Scenario:
+    from kcp.replay.scenario import from_seed
+
+    return from_seed(seed, hours=flags.hours, clusters=flags.clusters, per_hour=flags.faults_per_hour)
+
+
+def _from_file(path: Path) -> Scenario:
+    import yaml
+
+    from kcp.replay.scenario import ScenarioError, from_document
+
+    try:
+        return from_document(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError, ScenarioError) as error:
+        fail(f"--file={path}: {error}")
+
+
+def _save(scenario: Scenario, path: Path) -> None:
+    import yaml
+
+    from kcp.replay.scenario import to_document
+
+    try:
+        path.write_text(yaml.safe_dump(to_document(scenario), sort_keys=False))
+    except OSError as error:
+        fail(f"--save={path}: {error}")
+    click.echo(f"{len(scenario.steps)} steps written to {path}. Play them with: kcp sim replay -f {path}")
+
+
+def _play(scenario: Scenario, flags: _Flags) -> bool:
+    """Whether everything held."""
+    import time
+
+    from kcp.aio import virtualloop
+    from kcp.replay.player import play
+
+    def report(at_s: float, text: str) -> None:
+        if not flags.quiet:
+            click.echo(f"{format_duration(at_s):>12}  {text}")
+
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="kcp-replay-") as directory:
+        outcome = virtualloop.run(play(scenario, Path(directory), virtualloop.LoopClock(), report=report))
+    click.echo(_summary(scenario, outcome, flags, time.monotonic() - started_s))
+    return not outcome.violations
+
+
+def _summary(scenario: Scenario, outcome: Outcome, flags: _Flags, took_s: float) -> str:
+    what, length = f"scenario {flags.file}" if flags.file else f"seed {scenario.seed}", format_duration(scenario.duration_s)
+    looked = f"{outcome.looks} looks, {outcome.calm_looks} of them at rest"
+    line = f"{what}: {length} of {len(scenario.clusters)} clusters in {took_s:.1f} s, {looked}, digest {outcome.digest}: "
+    if not outcome.violations:
+        return line + "all invariants held"
+    found = "\n".join(f"  {violation}" for violation in outcome.violations)
+    return f"{line}{len(outcome.violations)} violations\n{found}\nPlay it again with: {_again(scenario, flags)}"
+
+
+def _again(scenario: Scenario, flags: _Flags) -> str:
+    if flags.file:
+        return f"kcp sim replay -f {flags.file}"
+    shape = f"--hours {flags.hours:g} --clusters {flags.clusters} --faults-per-hour {flags.faults_per_hour:g}"
+    return f"kcp sim replay --seed {scenario.seed} {shape}"

@@ -1,0 +1,1 @@
+"""Whole fleets under virtual time: a scenario of faults and users' acts, played from a seed, with invariants checked at every step."""
