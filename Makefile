@@ -71,6 +71,10 @@ test-e2e: $(COMPAT_STAMP) ## Real processes, TLS, kubectl and other strangers' c
 fuzz: $(FUZZ_STAMP) ## Requests to every endpoint, then every parser under atheris; FUZZ="--minutes=60 --seed=1 yaml cel" for more
 	$(BIN)/python -W ignore -m tests.fuzz $(FUZZ)
 
+.PHONY: replay
+replay: $(STAMP) ## Fleets under virtual time, a thousand seeds; REPLAY="--seeds=10 --hours=24" for others
+	@$(BIN)/kcp sim replay --quiet --seeds=1000 --hours=0.5 $(REPLAY)
+
 .PHONY: benchmark
 benchmark: $(STAMP) ## Every benchmark, one after the other; the figures of docs/benchmarks.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

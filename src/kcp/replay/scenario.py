@@ -81,8 +81,12 @@ def from_seed(seed: int, *, hours: float, clusters: int = 3, per_hour: float = 1
     names = tuple(f"cluster-{n}" for n in range(1, clusters + 1))
     duration_s = hours * _HOUR_S
     steps = [*_faults(rng, names, duration_s, per_hour), *_acts(rng, names, duration_s, per_hour)]
-    ordered = sorted(steps, key=lambda step: (step.at_s, step.verb, step.target, step.name))
+    ordered = sorted(steps, key=_order)
     return Scenario(seed, duration_s, names, rng.randint(1, min(clusters, 3)), tuple(ordered))
+
+
+def _order(step: Step) -> tuple[float, str, str, str]:
+    return step.at_s, step.verb, step.target, step.name
 
 
 def _faults(rng: random.Random, clusters: Sequence[str], duration_s: float, per_hour: float) -> list[Step]:
@@ -155,7 +159,7 @@ def from_document(document: Any) -> Scenario:
         raise ScenarioError(f"spec.numberOfClusters: {count!r} must be between 1 and {len(clusters)}, the number of clusters")
     steps = [_step(held, f"spec.steps[{index}]", clusters) for index, held in enumerate(spec.get("steps") or ())]
     scenario = Scenario(int(spec.get("seed") or 0), _seconds(spec, "duration", "spec"), clusters, count)
-    return replace(scenario, steps=tuple(sorted(steps, key=lambda step: step.at_s)))
+    return replace(scenario, steps=tuple(sorted(steps, key=_order)))
 
 
 def _step(held: Any, at: str, clusters: Sequence[str]) -> Step:
@@ -183,7 +187,7 @@ def _step(held: Any, at: str, clusters: Sequence[str]) -> Step:
 def _seconds(held: Mapping[str, Any], name: str, at: str) -> float:
     try:
         text = str(held[name])
-        return -parse_duration(text[1:]) if text.startswith("-") else parse_duration(text)
+        return round(-parse_duration(text[1:]) if text.startswith("-") else parse_duration(text), 3)
     except KeyError:
         raise ScenarioError(f"{at}.{name}: required: a duration such as 30s, 5m or 1h30m") from None
     except ValueError as error:
