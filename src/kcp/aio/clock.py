@@ -1,6 +1,7 @@
 """Time as an argument. Nothing else in this project reads a clock or sleeps.
 
-`SystemClock` is real time; `VirtualClock` moves only when a test says so, and runs every sleeper that has become due, in order.
+`SystemClock` is real time; `VirtualClock` moves only when a test says so, and runs every sleeper that has become due, in order;
+`LoopClock` is the time of the event loop, which may be virtual as well (`virtualloop`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -39,11 +40,30 @@ class SystemClock:
         await asyncio.sleep(max(seconds, 0.0))
 
 
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class LoopClock:
+    """The clock of whatever loop runs: virtual time in `virtualloop.VirtualLoop`. Args: start: what the loop's zero is called."""
+
+    def __init__(self, start: datetime = _START) -> None:
+        self._start = start
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(seconds, 0.0))
+
+
 class VirtualClock:
     """Time that moves only by `advance`; sleepers wake in the order of their deadlines."""
 
     def __init__(self, start: datetime | None = None) -> None:
-        self._start = start or datetime(2026, 1, 1, tzinfo=UTC)
+        self._start = start or _START
         self._elapsed_s = 0.0
         self._sequence = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []

@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 ROUND_S = 1e-6
 """What one round of the loop takes: whoever waits for less than a float can add to the time gets on all the same."""
 
@@ -54,26 +52,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         raise RuntimeError(f"{func} would run in a thread, whose time is real: virtual time needs stores in memory")
 
 
-class LoopClock:
-    """The clock of whatever loop runs: virtual time in a `VirtualLoop`. Args: start: what the loop's zero is called."""
-
-    def __init__(self, start: datetime = START) -> None:
-        self._start = start
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=self.monotonic())
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(seconds, 0.0))
-
-
 def run(main: Coroutine[Any, Any, T]) -> T:
     """The result of `main` under virtual time. Raises what it raises; Deadlock."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
-
-
-__all__ = ["START", "Deadlock", "LoopClock", "VirtualLoop", "run"]

@@ -104,6 +104,7 @@ def _play(scenario: Scenario, flags: _Flags) -> bool:
     import time
 
     from kcp.aio import virtualloop
+    from kcp.aio.clock import LoopClock
     from kcp.replay.player import play
 
     def report(at_s: float, text: str) -> None:
@@ -112,7 +113,7 @@ def _play(scenario: Scenario, flags: _Flags) -> bool:
 
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kcp-replay-") as directory:
-        outcome = virtualloop.run(play(scenario, Path(directory), virtualloop.LoopClock(), report=report))
+        outcome = virtualloop.run(play(scenario, Path(directory), LoopClock(), report=report))
     click.echo(_summary(scenario, outcome, flags, time.monotonic() - started_s))
     return not outcome.violations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kcp.aio import virtualloop
+from kcp.aio.clock import LoopClock
 from kcp.replay.player import Outcome, play
 from kcp.replay.scenario import CLUSTER_FAULTS, CONTROL_PLANE, CONTROL_PLANE_FAULTS, Scenario, Step, from_seed
 from kcp.tmc.syncer.status import StatusReconciler
@@ -39,7 +40,7 @@ def _quiet() -> Iterator[None]:
 
 
 def played(scenario: Scenario, directory: Path) -> Outcome:
-    return virtualloop.run(play(scenario, directory, virtualloop.LoopClock()))
+    return virtualloop.run(play(scenario, directory, LoopClock()))
 
 
 def faults(target: str, verb: str, at_s: float, for_s: float) -> Step:
