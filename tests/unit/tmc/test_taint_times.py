@@ -12,7 +12,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def stamped(*taints: dict[str, Any]) -> list[dict[str, Any]]:
     obj = {"metadata": {"name": "east", "annotations": {"kcp.io/cluster": "c"}}, "spec": {"taints": list(taints)}}
-    wanted, _ = decide(obj, now=NOW, threshold_s=60.0, server_url="https://kcp", monitored=True)
+    wanted, _ = decide(obj, now=NOW, seen=NOW, threshold_s=60.0, server_url="https://kcp", monitored=True)
     found: list[dict[str, Any]] = wanted["spec"]["taints"]
     return found
 
