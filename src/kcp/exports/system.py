@@ -30,7 +30,7 @@ CORE_EXPORTS: Mapping[str, tuple[str, ...]] = {
 TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
     "scheduling.kcp.io": ("locations.scheduling.kcp.io", "placements.scheduling.kcp.io"),
     "workload.kcp.io": ("synctargets.workload.kcp.io",),
-    "tmc.kcp.io": ("placementdecisions.tmc.kcp.io",),
+    "tmc.kcp.io": ("overridepolicies.tmc.kcp.io", "placementdecisions.tmc.kcp.io"),
     "apiresource.kcp.io": ("apiresourceimports.apiresource.kcp.io", "negotiatedapiresources.apiresource.kcp.io"),
 }
 

@@ -30,7 +30,7 @@ from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
-from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, SYNC_TARGETS
+from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
 from kcp.tmc.placement.controller import build_placement_controller
 from kcp.tmc.placement.handover import Workloads
@@ -136,7 +136,9 @@ class TMC:
         if gvr.group_resource in DIVIDED:
             self._workloads.add(objects)
         built: list[Controller[Any]] = [
-            build_resource_controller(gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock)
+            build_resource_controller(
+                gvr, objects, namespaces, self._targets, informers.informer(OVERRIDE_POLICIES), self.parts.for_cluster, clock=clock
+            )
         ]
         if has_status:
             shows_errors = self.options.error_handling

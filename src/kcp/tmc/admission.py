@@ -14,7 +14,8 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.registry.backend import Attributes
-from kcp.tmc.model.kinds import LOCATIONS, PLACEMENTS
+from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS
+from kcp.tmc.overrides import policy
 from kcp.tmc.placement.spec import read
 
 _SELECTORS = {
@@ -46,5 +47,19 @@ async def validate(attributes: Attributes) -> None:
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
 
 
+async def validate_overrides(attributes: Attributes) -> None:
+    """The same for OverridePolicies: selectors, expressions, and fields that are not theirs. Raises: Invalid."""
+    resource, new = attributes.scope.resource, attributes.new
+    if new is None:
+        return
+    causes = [cause for where, selector in policy.selectors(new) if selector for cause in checks.selector(selector, where)]
+    causes += policy.faults(new)
+    if causes:
+        raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
+
+
 def plugins() -> list[Plugin]:
-    return [Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS))]
+    return [
+        Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS)),
+        Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),
+    ]

@@ -17,10 +17,10 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.events import NORMAL, WARNING, EventRecorder
 from kcp.controller.informer import Informer
-from kcp.tmc.model.names import DRIFT_ANNOTATION, SYNC_ERROR_ANNOTATION
+from kcp.tmc.model.names import DRIFT_ANNOTATION, OVERRIDE_ERROR_ANNOTATION, SYNC_ERROR_ANNOTATION
 
 SYNC_FAILED, SYNCED, DRIFT_CORRECTED = "SyncFailed", "Synced", "DriftCorrected"
-_TOLD = (SYNC_ERROR_ANNOTATION, DRIFT_ANNOTATION)
+_TOLD = (SYNC_ERROR_ANNOTATION, OVERRIDE_ERROR_ANNOTATION, DRIFT_ANNOTATION)
 
 
 class Remark(NamedTuple):

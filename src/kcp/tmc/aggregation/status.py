@@ -16,7 +16,14 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.errors import ErrorType
 from kcp.tmc.model.kinds import DRIFTED, SYNCED
-from kcp.tmc.model.names import DRIFT_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION, is_leaving, synced_keys
+from kcp.tmc.model.names import (
+    DRIFT_ANNOTATION,
+    OVERRIDE_ERROR_ANNOTATION,
+    STATUS_ANNOTATION,
+    SYNC_ERROR_ANNOTATION,
+    is_leaving,
+    synced_keys,
+)
 from kcp.tmc.model.wishes import SYNC, Sync, sync_of
 
 _SUMMED: Mapping[GroupResource, tuple[str, ...]] = {
@@ -61,7 +68,7 @@ def reports_of(obj: JSONObject, names: Mapping[str, str], problems: Mapping[str,
             cluster=names.get(key, key),
             status=_json(annotations.get(STATUS_ANNOTATION + key)),
             cluster_problem=problems.get(key, "") if key in names else "its SyncTarget is gone",
-            error=_json(annotations.get(SYNC_ERROR_ANNOTATION + key)),
+            error=_json(annotations.get(OVERRIDE_ERROR_ANNOTATION + key) or annotations.get(SYNC_ERROR_ANNOTATION + key)),
             drift=_json(annotations.get(DRIFT_ANNOTATION + key)),
         )
         for key in synced_keys(obj)

@@ -20,6 +20,7 @@ SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
 LOCATIONS = GVR("scheduling.kcp.io", "v1alpha1", "locations")
 PLACEMENTS = GVR("scheduling.kcp.io", "v1alpha1", "placements")
 PLACEMENT_DECISIONS = GVR("tmc.kcp.io", "v1alpha1", "placementdecisions")
+OVERRIDE_POLICIES = GVR("tmc.kcp.io", "v1alpha1", "overridepolicies")
 NAMESPACES = GVR("", "v1", "namespaces")
 
 CORE_SYNCED = (GVR("", "v1", "configmaps"), GVR("", "v1", "secrets"), GVR("", "v1", "serviceaccounts"))

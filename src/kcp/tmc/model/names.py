@@ -38,6 +38,10 @@ SYNC_ERROR_ANNOTATION = "error.tmc.kcp.io/"
 """+K: JSON of the TMC error that keeps this target from running the object; absent when all is well. Ours."""
 DRIFT_ANNOTATION = "drift.tmc.kcp.io/"
 """+K: JSON {cluster, fields, by, at, count} of the last time that this target's copy was changed in the cluster and put right. Ours."""
+OVERRIDE_ANNOTATION = "override.tmc.kcp.io/"
+"""+K: JSON patch of the whole object that OverridePolicies make for this target, applied after the spec diff. Ours."""
+OVERRIDE_ERROR_ANNOTATION = "override-error.tmc.kcp.io/"
+"""+K: JSON of the TMC error that keeps OverridePolicies from being applied; the copy stays as it is. Ours."""
 EPOCH_HEADER = "x-tmc-syncer-epoch"
 """Of requests to the syncer's view: epoch of the lease that the syncer holds. Ours; a syncer that shows none is not fenced."""
 KEY_LABEL = "internal.workload.kcp.io/key"
@@ -133,8 +137,8 @@ def synced_keys(obj: Mapping[str, Any]) -> list[str]:
 
 
 _PER_TARGET_ANNOTATIONS = (
-    DELETION_ANNOTATION, DRIFT_ANNOTATION, HANDOVER_ANNOTATION, OBSERVED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION,
-    STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
+    DELETION_ANNOTATION, DRIFT_ANNOTATION, HANDOVER_ANNOTATION, OBSERVED_ANNOTATION, OVERRIDE_ANNOTATION, OVERRIDE_ERROR_ANNOTATION,
+    SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
 )  # fmt: skip
 
 

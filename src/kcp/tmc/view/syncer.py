@@ -30,6 +30,8 @@ from kcp.tmc.model.names import (
     DRIFT_ANNOTATION,
     EPOCH_HEADER,
     OBSERVED_ANNOTATION,
+    OVERRIDE_ANNOTATION,
+    OVERRIDE_ERROR_ANNOTATION,
     SOFT_FINALIZERS_ANNOTATION,
     SPEC_DIFF_ANNOTATION,
     STATE_LABEL,
@@ -42,6 +44,7 @@ from kcp.tmc.model.names import (
     is_leaving,
     sync_target_key,
 )
+from kcp.tmc.model.wishes import SYNC, Sync
 from kcp.virtual.framework import View
 from kcp.virtual.transform import TransformingBackend
 
@@ -59,7 +62,10 @@ class SyncerTransformation:
         metadata.pop("managedFields", None)
         if diff := annotations.get(SPEC_DIFF_ANNOTATION + self.key):
             obj["spec"] = _patched(obj.get("spec") or {}, diff)
+        if OVERRIDE_ERROR_ANNOTATION + self.key in annotations or not _override(obj, annotations.get(OVERRIDE_ANNOTATION + self.key)):
+            meta.set_annotation(obj, SYNC, Sync.PAUSE)  # neither without its overrides nor with old ones
         stamp = annotations.get(DELETION_ANNOTATION + self.key) or meta.deletion_timestamp(obj)
+        metadata = obj["metadata"]
         metadata.pop("deletionTimestamp", None)
         if stamp and not annotations.get(SOFT_FINALIZERS_ANNOTATION + self.key):
             metadata["deletionTimestamp"] = stamp
@@ -106,6 +112,19 @@ class SyncerTransformation:
         released = (held and not keeps) or STATE_LABEL + self.key not in meta.labels(view)
         if released and is_leaving(live, self.key):
             forget_target(wanted, self.key)
+
+
+def _override(obj: JSONObject, patch: str | None) -> bool:
+    """Apply what OverridePolicies make of an object. False if it does not fit: the object changed since, and a new one is on its way."""
+    if not patch:
+        return True
+    try:
+        changed = json_patch.apply(obj, json.loads(patch))
+    except ValueError:
+        return False
+    obj.clear()
+    obj.update(changed)
+    return True
 
 
 def _patched(spec: JSONObject, diff: str) -> JSONObject:

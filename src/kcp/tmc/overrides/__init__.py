@@ -1,0 +1,1 @@
+"""OverridePolicies: how copies differ from their object, cluster by cluster."""
