@@ -54,6 +54,7 @@ def syncer_roles(metadata: JSONObject, target: str, namespace: str) -> tuple[JSO
         {"apiGroups": [group], "resources": ["synctargets"], "verbs": ["list", "watch"]},
         {"apiGroups": [group], "resources": ["synctargets/status"], "verbs": ["update", "patch"], "resourceNames": [target]},
         {"apiGroups": ["apiresource.kcp.io"], "resources": ["apiresourceimports"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"], "resourceNames": ["syncer-transformations"]},
     ]
     role: JSONObject = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": dict(metadata), "rules": rules}
     return role, _binding("ClusterRole", str(metadata["name"]), dict(metadata), str(metadata["name"]), namespace)

@@ -31,6 +31,11 @@ def _path(value: Value) -> Value:
     return str(Path(str(value)).expanduser())
 
 
+def _config_map(value: Value) -> Value:
+    """A name alone is one of kcp-system."""
+    return value if "/" in str(value) else f"kcp-system/{value}"
+
+
 def _same(value: Value) -> Value:
     return value
 
@@ -50,6 +55,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Value]]] = {
     "performance.qps": ("qps", _same),
     "performance.burst": ("burst", _same),
     "sync.heartbeatPeriod": ("heartbeat_period", _same),
+    "sync.transformations.configMap": ("transformations", _config_map),
     "sync.leaderElect": ("leader_elect", _same),
     "sync.leaseDuration": ("lease_duration", _same),
     "sync.filters.namespaces.include": ("sync_namespaces", _words),
@@ -61,6 +67,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Value]]] = {
 }
 """Field of the file → parameter of the command, and how its value is written there."""
 _ENDPOINTS = {"metrics": (8080, "/metrics"), "health": (8081, "/health")}
+_TRANSFORMS = "sync.transformations.enabled"
 _ENDPOINT_FIELDS = frozenset({"enabled", "port", "path", "bindAddress"})
 
 
@@ -84,7 +91,7 @@ def _resolve(document: Mapping[str, Value], path: Path) -> dict[str, Value]:
     unknown: list[str] = []
     for name, value in _leaves(document):
         section, _, field = name.partition(".")
-        if section in _ENDPOINTS and field in _ENDPOINT_FIELDS:
+        if (section in _ENDPOINTS and field in _ENDPOINT_FIELDS) or name == _TRANSFORMS:
             continue
         if name not in _FIELDS:
             unknown.append(name)
@@ -94,6 +101,8 @@ def _resolve(document: Mapping[str, Value], path: Path) -> dict[str, Value]:
             found[parameter] = write(value)
     if unknown:
         raise ConfigFileError(f"--config={path} has unknown fields: {', '.join(unknown)}; known are {', '.join([*_FIELDS, *_ENDPOINTS])}")
+    if dict(_leaves(document)).get(_TRANSFORMS) is False:
+        found["transformations"] = ""
     for section, (port, default_path) in _ENDPOINTS.items():
         told = document.get(section)
         if isinstance(told, Mapping) and told.get("enabled", True):

@@ -53,6 +53,7 @@ class SyncerOptions:
     downstream_namespace_clean_delay: float
     leader_elect: bool
     lease_duration: float
+    transformations: str
     resources: tuple[str, ...]
     sync_namespaces: tuple[str, ...]
     exclude_namespaces: tuple[str, ...]
@@ -76,6 +77,7 @@ class SyncerOptions:
             lease_duration_s=self.lease_duration,
             namespace_clean_delay_s=self.downstream_namespace_clean_delay,
             wanted=self.resources,
+            transformations=self.transformations,
             filters=Filters(
                 namespaces=self.sync_namespaces, excluded_namespaces=self.exclude_namespaces, required_labels=self.require_labels
             ),

@@ -38,6 +38,7 @@ from kcp.tmc.placement.namespaces import build_namespace_scheduler
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.push.controller import build_push_controller
 from kcp.tmc.syncer.settings import SyncerConfig
+from kcp.tmc.syncer.transformations import DEFAULT_PLACE
 from kcp.tmc.view.syncer import SyncerView
 from kcp.virtual.framework import VirtualWorkspace
 
@@ -94,7 +95,7 @@ class TMC:
                 self.parts.client.at(""),
                 supervisor,
                 clock=self.parts.clock,
-                config=SyncerConfig(heartbeat_period_s=self.options.push_heartbeat_s),
+                config=SyncerConfig(heartbeat_period_s=self.options.push_heartbeat_s, transformations=DEFAULT_PLACE),
             )
             supervisor.spawn(push.run(), name="controller tmc-push")
         for controller in self.controllers():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.behaviour.tmc.world import DEPLOYMENTS, World, running, until
+from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model import wishes
+from kcp.tmc.model.kinds import NAMESPACES
 
 CONFIG_MAPS = GVR("", "v1", "configmaps")
 
@@ -119,3 +121,22 @@ async def test_a_copy_says_where_it_comes_from(tmp_path: Path, monkeypatch: pyte
         stamps = {name.removeprefix("syncer.kcp.io/"): text for name, text in meta.annotations(copy).items() if "syncer.kcp.io" in name}
         assert (stamps["sync-target"], stamps["workspace"]) == ("east", meta.cluster(obj))
         assert {"last-sync", "resource-version", "sync-generation"} <= stamps.keys()
+
+
+async def test_transformations_of_a_cluster_are_followed_as_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(QUIET, transformations="kcp-system/syncer-transformations")
+    async with running(tmp_path, monkeypatch, config=config) as world:
+        maps = world.client.resource(CONFIG_MAPS)
+        await world.create(NAMESPACES, "Namespace", "kcp-system")
+        await world.create(CONFIG_MAPS, "ConfigMap", "c", namespace="default", data={"class": "fast"})
+        look = functools.partial(where, world, "c")
+        await until(look, lambda found: list(found.values()) == [{"class": "fast"}] * 2)
+        rules = "transformations: [{match: {kind: ConfigMap}, transforms: [{target: data.class, rules: [{if: \"data.class == 'fast'\", set: slow}]}]}]"
+        await world.create(CONFIG_MAPS, "ConfigMap", "syncer-transformations", namespace="kcp-system", data={"a.yaml": rules})
+        await until(look, lambda found: list(found.values()) == [{"class": "slow"}] * 2)
+        await annotate(world, CONFIG_MAPS, "c", TRANSFORM="none")
+        await until(look, lambda found: list(found.values()) == [{"class": "fast"}] * 2)
+        await annotate(world, CONFIG_MAPS, "c", TRANSFORM=None)
+        await until(look, lambda found: list(found.values()) == [{"class": "slow"}] * 2)
+        await maps.delete("syncer-transformations", namespace="kcp-system")
+        await until(look, lambda found: list(found.values()) == [{"class": "fast"}] * 2)

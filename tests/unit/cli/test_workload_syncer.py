@@ -22,6 +22,7 @@ kubeconfig: {kcp: /etc/kcp, cluster: /etc/cluster}
 performance: {workers: 4, resyncPeriod: 60s, qps: 50, burst: 100, maxConcurrentSyncs: 7, backlogLimit: 5000}
 sync:
   heartbeatPeriod: 15s
+  transformations: {enabled: true, configMap: ours}
   filters:
     namespaces: {include: [production, staging], exclude: [kube-system]}
     labels: {require: {syncer.kcp.io/sync: enabled}}
@@ -52,6 +53,7 @@ def test_the_file_says_everything_that_flags_say(tmp_path: Path) -> None:
     assert (config.workers, config.max_concurrent_syncs, config.backlog_limit) == (4, 7, 5000)
     assert (config.resync_period_s, config.heartbeat_period_s) == (60.0, 15.0)
     assert (config.filters.namespaces, config.filters.excluded_namespaces) == (("production", "staging"), ("kube-system",))
+    assert config.transformations == "kcp-system/ours"
     assert config.filters.required_labels == {"syncer.kcp.io/sync": "enabled"}
     shown = parsed(f"--config={file}")
     assert (shown["verbosity"], shown["log_format"], shown["log_file"]) == (3, "json", Path("/var/log/syncer.log"))
@@ -139,3 +141,10 @@ def test_the_log_is_lines_of_json_in_a_file(tmp_path: Path) -> None:
         root.setLevel(level)
     (line,) = [json.loads(text) for text in file.read_text().splitlines()]
     assert (line["level"], line["logger"], line["msg"]) == ("info", "kcp.tmc", "synced 3")
+
+
+def test_transformations_are_those_of_the_reference_unless_switched_off(tmp_path: Path) -> None:
+    assert parsed(*REQUIRED)["transformations"] == "kcp-system/syncer-transformations"
+    file = tmp_path / "syncer.yaml"
+    file.write_text("sync: {transformations: {enabled: false}}")
+    assert parsed(*REQUIRED, f"--config={file}")["transformations"] == ""

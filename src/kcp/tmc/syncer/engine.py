@@ -39,10 +39,12 @@ from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
+from kcp.tmc.syncer.transformations import Transformations
 
 log = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 5.0
+CONFIG_MAPS = GVR("", "v1", "configmaps")
 _RESYNC_SLICES = 16
 _SHORTEST_LEASE_S = 15.0
 
@@ -150,6 +152,8 @@ class Syncer:
             self._turns = turns_of(self.config.max_concurrent_syncs, lease.wait_valid if lease is not None else None)
             self._capacity = Capacity(self.downstream, self.clock)
             self._capacity.start(supervisor)
+            if self.config.transformations:
+                await self._follow_transformations(supervisor)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
             supervisor.spawn(self._heartbeat(upstream, downstream, lease).run(), name="heartbeat")
@@ -163,6 +167,25 @@ class Syncer:
 
     def statistics(self) -> dict[str, int]:
         return {"resources": len(self._synced)}
+
+    async def _follow_transformations(self, supervisor: Supervisor) -> None:
+        """Read them before anything is synced, if they can be read soon; and look at everything again when they change."""
+        namespace, _, name = self.config.transformations.rpartition("/")
+        factory = InformerFactory(self._workspace(), clock=self.clock)
+        maps = factory.informer(CONFIG_MAPS, namespace=namespace, field_selector=f"metadata.name={name}")
+
+        def changed(_key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> None:
+            self._parts.transformations.read(new)
+            for pair in self._synced.values():
+                for key in pair.above.keys():
+                    pair.spec.enqueue(key)
+
+        maps.add_handler(changed)
+        factory.run_all(supervisor)
+        try:
+            await within(self.clock, _FIRST_LOOK_S, maps.wait_synced())
+        except TimeoutError:
+            log.warning("ConfigMap %s cannot be read: objects are synced without transformations until it can", self.config.transformations)
 
     async def _resync(self) -> None:
         """Look at every object once in a period, a slice at a time: what no event told of is found, and no burst of work comes of it."""
@@ -179,7 +202,9 @@ class Syncer:
     ) -> None:
         below = downstream.informer(NAMESPACES, label_selector=self._label(), indexers={BY_ORIGIN: index_by_origin})
         keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
-        self._parts = Parts(self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record)
+        self._parts = Parts(
+            self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record, Transformations(self.identity.name)
+        )
         above = upstream.informer(NAMESPACES)
         reconciler = NamespaceReconciler(
             self.identity, keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s

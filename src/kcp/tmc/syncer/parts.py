@@ -20,6 +20,7 @@ from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.namespaces import NamespaceKeeper
 from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
+from kcp.tmc.syncer.transformations import Transformations
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Parts:
     clock: Clock
     config: SyncerConfig
     record: Record
+    transformations: Transformations
     unserved: set[GVR] = field(default_factory=set)
     """Resources that were synced and that the cluster serves no more."""
 

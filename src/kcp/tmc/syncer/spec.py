@@ -79,7 +79,10 @@ class SpecReconciler:
             gone = NotFound(f"the cluster does not serve {self.gvr.group_resource} in version {self.gvr.version} any more")
             return await self._failed(key, view, gone)
         target = self.parts.namespaces.downstream_key(self.gvr.group_resource, key)
-        desired = self._desired(view, target)
+        try:
+            desired = self._desired(view, target)
+        except TMCError as error:
+            return await self._failed(key, view, error)
         actual = self.downstream_get(target)
         if actual is not None and is_applied(actual, desired):
             self._gathering.pop(key, None)
@@ -93,8 +96,12 @@ class SpecReconciler:
         if fight := contest(view, self.parts.identity.key, self.parts.identity.name, self.parts.clock.now()):
             return await self._failed(key, view, fight)
         try:
-            fields = drifted_fields(actual, desired) if actual is not None else []
-            by = await self._meddler(actual) if actual is not None and fields else ""
+            fields, by = drifted_fields(actual, desired) if actual is not None else [], ""
+            if actual is not None and fields:
+                live = await self._live(actual)
+                if live is None or not drifted_fields(live, desired):
+                    return Result()  # seen late: what it is now is on its way to us
+                by = last_writer(live)
             put = await Putter(self.gvr, self.parts).put(key, view, desired, actual)
         except (StatusError, TransportError, TMCError) as error:
             return await self._failed(key, view, error)
@@ -106,7 +113,10 @@ class SpecReconciler:
 
     def _desired(self, view: JSONObject, target: ObjectKey) -> JSONObject:
         identity = self.parts.identity
-        return to_downstream(adapted(view, identity.name), self.gvr.group_resource, key=identity.key, namespace=target.namespace)
+        adapted_view = adapted(view, identity.name)
+        if wishes.is_transformed(view):
+            adapted_view = self.parts.transformations.apply(adapted_view)
+        return to_downstream(adapted_view, self.gvr.group_resource, key=identity.key, namespace=target.namespace)
 
     def _wait_s(self, key: ObjectKey, view: JSONObject, desired: JSONObject) -> float:
         """How long this change is still to wait for others, as the object's sync policy says."""
@@ -121,10 +131,12 @@ class SpecReconciler:
         self._gathering[key] = Gathering(version, held.due_s)
         return max(held.due_s - now_s, 0.001)
 
-    async def _meddler(self, actual: JSONObject) -> str:
-        """Who changed a copy; asked before it is put right, which takes the fields from them."""
-        resource = self.parts.downstream.resource(self.gvr)
-        return last_writer(await resource.get(meta.name(actual), namespace=meta.namespace(actual)))
+    async def _live(self, actual: JSONObject) -> JSONObject | None:
+        """A copy with its managers, as it is now: who changed it must be asked before it is put right, which takes the fields from them."""
+        try:
+            return await self.parts.downstream.resource(self.gvr).get(meta.name(actual), namespace=meta.namespace(actual))
+        except NotFound:
+            return None
 
     def _account(self, view: JSONObject, fields: list[str], by: str) -> str:
         """What was put right, for the user's object."""
