@@ -12,7 +12,10 @@ from typing import Protocol
 
 import orjson
 
+from kcp.aio.collector import paused
 from kcp.apimachinery.meta import JSONObject
+
+_LONG_ANSWER = 1 << 16
 
 
 class TransportError(Exception):
@@ -64,7 +67,11 @@ class Transport(Protocol):
 def decode_object(response: RawResponse) -> JSONObject:
     """The JSON object of an answer. Raises TransportError if it is none: what answers is not a Kubernetes API."""
     try:
-        document = orjson.loads(response.body)
+        if len(response.body) < _LONG_ANSWER:
+            document = orjson.loads(response.body)
+        else:
+            with paused():
+                document = orjson.loads(response.body)
     except orjson.JSONDecodeError as error:
         raise TransportError(f"the answer is not JSON: {response.body[:200]!r}") from error
     if not isinstance(document, dict):

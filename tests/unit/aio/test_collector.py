@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kcp.aio.collector import Collector
+from kcp.aio.collector import Collector, paused
 
 
 class Knot:
@@ -49,3 +49,18 @@ def test_a_cycle_that_was_set_aside_goes_with_a_later_thorough_collection() -> N
     assert gone() is not None
     gc.collect()
     assert gone() is None
+
+
+def test_nothing_is_collected_during_a_pause_and_everything_after() -> None:
+    with paused():
+        assert not gc.isenabled()
+        with paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_pause_ends_with_an_error_too() -> None:
+    with pytest.raises(ValueError, match="wrong"), paused():
+        raise ValueError("wrong")
+    assert gc.isenabled()
