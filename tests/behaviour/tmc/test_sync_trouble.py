@@ -257,3 +257,19 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 NOT_SERVED = RawResponse(404, {}, orjson.dumps(NotFound("the server could not find the requested resource").to_status()))
+
+
+async def test_looking_again_finds_that_a_cause_was_mended_though_nobody_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--resync-period: without it, a refusal is looked at again after half a minute."""
+    made: list[Refusing] = []
+
+    def through(inner: Transport) -> Transport:
+        made.append(Refusing(inner, "deployments"))
+        made[0].error = FORBIDDEN
+        return made[0]
+
+    async with running(tmp_path, monkeypatch, through=through, config=replace(QUIET, resync_period_s=0.4)) as world:
+        await world.deploy("default", "web", 2)
+        await told(world, "web", "SyncFailed")
+        made[0].error = None
+        await world.settle("default", "web", 2)
