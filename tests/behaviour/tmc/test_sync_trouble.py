@@ -232,13 +232,16 @@ class Unserving:
     async def request(self, request: RawRequest) -> RawResponse:
         if self._removed and f"/{self._removed}" in request.path:
             return NOT_SERVED
-        answer = await self._inner.request(request)
-        if not self._removed or request.path != "/apis":
-            return answer
+        if request.path != "/apis":
+            return await self._inner.request(request)
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() != "if-none-match"
+        }  # it is not the server's document
+        answer = await self._inner.request(replace(request, headers=headers))
         body = orjson.loads(answer.body)
         for version in (v for item in body["items"] for v in item["versions"]):
             version["resources"] = [r for r in version["resources"] if r["resource"] != self._removed]
-        return RawResponse(answer.status, answer.headers, orjson.dumps(body))
+        return RawResponse(answer.status, {}, orjson.dumps(body))
 
     @asynccontextmanager
     async def stream(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, AsyncIterator[bytes]]]:
