@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from measure import market
+from measure.consumers import operate
 from measure.fanout import Watchers
 from measure.health import probed
-from measure.operator import operate
 from measure.processes import ControlPlane
 from measure.report import Report, percentile, replace_section, spread_ms
 from measure.tree import Creator, Made, Place, delete_all, make, tree_levels

@@ -58,6 +58,7 @@ from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy.authn.workspaceissuers import Objects, WorkspaceIssuers
 from kcp.tenancy.authz.content import ServerPaths, TenancyContentRules
+from kcp.tenancy.authz.inactive import SERVER_NAME
 from kcp.tenancy.authz.requiredgroups import RequiredGroups
 from kcp.tenancy.bootstrap.policy import kcp_policy
 from kcp.tenancy.kinds import LOGICAL_CLUSTERS, SYSTEM_ADMIN, WORKSPACE_AUTHENTICATION, WORKSPACE_TYPES, WORKSPACES
@@ -255,7 +256,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
-        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__)),
+        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__, trusted=SERVER_NAME)),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),
         ClaimLabels(parts.claims).plugin(),
