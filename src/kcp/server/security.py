@@ -74,6 +74,9 @@ from kcp.tenancy.workspacetype.lister import TypeLister
 PRIVILEGED = ("system:masters",)
 _WEBHOOK_TIMEOUT_S = 30.0
 
+_OF_RELEASES = frozenset(("root", "root:compute"))
+"""Where the server itself makes the schemas that a release brings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Security:
@@ -246,6 +249,9 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         record = parts.index.record(cluster)
         return record is not None and record.deleting
 
+    def is_released(user: UserInfo, cluster: ClusterName) -> bool:
+        return user.name == SERVER_NAME and parts.index.path_of(cluster) in _OF_RELEASES
+
     may_bind = may("bind", "apis.kcp.io", "apiexports")
     may_use = may("use", "tenancy.kcp.io", "workspacetypes")
     workspaces = WorkspaceAdmission(parts.types, parts.index.record, may_use, parts.has_mounts)
@@ -256,7 +262,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
-        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__, trusted=SERVER_NAME)),
+        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__, is_released)),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),
         ClaimLabels(parts.claims).plugin(),
