@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.e2e.processes import Process
+from tests.e2e.processes import Process, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -39,3 +39,14 @@ def test_it_can_be_run_again_on_its_own_data(tmp_path: Path) -> None:
         finally:
             demo.kill()
     assert "hello-world runs on 2 clusters and reports back" in demo.output
+
+
+def test_many_clusters_say_how_far_they_are(tmp_path: Path) -> None:
+    sandbox = Process.start(["kcp", "sandbox", "--clusters", "12", "--secure-port", str(free_port())], cwd=tmp_path)
+    try:
+        sandbox.wait_for_line("12 of 12 syncers", timeout_s=60)
+        shown = sandbox.output
+        assert "10 of 12 simulated clusters, 3 nodes each" in shown
+        assert shown.index("12 of 12 simulated clusters") < shown.index("10 of 12 syncers")
+    finally:
+        sandbox.kill()

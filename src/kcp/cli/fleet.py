@@ -6,7 +6,7 @@ After: `server.compose`, `sim.cluster`, `tmc.syncer`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,9 @@ Tell: TypeAlias = Callable[[str], None]
 """Told, in a few words, of each step that is done."""
 
 REGIONS = ("east", "west", "north", "south", "central")
+_TOLD_ONE_BY_ONE = len(REGIONS)
+"""Of more clusters than these, progress is told ten by ten."""
+_TOLD_AT_ONCE = 10
 WORKSPACE = "hello-world"
 
 
@@ -73,21 +76,31 @@ async def run_fleet(options: SandboxOptions, clock: Clock, tell: Tell) -> AsyncI
         server = await stack.enter_async_context(run_server(kcp, clock=clock))
         tell(f"control plane with TMC at {server.url}")
         names = [REGIONS[i] if i < len(REGIONS) else f"cluster-{i + 1}" for i in range(options.clusters)]
-        clusters = {name: await _start_cluster(stack, options, name, clock, tell) for name in names}
+        clusters = await _start_clusters(stack, options, names, clock, tell)
         workspace = await _ensure_workspace(server, tell)
         connections = await stack.enter_async_context(AsyncExitStack())  # closed after the syncers that use them have stopped
         fleet = Fleet(server, clusters, workspace, options.root_directory, await stack.enter_async_context(Supervisor("fleet")))
         fleet.parts.spawn(server.wait_failed(), name="server")
         for cluster in clusters.values():
             fleet.parts.spawn(cluster.wait_failed(), name=f"cluster {cluster.name}")
-        for name in names:
-            await _start_syncer(connections, fleet, name, clock)
-        tell(f"syncers of {', '.join(names)}")
+        await _start_syncers(connections, fleet, names, clock, tell)
         yield fleet
 
 
-async def _start_cluster(stack: AsyncExitStack, options: SandboxOptions, name: str, clock: Clock, tell: Tell) -> SimCluster:
+async def _start_clusters(
+    stack: AsyncExitStack, options: SandboxOptions, names: Sequence[str], clock: Clock, tell: Tell
+) -> dict[str, SimCluster]:
+    clusters = {}
+    for number, name in enumerate(names, 1):
+        cluster = clusters[name] = await _start_cluster(stack, options, name, clock)
+        if len(names) <= _TOLD_ONE_BY_ONE:
+            tell(f"simulated cluster {name} at {cluster.url}, 3 nodes, region={name}")
+        elif number % _TOLD_AT_ONCE == 0 or number == len(names):
+            tell(f"{number} of {len(names)} simulated clusters, 3 nodes each")
+    return clusters
 
+
+async def _start_cluster(stack: AsyncExitStack, options: SandboxOptions, name: str, clock: Clock) -> SimCluster:
     directory = options.root_directory / "clusters"
     directory.mkdir(parents=True, exist_ok=True)
     cluster = await stack.enter_async_context(SimCluster(name, nodes=3, labels={"region": name}, clock=clock, data_dir=directory / name))
@@ -96,7 +109,6 @@ async def _start_cluster(stack: AsyncExitStack, options: SandboxOptions, name: s
     record, state = cluster.record(path), options.root_directory / "sim"
     runstate.announce(record, state)
     stack.callback(runstate.withdraw, record, state)
-    tell(f"simulated cluster {name} at {cluster.url}, 3 nodes, region={name}")
     return cluster
 
 
@@ -115,9 +127,19 @@ async def _ensure_workspace(server: KcpServer, tell: Tell) -> Client:
     return server.client.cluster(f"root:{WORKSPACE}")
 
 
-async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, clock: Clock) -> None:
-    """A SyncTarget and the syncer that serves it, over HTTPS on both sides."""
+async def _start_syncers(stack: AsyncExitStack, fleet: Fleet, names: Sequence[str], clock: Clock, tell: Tell) -> None:
+    """SyncTargets and the syncers that serve them, over HTTPS on both sides."""
+    upstream = kubeconfig.connect(fleet.server.options.admin_kubeconfig, "base")  # one for all: they are one program here
+    stack.push_async_callback(upstream.close)
+    for number, name in enumerate(names, 1):
+        await _start_syncer(stack, fleet, name, upstream.at(""), clock)
+        if len(names) > _TOLD_ONE_BY_ONE and (number % _TOLD_AT_ONCE == 0 or number == len(names)):
+            tell(f"{number} of {len(names)} syncers")
+    if len(names) <= _TOLD_ONE_BY_ONE:
+        tell(f"syncers of {', '.join(names)}")
 
+
+async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, control_plane: Client, clock: Clock) -> None:
     targets = fleet.workspace.resource(SYNC_TARGETS)
     wanted = {
         "apiVersion": SYNC_TARGETS.api_version,
@@ -129,10 +151,7 @@ async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, clock: C
         target = await targets.create(wanted)
     except AlreadyExists:
         target = await targets.get(name)
-    upstream = kubeconfig.connect(fleet.server.options.admin_kubeconfig, "base")
     downstream = kubeconfig.connect(fleet.kubeconfig_of(name))
-    stack.push_async_callback(upstream.close)
     stack.push_async_callback(downstream.close)
-    control_plane = upstream.at("")
     identity = await find_target(control_plane, f"root:{WORKSPACE}", name, meta.uid(target))
     fleet.parts.spawn(Syncer(identity, control_plane, downstream, clock).run(), name=f"syncer {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -22,11 +23,22 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, None]], *, expected
     import uvloop
 
     Collector().install()
+    raise_file_limit()
     foreseen: tuple[type[Exception], ...] = (StatusError, TransportError, *expected)
     try:
         uvloop.run(_stoppable(main))
     except* foreseen as group:
         fail("; ".join(str(error) for error in _leaves(group)))
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as an ordinary user may have: every watch is a connection, and the usual 1,024 serve some 25 clusters.
+
+    Source: Go's os/rlimit.go: programs in Go do the same when they start.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ EXAMPLE = "hello-world"
 
 @click.command("sandbox", help="Run a whole fleet here: the control plane with TMC, simulated clusters and their syncers.")
 @click.option("--once", default="", metavar="EXAMPLE", help="Run one example, show what happens, and end: hello-world.")
-@click.option("--clusters", default=2, show_default=True, type=click.IntRange(1, 50), help="How many simulated clusters.")
+@click.option("--clusters", default=2, show_default=True, type=click.IntRange(1, 1000), help="How many simulated clusters.")
 @click.option(
     "--root-directory", type=click.Path(path_type=Path), default=Path(".kcp"), show_default=True, help="Where everything is kept."
 )
