@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.keys import ClusterName, ObjectKey
@@ -25,21 +25,15 @@ from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
 from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, synced_keys
-from kcp.tmc.placement.observe import Observed, location_of, tolerations_of
-from kcp.tmc.placement.policy import Policy, RebalanceMode, Strategy
+from kcp.tmc.placement.inputs import Surroundings, neighbour_of, snapshot_of
+from kcp.tmc.placement.observe import Observed, location_of
+from kcp.tmc.placement.policy import Policy
+from kcp.tmc.placement.rebalancing import Rebalancing
 from kcp.tmc.placement.record import is_told, record
 from kcp.tmc.placement.schedule import Decision, Fleet, Neighbour, Snapshot, schedule
 from kcp.tmc.placement.spec import Reading, read
-from kcp.tmc.placement.status import Progress, render
+from kcp.tmc.placement.status import render
 from kcp.tmc.placement.wakeups import BY_CHOSEN, INDEXERS, Wakeups
-
-REBALANCE_ANNOTATION = "tmc.kcp.io/rebalance"
-"""On Placements: any new value asks for the work to be placed as it would be today."""
-REBALANCE_PERIOD_S = 300.0
-"""Time between looks of movement.rebalance Always. TMC reference: rebalanceInterval."""
-MOVES_WINDOW_S = 60.0
-_LOADED = frozenset({Strategy.SPREAD, Strategy.BALANCED, Strategy.ONE_TO_ANY, Strategy.ROUND_ROBIN})
-"""Strategies that look at how many Placements a target has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ class PlacementReconciler:
             return await self._place(obj, reading, ())
         async with self.one_by_one:
             listed = await self.for_cluster(key.cluster).resource(PLACEMENTS).list()
-            return await self._place(obj, reading, [_neighbour(p) for p in listed.items if meta.name(p) != key.name])
+            return await self._place(obj, reading, [neighbour_of(p) for p in listed.items if meta.name(p) != key.name])
 
     async def _place(self, obj: JSONObject, reading: Reading, neighbours: Sequence[Neighbour]) -> Result:
         placement = Placement.of(obj, chosen_keys(obj))
@@ -82,8 +76,8 @@ class PlacementReconciler:
         now = self.clock.now()
         namespaces = self._namespaces(placement)
         rebalancing = Rebalancing.of(obj, reading.policy, now)
-        observed = self._snapshot(obj, placement, reading.policy, home, namespaces, now)
-        snapshot = replace(observed, neighbours=neighbours, moves=rebalancing.allowed)
+        around = self._surroundings(placement, reading.policy, home, namespaces, now)
+        snapshot = snapshot_of(obj, placement, reading.policy, replace(around, neighbours=neighbours, moves=rebalancing.allowed))
         decision = schedule(snapshot)
         home_path = self.path_of(home) if home else placement.location_workspace
         wanted = render(obj, decision, now=rfc3339(now), home=home_path, missing_home=home is None, in_use=bool(namespaces),
@@ -97,32 +91,17 @@ class PlacementReconciler:
             await commit(placements, written, {**written, "metadata": {**written["metadata"], "annotations": meta.annotations(wanted)}})
         return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision)))
 
-    def _snapshot(  # noqa: PLR0913 - what was observed, spelled out
-        self,
-        obj: JSONObject,
-        placement: Placement,
-        policy: Policy,
-        home: ClusterName | None,
-        namespaces: Sequence[JSONObject],
-        now: datetime,
-    ) -> Snapshot:
+    def _surroundings(
+        self, placement: Placement, policy: Policy, home: ClusterName | None, namespaces: Sequence[JSONObject], now: datetime
+    ) -> Surroundings:
         fleet = self.fleet(home, now) if home else Fleet()
-        grace_s = self.eviction_grace_s if policy.movement.eviction_s is None else policy.movement.eviction_s
-        asks_for_apis = any(t.missing_apis or t.identities for t in fleet)
-        observed = meta.nested(obj, "status", "observedGeneration", default=0)
-        return Snapshot(
-            location_selectors=placement.location_selectors,
-            number_of_clusters=placement.number_of_clusters,
-            targets=fleet,
+        return Surroundings(
+            fleet=fleet,
             locations=[location_of(o) for o in (self.locations(home) if home else ())],
-            current=frozenset(placement.chosen),
-            tolerations=tolerations_of(placement.tolerations),
-            eviction_grace_s=grace_s,
-            policy=policy,
             workspace=self.path_of(placement.cluster),
-            required_apis=self.required_apis(placement.cluster) if asks_for_apis else None,
-            load=self._load(fleet, placement) if policy.strategy in _LOADED else {},
-            policy_changed=observed != meta.generation(obj),
+            eviction_grace_s=self.eviction_grace_s,
+            required_apis=lambda: self.required_apis(placement.cluster),
+            load=lambda: self._load(fleet, placement),
             disturbed=self._disturbed(placement, fleet, namespaces) if policy.movement.max_disrupted is not None else 0,
         )
 
@@ -164,48 +143,6 @@ class PlacementReconciler:
         except NotFound as error:
             if error.name:  # of the record itself: it was deleted meanwhile
                 raise
-
-
-@dataclass(frozen=True, slots=True)
-class Rebalancing:
-    """Whether a Placement is to be rebalanced, and how many moves its bound allows at this time."""
-
-    wanted: bool
-    always: bool
-    request: str
-    done: str
-    """The request that was carried out last."""
-    moved_at: tuple[datetime, ...]
-    """Within the last minute."""
-    allowed: int
-
-    @classmethod
-    def of(cls, obj: JSONObject, policy: Policy, now: datetime) -> Rebalancing:
-        request = meta.annotations(obj).get(REBALANCE_ANNOTATION, "")
-        done = meta.nested(obj, "status", "rebalanceRequest", default="")
-        always = policy.movement.rebalance is RebalanceMode.ALWAYS
-        wanted = always or (bool(request) and request != done)
-        since = now - timedelta(seconds=MOVES_WINDOW_S)
-        moved_at = tuple(t for text in meta.nested(obj, "status", "recentMoves", default=()) if (t := parse_rfc3339(text)) > since)
-        allowed = max(policy.movement.moves_per_minute - len(moved_at), 0) if wanted else 0
-        return cls(wanted, always, request, done, moved_at, allowed)
-
-    def after(self, decision: Decision, now: datetime) -> Progress:
-        """What to remember once the decision is carried out. A request is done when there was nothing more to move."""
-        done = self.request if self.wanted and self._is_settled(decision) else self.done
-        return Progress(done, tuple(map(rfc3339, (*self.moved_at, *[now] * len(decision.moves)))))
-
-    def _is_settled(self, decision: Decision) -> bool:
-        return len(decision.moves) < self.allowed and decision.is_complete
-
-    def next_look(self, decision: Decision) -> float | None:
-        if not self.wanted or (self._is_settled(decision) and not self.always):
-            return None
-        return REBALANCE_PERIOD_S if self._is_settled(decision) else MOVES_WINDOW_S
-
-
-def _neighbour(obj: JSONObject) -> Neighbour:
-    return Neighbour(meta.name(obj), meta.labels(obj), frozenset(chosen_keys(obj)))
 
 
 def next_check(snapshot: Snapshot) -> float | None:
