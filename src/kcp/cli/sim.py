@@ -43,6 +43,8 @@ class _ClusterFlags:
     memory_per_node: str
     pod_start_delay: float
     system_pods: bool
+    controllers: tuple[str, ...]
+    disable_admission_plugins: tuple[str, ...]
     kubeconfig_out: Path
     data_dir: Path | None
     state_dir: Path
@@ -61,6 +63,10 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
             raise click.BadParameter(f"{item!r}: {'; '.join(faults)}")
         found[key] = value
     return found
+
+
+def _list(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part for item in value.split(",") if (part := item.strip()))
 
 
 def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -92,6 +98,17 @@ def _quantity(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @click.option("--memory-per-node", default="32Gi", callback=_quantity, show_default=True, help="Memory of each node.")
 @click.option("--pod-start-delay", type=Duration(), default="50ms", show_default=True, help="How long a pod takes to start, and to stop.")
 @click.option("--system-pods/--no-system-pods", default=True, show_default=True, help="Run the cluster's DNS in kube-system.")
+@click.option(
+    "--controllers", default="*", callback=_list, show_default=True, metavar="LIST",
+    help="Controllers to run: * for all, NAME for one, -NAME for not that one; empty for an API server alone.",
+)  # fmt: skip
+@click.option(
+    "--disable-admission-plugins",
+    default="",
+    callback=_list,
+    metavar="LIST",
+    help="Admission plugins that are off, such as ServiceAccount.",
+)
 @click.option("--kubeconfig-out", type=click.Path(path_type=Path), default=None, help="Kubeconfig to write.  [default: NAME.kubeconfig]")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), default=None, help="Keep objects and certificates here. Without it all is forgotten."
@@ -116,6 +133,7 @@ async def _serve(flags: _ClusterFlags) -> None:
     from kcp.aio.clock import SystemClock
     from kcp.cli.running import files_of
     from kcp.sim import runstate
+    from kcp.sim.choice import Choice
     from kcp.sim.cluster import SimCluster
 
     runstate.check_free(flags.name, flags.state_dir)
@@ -133,6 +151,7 @@ async def _serve(flags: _ClusterFlags) -> None:
         data_dir=flags.data_dir,
         start_delay_s=flags.pod_start_delay,
         system_pods=flags.system_pods,
+        choice=Choice(controllers=flags.controllers, without_admission=flags.disable_admission_plugins),
     )
     async with AsyncExitStack() as stack:
         with files_of(f"--data-dir={flags.data_dir}" if flags.data_dir else "the directory for temporary files"):

@@ -1,7 +1,7 @@
 """Cluster IPs and node ports: handed out at the creation of a Service, so that the answer already carries them.
 
 `ClusterAdmission` stands before the ordinary admission chain and fills in what a physical cluster's API server does: addresses and ports
-of Services, the selector of Jobs, how long pods outlive their node.
+of Services, the selector of Jobs.
 Before: `cluster`. After: the Services informer, which says what is taken.
 Source: pkg/registry/core/service/storage/alloc.go; pkg/registry/batch/job/strategy.go (generateSelector).
 """
@@ -21,7 +21,6 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Admission, Attributes
 from kcp.sim.servicefields import carry_over, kind_of, needs_ports
 from kcp.sim.workloads.endpoints import SERVICES
-from kcp.sim.workloads.taints import tolerate_for_a_while
 
 SERVICE_CIDRS = GVR("networking.k8s.io", "v1", "servicecidrs")
 IP_ADDRESSES = GVR("networking.k8s.io", "v1", "ipaddresses")
@@ -164,9 +163,7 @@ class ClusterAdmission:
             match scope.resource.group_resource.resource:
                 case "services" if scope.resource.gvr.group == "":
                     self._address(new, attributes.old, scope.key)
-                    self._refuse_taken(new, scope.key)
-                case "pods" if attributes.verb == "CREATE":
-                    tolerate_for_a_while(new)
+                    self._refuse_taken(new, attributes.old, scope.key)
                 case "jobs" if attributes.verb == "CREATE":
                     select_own_pods(new)
         return await self._inner.mutate(attributes)
@@ -192,12 +189,13 @@ class ClusterAdmission:
                 if not port.get("nodePort"):
                     port["nodePort"] = self._allocator.port(key)
 
-    def _refuse_taken(self, service: JSONObject, key: ObjectKey) -> None:
-        """Raises: Invalid for an address or port of another Service, or out of range."""
+    def _refuse_taken(self, service: JSONObject, old: JSONObject | None, key: ObjectKey) -> None:
+        """Raises: Invalid for an address or port of another Service, or out of range. Of an address that changes, validation speaks."""
         spec = service["spec"]
         causes = []
         address = spec.get("clusterIP")
-        if address not in (None, "", "None") and (fault := self._address_fault(address, key)):
+        is_first = not meta.nested(old or {}, "spec", "clusterIP")
+        if is_first and address not in (None, "", "None") and (fault := self._address_fault(address, key)):
             causes.append(Cause.invalid("spec.clusterIPs", spec["clusterIPs"], f"failed to allocate IP {address}: {fault}"))
         for index, port in enumerate(spec.get("ports") or ()):
             number = port.get("nodePort")

@@ -46,8 +46,10 @@ from kcp.registry.backend import UserInfo
 from kcp.sim import bootstrap, control, server, startup
 from kcp.sim.addresses import IP_ADDRESSES, SERVICE_CIDRS, Allocator
 from kcp.sim.apiservices import build_api_service_controller
+from kcp.sim.choice import Choice, ChoiceError
 from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore, SkewedClock
 from kcp.sim.firstobjects import ensure_first_objects
+from kcp.sim.kubernetesservice import build_kubernetes_service_controller
 from kcp.sim.runstate import ClusterRecord
 from kcp.sim.systempods import ensure_dns
 from kcp.sim.workloads import (
@@ -131,6 +133,7 @@ class SimCluster:
         start_delay_s: float = 0.05,
         listen: bool = True,
         system_pods: bool = False,
+        choice: Choice | None = None,
         seed: int = 0,
     ) -> None:
         """Args:
@@ -140,6 +143,7 @@ class SimCluster:
         start_delay_s: how long a pod takes to start, and to stop.
         listen: False: no sockets, no TLS; reached by `client` only.
         system_pods: the cluster's DNS runs in `kube-system`.
+        choice: of controllers and admission plugins; None: all of them.
         seed: of uids and generated names; 0: different each time.
         """
         self.name = name
@@ -153,6 +157,7 @@ class SimCluster:
         self._start_delay_s = start_delay_s
         self._listens = listen
         self._has_system_pods = system_pods
+        self._choice = choice or Choice()
         self._seed = seed
         self._started = ""
         self._changing = asyncio.Lock()
@@ -173,10 +178,11 @@ class SimCluster:
         labels: Mapping[str, str] | None = None,
         clock: Clock | None = None,
         start_delay_s: float = 0.05,
+        choice: Choice | None = None,
         seed: int = 1,
     ) -> Self:
         """A cluster without sockets, repeatable from its seed: for virtual time, tests and fleets in one process."""
-        return cls(name, nodes=nodes, labels=labels, clock=clock, start_delay_s=start_delay_s, listen=False, seed=seed)
+        return cls(name, nodes=nodes, labels=labels, clock=clock, start_delay_s=start_delay_s, listen=False, choice=choice, seed=seed)
 
     # Life
 
@@ -209,7 +215,12 @@ class SimCluster:
         self._tasks.spawn(cache.run(), name="watch cache")
         self._tasks.spawn(Compactor(store, clock=self.clock, cache=cache).run(), name="compactor")
         allocator = Allocator(self.clock)
-        self._server = await server.build(store, cache, allocator, clock=self.clock, pki=self._pki, seed=self._seed)
+        try:
+            self._server = await server.build(
+                store, cache, allocator, clock=self.clock, pki=self._pki, seed=self._seed, choice=self._choice
+            )
+        except ChoiceError as error:
+            raise SimError(str(error)) from error
         self._stack.push_async_callback(self._server.close)
         if self._listens:
             await self._serve()
@@ -248,7 +259,7 @@ class SimCluster:
         steps = startup.steps()
         self._server.health.add(*steps.checks, *startup.checks(informers, lambda: self._server.catalog.resources(LOCAL), self._is_stopping))
         steps.done(*startup.ADMISSION)
-        made: list[Controller[Any]] = [*(build(wiring) for build in _WORKLOADS), *self._common_controllers(client, informers)]
+        made = self._chosen([*(build(wiring) for build in _WORKLOADS), *self._common_controllers(client, informers)])
         informers.run_all(self._tasks)
         await bootstrap.ensure_namespaces(client)
         steps.done(*startup.NAMESPACES)
@@ -259,7 +270,7 @@ class SimCluster:
         await informers.wait_all_synced()
         steps.done(*startup.INFORMERS)
         if self._api is not None:
-            await bootstrap.ensure_kubernetes_service(client, self._api.host, self._api.port)
+            await self._ensure_own_service(client)
         if self._pki is not None:
             await bootstrap.ensure_authentication_info(client, self._pki.client_ca_pem())
         steps.done(*startup.SERVICE, *startup.AUTHENTICATION)
@@ -270,6 +281,16 @@ class SimCluster:
         self._tasks.spawn(retry_forever(nodes.run, sleep=self.clock.sleep, what="node heartbeats"), name="node heartbeats")
         self._tasks.spawn(remarks.run(), name="events")
         self._tasks.spawn(self._store_policy(client), name="default roles")
+
+    async def _ensure_own_service(self, client: Client) -> None:
+        await bootstrap.ensure_kubernetes_service(client, self._host, self._port)
+
+    def _chosen(self, made: list[Controller[Any]]) -> list[Controller[Any]]:
+        try:
+            self._choice.check([controller.name for controller in made])
+        except ChoiceError as error:
+            raise SimError(str(error)) from error
+        return [controller for controller in made if self._choice.is_on(controller.name)]
 
     def _is_stopping(self) -> bool:
         return self._server.app.is_stopping
@@ -295,6 +316,7 @@ class SimCluster:
         if self._pki is not None:
             ca, tokens = self._pki.ca_pem, self._server.tokens
             found += [
+                build_kubernetes_service_controller(informers, lambda: self._ensure_own_service(client), clock=self.clock),
                 build_certificate_signer(informers, for_cluster=for_cluster, sign=self._pki.sign_client, clock=self.clock),
                 build_root_ca_publisher(informers, for_cluster=for_cluster, clock=self.clock, ca_bundle=ca, workers=1),
                 build_token_secret_controller(

@@ -63,8 +63,9 @@ from kcp.registry.crd import LocalCRDSource
 from kcp.registry.generic import Registry
 from kcp.registry.resource import Resource
 from kcp.registry.strategy import FieldPath
-from kcp.sim import nodetaint, podparts, storageinuse
+from kcp.sim import nodetaint, patience, podparts, storageinuse
 from kcp.sim.addresses import Allocator, ClusterAdmission
+from kcp.sim.choice import Choice
 from kcp.sim.components import ensure_component_statuses
 from kcp.sim.defaultclasses import DefaultClasses
 from kcp.sim.dialing import Dialing
@@ -135,8 +136,13 @@ class ClusterServer:
     """Ends the connections to webhooks."""
 
 
-async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock: Clock, pki: PKI | None, seed: int) -> ClusterServer:
-    """Args: cache: started and running. pki: None for a server that is reached in the same process only."""
+async def build(
+    store: Store, cache: WatchCache, allocator: Allocator, *, clock: Clock, pki: PKI | None, seed: int, choice: Choice
+) -> ClusterServer:
+    """Args: cache: started and running. pki: None for a server that is reached in the same process only.
+
+    Raises: ChoiceError for admission plugins that there are not.
+    """
     lookup = Lookup(cache)
     crds = await _local_crds(cache)
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), crds])
@@ -148,11 +154,14 @@ async def build(store: Store, cache: WatchCache, allocator: Allocator, *, clock:
     services = ServiceAddresses(lookup)
     configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
     plugins = [
-        *lifecycle.plugins(), *podparts.plugins(), accounts.plugin(), *priorities.plugins(), PodRuntimeClass(lookup).plugin(),
+        *lifecycle.plugins(), *podparts.plugins(), patience.plugin(), accounts.plugin(),
+        *priorities.plugins(), PodRuntimeClass(lookup).plugin(),
         nodetaint.plugin(), storageinuse.plugin(), *classes.plugins(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
         *configurable.plugins(), *PodSecurity(lookup.namespace, lookup.pods).plugins(), quotas.plugin(),
     ]  # fmt: skip
-    admission = ClusterAdmission(AdmissionChain(plugins), allocator)
+    choice.check_admission([plugin.name for plugin in plugins])
+    on = [plugin for plugin in plugins if plugin.name not in choice.without_admission]
+    admission = ClusterAdmission(AdmissionChain(on), allocator)
     converter = ConversionWebhooks(services.resolve)
     registry = Registry(
         store, cache, clock=clock, admission=admission, annotate_cluster=False, random=random.Random(seed or None), converter=converter

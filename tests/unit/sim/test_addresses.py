@@ -67,6 +67,18 @@ async def test_an_address_in_use_is_refused_and_free_again_after_deletion() -> N
     assert (await cluster.write(service("b", clusterIP="10.96.5.5")))["spec"]["clusterIP"] == "10.96.5.5"
 
 
+async def test_of_an_address_that_changes_nothing_is_said_here() -> None:
+    """Validation refuses it: whether the address is in range or free does not matter. Source: pkg/registry/core/service/storage/alloc.go."""
+    cluster = Cluster()
+    made = await cluster.write(service("a"))
+    for address in ("192.168.0.1", "10.96.0.77"):
+        changed = await cluster.write(service("a", clusterIP=address), old=made)
+        assert changed["spec"]["clusterIP"] == address
+    other = await cluster.write(service("b", type="ExternalName", externalName="x"))
+    with pytest.raises(Invalid, match=r"does not match the current range"):
+        await cluster.write(service("b", clusterIP="192.168.0.1"), old=other)
+
+
 async def test_node_ports_are_allocated_kept_and_given_up_with_the_type() -> None:
     cluster = Cluster()
     made = await cluster.write(service(type="NodePort"))
