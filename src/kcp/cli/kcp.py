@@ -41,8 +41,9 @@ def main() -> None:
 @click.option("--home-workspaces-home-creator-groups", "home_creator_groups", default="system:authenticated", show_default=True,
               help="Groups, separated by commas, whose members get one.")  # fmt: skip
 @click.option("--feature-gates", default="", metavar="GATE=true,…",
-              help="WorkspaceAuthentication: workspaces may trust issuers of their own. WorkspaceMounts: they may be mounts of servers "
-              "elsewhere. [default: both false]")  # fmt: skip
+              help="CacheAPIs: providers may let consumers read objects of theirs, by ClusterCachedResources. WorkspaceAuthentication: "
+              "workspaces may trust issuers of their own. WorkspaceMounts: they may be mounts of servers elsewhere. "
+              "[default: all false]")  # fmt: skip
 @click.option("--mount-proxy-client-cert-file", type=click.Path(path_type=Path), default=None,
               help="Certificate that is shown to servers behind mounts, so that they believe who asks.")  # fmt: skip
 @click.option("--mount-proxy-client-key-file", type=click.Path(path_type=Path), default=None, help="Its key.")
@@ -84,14 +85,14 @@ def start_command(**flags: object) -> None:
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     authentication = authentication_options(flags, workspace_issuers=gates["WorkspaceAuthentication"])
     who = {"authentication": authentication, "authorization": authorization_options(flags)}
-    options = Options(tmc=tmc, mounts=mounts, audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
+    options = Options(tmc=tmc, mounts=mounts, cache_apis=gates["CacheAPIs"], audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))
     run_kcp(options)
 
 
-_GATES = {"WorkspaceAuthentication": False, "WorkspaceMounts": False}
+_GATES = {"CacheAPIs": False, "WorkspaceAuthentication": False, "WorkspaceMounts": False}
 
 
 def _gates(text: str) -> dict[str, bool]:

@@ -149,7 +149,8 @@ def _bind(observed: Observed, before: Iterable[JSONObject]) -> tuple[list[JSONOb
 
     What an export offers no more stays bound as it was: its objects are the workspace's.
 
-    Args: before: what was bound already; versions that objects were stored in are remembered, the latest last.
+    Args: before: what was bound already; versions that objects were stored in are remembered, the latest last. What is virtual has none,
+    and stays so for as long as its schema does, whatever becomes of the export.
     """
     assert observed.export is not None
     identity = observed.export["status"]["identityHash"]
@@ -161,8 +162,9 @@ def _bind(observed: Observed, before: Iterable[JSONObject]) -> tuple[list[JSONOb
             conflicts.append(text)
         schema = {"name": summary.name, "UID": summary.uid, "identityHash": identity}
         gr, now = summary.group_resource, summary.storage_version
-        before_now = (held.get(gr) or {}).get("storageVersions") or ()
-        versions = [*(version for version in before_now if version != now), now]
+        before_now = held.get(gr) or {"schema": {}}
+        is_virtual = not before_now.get("storageVersions") if before_now["schema"].get("UID") == summary.uid else bool(resource.virtual)
+        versions = [] if is_virtual else [*(version for version in before_now.get("storageVersions") or () if version != now), now]
         held[gr] = {"group": gr.group, "resource": gr.resource, "schema": schema, "storageVersions": versions}
     return list(held.values()), conflicts
 

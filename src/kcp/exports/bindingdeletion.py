@@ -117,7 +117,7 @@ class BindingFinalizer:
         policy = meta.nested(binding, "spec", "deletionPolicy", default="")
         remains, now = Remains(Counter(), Counter()), rfc3339(self.clock.now())
         for bound in bound_resources(binding):
-            if policy == ORPHAN or self.successor(key, bound):
+            if policy == ORPHAN or bound.is_virtual or self.successor(key, bound):
                 continue
             if policy == WAIT_FOR_SUCCESSOR:
                 if await _objects(self._resource(key, client, bound)):

@@ -21,9 +21,15 @@ class BoundResource:
 
     group_resource: GroupResource
     version: str
+    """Objects are stored in; "" for what is virtual."""
     schema_name: str
     schema_uid: str
     identity: str
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the workspace has no objects of its own, and shows the provider's."""
+        return not self.version
 
 
 def bound_resources(binding: JSONObject) -> Iterable[BoundResource]:

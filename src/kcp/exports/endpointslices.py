@@ -33,7 +33,7 @@ SHARDS = GVR("core.kcp.io", "v1alpha1", "shards")
 SKIP_ANNOTATION = "apiexports.apis.kcp.io/skip-endpointslice"
 """On an export that wants no slice made for it."""
 PARTITION_VALID, URLS_READY = "PartitionValid", "EndpointURLsReady"
-_BY_EXPORT, _BY_BOUND_EXPORT = "export", "bound export"
+_BY_EXPORT, BY_BOUND_EXPORT = "export", "bound export"
 _NEXT_LOOK_S = 5.0
 """At a reference to what does not exist: its workspace may come without an event that leads here."""
 
@@ -133,9 +133,16 @@ class DefaultSliceReconciler:
         return Result()
 
 
-def _bound_export(binding: Mapping[str, Any]) -> Iterable[str]:
+def bound_export(binding: Mapping[str, Any]) -> Iterable[str]:
+    """The label of the export that a binding consumes, for an index."""
     is_bound = meta.nested(binding, "status", "apiExportClusterName", default="")
     return [meta.labels(binding).get(EXPORT_LABEL, "")] if is_bound else []
+
+
+def changed_exports(old: JSONObject | None, new: JSONObject | None) -> Iterable[str]:
+    """Labels of exports that have won or lost a binding: no other change of it says whether they have consumers."""
+    before, after = (set(bound_export(binding)) if binding is not None else set() for binding in (old, new))
+    return sorted(before ^ after)
 
 
 def build_endpoint_slice_controllers(
@@ -148,7 +155,7 @@ def build_endpoint_slice_controllers(
 ) -> list[Controller]:
     """Args: resolve: workspace path → cluster."""
     exports, partitions, shards = (informers.informer(kind) for kind in (EXPORTS, PARTITIONS, SHARDS))
-    bindings = informers.informer(BINDINGS, indexers={_BY_BOUND_EXPORT: _bound_export})
+    bindings = informers.informer(BINDINGS, indexers={BY_BOUND_EXPORT: bound_export})
 
     def export_of(cluster: ClusterName, endpoint_slice: Mapping[str, Any]) -> ObjectKey | None:
         reference = meta.nested(endpoint_slice, "spec", "export", default={})
@@ -165,7 +172,7 @@ def build_endpoint_slice_controllers(
         key = export_of(cluster, endpoint_slice)
         export = key if key is not None and exports.get(key) is not None else None
         partition = partitions.get(ObjectKey(cluster, "", endpoint_slice["spec"].get("partition", "")))
-        has_consumers = export is not None and bindings.is_indexed(_BY_BOUND_EXPORT, export_label(export.cluster, export.name))
+        has_consumers = export is not None and bindings.is_indexed(BY_BOUND_EXPORT, export_label(export.cluster, export.name))
         shard = shards.get(ObjectKey(ROOT, "", "root")) or {}
         return Observed(export, partition, dict(meta.labels(shard)), has_consumers, server_url())
 
@@ -173,10 +180,7 @@ def build_endpoint_slice_controllers(
         return [meta.key(held) for held in slices.by_index(_BY_EXPORT, export_label(key.cluster, key.name))]
 
     def of_binding(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        """Of the exports that have won or lost this binding: no other change of it says whether they have consumers."""
-        before, after = (set(_bound_export(binding)) if binding is not None else set() for binding in (old, new))
-        labels = before ^ after
-        return [meta.key(held) for label in sorted(labels) for held in slices.by_index(_BY_EXPORT, label)]
+        return [meta.key(held) for label in changed_exports(old, new) for held in slices.by_index(_BY_EXPORT, label)]
 
     def in_workspace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         return [meta.key(held) for held in slices.list(cluster=key.cluster)]

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.gvk import GroupResource
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.exports.claims import ClaimKey
-from kcp.exports.names import ExportedResource, exported_resources
+from kcp.exports.names import ExportedResource, VirtualStorage, exported_resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class ExportIndex:
     """Exports by place and by identity."""
 
     def __init__(self) -> None:
+        self.virtual_exports: dict[ObjectKey, ExportRecord] = {}
+        """Those that have virtual resources."""
         self._by_key: dict[ObjectKey, ExportRecord] = {}
         self._by_identity: dict[str, dict[ObjectKey, ExportRecord]] = {}
 
@@ -65,12 +68,20 @@ class ExportIndex:
             del sharing[key]
             if not sharing:
                 del self._by_identity[held.identity]
+            self.virtual_exports.pop(key, None)
         if export is not None:
             record = self._by_key[key] = ExportRecord.of(key, export)
             self._by_identity.setdefault(record.identity, {})[key] = record
+            if any(own.virtual for own in record.resources):
+                self.virtual_exports[key] = record
 
     def get(self, key: ObjectKey) -> ExportRecord | None:
         return self._by_key.get(key)
+
+    def virtual(self, cluster: ClusterName, resource: GroupResource, identity: str) -> VirtualStorage | None:
+        """How a cluster publishes a resource under an identity, where consumers have no objects of their own."""
+        own = (o for export in self.of_identity(identity) if export.key.cluster == cluster for o in export.resources)
+        return next((offered.virtual for offered in own if offered.group_resource == resource), None)
 
     def provides(self, claimed: ClaimKey) -> bool:
         """Whether an export of the claimed identity offers the resource."""

@@ -57,21 +57,42 @@ def endpoint_url(server: str, cluster: ClusterName, export: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class VirtualStorage:
+    """`storage.virtual` of an export's resource: what is shown in place of objects of the consumers' own, to be read only."""
+
+    group: str
+    kind: str
+    name: str
+    """Of the endpoint slice, in the export's workspace."""
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExportedResource:
     """One entry of an export: a group-resource and the name of the APIResourceSchema that describes it now."""
 
     group_resource: GroupResource
     schema: str
+    virtual: VirtualStorage | None = None
+    """None: consumers have objects of their own."""
 
 
 def exported_resources(export: JSONObject) -> Iterator[ExportedResource]:
     """What an export offers, from `spec.resources` (v1alpha2) or `spec.latestResourceSchemas` (v1alpha1)."""
     resources = meta.nested(export, "spec", "resources", default=())
     for entry in resources:
-        yield ExportedResource(GroupResource(entry.get("group", ""), entry["name"]), entry["schema"])
+        yield ExportedResource(GroupResource(entry.get("group", ""), entry["name"]), entry["schema"], _virtual_storage(entry))
     if not resources:
         for name in meta.nested(export, "spec", "latestResourceSchemas", default=()):
             yield ExportedResource(group_resource_of_schema(name), name)
+
+
+def _virtual_storage(entry: JSONObject) -> VirtualStorage | None:
+    virtual = (entry.get("storage") or {}).get("virtual")
+    if not virtual:
+        return None
+    reference = virtual["reference"]
+    return VirtualStorage(reference.get("apiGroup") or "", reference["kind"], reference["name"], virtual.get("identityHash") or "")
 
 
 def group_resource_of_schema(name: str) -> GroupResource:

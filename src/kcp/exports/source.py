@@ -111,7 +111,8 @@ class BoundSource:
         gr = GroupResource(gvr.group, name)
         if identity == ALL:
             entries = [entry for (bound, _), entry in list(self._by_identity.items()) if bound == gr]
-            found = next((found for entry in entries if (found := self._resource(entry, gvr.version)) is not None), None)
+            every = (self._resource(entry, gvr.version) for entry in entries)
+            found = next((found for found in every if found is not None and found.projection is None), None)
             return metadata_of(found) if found is not None else None
         entry = self._by_identity.get((gr, identity or self._system_identity.get(gr, "")))
         return None if entry is None else self._resource(entry, gvr.version)
@@ -130,15 +131,16 @@ class BoundSource:
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:
         for entry in list(self._by_cluster.get(cluster, {}).values()):
-            self._resource(entry, entry.bound.version)
+            self._resource(entry, entry.bound.version)  # which makes all versions
             for version in self._resources.get((entry.bound.schema_uid, entry.bound.identity), {}):
                 if (resource := self._resource(entry, version)) is not None:
                     yield resource
 
     def everywhere(self) -> Iterable[Resource]:
-        """One resource for each identity under which anything is bound, in the version it is stored in."""
+        """One resource for each identity under which anything is bound, in the version it is stored in; none that only shows others'."""
         for entry in list(self._by_identity.values()):
-            if (resource := self._resource(entry, entry.bound.version)) is not None:
+            resource = self._resource(entry, entry.bound.version)
+            if resource is not None and resource.projection is None:
                 yield resource
 
     def scope_of(self, resource: GroupResource, identity: str) -> str:

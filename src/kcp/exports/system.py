@@ -27,6 +27,9 @@ CORE_EXPORTS: Mapping[str, tuple[str, ...]] = {
 }
 """Export name → CRD names."""
 
+CACHE_CRDS = ("clustercachedresources.cache.kcp.io", "clustercachedresourceendpointslices.cache.kcp.io")
+"""Served in every workspace too, where the gate CacheAPIs is open; `root` exports them as kcp's does."""
+
 TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
     "scheduling.kcp.io": ("locations.scheduling.kcp.io", "placements.scheduling.kcp.io"),
     "workload.kcp.io": ("synctargets.workload.kcp.io",),
@@ -83,9 +86,9 @@ def binding_of(name: str, *, path: str, export: str) -> JSONObject:
     return {"apiVersion": BINDINGS.api_version, "kind": "APIBinding", "metadata": {"name": name}, "spec": {"reference": reference}}
 
 
-def root_apis(crds: Mapping[str, JSONObject], *, tmc: bool) -> list[tuple[GVR, JSONObject]]:
+def root_apis(crds: Mapping[str, JSONObject], *, tmc: bool, cache_apis: bool = False) -> list[tuple[GVR, JSONObject]]:
     """What `root` publishes and binds itself, in the order of creation. Args: crds: by name, such as `workspaces.tenancy.kcp.io`."""
-    wanted = {**CORE_EXPORTS, **TMC_EXPORTS} if tmc else CORE_EXPORTS
+    wanted = {**CORE_EXPORTS, **(TMC_EXPORTS if tmc else {}), **({"cache.kcp.io": CACHE_CRDS} if cache_apis else {})}
     schemas: list[tuple[GVR, JSONObject]] = []
     exports: list[tuple[GVR, JSONObject]] = []
     bindings: list[tuple[GVR, JSONObject]] = []

@@ -1,7 +1,7 @@
 """`Registry`: Kubernetes' REST semantics for any resource over a Store and its watch cache.
 
-The parts: `reads` (get, list), `watches`, `writes` (create, update, subresources), `deletion`; what one kind does differently is its
-`strategy`. Before: `apiserver.handlers`, virtual workspaces. After: `storage`.
+The parts: `reads` (get, list), `watches`, `projection` (of what is stored elsewhere), `writes` (create, update, subresources),
+`deletion`; what one kind does differently is its `strategy`. Before: `apiserver.handlers`, virtual workspaces. After: `storage`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kcp.registry.backend import (
     Written,
 )
 from kcp.registry.deletion import Deletions
+from kcp.registry.projection import Projections
 from kcp.registry.reads import Reads
 from kcp.registry.versions import Converter, Presentation
 from kcp.registry.watches import Watches
@@ -74,6 +75,7 @@ class Registry:
         writing = Writing(store, cache, clock, admission, random or random_source.Random(), annotate_cluster, presentation)
         self._reads = Reads(store, cache, presentation)
         self._watches = Watches(cache, clock, presentation)
+        self._projections = Projections(self._reads, self._watches)
         self._writes = Writes(writing)
         self._deletions = Deletions(writing)
 
@@ -82,6 +84,8 @@ class Registry:
 
         Raises: NotFound; Timeout for a resourceVersion of the future.
         """
+        if scope.resource.projection is not None:
+            return await self._projections.get(scope, resource_version)
         return await self._reads.get(scope, resource_version)
 
     async def list(self, scope: Scope, query: ListQuery) -> ListResult:
@@ -89,6 +93,8 @@ class Registry:
 
         Raises: Expired for a continue token or exact revision below the compaction mark; BadRequest for malformed ones.
         """
+        if scope.resource.projection is not None:
+            return await self._projections.list(scope, query)
         return await self._reads.list(scope, query)
 
     def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
@@ -96,6 +102,8 @@ class Registry:
 
         Raises: BadRequest at once; from iteration Expired where the revision is too old or the watcher too slow.
         """
+        if scope.resource.projection is not None:
+            return self._projections.watch(scope, query)
         return self._watches.watch(scope, query)
 
     def end_watches(self, cluster: ClusterName, resources: Iterable[GVR]) -> None:

@@ -17,6 +17,7 @@ from kcp.apimachinery.meta import JSONObject
 if TYPE_CHECKING:
     from kcp.apimachinery.cel.rules import RuleNode
     from kcp.apimachinery.schema.structural import Schema
+    from kcp.apimachinery.selectors import LabelSelector
     from kcp.apimachinery.table import Column
     from kcp.registry.strategy import Strategy
     from kcp.registry.versions import Versions
@@ -50,6 +51,17 @@ class Conversion:
     to_stored: Callable[[JSONObject], JSONObject]
     """Neither function changes its argument; both may share parts with it."""
     from_stored: Callable[[JSONObject], JSONObject]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Objects of one cluster that others show as theirs."""
+
+    resource: Resource
+    cluster: ClusterName
+    labels: LabelSelector
+    names: frozenset[str] = frozenset()
+    """Empty: whatever they are called."""
 
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -107,6 +119,8 @@ class Resource:
     """Field paths usable in field selectors beside metadata.name and metadata.namespace, such as `spec.nodeName`."""
     field_values: Mapping[str, Callable[[JSONObject], str]] = field(default_factory=dict)
     """How a selectable field is read where it is not simply the value at its path, such as `spec.unschedulable`: absent is `false`."""
+    projection: Callable[[], Source] | None = None
+    """Where the objects are that it shows, to be read only; raises StatusError while they are nowhere. None: it has its own."""
     subresources: frozenset[str] = field(default_factory=frozenset)
     """Names of further subresources with handlers of their own, such as `token`, `binding`, `finalize`."""
 

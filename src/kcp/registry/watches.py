@@ -16,6 +16,8 @@ import orjson
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import Expired
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName
 from kcp.registry.alarms import Alarms
 from kcp.registry.backend import Scope, WatchQuery
 from kcp.registry.encoding import is_converted, serve
@@ -54,14 +56,18 @@ class Watches:
         self._started = 0
         self.lifetimes = Lifetimes()
 
-    def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
-        """Raises BadRequest at once for a malformed query; iterating may raise Expired, Timeout and ServiceUnavailable."""
+    def watch(self, scope: Scope, query: WatchQuery, *, shown_as: Scope | None = None) -> AsyncIterator[Sequence[WatchEvent]]:
+        """Raises BadRequest at once for a malformed query; iterating may raise Expired, Timeout and ServiceUnavailable.
+
+        Args: shown_as: whose end is the watch's end, where what is watched is shown as something else.
+        """
         selection = select(scope, query.labels, query.fields)
         revision = parse_revision(query.resource_version)
-        return self._stream(scope, self.lifetimes.now, query, selection, revision)
+        served = shown_as or scope
+        return self._stream(scope, (served.cluster, served.resource.gvr, self.lifetimes.now), query, selection, revision)
 
     async def _stream(
-        self, scope: Scope, asked_at: int, query: WatchQuery, selection: Selection, revision: int
+        self, scope: Scope, served: tuple[ClusterName, GVR, int], query: WatchQuery, selection: Selection, revision: int
     ) -> AsyncIterator[Sequence[WatchEvent]]:
         resource = scope.resource
         try:
@@ -69,7 +75,7 @@ class Watches:
             filtering = _Filtering.of(selection, resource)
             initial, revision = await self._initial(query, selection, filtering, items, revision)
             with (
-                self.lifetimes.lifetime(scope.cluster, resource.gvr, asked_at) as lifetime,
+                self.lifetimes.lifetime(*served) as lifetime,
                 items.subscribe(
                     selection.prefix, after=revision, matches=filtering.stored, name=selection.name, traits=filtering.traits
                 ) as subscription,

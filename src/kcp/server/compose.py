@@ -44,7 +44,7 @@ from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.tokens import AdminTokens
-from kcp.server.views import export_workspace, lifecycle_workspaces, schema_workspace
+from kcp.server.views import export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
 from kcp.storage.compaction import Compactor
 from kcp.storage.interface import Store
 from kcp.storage.watchcache import WatchCache
@@ -114,7 +114,9 @@ async def run_server(
         feed = await stack.enter_async_context(Supervisor("watch cache"))
         feed.spawn(cache.run(), name="watch cache")
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
-        foundation = await Foundation.lay(store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s)
+        foundation = await Foundation.lay(
+            store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis
+        )
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
         assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor)
@@ -174,7 +176,7 @@ class _Assembly:
         self._security: Security
         self._parts = ControllerParts(
             foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: ca_pem,
-            has_mounts=options.mounts.enabled,
+            has_mounts=options.mounts.enabled, has_cache=options.cache_apis,
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
             new_identity=lambda: random.randbytes(32).hex(),
         )  # fmt: skip
@@ -215,7 +217,7 @@ class _Assembly:
                 *(self._tmc.admission_plugins() if self._tmc is not None else ()),
             ],
             authentication=self._options.authentication,
-            authorization=self._options.authorization,
+            authorization=self._options.authorization, cached=foundation.cached if self._options.cache_apis else None,
             object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
         )  # fmt: skip
         security = self._security = await build_security(parts)
@@ -238,6 +240,7 @@ class _Assembly:
             virtual_workspaces=[
                 export_workspace(foundation, registry, security),
                 await schema_workspace(foundation, registry, security),
+                *([replication_workspace(foundation, registry, security)] if self._options.cache_apis else ()),
                 *lifecycle_workspaces(foundation, registry, security, self._types),
                 *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
             ],
@@ -298,7 +301,7 @@ class _Assembly:
 
     def _bootstrap_options(self) -> BootstrapOptions:
         tmc = self._options.tmc
-        apis = [Piece(gvr, obj) for gvr, obj in root_apis(load_crds(), tmc=tmc.enabled)]
+        apis = [Piece(gvr, obj) for gvr, obj in root_apis(load_crds(), tmc=tmc.enabled, cache_apis=self._options.cache_apis)]
         compute = []
         if tmc.enabled:
             from kcp.apis.kubernetes.compute import compute_schemas

@@ -26,6 +26,9 @@ from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
 from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
+from kcp.exports.cached.controller import build_cached_resource_controller
+from kcp.exports.cached.counting import Counting
+from kcp.exports.cached.slices import build_cached_slice_controller
 from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
 from kcp.exports.keptschemas import build_kept_schema_controller
@@ -58,6 +61,8 @@ class ControllerParts:
     new_identity: Callable[[], str]
     """A secret key nobody can guess: whoever has it may serve an export's API in its place."""
     has_mounts: bool = False
+    has_cache: bool = False
+    """Whether there are ClusterCachedResources."""
 
     def for_cluster(self, cluster: ClusterName) -> Client:
         return self.client.cluster(cluster)
@@ -145,6 +150,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
             informers, for_cluster, index=parts.foundation.claims, list_resources=parts.list_resources, clock=clock
         ),
         *build_endpoint_slice_controllers(informers, for_cluster, resolve=index.resolve, server_url=parts.server_url, clock=clock),
+        *(_build_cache(parts) if parts.has_cache else ()),
         build_kept_schema_controller(informers, for_cluster, is_bound=parts.foundation.bound.is_bound, clock=clock),
         build_partition_set_controller(informers, for_cluster, clock=clock),
         build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
@@ -157,3 +163,14 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
         build_quota_controller(everywhere, informers, for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
         build_garbage_collector(everywhere, for_cluster=for_cluster, resources=parts.list_everything, clock=clock),
     ]
+
+
+def _build_cache(parts: ControllerParts) -> list[Controller[Any]]:
+    foundation, informers, clock = parts.foundation, parts.informers, parts.clock
+    return [
+        build_cached_resource_controller(
+            informers, parts.for_cluster, resolve=foundation.catalog.resolve, counting=Counting(foundation.cache),
+            new_key=parts.new_identity, clock=clock,
+        ),
+        build_cached_slice_controller(informers, parts.for_cluster, index=foundation.cached, server_url=parts.server_url, clock=clock),
+    ]  # fmt: skip

@@ -17,14 +17,16 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
 from kcp.exports.apiconversion import CONVERSIONS, RuleConversion
 from kcp.exports.boundresources import BoundResource
+from kcp.exports.cached.index import NOWHERE, CachedIndex, VirtualResources
+from kcp.exports.cached.names import CACHED_RESOURCES, CACHED_SLICES
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.conversion import conversion_of
-from kcp.exports.exportindex import ExportIndex
+from kcp.exports.exportindex import ExportIndex, ExportRecord
 from kcp.exports.keptschemas import BOUND_CRDS, kept_name
 from kcp.exports.namelocks import NameLocks
-from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
+from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS, ExportedResource
 from kcp.exports.source import BoundSource
-from kcp.exports.system import SYSTEM_CRDS
+from kcp.exports.system import CACHE_CRDS, SYSTEM_CRDS
 from kcp.registry.builtin import WORKSPACE_KINDS, builtin_resources
 from kcp.registry.catalog import DynamicCatalog, StaticCatalog
 from kcp.registry.crd import LocalCRDSource, resource_from_crd, resources_from_schema
@@ -67,18 +69,22 @@ class Foundation:
     claims: ClaimIndex
     schemas: SchemaResources
     names: NameLocks
+    cached: CachedIndex
 
     @classmethod
-    async def lay(cls, store: Store, cache: WatchCache, *, clock: Clock, conversion_timeout_s: float) -> Foundation:
+    async def lay(
+        cls, store: Store, cache: WatchCache, *, clock: Clock, conversion_timeout_s: float, cache_apis: bool = False
+    ) -> Foundation:
         """Build the catalog and keep it, and the index of workspaces, in step with the cache."""
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
         conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
-        readers = SchemaResources(schemas, conversions, conversion_timeout_s)
-        bound, exports, claims = BoundSource(readers.read_bound), ExportIndex(), ClaimIndex()
-        crds = LocalCRDSource()
-        catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(_system_resources()), bound, crds])
-        index = WorkspaceIndex()
-        foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers, NameLocks(clock, crds.defines))
+        crds, exports, claims, index = LocalCRDSource(), ExportIndex(), ClaimIndex(), WorkspaceIndex()
+        cached = CachedIndex(index.resolve)
+        virtual = VirtualResources(cached, lambda cluster, gvr: catalog.resolve(cluster, gvr))
+        readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s)
+        bound, system = BoundSource(readers.read_bound), _system_resources((*SYSTEM_CRDS, *(CACHE_CRDS if cache_apis else ())))
+        catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(system), bound, crds])
+        foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers, NameLocks(clock, crds.defines), cached)
 
         def binding_changed(key: ObjectKey, binding: JSONObject | None) -> None:
             bound.changed(key.cluster, key.name, binding)
@@ -89,15 +95,38 @@ class Foundation:
             foundation.names.stored(key.cluster, key.name)
 
         await foundation.follow(resource_prefix(CONVERSIONS.group_resource), lambda key, obj: bound.redefined(key.cluster, key.name))
-        await foundation.follow(resource_prefix(EXPORTS.group_resource), exports.changed)
+        await foundation.follow(resource_prefix(EXPORTS.group_resource), foundation.export_changed)
         await foundation.follow(resource_prefix(BINDINGS.group_resource), binding_changed)
         await foundation.follow(resource_prefix(_CRDS), crd_changed)
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
+        if cache_apis:
+            await foundation.follow(resource_prefix(CACHED_RESOURCES.group_resource), cached.resource_changed)
+            await foundation.follow(resource_prefix(CACHED_SLICES.group_resource), cached.slice_changed)
+            cached.on_change(foundation.redefine_virtual)
         return foundation
+
+    def export_changed(self, key: ObjectKey, export: JSONObject | None) -> None:
+        """Consumers are served anew what is now stored otherwise."""
+        before = self.exports.get(key)
+        self.exports.changed(key, export)
+        after = self.exports.get(key)
+        for schema in sorted(_virtual_schemas(before) ^ _virtual_schemas(after)):
+            self.bound.redefined(key.cluster, schema[0])
+
+    def redefine_virtual(self) -> None:
+        """What virtual resources show may be other objects: let who watches them ask again."""
+        for key, export in self.exports.virtual_exports.items():
+            for schema, _ in _virtual_schemas(export):
+                self.bound.redefined(key.cluster, schema)
 
     async def follow(self, prefix: bytes, changed: Change) -> None:
         """Call `changed` with every object there is and, within each change, with its new state (None: gone)."""
         (await self.cache.prefix(prefix)).listen(_listener(changed))
+
+
+def _virtual_schemas(export: ExportRecord | None) -> set[tuple[str, str]]:
+    """Schemas of an export's virtual resources, with what says where their objects are."""
+    return {(own.schema, str(own.virtual)) for own in (export.resources if export is not None else ()) if own.virtual is not None}
 
 
 def _listener(changed: Change) -> Callable[[CacheEvent], None]:
@@ -110,10 +139,14 @@ def _listener(changed: Change) -> Callable[[CacheEvent], None]:
 class SchemaResources:
     """Resources of APIResourceSchemas, read from their cache and made once for each schema and identity."""
 
-    def __init__(self, schemas: PrefixCache, conversions: PrefixCache, timeout_s: float) -> None:
+    def __init__(
+        self, schemas: PrefixCache, conversions: PrefixCache, exports: ExportIndex, virtual: VirtualResources, timeout_s: float
+    ) -> None:
         """Args: timeout_s: how long the conversion of one object by an APIConversion may take."""
         self._schemas = schemas
         self._conversions = conversions
+        self._exports = exports
+        self._virtual = virtual
         self._timeout_s = timeout_s
         self._made: dict[tuple[ClusterName, str, str], tuple[tuple[int, int], tuple[Resource, ...]]] = {}
         """With the revisions of the schema and of the conversion that they were made from."""
@@ -126,8 +159,17 @@ class SchemaResources:
     def read_bound(self, cluster: ClusterName, bound: BoundResource) -> Sequence[Resource]:
         """The same for what is bound: of the very schema that was, deleted or not."""
         if meta.uid(self.schema(cluster, bound.schema_name) or {}) == bound.schema_uid:
-            return self.read(cluster, bound.schema_name, bound.identity)
-        return self.read(BOUND_CRDS, kept_name(bound.schema_uid, bound.group_resource), bound.identity)
+            found = self.read(cluster, bound.schema_name, bound.identity)
+        else:
+            found = self.read(BOUND_CRDS, kept_name(bound.schema_uid, bound.group_resource), bound.identity)
+        if not bound.is_virtual:
+            return found
+        return self._virtual.of(found, cluster, self._exports.virtual(cluster, bound.group_resource, bound.identity) or NOWHERE)
+
+    def read_offered(self, export: ExportRecord, own: ExportedResource) -> Sequence[Resource]:
+        """What an export offers, as its consumers have it."""
+        found = self.read(export.key.cluster, own.schema, export.identity)
+        return self._virtual.of(found, export.key.cluster, own.virtual) if own.virtual is not None else found
 
     def read(self, cluster: ClusterName, name: str, identity: str) -> Sequence[Resource]:
         """One for each served version; none if there is no such schema."""
@@ -148,10 +190,10 @@ def _item(cache: PrefixCache, cluster: ClusterName, name: str) -> Item | None:
     return cache.get(object_key(cache.prefix, ObjectKey(cluster, "", name)))
 
 
-def _system_resources() -> list[Resource]:
+def _system_resources(names: Sequence[str]) -> list[Resource]:
     """The kinds of our own that every workspace has, at each served version."""
     crds = load_crds()
-    return [resource for name in SYSTEM_CRDS for resource in _system_versions(crds[name])]
+    return [resource for name in names for resource in _system_versions(crds[name])]
 
 
 def _system_versions(crd: JSONObject) -> list[Resource]:

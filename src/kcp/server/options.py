@@ -90,6 +90,8 @@ class Options:
     home_creator_groups: tuple[str, ...] = ("system:authenticated",)
     """--home-workspaces-home-creator-groups: whose home workspaces are made."""
     mounts: MountOptions = field(default_factory=MountOptions)
+    cache_apis: bool = False
+    """--feature-gates=CacheAPIs=true: providers let their consumers read objects of theirs, by ClusterCachedResources."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)

@@ -44,6 +44,9 @@ from kcp.client.endpoint import Timeouts
 from kcp.client.http import HttpTransport
 from kcp.exports.admission import ExportsAdmission
 from kcp.exports.authz import MaximalPermissionPolicy, SystemResources
+from kcp.exports.cached.admission import CachedAdmission
+from kcp.exports.cached.index import CachedIndex
+from kcp.exports.cached.names import CACHED_RESOURCES
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimlabels import ClaimLabels
 from kcp.exports.claims import CLAIMABLE
@@ -125,6 +128,8 @@ class SecurityParts:
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     has_mounts: bool = False
     """Whether workspaces may be mounts."""
+    cached: CachedIndex | None = None
+    """None: there are no ClusterCachedResources."""
     object_limit: int = 0
     """Of logical clusters that do not say their own; 0 for none."""
 
@@ -253,6 +258,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         return user.name == SERVER_NAME and parts.index.path_of(cluster) in _OF_RELEASES
 
     may_bind = may("bind", "apis.kcp.io", "apiexports")
+    may_bind_cached = may("bind", CACHED_RESOURCES.group, CACHED_RESOURCES.resource)
     may_use = may("use", "tenancy.kcp.io", "workspacetypes")
     workspaces = WorkspaceAdmission(parts.types, parts.index.record, may_use, parts.has_mounts)
     return [
@@ -263,6 +269,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
         Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__, is_released)),
+        *([CachedAdmission(parts.cached, parts.catalog.resolve, may_bind_cached).plugin()] if parts.cached is not None else ()),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),
         ClaimLabels(parts.claims).plugin(),

@@ -24,6 +24,7 @@ from kcp.virtual.apiexport.workspace import ExportWorkspace
 from kcp.virtual.apiresourceschema.workspace import SchemaWorkspace
 from kcp.virtual.lifecycle.stage import INITIALIZING, TERMINATING
 from kcp.virtual.lifecycle.workspace import LifecycleWorkspace
+from kcp.virtual.replication.workspace import ReplicationWorkspace
 
 _READS = ("get", "list", "watch")
 _REVIEWS = ("authentication.k8s.io", "authorization.k8s.io")
@@ -33,12 +34,19 @@ def export_workspace(foundation: Foundation, backend: Backend, security: Securit
     """`/services/apiexport/…`"""
     native = _native(foundation)
     own_bindings = [replace(resource, verbs=_READS, has_status=False) for resource in native[BINDINGS.group_resource]]
-    origins = Origins(foundation.exports, foundation.schemas.read, native, own_bindings)
+    origins = Origins(foundation.exports, foundation.schemas.read_offered, native, own_bindings)
     reviews = {key: handler for key, handler in security.connectors.items() if key[0] in _REVIEWS and not key[2]}
     return ExportWorkspace(
         backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve,
         foundation.bound.identity_of, reviews, security.connectors["", "serviceaccounts", "token"]
     )  # fmt: skip
+
+
+def replication_workspace(foundation: Foundation, backend: Backend, security: Security) -> ReplicationWorkspace:
+    """`/services/replication/…`"""
+    return ReplicationWorkspace(
+        backend, foundation.cached, foundation.exports, foundation.claims, foundation.schemas.read_offered, security.authorizer
+    )
 
 
 async def schema_workspace(foundation: Foundation, backend: Backend, security: Security) -> SchemaWorkspace:

@@ -13,11 +13,11 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.exports.claims import CLAIMABLE
 from kcp.exports.exportindex import AskedClaim, ExportIndex, ExportRecord
-from kcp.exports.names import BINDINGS
+from kcp.exports.names import BINDINGS, ExportedResource
 from kcp.registry.resource import Resource
 
-ReadSchema = Callable[[ClusterName, str, str], Sequence[Resource]]
-"""(cluster, name of an APIResourceSchema, identity) → one resource for each served version; none if there is no such schema."""
+ReadOffered = Callable[[ExportRecord, ExportedResource], Sequence[Resource]]
+"""What an export offers → one resource for each served version; none if there is no such schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Origins:
     """Where resources of a view come from."""
 
     exports: ExportIndex
-    read_schema: ReadSchema
+    offered: ReadOffered
     native: Mapping[GroupResource, Sequence[Resource]]
     """Every version of the kinds that every workspace has."""
     own_bindings: Sequence[Resource]
@@ -62,7 +62,7 @@ class ExportCatalog:
     def _versions(self, name: GroupResource) -> Iterable[Resource]:
         for own in self._export.resources:
             if own.group_resource == name:
-                return self._origins.read_schema(self._export.key.cluster, own.schema, self._export.identity)
+                return self._origins.offered(self._export, own)
         claim = self.claims.get(name)
         if claim is None:
             return self._origins.own_bindings if name == BINDINGS.group_resource else ()
@@ -75,5 +75,5 @@ class ExportCatalog:
         for export in self._origins.exports.of_identity(claim.key.identity):
             for offered in export.resources:
                 if offered.group_resource == claim.key.group_resource:
-                    return self._origins.read_schema(export.key.cluster, offered.schema, export.identity)
+                    return self._origins.offered(export, offered)
         return ()

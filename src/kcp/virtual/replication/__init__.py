@@ -1,0 +1,1 @@
+"""`/services/replication/<cluster>/<endpoint slice>/clusters/…`: what a ClusterCachedResource lets consumers read."""
