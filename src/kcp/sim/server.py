@@ -146,7 +146,8 @@ async def build(
     lookup = Lookup(cache)
     crds = await _local_crds(cache)
     catalog = DynamicCatalog([StaticCatalog(cluster_resources()), crds])
-    lifecycle, accounts, limits = NamespaceLifecycle(lookup.namespace), PodServiceAccounts(), await LimitRanger.open(cache)
+    lifecycle, limits = NamespaceLifecycle(lookup.namespace), await LimitRanger.open(cache)
+    accounts = await PodServiceAccounts.open(cache, clock, random.Random(seed or None))
     classes, quotas = await DefaultClasses.open(cache), await QuotaAdmission.open(store, cache, clock=clock)
     priorities = await PodPriority.open(cache)
     rbac = RBACAuthorizer(await WatchedRBAC.open(cache), static=StaticPolicy(bootstrap_policy()))
@@ -154,7 +155,7 @@ async def build(
     services = ServiceAddresses(lookup)
     configurable = await ConfigurableAdmission.open(AdmissionParts(cache, catalog, lookup.namespace, authorizer, services.resolve))
     plugins = [
-        *lifecycle.plugins(), *podparts.plugins(), patience.plugin(), accounts.plugin(),
+        *lifecycle.plugins(), *podparts.plugins(), patience.plugin(), *accounts.plugins(),
         *priorities.plugins(), PodRuntimeClass(lookup).plugin(),
         nodetaint.plugin(), storageinuse.plugin(), *classes.plugins(), *CertificateRequests(authorizer, clock).plugins(), *limits.plugins(),
         *configurable.plugins(), *PodSecurity(lookup.namespace, lookup.pods).plugins(), quotas.plugin(),

@@ -15,7 +15,6 @@ from kcp.apiserver.admission.chain import AdmissionChain, Plugin
 from kcp.apiserver.admission.escalation import EscalationCheck
 from kcp.apiserver.admission.namespaces import NamespaceLifecycle
 from kcp.apiserver.admission.reserved import ReservedMetadata
-from kcp.apiserver.admission.serviceaccount import PodServiceAccounts
 from kcp.apiserver.authz.bootstrap import bootstrap_policy, cluster_role, cluster_role_binding, rule
 from kcp.apiserver.authz.rbac import RBACAuthorizer, StaticPolicy
 from kcp.registry.backend import Attributes, Item, Scope, UserInfo, Verb
@@ -144,23 +143,6 @@ async def test_default_namespaces_stay_until_their_cluster_goes() -> None:
     assert refused.value.message == 'namespaces "default" is forbidden: this namespace may not be deleted'
     await through(lifecycle(), write("DELETE", "namespaces", old={}, name="mine"))
     await through(lifecycle(is_cluster_deleted=lambda cluster: cluster == TEAM), write("DELETE", "namespaces", old={}, name="default"))
-
-
-async def test_a_pod_runs_as_the_default_account_of_its_namespace() -> None:
-    chain = AdmissionChain([PodServiceAccounts().plugin()])
-    assert await through(chain, write("CREATE", "pods", {}, namespace="a")) == {
-        "spec": {"serviceAccountName": "default", "serviceAccount": "default"}
-    }
-    mine = await through(chain, write("CREATE", "pods", {"spec": {"serviceAccountName": "bot"}}, namespace="a"))
-    assert mine == {"spec": {"serviceAccountName": "bot", "serviceAccount": "bot"}}
-
-
-async def test_a_pod_of_a_missing_account_is_forbidden() -> None:
-    chain = AdmissionChain([PodServiceAccounts(lambda resource, cluster, namespace, name: {} if name == "bot" else None).plugin()])
-    await through(chain, write("CREATE", "pods", {"spec": {"serviceAccountName": "bot"}}, namespace="a"))
-    with pytest.raises(Forbidden) as refused:
-        await through(chain, write("CREATE", "pods", {}, namespace="a"))
-    assert refused.value.message == 'pods "x" is forbidden: error looking up service account a/default: serviceaccount "default" not found'
 
 
 def annotated(key: str, value: str = "v", what: str = "annotations") -> JSONObject:
