@@ -104,3 +104,26 @@ async def test_conditions_that_others_set_stay(world: World) -> None:
     held = await world.get("daemonsets", "d")
     assert held["status"]["updatedNumberScheduled"] == 3
     assert conditions.is_true(held, "StatusUpdate")
+
+
+async def test_a_failed_pod_is_followed_by_one_of_another_name(world: World) -> None:
+    """Whoever waits for the failed pod to go asks for its name. Source: test/e2e/apps/daemon_set.go (DaemonSet-FailedPodCreation)."""
+    await world.create(daemon())
+    await available(world, 3)
+    before = {meta.name(p) for p in await world.list("pods")}
+    failed = min(before)
+    await world.resource("pods").patch(failed, {"status": {"phase": "Failed"}}, namespace="default", subresource="status")
+    await world.clock.advance(40)
+    await available(world, 3)
+    after = {meta.name(p) for p in await world.list("pods")}
+    assert failed not in after
+    assert len(before & after) == 2
+
+
+async def test_the_data_of_a_revision_are_in_the_order_in_which_clients_compare_them(world: World) -> None:
+    """Source: pkg/controller/daemon/update.go (Match compares bytes)."""
+    await world.create(daemon())
+    await available(world, 3)
+    template = (await world.list("controllerrevisions"))[0]["data"]["spec"]["template"]
+    assert list(template) == ["$patch", "metadata", "spec"]
+    assert list(template["spec"]) == sorted(template["spec"])

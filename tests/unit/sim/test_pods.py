@@ -111,8 +111,11 @@ def test_a_pod_runs_after_its_start_delay_in_one_write(make_pod: Callable[..., d
     assert live(copy_json(pod), here=100, now=NOW + timedelta(hours=1)).status == status
 
 
-def test_an_image_that_does_not_exist_keeps_the_pod_waiting(make_pod: Callable[..., dict[str, Any]]) -> None:
-    pod = make_pod(phase="Pending", node="n", image="registry/does-not-exist:1")
+@pytest.mark.parametrize(
+    "image", ["registry/does-not-exist:1", "foo:non-existent", "webserver:404", "invalid.registry.k8s.io/a/b:1", "nonexistent"]
+)
+def test_an_image_that_does_not_exist_keeps_the_pod_waiting(make_pod: Callable[..., dict[str, Any]], image: str) -> None:
+    pod = make_pod(phase="Pending", node="n", image=image)
     first = live(pod).status
     assert first is not None
     assert first["phase"] == "Pending"

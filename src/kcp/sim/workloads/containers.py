@@ -7,6 +7,7 @@ pkg/kubelet/kubelet_pods.go (convertToAPIContainerStatuses), pkg/kubelet/images/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,8 +20,8 @@ from kcp.sim.workloads.podtemplate import safe_suffix
 from kcp.sim.workloads.programs import Program, program
 
 READY_ANNOTATION = "sim.kcp.io/ready"
-MISSING_IMAGE = "does-not-exist"
-"""An image with this in its name cannot be pulled."""
+_MISSING_IMAGE = re.compile(r"does-not-exist|non-?existent|(?<![a-z0-9])invalid(?![a-z0-9])|:404$")
+"""Images that cannot be pulled, by their names: those that say so, as the names in everybody's tests do."""
 
 KILLED = 137
 STOPPED = 143
@@ -84,7 +85,7 @@ class Setting:
 def advance(container: Mapping[str, Any], held: Mapping[str, Any] | None, at: Setting) -> Advance:
     """Args: held: the container's present status, None if it has none."""
     state = (held or {}).get("state") or {}
-    if MISSING_IMAGE in (container.get("image") or "") and "terminated" not in state:
+    if _MISSING_IMAGE.search(container.get("image") or "") and "terminated" not in state:
         return _unpullable(container, held, at)
     if held is None or "waiting" in state:
         return _waiting(container, held, at)

@@ -6,7 +6,7 @@ Before: `sim.workloads.*` controllers. After: the pod informer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,15 +24,20 @@ _ASSUMED_FOR_S = 5.0
 """How long a pod that was created but has not come back by the watch counts: it may have been deleted at once by somebody else."""
 
 
+_MOST_REMEMBERED = 1_000
+
+
 @dataclass(frozen=True, slots=True)
 class NamesTaken:
-    """The names of all pods of a namespace, to be asked one at a time."""
+    """The names of all pods of a namespace and of those that went lately, to be asked one at a time."""
 
     views: Mapping[ObjectKey, PodView]
+    gone: Container[ObjectKey]
     namespace: str
 
     def __contains__(self, name: object) -> bool:
-        return ObjectKey(LOCAL_CLUSTER, self.namespace, str(name)) in self.views
+        key = ObjectKey(LOCAL_CLUSTER, self.namespace, str(name))
+        return key in self.views or key in self.gone
 
 
 class PodBook:
@@ -44,6 +49,8 @@ class PodBook:
         self._index: dict[tuple[str, ...], dict[ObjectKey, PodView]] = {}
         self._assumed: dict[ObjectKey, float] = {}
         self._doomed: set[str] = set()
+        self._gone: dict[ObjectKey, None] = {}
+        """The last pods that went: whoever waits for one to go must not take its successor for it."""
         self._untracked: set[str] = set()
         self._listeners: list[Listener] = []
 
@@ -100,6 +107,8 @@ class PodBook:
                 del held[key]
                 if not held:
                     del self._index[place]
+            if after is None:
+                self._remember(key)
         if after is not None:
             self._views[key] = after
             for place in _places(after):
@@ -107,6 +116,12 @@ class PodBook:
         if before != after:
             for listener in self._listeners:
                 listener(before, after)
+
+    def _remember(self, key: ObjectKey) -> None:
+        self._gone.pop(key, None)
+        self._gone[key] = None
+        if len(self._gone) > _MOST_REMEMBERED:
+            del self._gone[next(iter(self._gone))]
 
     def _drop_unconfirmed(self) -> None:
         """Forget assumed pods that the watch never brought."""
@@ -127,8 +142,8 @@ class PodBook:
         return list(self._at("owner", uid).values())
 
     def names(self, namespace: str) -> NamesTaken:
-        """Names that a new pod cannot have, whoever's they are."""
-        return NamesTaken(self._views, namespace)
+        """Names that a new pod cannot have, whoever's they are, or should not have so soon again."""
+        return NamesTaken(self._views, self._gone, namespace)
 
     def orphans(self, namespace: str) -> list[PodView]:
         """Pods without a controller, in order of name."""

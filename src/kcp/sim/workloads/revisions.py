@@ -11,6 +11,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
@@ -54,6 +56,7 @@ def plan(owner: Mapping[str, Any], kind: OwnerKind, held: Sequence[Mapping[str, 
 
 
 def _revision(owner: Mapping[str, Any], kind: OwnerKind, name: str, number: int, labels: Mapping[str, str]) -> JSONObject:
+    """Its data in the order of their names: clients compare them byte by byte. Source: controller/daemon/update.go (Match, getPatch)."""
     template: JSONObject = meta.copy_json(meta.nested(owner, "spec", "template", default={}))
     metadata: JSONObject = {
         "name": name,
@@ -63,7 +66,7 @@ def _revision(owner: Mapping[str, Any], kind: OwnerKind, name: str, number: int,
     }
     if meta.annotations(owner):
         metadata["annotations"] = dict(meta.annotations(owner))
-    data = {"spec": {"template": {**template, "$patch": "replace"}}}
+    data = orjson.loads(orjson.dumps({"spec": {"template": {**template, "$patch": "replace"}}}, option=orjson.OPT_SORT_KEYS))
     return {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "data": data, "revision": number}
 
 
