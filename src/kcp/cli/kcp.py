@@ -12,6 +12,7 @@ from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
+from kcp.cli.storageflags import etcd_config, storage_flags
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -64,6 +65,7 @@ def main() -> None:
 @bool_flag("--tmc-bind-compute", default=True, help="TMC: new workspaces bind root:compute:kubernetes, so that Deployments work at once.")
 @click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
               help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
+@storage_flags
 @access_flags
 @audit_flags
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
@@ -85,7 +87,8 @@ def start_command(**flags: object) -> None:
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     authentication = authentication_options(flags, workspace_issuers=gates["WorkspaceAuthentication"])
     who = {"authentication": authentication, "authorization": authorization_options(flags)}
-    options = Options(tmc=tmc, mounts=mounts, cache_apis=gates["CacheAPIs"], audit=audit_config(flags), **who, **home, **flags)  # type: ignore[arg-type]
+    kept = {"audit": audit_config(flags), "etcd": etcd_config(flags)}
+    options = Options(tmc=tmc, mounts=mounts, cache_apis=gates["CacheAPIs"], **kept, **who, **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
         fail("\n  ".join(problems))

@@ -18,6 +18,7 @@ from kcp.storage.interface import (
     StoreClosed,
     StoreError,
     StoreFull,
+    StoreUnavailable,
 )
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
@@ -81,6 +82,8 @@ def as_status(error: StoreError, resource: GroupResource, name: str = "") -> Sta
                 resource=resource,
                 name=name,  # no Retry-After: client-go would keep its user waiting for minutes before it tells them this
             )
+        case StoreUnavailable():
+            return ServiceUnavailable(f"the server's storage does not answer, try again: {error}", retry_after_s=1)
         case StoreClosed():
             return ServiceUnavailable("the server is shutting down", retry_after_s=1)
     return InternalError(f"storage failed: {error}", resource=resource, name=name)

@@ -48,10 +48,14 @@ Change = Callable[[ObjectKey, JSONObject | None], None]
 
 
 async def open_store(options: Options, clock: Clock) -> Store:
-    """Raises StoreError if another server owns the root directory."""
+    """Raises StoreError if another server owns the root directory, or etcd does not answer."""
     if options.in_memory:
         return MemoryStore(first_revision=revision_of(clock.now()))
     options.root_directory.mkdir(parents=True, exist_ok=True)
+    if options.etcd.endpoints:
+        from kcp.storage.etcd.store import EtcdStore  # brings gRPC, which takes a while to load
+
+        return await EtcdStore.open(options.etcd, clock)
     return await SQLiteStore.open(options.root_directory / "kcp.db")
 
 

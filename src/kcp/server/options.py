@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kcp.apiserver.audit.config import AuditConfig
 from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
+from kcp.storage.etcd.config import EtcdConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +82,8 @@ class Options:
     """--token-auth-file: CSV of token,user,uid,"group1,group2" as kube-apiserver reads it."""
     in_memory: bool = False
     """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
+    etcd: EtcdConfig = field(default_factory=EtcdConfig)
+    """--etcd-*: a cluster that keeps the objects, instead of the server itself."""
     object_limit: int = 0
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
     conversion_timeout_s: float = 1.0
@@ -118,6 +121,9 @@ class Options:
             found.append(f"--root-directory={self.root_directory}: exists and is not a directory")
         if self.token_auth_file is not None and not self.token_auth_file.is_file():
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
+        found += self.etcd.problems()
+        if self.etcd.endpoints and self.in_memory:
+            found.append("--etcd-servers and --in-memory: give one of them")
         if self.object_limit < 0:
             found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
         found += [*self.authentication.problems(), *self.authorization.problems()]

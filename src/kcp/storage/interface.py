@@ -11,6 +11,7 @@ only a nudge: an event reaches watchers because its row is in the log, never bec
     ├── FutureRevision       list at a revision that does not exist yet
     ├── SlowConsumer         a watcher fell behind its bounded queue
     ├── StoreFull            the disk (or quota) is full; nothing was written
+    ├── StoreUnavailable     nobody answers; a write may have been done or not
     └── StoreClosed          after close
 """
 
@@ -69,6 +70,10 @@ class SlowConsumer(StoreError):
 
 class StoreFull(StoreError):
     """No room for the write; it did not happen, reads go on."""
+
+
+class StoreUnavailable(StoreError):
+    """Whoever keeps the data did not answer in time. A read may be tried again; of a write nobody knows whether it was done."""
 
 
 class StoreClosed(StoreError):

@@ -93,6 +93,8 @@ class WatchCache:
     def _dispatch(self, batch: Sequence[Event]) -> None:
         caches, changed = self._caches, {}
         for event in batch:
+            if event.is_progress:
+                continue
             if (cache := caches.get(prefix := _resource_of(event.key))) is not None:
                 cache.apply(event)
                 changed[prefix] = cache

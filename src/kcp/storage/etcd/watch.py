@@ -1,0 +1,148 @@
+"""One watch on an etcd cluster that outlives the member it began with: it goes on from the revision that it has reached.
+
+Before: `storage.etcd.store`. Source: etcd server/etcdserver/api/v3rpc/watch.go (cancel reasons, progress of watch id -1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from kcp.aio.backoff import Backoff
+from kcp.aio.clock import Clock
+from kcp.storage.etcd import messages
+from kcp.storage.etcd.connection import Connection
+from kcp.storage.etcd.messages import Message
+from kcp.storage.feed import Watcher
+from kcp.storage.interface import Compacted, Event, Revision, StoreError
+
+log = logging.getLogger(__name__)
+
+TICK = b"/registry/tick"
+"""Written by `store` where etcd's own news of progress cannot be trusted; its events are progress and nothing else."""
+_PATIENT_S = 5.0
+"""A watch that cannot be had for this long is worth a line in the log."""
+
+
+class EtcdWatch:
+    """Reads a stream of events into the queue of one watcher, from which `take` hands them out. Run `run` as a task."""
+
+    def __init__(
+        self, connection: Connection, clock: Clock, prefix: bytes, after: Revision, *, prev_values: bool, with_progress: bool
+    ) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._namespace = len(connection.config.namespace)
+        self._key = connection.config.namespace.encode() + prefix
+        self._prev_values = prev_values
+        self._with_progress = with_progress
+        self.reached = after
+        """Everything up to here has been read."""
+        self.queue = Watcher(b"", after)
+        self.task: asyncio.Task[None] | None = None
+        """Of `run`, once somebody has started it."""
+        self._call: Any = None
+        self._asked = 0
+        """The revision for which news of progress is awaited."""
+
+    async def run(self) -> None:
+        """Until cancelled, or the watch fails for good; then the queue has the error."""
+        backoff, since = Backoff(initial_s=0.02, max_s=1.0), self._clock.monotonic()
+        while True:
+            reached = self.reached
+            try:
+                await self._follow()
+                lost = "the stream ended"
+            except grpc.aio.AioRpcError as e:
+                lost = e.details() or e.code().name
+                self._connection.fail_over()
+                if "auth token" in lost:
+                    self._connection.forget_token()
+            except StoreError as e:
+                self.queue.end(e)
+                return
+            if self.reached > reached:
+                backoff.reset()
+                since = self._clock.monotonic()
+            if self._clock.monotonic() - since >= _PATIENT_S:
+                since = self._clock.monotonic()
+                log.warning("the watch on etcd is away since revision %d and tried again: %s", self.reached, lost)
+            await self._clock.sleep(backoff.next_s())
+
+    def stop(self) -> None:
+        """End the task; nobody takes any more."""
+        if self.task is not None:
+            self.task.cancel()
+
+    async def _follow(self) -> None:
+        metadata = await self._connection.metadata()
+        open_stream = self._connection.channel().stream_stream(
+            messages.WATCH,
+            request_serializer=messages.WatchRequest.SerializeToString,
+            response_deserializer=messages.WatchResponse.FromString,
+        )
+        call = open_stream(metadata=metadata)
+        try:
+            # From the revision reached itself, which is filtered: from the one after it etcd would not say that it was compacted.
+            await call.write(
+                messages.WatchRequest(
+                    create_request=messages.WatchCreateRequest(
+                        key=self._key,
+                        range_end=messages.range_end(self._key),
+                        start_revision=max(self.reached, 1),
+                        prev_kv=self._prev_values,
+                        progress_notify=self._with_progress,
+                        fragment=True,
+                    )
+                )
+            )
+            while True:
+                response: Any = await call.read()
+                if response is grpc.aio.EOF:
+                    return
+                if response.created:
+                    self._call = call
+                    self._asked = 0
+                self._receive(response)
+        finally:
+            self._call = None
+            call.cancel()
+
+    def _receive(self, response: Message) -> None:
+        if response.canceled:
+            if response.compact_revision:
+                raise Compacted(Revision(response.compact_revision))
+            raise StoreError(f"etcd ended the watch: {response.cancel_reason or 'no reason given'}")
+        if response.events:
+            events = [self._event(event) for event in response.events if event.kv.mod_revision > self.reached]
+            if events:
+                self.reached = events[-1].revision
+                self.queue.offer(events)
+        elif not response.created and response.header.revision > self.reached:
+            self.reached = Revision(response.header.revision)
+            self.queue.offer([Event.progress(self.reached)])
+
+    def _event(self, event: Message) -> Event:
+        kv = event.kv
+        if kv.key.endswith(TICK):
+            return Event.progress(Revision(kv.mod_revision))
+        is_delete = event.type == messages.DELETED
+        if not is_delete and kv.create_revision == kv.mod_revision:
+            before = None
+        else:
+            before = event.prev_kv.value if self._prev_values else b""
+        return Event(kv.key[self._namespace :], None if is_delete else kv.value, before, Revision(kv.mod_revision))
+
+    async def ask_progress(self, revision: int) -> None:
+        """Let etcd say how far this watch is: where others write too, `revision` may be none of its events."""
+        if self._call is None or revision <= max(self.reached, self._asked):
+            return
+        self._asked = revision
+        try:
+            await self._call.write(messages.WatchRequest(progress_request=messages.WatchProgressRequest()))
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError):
+            self._asked = 0  # the stream is ending: the next one begins with where it is
