@@ -55,10 +55,25 @@ def setup_logging(verbosity: int, *, form: str = "text", file: Path | None = Non
     handlers: list[logging.Handler] = [logging.FileHandler(file)] if file is not None else []
     if file is None or also_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
-    formatter = _JSONLines() if form == "json" else logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    formatter = _JSONLines() if form == "json" else _Text("%(asctime)s %(levelname).1s %(name)s: %(message)s")
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=handlers, force=True)
+
+
+_OF_EVERY_RECORD = frozenset((*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"))
+
+
+def _details(record: logging.LogRecord) -> dict[str, object]:
+    """What a line says beside its message: the `extra` of the call."""
+    return {name: value for name, value in record.__dict__.items() if name not in _OF_EVERY_RECORD}
+
+
+class _Text(logging.Formatter):
+    """`message key=value …`, as klog writes it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        return " ".join((super().formatMessage(record), *(f"{name}={value}" for name, value in _details(record).items())))
 
 
 class _JSONLines(logging.Formatter):
@@ -67,6 +82,7 @@ class _JSONLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         shown: dict[str, object] = {
             "ts": round(record.created * 1000, 3), "level": record.levelname.lower(), "logger": record.name, "msg": record.getMessage(),
+            **{name: str(value) for name, value in _details(record).items()},
         }  # fmt: skip
         if record.exc_info:
             shown["stacktrace"] = self.formatException(record.exc_info)
