@@ -39,7 +39,7 @@ from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
 from kcp.server.controllers import ControllerParts, build_first, build_rest
-from kcp.server.foundation import Foundation, open_store
+from kcp.server.foundation import OWN_COLUMNS, Foundation, open_store
 from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
@@ -59,6 +59,7 @@ from kcp.tenancy.workspacetype.lister import TypeLister
 
 if TYPE_CHECKING:
     from kcp.apiserver.audit.auditor import Auditor
+    from kcp.tmc.columns import FleetColumns
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +115,14 @@ async def run_server(
         feed = await stack.enter_async_context(Supervisor("watch cache"))
         feed.spawn(cache.run(), name="watch cache")
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
+        columns = _fleet_columns(options)
         foundation = await Foundation.lay(
-            store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis
-        )
+            store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis,
+            columns_of=columns.columns_of if columns is not None else OWN_COLUMNS,
+        )  # fmt: skip
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
-        assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor)
+        assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor, columns)
         security = await assembly.connect()
         stack.push_async_callback(security.close)
         stack.push_async_callback(assembly.conversions.close)
@@ -152,15 +155,25 @@ def _auditing(options: Options, foundation: Foundation, clock: Clock) -> Abstrac
     return auditing(options.audit, foundation.index, clock)
 
 
+def _fleet_columns(options: Options) -> FleetColumns | None:
+    """What `kubectl get` shows of clusters; None without `--enable-tmc`."""
+    if not options.tmc.enabled:
+        return None
+    from kcp.tmc.columns import FleetColumns
+
+    return FleetColumns()
+
+
 class _Assembly:
     """The parts on their way to a server."""
 
     def __init__(  # noqa: PLR0913 - what a server is made of
-        self, options: Options, clock: Clock, foundation: Foundation, pki: PKI, random: Random, auditor: Auditor | None
-    ) -> None:
+        self, options: Options, clock: Clock, foundation: Foundation, pki: PKI, random: Random, auditor: Auditor | None,
+        columns: FleetColumns | None,
+    ) -> None:  # fmt: skip
         self._random = random
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
-        self._auditor = auditor
+        self._auditor, self._columns = auditor, columns
         self._entry = Entry()
         self.conversions = ConversionWebhooks()
         self.app = App(self._entry)
@@ -193,13 +206,13 @@ class _Assembly:
 
     def _build_tmc(self) -> Any:
         """None without `--enable-tmc`: then nothing of it is even imported."""
-        if not self._options.tmc.enabled:
+        if self._columns is None:
             return None
         from kcp.server.tmc import TMC
         from kcp.tmc.metrics import TMCMetrics
 
         metrics = TMCMetrics(self._metrics.registry) if self._options.tmc.metrics else None
-        return TMC(self._parts, self._options.tmc, lambda: self._url, metrics)
+        return TMC(self._parts, self._options.tmc, lambda: self._url, metrics, self._columns)
 
     async def connect(self) -> Security:
         """Security, registry and request path."""

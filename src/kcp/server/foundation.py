@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.table import Column
 from kcp.apis.schemas import load_crds
 from kcp.exports.apiconversion import CONVERSIONS, RuleConversion
 from kcp.exports.boundresources import BoundResource
@@ -45,6 +47,9 @@ from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 _CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
 
 Change = Callable[[ObjectKey, JSONObject | None], None]
+ColumnsOf = Callable[[Resource], tuple[Column, ...]]
+OWN_COLUMNS: ColumnsOf = attrgetter("columns")
+"""What the resource's own schema, or Kubernetes, says."""
 
 
 async def open_store(options: Options, clock: Clock) -> Store:
@@ -77,15 +82,15 @@ class Foundation:
 
     @classmethod
     async def lay(
-        cls, store: Store, cache: WatchCache, *, clock: Clock, conversion_timeout_s: float, cache_apis: bool = False
+        cls, store: Store, cache: WatchCache, *, clock: Clock, conversion_timeout_s: float, columns_of: ColumnsOf, cache_apis: bool = False
     ) -> Foundation:
-        """Build the catalog and keep it, and the index of workspaces, in step with the cache."""
+        """Build the catalog and keep it, and the index of workspaces, in step with the cache. Args: columns_of: of a bound resource."""
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
         conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
         crds, exports, claims, index = LocalCRDSource(), ExportIndex(), ClaimIndex(), WorkspaceIndex()
         cached = CachedIndex(index.resolve)
         virtual = VirtualResources(cached, lambda cluster, gvr: catalog.resolve(cluster, gvr))
-        readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s)
+        readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s, columns_of)
         bound, system = BoundSource(readers.read_bound), _system_resources((*SYSTEM_CRDS, *(CACHE_CRDS if cache_apis else ())))
         catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(system), bound, crds])
         foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers, NameLocks(clock, crds.defines), cached)
@@ -143,10 +148,12 @@ def _listener(changed: Change) -> Callable[[CacheEvent], None]:
 class SchemaResources:
     """Resources of APIResourceSchemas, read from their cache and made once for each schema and identity."""
 
-    def __init__(
-        self, schemas: PrefixCache, conversions: PrefixCache, exports: ExportIndex, virtual: VirtualResources, timeout_s: float
-    ) -> None:
-        """Args: timeout_s: how long the conversion of one object by an APIConversion may take."""
+    def __init__(  # noqa: PLR0913 - what a resource is made of
+        self, schemas: PrefixCache, conversions: PrefixCache, exports: ExportIndex, virtual: VirtualResources, timeout_s: float,
+        columns_of: ColumnsOf,
+    ) -> None:  # fmt: skip
+        """Args: timeout_s: how long the conversion of one object by an APIConversion may take. columns_of: what `kubectl get` shows."""
+        self._columns_of = columns_of
         self._schemas = schemas
         self._conversions = conversions
         self._exports = exports
@@ -185,7 +192,8 @@ class SchemaResources:
         held = self._made.get((cluster, name, identity))
         if held is None or held[0] != revisions:
             make_rules = partial(RuleConversion, rules.decode(), timeout_s=self._timeout_s) if rules is not None else None
-            made = tuple(resources_from_schema(item.decode(), identity, make_rules))
+            found = resources_from_schema(item.decode(), identity, make_rules)
+            made = tuple(replace(resource, columns=self._columns_of(resource)) for resource in found)
             held = self._made[cluster, name, identity] = revisions, made
         return held[1]
 

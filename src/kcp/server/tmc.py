@@ -26,6 +26,7 @@ from kcp.server.security import Security
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.aggregation.remarks import Remarks
+from kcp.tmc.columns import FleetColumns
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
@@ -52,6 +53,7 @@ class TMC:
     server_url: Callable[[], str]
     """Known once the socket is bound."""
     metrics: TMCMetrics | None
+    columns: FleetColumns
     _following: set[tuple[GVR, str]] = field(default_factory=set)
     _remarks: Remarks | None = None
     _held_workloads: Workloads | None = None
@@ -89,6 +91,7 @@ class TMC:
 
     def run(self, supervisor: Supervisor) -> None:
         """Start everything of TMC."""
+        self.columns.connect(self._targets, self.parts.informers.informer(NAMESPACES))
         if self.options.push:
             push = build_push_controller(
                 self.parts.informers,
@@ -136,6 +139,7 @@ class TMC:
             self._remarks.follow(objects)
         if gvr.group_resource in DIVIDED:
             self._workloads.add(objects)
+            self.columns.follow(objects)
         built: list[Controller[Any]] = [
             build_resource_controller(
                 gvr, objects, namespaces, self._targets, informers.informer(OVERRIDE_POLICIES), self.parts.for_cluster, clock=clock
