@@ -16,9 +16,9 @@ from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.versions import version_rank
 from kcp.apiserver.documents import Document, DocumentCache, respond
-from kcp.apiserver.negotiate import laid_out
+from kcp.apiserver.negotiate import in_form
 from kcp.apiserver.request import Request, Response
-from kcp.registry.resource import Catalog, Resource
+from kcp.registry.resource import Catalog, Origin, Resource
 
 _AGGREGATED = "apidiscovery.k8s.io"
 _SCALE = GVK("autoscaling", "v1", "Scale")
@@ -89,7 +89,7 @@ class Discovery:
             key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
             document = self._documents.get(key, lambda: self._make(request, form))
         response = respond(request, document, *((("cache-control", "public"),) if form else ()))
-        return response if response.status == 304 else laid_out(request, response)
+        return response if response.status == 304 else in_form(request, response)
 
     def _make(self, request: Request, form: str) -> Document:
         info = request.info
@@ -172,7 +172,10 @@ def _legacy_entries(resource: Resource) -> Iterable[dict[str, Any]]:
 
 
 def subresources_of(resource: Resource) -> Iterable[tuple[str, GVK, tuple[str, ...]]]:
-    """Name, kind and verbs of each subresource."""
+    """Name, kind and verbs of each subresource, in order of their names; of a CRD the status first.
+
+    Source: apiextensions-apiserver/pkg/apiserver/customresource_discovery_controller.go (sync).
+    """
     found: dict[str, tuple[GVK, tuple[str, ...]]] = {}
     if resource.has_status:
         found["status"] = (resource.gvk, resource.status_verbs)
@@ -180,7 +183,7 @@ def subresources_of(resource: Resource) -> Iterable[tuple[str, GVK, tuple[str, .
         found["scale"] = (_SCALE, ("get", "patch", "update"))
     for name in resource.subresources - {"status", "scale"}:
         found[name] = _SUBRESOURCES.get((resource.gvr.resource, name), (resource.gvk, ("get", "patch", "update")))
-    for name in sorted(found):
+    for name in found if resource.origin is Origin.CRD else sorted(found):
         yield name, *found[name]
 
 

@@ -14,7 +14,7 @@ from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.schema.structural import structural_violations
-from kcp.apis.kubernetes.crds import APPROVED, is_protected_group
+from kcp.apis.kubernetes.crds import APPROVED, has_good_authorities, is_protected_group
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _NAMES = ("plural", "singular", "kind", "listKind")
@@ -96,7 +96,10 @@ def _report(crd: JSONObject, conflict: tuple[str, str] | None, now: str) -> None
     if conflict is None:
         say("NamesAccepted", conditions.TRUE, "NoConflicts", "no conflicts found")
         if not conditions.is_true(crd, "Established"):
-            say("Established", conditions.TRUE, "InitialNamesAccepted", "the initial names have been accepted")
+            if has_good_authorities(crd):
+                say("Established", conditions.TRUE, "InitialNamesAccepted", "the initial names have been accepted")
+            else:
+                say("Established", conditions.FALSE, "InvalidCABundle", "The conversion webhook CABundle is invalid")
     else:
         say("NamesAccepted", conditions.FALSE, *conflict)
         if not conditions.is_true(crd, "Established"):

@@ -60,34 +60,38 @@ def checked_metadata(obj: JSONObject) -> JSONObject:
     metadata = obj.get("metadata")
     if metadata is None:
         metadata = obj["metadata"] = {}
-    if not isinstance(metadata, dict):
-        raise _undecodable(obj, metadata, "value of type v1.ObjectMeta")
-    for part, value in list(metadata.items()):
-        kind = _PARTS.get(part)
-        if kind is None:
-            continue
-        if value is None:
-            del metadata[part]
-        elif not isinstance(value, kind):
-            raise _undecodable(obj, value, f"struct field ObjectMeta.metadata.{part} of type {_GO_TYPES.get(part) or _GO_NAMES[kind]}")
-    for part in ("labels", "annotations"):
-        for value in metadata.get(part, {}).values():
-            if not isinstance(value, str):
-                raise _undecodable(obj, value, f"struct field ObjectMeta.metadata.{part} of type string")
+    if fault := mismatch(metadata, "ObjectMeta.metadata"):
+        raise unhandled(obj, f"json: cannot unmarshal {fault}")
+    for part in [part for part, value in metadata.items() if value is None and part in _PARTS]:
+        del metadata[part]
     for part in ("creationTimestamp", "deletionTimestamp"):
         if part in metadata and not _TIME.match(metadata[part]):
             text = metadata[part]
             why = f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
-            raise _unhandled(obj, why)
+            raise unhandled(obj, why)
     return metadata
 
 
-def _undecodable(obj: JSONObject, value: object, what: str) -> BadRequest:
-    """What Go says of a JSON value that does not fit."""
-    return _unhandled(obj, f"json: cannot unmarshal {_JSON_NAMES.get(type(value), 'number')} into Go {what}")
+def mismatch(metadata: object, struct: str) -> str:
+    """What Go says of the first JSON value in `metadata` that does not fit; "" where all do. Args: struct: the Go field's path."""
+    if not isinstance(metadata, dict):
+        return _no_fit(metadata, "value of type v1.ObjectMeta")
+    for part, value in metadata.items():
+        kind = _PARTS.get(part)
+        if kind is not None and value is not None and not isinstance(value, kind):
+            return _no_fit(value, f"struct field {struct}.{part} of type {_GO_TYPES.get(part) or _GO_NAMES[kind]}")
+    for part in ("labels", "annotations"):
+        for value in (metadata.get(part) or {}).values():
+            if not isinstance(value, str):
+                return _no_fit(value, f"struct field {struct}.{part} of type string")
+    return ""
 
 
-def _unhandled(obj: JSONObject, why: str) -> BadRequest:
+def _no_fit(value: object, what: str) -> str:
+    return f"{_JSON_NAMES.get(type(value), 'number')} into Go {what}"
+
+
+def unhandled(obj: JSONObject, why: str) -> BadRequest:
     """Source: k8s.io/apiserver/pkg/endpoints/handlers/rest.go, transformDecodeError."""
     kind, version = obj.get("kind", "object"), str(obj.get("apiVersion", "")).rpartition("/")[2]
     return BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
@@ -194,6 +198,11 @@ def faults(obj: JSONObject, scope: Scope) -> Iterator[Cause]:
             yield Cause.invalid("metadata.name", name, fault)
     if scope.resource.namespaced and not metadata.get("namespace"):
         yield Cause.required("metadata.namespace")
+    yield from content_faults(metadata)
+
+
+def content_faults(metadata: Mapping[str, Any]) -> Iterator[Cause]:
+    """What is wrong with labels, annotations, finalizers and owners, of an object or of one embedded in it."""
     if held := metadata.get("labels"):
         yield from label_faults(held)
     if held := metadata.get("annotations"):

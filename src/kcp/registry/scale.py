@@ -6,10 +6,12 @@ k8s.io/kubernetes/pkg/registry/apps/deployment/storage/storage.go.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from kcp.apimachinery.apply.typed import as_go
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid, NotFound
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject, ensure, metadata, nested
@@ -94,6 +96,44 @@ def _no_count(wanted: object, name: str, resource: Resource) -> Invalid:
         return Invalid.of(resource.group_resource, resource.kind, name, [cause])
     cause = Cause.invalid("spec.replicas", wanted, "must be greater than or equal to 0")
     return Invalid.of(GroupResource("autoscaling", "scales"), "Scale", name, [cause])
+
+
+_MOST_REPLICAS = 2**31 - 1
+
+
+def scale_faults(obj: JSONObject, paths: Scale, subresource: str) -> Iterator[Cause]:
+    """What of a custom resource could not be shown as a Scale; a change of its status is held to the status only.
+
+    Source: k8s.io/apiextensions-apiserver/pkg/registry/customresource/validator.go (ValidateScaleSpec, ValidateScaleStatus).
+    """
+    if subresource != "status":
+        yield from _count_faults(obj, paths.spec_replicas_path)
+    yield from _count_faults(obj, paths.status_replicas_path)
+    if paths.label_selector_path:
+        held = nested(obj, *_path(paths.label_selector_path))
+        if held is not None and not isinstance(held, str):
+            yield _no_access(paths.label_selector_path, "", held, "string")
+
+
+def _count_faults(obj: JSONObject, path: str) -> Iterator[Cause]:
+    count = nested(obj, *_path(path))
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool):
+        yield _no_access(path, 0, count, "int64")
+    elif count < 0:
+        yield Cause.invalid(path, count, "should be a non-negative integer")
+    elif count > _MOST_REPLICAS:
+        yield Cause.invalid(path, count, f"should be less than or equal to {_MOST_REPLICAS}")
+
+
+def _no_access(path: str, shown: object, held: object, wanted: str) -> Cause:
+    """Source: k8s.io/apimachinery/pkg/apis/meta/v1/unstructured/helpers.go (NestedInt64, NestedString)."""
+    found = _GO_TYPES.get(type(held), "int64")
+    return Cause.invalid(path, shown, f"{path} accessor error: {as_go(held)} is of the type {found}, expected {wanted}")
+
+
+_GO_TYPES = {str: "string", bool: "bool", float: "float64", dict: "map[string]interface {}", list: "[]interface {}"}
 
 
 def scale_item(item: Item, resource: Resource) -> Item:

@@ -13,16 +13,18 @@ import inspect
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery.apply.fields import FieldSet
 from kcp.apimachinery.apply.manager import track_update
-from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Invalid, NotFound, Unexplained, first_causes
+from kcp.apimachinery.errors import AlreadyExists, BadRequest, Cause, Forbidden, Invalid, NotFound, Unexplained, first_causes
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.schema.default import fill_required
 from kcp.apimachinery.schema.structural import Schema
 from kcp.registry.backend import Admission, Attributes, Mutate, Scope, WriteOptions, Written
+from kcp.registry.embedded import check_embedded, embedded_faults
 from kcp.registry.encoding import encode, is_converted, is_stored_as, listed_item, stored_item
 from kcp.registry.objectmeta import (
     annotate_cluster,
@@ -38,8 +40,9 @@ from kcp.registry.objectmeta import (
 )
 from kcp.registry.resource import Origin, Resource
 from kcp.registry.rules import rule_faults
-from kcp.registry.scale import apply_scale, scale_item, to_scale
+from kcp.registry.scale import apply_scale, scale_faults, scale_item, to_scale
 from kcp.registry.separation import confine, is_spec_changed
+from kcp.registry.statuspart import default_status, status_faults
 from kcp.registry.strategy import tracks_generation
 from kcp.registry.translate import as_status, conflict
 from kcp.registry.unknown import drop_unknown
@@ -215,6 +218,10 @@ class Writes:
         resource = scope.resource
         if scope.subresource or not (options.create_if_missing or resource.strategy.allow_create_on_update):
             raise NotFound.of(resource.group_resource, scope.name)
+        if "create" not in resource.verbs:  # of a CRD that is being deleted; source: customresource_handler.go (forbidCreateAdmission)
+            why = "create not allowed while custom resource definition is terminating"
+            text = f'{resource.group_resource} "{scope.name}" is forbidden: {why}'
+            raise Forbidden(text, resource=resource.group_resource, name=scope.name)
         if options.uid or options.resource_version:
             why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: "
             raise conflict(resource.group_resource, scope.name, why)
@@ -380,13 +387,17 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     warnings = drop_unknown(obj, schema, scope, options)
     if schema is None:
         return warnings, []
+    if not schema.native:
+        check_embedded(schema, obj)
     if schema.native and obj.get("spec") is None and _is_struct(schema.properties.get("spec")):
         obj["spec"] = {}  # what Go decodes into is there, empty: its parts may be required, and clients find it
-    schema.default(obj)
-    causes = _schema_faults(schema, obj, old)
-    if causes and not schema.native and schema.prune_nulls(obj):
-        schema.default(obj)
-        causes = _schema_faults(schema, obj, old)
+    of_status = scope.subresource == "status" and old is not None and not schema.native
+    fill = partial(default_status, schema) if of_status else schema.default
+    fill(obj)
+    causes = _schema_faults(schema, obj, old, scope)
+    if causes and not schema.native and options.operation != "Apply" and schema.prune_nulls(obj):
+        fill(obj)
+        causes = _schema_faults(schema, obj, old, scope)
     if causes and schema.native and scope.subresource == "status":
         causes = _whole_status(obj, old, schema, scope)
     causes = [cause for cause in causes if not cause.field.startswith("metadata.ownerReferences")]  # `objectmeta` words them
@@ -405,17 +416,16 @@ _CHECKED_CONDITIONS = frozenset(("PodDisruptionBudget", "ResourceClaim", "Valida
 def _whole_status(obj: JSONObject, old: JSONObject | None, schema: Schema, scope: Scope) -> list[Cause]:
     """What a status of Kubernetes' own kinds leaves out has Go's zero value, whatever the published schema says is required."""
     if scope.resource.kind in _CHECKED_CONDITIONS:
-        return _schema_faults(schema, obj, old)
+        return _schema_faults(schema, obj, old, scope)
     fill_required(schema.properties["status"], obj.get("status"))
-    return [
-        cause for cause in _schema_faults(schema, obj, old) if cause.reason != "FieldValueRequired" or not cause.field.startswith("status.")
-    ]
+    found = _schema_faults(schema, obj, old, scope)
+    return [cause for cause in found if cause.reason != "FieldValueRequired" or not cause.field.startswith("status.")]
 
 
-def _schema_faults(schema: Schema, new: JSONObject, old: JSONObject | None) -> list[Cause]:
+def _schema_faults(schema: Schema, new: JSONObject, old: JSONObject | None, scope: Scope) -> list[Cause]:
     """What an update leaves as it was does not stop it: of a custom resource any part (KEP-4008), of other kinds the same fault again."""
     if old is not None and not schema.native:
-        return schema.validate_update(new, old)
+        return status_faults(schema, new, old) if scope.subresource == "status" else schema.validate_update(new, old)
     found = schema.validate(new)
     held = set(schema.validate(old)) if found and old is not None else ()
     return [cause for cause in found if cause not in held]
@@ -432,8 +442,14 @@ def _refuse_faults(new: JSONObject, old: JSONObject | None, scope: Scope, *, is_
     """
     resource = scope.resource
     causes = first_causes(faults(new, scope))
-    if is_suspect and (schema := resource.schema) is not None:
-        causes += _schema_faults(schema, new, old)
+    schema = resource.schema
+    if is_suspect and schema is not None:
+        causes += _schema_faults(schema, new, old, scope)
+    if schema is not None and not schema.native:
+        if resource.scale is not None:
+            causes += scale_faults(new, resource.scale, scope.subresource)
+        if scope.subresource != "status":
+            causes += embedded_faults(schema, new)
     if not scope.subresource:
         causes += resource.strategy.validate(new, old)
     elif scope.subresource == "status" and old is not None:

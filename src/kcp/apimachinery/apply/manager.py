@@ -15,7 +15,7 @@ from typing import Any
 from kcp.apimachinery.apply import lastapplied
 from kcp.apimachinery.apply.fields import FieldSet, path_text
 from kcp.apimachinery.apply.managers import Managed, Managers, Operation, Owner
-from kcp.apimachinery.apply.merge import merge
+from kcp.apimachinery.apply.merge import merge, with_nulls
 from kcp.apimachinery.apply.typed import problems, without_absent
 from kcp.apimachinery.apply.versions import Changes, Show, Shown, changes_for, pruned, take_away
 from kcp.apimachinery.apply.view import merge_untracked, tracked
@@ -70,6 +70,7 @@ async def server_side_apply(  # noqa: PLR0913 - each is a word of the request
     view = merge(schema, live_view, config_view)
     if last is not None and (last.fields != applied or last.api_version != entry.api_version):
         view = await pruned(Shown(merge_untracked(live, config, view), schema), last, managers, show)
+        view = with_nulls(view, config_view)
     if others := managers.others(owner):
         change = compare(schema, live_view, view).without(ignored)
         show = show if any(other.api_version != entry.api_version for other in others) else None

@@ -88,3 +88,18 @@ def prune(node: Schema | None, value: Any, last: Tree, owned: Tree) -> Any:
                 remaining.append(prune(items, item, mine, theirs or {}))
         return remaining
     return value
+
+
+def with_nulls(value: Any, config: Any) -> Any:
+    """`value` with null where `config` says so and nothing is left: what is not applied any more has gone, and others have nothing there.
+
+    Source: typed/remove.go (doMap, doList: what was emptied is null); apiextensions-apiserver/test/integration/apply_test.go.
+    """
+    if config is None:
+        return None if value in ({}, []) else value
+    if type(value) is not dict or type(config) is not dict:
+        return value
+    changed = {
+        name: inner for name, said in config.items() if name in value and (inner := with_nulls(value[name], said)) is not value[name]
+    }
+    return {**value, **changed} if changed else value

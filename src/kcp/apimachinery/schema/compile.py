@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import orjson
 
 from kcp.apimachinery.meta import JSONObject, copy_json
+from kcp.apimachinery.schema.fields import prune, prune_embedded_metadata
 from kcp.apimachinery.schema.formats import INTEGER_RANGES
 from kcp.apimachinery.schema.node import CONTENT, NOTHING, Never, Schema
 from kcp.apimachinery.schema.patterns import pattern as pattern_of
@@ -102,7 +103,7 @@ class Definitions:
             content["any_of"] = ()
         content["not_"] = self.compile(openapi["not"], native=native) if openapi.get("not") else None
         content["defaults"] = tuple(
-            (name, copy_json(inner["default"]), inner.get("nullable") is True)
+            (name, _filled_in(inner["default"], compiled[name]), inner.get("nullable") is True)
             for name, inner in properties.items()
             if "default" in inner and not _is_native_zero(inner)
         )
@@ -121,6 +122,14 @@ def _wrapped_reference(openapi: Mapping[str, Any]) -> str:
     """OpenAPI v3 puts a `$ref` that has siblings into an `allOf` of one."""
     parts = openapi.get("allOf")
     return str(parts[0].get("$ref") or "") if isinstance(parts, list) and len(parts) == 1 and "properties" not in openapi else ""
+
+
+def _filled_in(value: Any, node: Schema) -> Any:
+    """A default as objects get it: metadata of embedded objects without what it has no place for."""
+    value = copy_json(value)
+    if not node.native and isinstance(value, (dict, list)):
+        prune_embedded_metadata(node, value)
+    return value
 
 
 def _is_native_zero(inner: Mapping[str, Any]) -> bool:
@@ -216,18 +225,30 @@ def _as_resource(node: Schema) -> Schema:
 def _with_resource_fields(content: dict[str, Any]) -> dict[str, Any]:
     declared: Mapping[str, Schema] = content["properties"]
     text = intern(_definitions(None)._content({"type": ["string", "null"]}, native=True))
-    properties = {**declared, "apiVersion": text, "kind": text, "metadata": _object_meta(declared.get("metadata"))}
-    return {**content, "properties": MappingProxyType(properties), "defaulting": True}
+    metadata = _object_meta(declared.get("metadata"))
+    properties = {**declared, "apiVersion": text, "kind": text, "metadata": metadata}
+    defaults = tuple((name, _known(value, metadata) if name == "metadata" else value, null) for name, value, null in content["defaults"])
+    return {**content, "properties": MappingProxyType(properties), "defaults": defaults, "defaulting": True}
+
+
+def _known(value: Any, node: Schema) -> Any:
+    value = copy_json(value)
+    prune(node, value)
+    return value
 
 
 def _object_meta(declared: Schema | None) -> Schema:
-    """ObjectMeta; a CRD may narrow `metadata.name` and `metadata.generateName`, nothing else."""
+    """ObjectMeta; a CRD may narrow `metadata.name` and `metadata.generateName`, and have defaults for what ObjectMeta has."""
     standard = _definitions(None)._reference(OBJECT_META, {})
-    narrowed = {} if declared is None else {k: v for k, v in declared.properties.items() if k in ("name", "generateName") and v.constrained}
-    if not narrowed:
+    if declared is None:
+        return standard
+    narrowed = {k: v for k, v in declared.properties.items() if k in ("name", "generateName") and v.constrained}
+    defaults = tuple(entry for entry in declared.defaults if entry[0] in standard.properties)
+    if not narrowed and not defaults:
         return standard
     content = {slot: getattr(standard, slot) for slot in CONTENT}
-    return intern({**content, "properties": MappingProxyType({**standard.properties, **narrowed})})
+    content |= {"properties": MappingProxyType({**standard.properties, **narrowed}), "defaults": (*standard.defaults, *defaults)}
+    return intern({**content, "defaulting": True})
 
 
 def _extensions(extra: Mapping[str, Any]) -> frozenset[str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject, copy_json
 from kcp.apimachinery.schema.compile import compile_schema
 from kcp.apimachinery.schema.default import prune_nulls
-from kcp.apimachinery.schema.fields import prune
+from kcp.apimachinery.schema.fields import prune, prune_embedded_metadata
 from kcp.apimachinery.schema.validate import faults
 from kcp.apimachinery.schema.violations import structural_violations
 from kcp.apimachinery.schema.wellformed import type_faults
@@ -218,27 +218,39 @@ def _key_properties(schema: Mapping[str, Any], items: Mapping[str, Any], path: s
 
 def default_faults(schema: Mapping[str, Any], path: str) -> list[Cause]:
     """Defaults of a structural schema that it would refuse itself, or that say what would be pruned."""
-    return [cause for inner, where in _defaulted(schema, path) for cause in _default(inner, f"{where}.default")]
+    return [cause for held in _defaulted(schema, path, in_metadata=False) for cause in _default(held)]
 
 
-def _defaulted(schema: Mapping[str, Any], path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+class _Default(NamedTuple):
+    schema: Mapping[str, Any]
+    path: str
+    in_metadata: bool
+    """Of the metadata of an object or of one embedded in it, which loses in silence what it has no place for."""
+
+
+def _defaulted(schema: Mapping[str, Any], path: str, *, in_metadata: bool) -> Iterator[_Default]:
     if schema.get("default") is not None:
-        yield schema, path
+        yield _Default(schema, f"{path}.default", in_metadata)
+    is_object = schema.get("x-kubernetes-embedded-resource") is True
+    inside = in_metadata and not is_object
     if isinstance(schema.get("items"), Mapping):
-        yield from _defaulted(schema["items"], f"{path}.items")
+        yield from _defaulted(schema["items"], f"{path}.items", in_metadata=inside)
     if isinstance(schema.get("additionalProperties"), Mapping):
-        yield from _defaulted(schema["additionalProperties"], f"{path}.additionalProperties")
+        yield from _defaulted(schema["additionalProperties"], f"{path}.additionalProperties", in_metadata=inside)
     for name, inner in (schema.get("properties") or {}).items():
-        yield from _defaulted(inner, f"{path}.properties[{name}]")
+        is_metadata = is_object and name in ("apiVersion", "kind", "metadata")
+        yield from _defaulted(inner, f"{path}.properties[{name}]", in_metadata=inside or is_metadata)
 
 
-def _default(schema: Mapping[str, Any], path: str) -> Iterator[Cause]:
-    value = schema["default"]
+def _default(held: _Default) -> Iterator[Cause]:
+    schema, path, value = held.schema, held.path, held.schema["default"]
     node = compile_schema({"type": "object", "properties": {"value": dict(schema)}}).properties["value"]
-    pruned = copy_json(value)
+    coerced = copy_json(value)
+    prune_embedded_metadata(node, coerced)
+    pruned = copy_json(coerced)
     prune(node, pruned)
-    if pruned != value:
+    if pruned != coerced and not held.in_metadata:
         yield Cause.invalid(path, value, "must not have unknown fields")
-    checked = copy_json(value)
+    checked = copy_json(coerced)
     prune_nulls(node, checked)
     yield from faults(node, checked, path)

@@ -60,3 +60,19 @@ def prune(node: Schema, value: Any) -> None:
         for item in value:
             if type(item) is dict or type(item) is list:
                 prune(items, item)
+
+
+def prune_embedded_metadata(node: Schema, value: Any) -> None:
+    """Remove, in place, what the metadata of embedded objects has no place for. Source: schema/objectmeta/coerce.go."""
+    if type(value) is dict:
+        for name, held in value.items():
+            child = node.properties.get(name, node.additional)
+            if child is None:
+                continue
+            if node.embedded and name == "metadata":
+                prune(child, held)
+            elif type(held) is dict or type(held) is list:
+                prune_embedded_metadata(child, held)
+    elif type(value) is list and node.items is not None:
+        for item in value:
+            prune_embedded_metadata(node.items, item)

@@ -245,10 +245,6 @@ def _object_faults(node: Schema, value: dict[str, Any], path: str) -> Iterator[C
         yield _too_many(path, len(value), node.max_properties)
     if node.min_properties is not None and len(value) < node.min_properties:
         yield Cause.invalid(path, node.min_properties, f"{path} in body should have at least {node.min_properties} properties")
-    if node.embedded:
-        for name in ("apiVersion", "kind"):
-            if not value.get(name):
-                yield Cause.required(_join(path, name), "must not be empty")
 
 
 def _junctor_faults(node: Schema, value: Any, path: str, old: Any) -> Iterator[Cause]:

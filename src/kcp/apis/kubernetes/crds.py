@@ -158,9 +158,14 @@ def _authorities(bundle: Any, old: JSONObject | None, at: str) -> Iterator[Cause
     """An established CRD with good authorities does not get bad ones. Source: KEP-4595 (caBundle ratcheting)."""
     if not bundle or old is None or not conditions.is_true(old, "Established"):
         return
-    before = obj_at(old, "spec", "conversion", "webhook", "clientConfig").get("caBundle")
-    if not _is_pem(bundle) and not (before and not _is_pem(before)):
+    if not _is_pem(bundle) and has_good_authorities(old):
         yield Cause.invalid(at, bundle, "unable to load root certificates: unable to parse bytes as PEM block")
+
+
+def has_good_authorities(crd: JSONObject) -> bool:
+    """Whether the CA bundle of a CRD's conversion webhook, if it has one, can be read."""
+    bundle = obj_at(crd, "spec", "conversion", "webhook", "clientConfig").get("caBundle")
+    return not bundle or _is_pem(bundle)
 
 
 def _is_pem(bundle: Any) -> bool:
