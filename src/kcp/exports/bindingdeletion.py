@@ -145,5 +145,5 @@ async def _emptied(resource: ResourceClient) -> list[JSONObject]:
     """Delete all instances of one bound resource; those that stay all the same."""
     found = await _objects(resource)
     for namespace in sorted({meta.namespace(obj) for obj in found if not meta.deletion_timestamp(obj)}):
-        await resource.delete_collection(namespace=namespace)
+        await resource.delete_collection(namespace=namespace, propagation="Background")
     return await _objects(resource) if found else []

@@ -58,6 +58,8 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
     ("", "Node"): Strategy(is_born_with_status=True),
     ("", "Pod"): strategy.POD,
+    ("", "ReplicationController"): strategy.ORPHANING,
+    ("batch", "Job"): strategy.ORPHANING,
     ("apps", "DaemonSet"): Strategy(prepare_create=daemonsets.count_first, prepare_update=daemonsets.count_next),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
         prepare_delete=crdstatus.await_cleanup, held_by_spec=lambda crd: not deletion_timestamp(crd)

@@ -43,7 +43,7 @@ class Plan:
 
 def plan(obj: JSONObject, options: DeleteOptions, strategy: Strategy, now: datetime) -> Plan:
     """Decide. `obj` is the caller's to give away and may be changed."""
-    held = _finalizers(obj, options)
+    held = _finalizers(obj, options, strategy)
     waits = bool(held) or strategy.held_by_spec(obj)
     if deletion_timestamp(obj):
         grace_s = _remaining_grace(obj, options)
@@ -58,12 +58,18 @@ def plan(obj: JSONObject, options: DeleteOptions, strategy: Strategy, now: datet
     return Plan(obj, is_gone=False)
 
 
-def _finalizers(obj: JSONObject, options: DeleteOptions) -> list[str]:
-    """The finalizers with the garbage collector's two set as the client wants them; without a wish they stay as they are."""
+def _finalizers(obj: JSONObject, options: DeleteOptions, strategy: Strategy) -> list[str]:
+    """The finalizers with the garbage collector's two set as the client wants them; without a wish they stay, or are the kind's.
+
+    Source: k8s.io/apiserver/pkg/registry/generic/registry/store.go (deletionFinalizersForGarbageCollection).
+    """
     held = finalizers(obj)
-    if not options.propagation:
+    propagation = options.propagation
+    if not propagation and not {FOREGROUND, ORPHAN}.intersection(held):
+        propagation = strategy.default_propagation
+    if not propagation:
         return held
-    wanted = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(options.propagation)
+    wanted = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(propagation)
     if wanted in held and (FOREGROUND if wanted == ORPHAN else ORPHAN) not in held:
         return held
     kept = [f for f in held if f not in (FOREGROUND, ORPHAN)]

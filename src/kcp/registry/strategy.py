@@ -107,6 +107,8 @@ class Strategy:
     """Whether metadata.generation counts spec changes; None: as upstream does for this kind, see `tracks_generation`."""
     grace_s: Callable[[JSONObject, int | None], int] = _no_grace
     """(object, seconds asked for or None): how long it stays after the first delete; 0 removes it at once."""
+    default_propagation: str = ""
+    """Of a DELETE that says nothing, where not in the background. Source: each strategy.go's DefaultGarbageCollectionPolicy."""
     prepare_delete: Callable[[JSONObject], None] = _no_change
     """Changes an object that stays for now when deleted, beside its deletionTimestamp."""
     returns_deleted: bool = False
@@ -232,6 +234,9 @@ def _pod_grace_s(pod: JSONObject, asked_s: int | None) -> int:
         return 0
     return 1 if period_s < 0 else int(period_s)
 
+
+ORPHANING = Strategy(default_propagation="Orphan")
+"""ReplicationControllers and Jobs: as before there was a garbage collector, their pods stay where nobody says otherwise."""
 
 POD = Strategy(
     prepare_create=_new_pod,

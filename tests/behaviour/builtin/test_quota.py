@@ -137,6 +137,39 @@ async def test_scopes_choose_pods(world: World) -> None:
         await world.create("Pod", "d", spec=pod_spec("1", limit="1"))
 
 
+async def test_a_pod_that_gets_a_deadline_moves_to_the_quota_of_those_that_have_one(world: World) -> None:
+    async with world.running(quota_controller):
+        for name, scope in (("short", "Terminating"), ("long", "NotTerminating")):
+            selector = {"matchExpressions": [{"scopeName": scope, "operator": "Exists"}]}
+            await make_quota(world, name, spec={"hard": {"pods": "1"}, "scopeSelector": selector})
+        await world.create("Pod", "a", spec=pod_spec())
+        await world.resource("Pod").patch("a", {"spec": {"activeDeadlineSeconds": 60}}, namespace="default")
+        assert await used(world, "short") == {"pods": "1"}
+        with pytest.raises(Forbidden, match="exceeded quota: short, requested: pods=1"):
+            await world.create("Pod", "b", spec=pod_spec(activeDeadlineSeconds=60))
+
+        async def has_left() -> bool:
+            return await used(world, "long") == {"pods": "0"}
+
+        await world.until(has_left, limit_s=10)
+
+
+async def test_device_claims_count_by_class_and_the_most_of_alternatives(world: World) -> None:
+    gold, grey = "gold.deviceclass.resource.k8s.io/devices", "grey.deviceclass.resource.k8s.io/devices"
+    async with world.running(quota_controller):
+        await make_quota(world, hard={"count/resourceclaims.resource.k8s.io": "2", gold: "5", grey: "40"})
+        requests = [
+            {"name": "a", "exactly": {"deviceClassName": "gold", "count": 2}},
+            {"name": "b", "firstAvailable": [{"name": "x", "deviceClassName": "gold", "count": 1},
+                                             {"name": "y", "deviceClassName": "gold", "count": 3}]},
+            {"name": "c", "exactly": {"deviceClassName": "grey", "allocationMode": "All"}},
+        ]  # fmt: skip
+        await world.create("ResourceClaim", "a", spec={"devices": {"requests": requests}})
+        assert await used(world) == {"count/resourceclaims.resource.k8s.io": "1", gold: "5", grey: "32"}
+        with pytest.raises(Forbidden, match=f"exceeded quota: q, requested: {gold}=2, used: {gold}=5, limited: {gold}=5"):
+            await world.create("ResourceClaim", "b", spec={"devices": {"requests": requests[:1]}})
+
+
 async def test_claims_count_for_each_volume_attributes_class_they_name(world: World) -> None:
     # Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/#quota-scope-volume-attributes-class; KEP-3751.
     def claim(attributes: str) -> JSONObject:

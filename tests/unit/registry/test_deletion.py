@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from kcp.apimachinery.gvk import GVK
+from kcp.apimachinery.meta import finalizers
 from kcp.registry.backend import DeleteOptions, UserInfo
+from kcp.registry.builtin import strategy_for
 from kcp.registry.deletion import plan
 from kcp.registry.strategy import BUILTIN, NAMESPACE, POD
 
@@ -70,3 +73,14 @@ def test_a_pods_grace(spec: dict[str, Any], phase: str, asked_s: int | None, gra
     assert decided.is_gone is (grace_s == 0)
     if grace_s:
         assert decided.obj["metadata"]["deletionGracePeriodSeconds"] == grace_s
+
+
+@pytest.mark.parametrize(("group", "kind"), [("", "ReplicationController"), ("batch", "Job")])
+def test_of_kinds_older_than_the_collector_dependents_stay_where_nobody_says_otherwise(group: str, kind: str) -> None:
+    # strategy.go of both, DefaultGarbageCollectionPolicy
+    strategy = strategy_for(GVK(group, "v1", kind))
+    assert strategy is not None
+    assert finalizers(plan({"metadata": {"name": "x"}}, options(), strategy, NOW).obj) == ["orphan"]
+    assert plan({"metadata": {"name": "x"}}, options(propagation="Background"), strategy, NOW).is_gone
+    held = {"metadata": {"name": "x", "finalizers": ["foregroundDeletion"]}}
+    assert finalizers(plan(held, options(), strategy, NOW).obj) == ["foregroundDeletion"], "said at an earlier deletion"

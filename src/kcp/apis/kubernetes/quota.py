@@ -54,19 +54,19 @@ def charge(quotas: Sequence[Mapping[str, Any]], write: Write, now: datetime) -> 
     concerned = {index: names for index, quota in enumerate(quotas) if (names := _concerns(quota, write))}
     if not concerned:
         return {}
-    delta = _delta(write, now)
-    if not delta:
-        return {}
+    usage, delta = _usage(write, now)
     charged: dict[int, Amounts] = {}
     for index in concerned:
-        charged[index] = _charged(quotas[index], delta)
+        counted_before = write.old is not None and _is_in_scopes(quotas[index], write.evaluator, write.old)
+        if more := delta if counted_before else usage:
+            charged[index] = _charged(quotas[index], more)
     return {index: used for index, used in charged.items() if used != quotas[index]["status"].get("used")}
 
 
 def _concerns(quota: Mapping[str, Any], write: Write) -> list[str]:
     """The names by which a quota limits this write. Raises: Exceeded if the object lacks what they require."""
     names = write.evaluator.names(obj_at(quota, "status", "hard"))
-    if not names or not all(write.evaluator.in_scope(scope, write.new) for scope in scopes(quota)):
+    if not names or not _is_in_scopes(quota, write.evaluator, write.new):
         return []
     fault = write.evaluator.fault(names, write.new)
     if fault:
@@ -77,15 +77,22 @@ def _concerns(quota: Mapping[str, Any], write: Write) -> list[str]:
     return names
 
 
-def _delta(write: Write, now: datetime) -> Amounts:
-    """What the write uses more than before, or less; without zeros. Raises: Exceeded for a negative request."""
+def _is_in_scopes(quota: Mapping[str, Any], evaluator: Evaluator, obj: Mapping[str, Any]) -> bool:
+    return all(evaluator.in_scope(scope, obj) for scope in scopes(quota))
+
+
+def _usage(write: Write, now: datetime) -> tuple[Amounts, Amounts]:
+    """What the object uses, and how much of that more than before, or less; without zeros. Raises: Exceeded for a negative request."""
     usage = write.evaluator.usage(write.new, now)
     negative = sorted(name for name, amount in usage.items() if quantity.compare(amount, "0") < 0)
     if negative:
         raise Exceeded(f"quota usage is negative for resource(s): {','.join(negative)}")
-    if write.old is not None:
-        usage = subtracted(usage, write.evaluator.usage(write.old, now))
-    return {name: amount for name, amount in usage.items() if quantity.compare(amount, "0") != 0}
+    delta = usage if write.old is None else subtracted(usage, write.evaluator.usage(write.old, now))
+    return _without_zeros(usage), _without_zeros(delta)
+
+
+def _without_zeros(amounts: Amounts) -> Amounts:
+    return {name: amount for name, amount in amounts.items() if quantity.compare(amount, "0") != 0}
 
 
 def _charged(quota: Mapping[str, Any], delta: Amounts) -> Amounts:
@@ -126,10 +133,9 @@ def by_number(counting: Evaluator, quota: Mapping[str, Any], count: int) -> Amou
 def by_content(counting: Evaluator, quota: Mapping[str, Any], objects: Iterable[Mapping[str, Any]], now: datetime) -> Amounts:
     """Usage of these objects, as far as they are in the quota's scopes."""
     names = counting.names(obj_at(quota, "spec", "hard"))
-    wanted = scopes(quota)
     total: Amounts = dict.fromkeys(names, "0")
     for obj in objects:
-        if all(counting.in_scope(scope, obj) for scope in wanted):
+        if _is_in_scopes(quota, counting, obj):
             total = added(total, masked(counting.usage(obj, now), names))
     return total
 

@@ -1,7 +1,7 @@
-"""What one object uses up of a ResourceQuota: pods by their requests and limits, claims by their storage, everything by its number.
+"""What one object uses up of a ResourceQuota: pods by requests and limits, claims by storage or devices, everything by its number.
 
 Before: `quota` (checks a write), `controller.builtin.resourcequota` (recounts). Pure.
-Source: k8s.io/kubernetes/pkg/quota/v1/evaluator/core/{pods,services,persistent_volume_claims}.go,
+Source: k8s.io/kubernetes/pkg/quota/v1/evaluator/core/{pods,services,persistent_volume_claims,resource_claims}.go,
 k8s.io/apiserver/pkg/quota/v1/generic/evaluator.go.
 """
 
@@ -23,6 +23,7 @@ from kcp.apis.kubernetes.podresources import Amounts, pod_limits, pod_requests
 PODS = GroupResource("", "pods")
 SERVICES = GroupResource("", "services")
 CLAIMS = GroupResource("", "persistentvolumeclaims")
+DEVICE_CLAIMS = GroupResource("resource.k8s.io", "resourceclaims")
 
 _BY_PLAIN_NAME = ("configmaps", "resourcequotas", "replicationcontrollers", "secrets")
 """Resources that are also counted under their name alone."""
@@ -46,8 +47,8 @@ class Evaluator:
     """(a requirement of the scope selector, object)"""
     fault: Callable[[Iterable[str], Mapping[str, Any]], str] = lambda _names, _obj: ""
     """(names that a quota limits, object): what the object has to say and does not; "" if nothing."""
-    on_update: bool = False
-    """Whether a change of an object can change what it uses."""
+    on_update: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda _new, _old: False
+    """(new, old): whether a change of an object can change what it uses, or which quotas it counts for."""
 
     def names(self, hard: Iterable[str]) -> list[str]:
         return [name for name in hard if self.counts(name)]
@@ -55,7 +56,7 @@ class Evaluator:
 
 @lru_cache(maxsize=512)
 def evaluator(resource: GroupResource) -> Evaluator:
-    """Pods, services and claims in their own way; everything else by number."""
+    """Pods, services and claims (of volumes, of devices) in their own way; everything else by number."""
     return _SPECIAL.get(resource) or _counted(resource)
 
 
@@ -147,12 +148,11 @@ def _pod_fault(names: Iterable[str], pod: Mapping[str, Any]) -> str:
 
 def _pod_in_scope(scope: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
     """Source: pods.go podMatchesScopeFunc."""
-    deadline = meta.nested(pod, "spec", "activeDeadlineSeconds")
     match scope.get("scopeName"):
         case "Terminating":
-            return deadline is not None and deadline >= 0
+            return _ends(pod)
         case "NotTerminating":
-            return deadline is None or deadline < 0
+            return not _ends(pod)
         case "BestEffort":
             return is_best_effort(pod)
         case "NotBestEffort":
@@ -162,6 +162,16 @@ def _pod_in_scope(scope: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
         case "CrossNamespacePodAffinity":
             return any(_crosses(term) for term in _affinity_terms(obj_at(pod, "spec", "affinity")))
     return False
+
+
+def _ends(pod: Mapping[str, Any]) -> bool:
+    deadline = meta.nested(pod, "spec", "activeDeadlineSeconds")
+    return deadline is not None and bool(deadline >= 0)
+
+
+def _ends_otherwise(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a pod moves from the quotas of those with a deadline to those of the others, or back. Source: pods.go Handles."""
+    return _ends(new) != _ends(old)
 
 
 def is_best_effort(pod: Mapping[str, Any]) -> bool:
@@ -243,11 +253,51 @@ def _claim_usage(claim: Mapping[str, Any], _now: datetime) -> Amounts:
     return used
 
 
+# --- device claims ---
+
+_OF_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_MOST_DEVICES = 32
+"""What a claim of all devices may come to. Source: k8s.io/api/resource/v1/types.go (AllocationResultsMaxSize)."""
+
+
+def _device_claim_counts(name: str) -> bool:
+    return name == "count/resourceclaims.resource.k8s.io" or name.endswith(_OF_DEVICES)
+
+
+def _device_claim_usage(claim: Mapping[str, Any], _now: datetime) -> Amounts:
+    """Devices by class, of alternatives the most of each. Source: evaluator/core/resource_claims.go (Usage); KEP-4381."""
+    devices: dict[str, int] = {}
+    for request in list_at(claim, "spec", "devices", "requests"):
+        alternatives = list_at(request, "firstAvailable") or [obj_at(request, "exactly")]
+        most: dict[str, int] = {}
+        for wanted in alternatives:
+            if name := wanted.get("deviceClassName"):
+                most[name] = max(most.get(name, 0), _device_count(wanted))
+        for name, count in most.items():
+            devices[name] = devices.get(name, 0) + count
+    by_class = {f"{name}{_OF_DEVICES}": str(count) for name, count in devices.items()}
+    return {"count/resourceclaims.resource.k8s.io": "1", **by_class}
+
+
+def _device_count(wanted: Mapping[str, Any]) -> int:
+    match wanted.get("allocationMode", "ExactCount"):
+        case "ExactCount":
+            return int(wanted.get("count") or 1)
+        case "All":
+            return _MOST_DEVICES
+    return 0
+
+
+def _always(_new: Mapping[str, Any], _old: Mapping[str, Any]) -> bool:
+    return True
+
+
 _SERVICE_NAMES = frozenset(("services", "count/services", "services.nodeports", "services.loadbalancers"))
 
 _SPECIAL: Mapping[GroupResource, Evaluator] = {
-    SERVICES: Evaluator(resource=SERVICES, counts=_SERVICE_NAMES.__contains__, usage=_service_usage, on_update=True),
-    CLAIMS: Evaluator(resource=CLAIMS, counts=_claim_counts, usage=_claim_usage, in_scope=_claim_in_scope, on_update=True),
+    SERVICES: Evaluator(resource=SERVICES, counts=_SERVICE_NAMES.__contains__, usage=_service_usage, on_update=_always),
+    CLAIMS: Evaluator(resource=CLAIMS, counts=_claim_counts, usage=_claim_usage, in_scope=_claim_in_scope, on_update=_always),
     PODS: Evaluator(resource=PODS, counts=lambda n: _pod_counts(n) and not _claim_counts(n), usage=_pod_usage, in_scope=_pod_in_scope,
-                    fault=_pod_fault),
+                    fault=_pod_fault, on_update=_ends_otherwise),
+    DEVICE_CLAIMS: Evaluator(resource=DEVICE_CLAIMS, counts=_device_claim_counts, usage=_device_claim_usage, on_update=_always),
 }  # fmt: skip

@@ -128,7 +128,7 @@ class QuotaAdmission:
         counting = evaluator(scope.resource.group_resource)
         if not quotas or _is_bootstrap(attributes):
             return
-        if attributes.verb == "UPDATE" and not counting.on_update and scope.subresource != "resize":
+        if attributes.verb == "UPDATE" and scope.subresource != "resize" and not counting.on_update(attributes.new, attributes.old or {}):
             return
         if attributes.verb == "CREATE" and await self._exists(attributes):
             return  # the store will refuse it: nothing is used

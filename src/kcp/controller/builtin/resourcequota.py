@@ -21,7 +21,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import quota
 from kcp.apis.kubernetes.checks import obj_at
 from kcp.apis.kubernetes.podresources import Amounts
-from kcp.apis.kubernetes.quota_usage import CLAIMS, PODS, SERVICES, grace_end, is_charged
+from kcp.apis.kubernetes.quota_usage import CLAIMS, DEVICE_CLAIMS, PODS, SERVICES, grace_end, is_charged
 from kcp.client.rest import Client
 from kcp.controller.builtin.census import Census
 from kcp.controller.builtin.kinds import ForCluster, Monitored
@@ -31,7 +31,7 @@ from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
 
 QUOTAS = GVR("", "v1", "resourcequotas")
-_MEASURED = frozenset((PODS, SERVICES, CLAIMS))
+_MEASURED = frozenset((PODS, SERVICES, CLAIMS, DEVICE_CLAIMS))
 _OVER_CLUSTER = "over-cluster"
 """Index of the quotas over whole clusters, by cluster."""
 

@@ -122,11 +122,11 @@ class ContentDeleter:
     async def _delete_live(self, objects: ResourceClient, resource: ServedResource, live: Sequence[JSONObject]) -> None:
         if "deletecollection" in resource.verbs:
             for namespace in sorted({meta.namespace(o) for o in live}):
-                await objects.delete_collection(namespace=namespace)
+                await objects.delete_collection(namespace=namespace, propagation="Background")
             return
         for obj in live:
             try:
-                await objects.delete(meta.name(obj), namespace=meta.namespace(obj), uid=meta.uid(obj))
+                await objects.delete(meta.name(obj), namespace=meta.namespace(obj), uid=meta.uid(obj), propagation="Background")
             except NotFound:
                 continue
 
