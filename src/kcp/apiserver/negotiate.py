@@ -51,12 +51,12 @@ class Wanted:
 PLAIN = Wanted()
 
 
-def wanted(req: Request, scope: Scope, *, is_stream: bool = False, has_tables: bool = True) -> Wanted:
+def wanted(req: Request, scope: Scope, *, is_stream: bool = False) -> Wanted:
     """Raises NotAcceptable where the server offers nothing of what the client accepts."""
     accept = req.headers.get("accept")
     if accept is None or accept == JSON or accept == "*/*":
         return PLAIN
-    return _parse(accept, _in_protobuf(scope) if PROTOBUF in accept else "nothing", is_stream=is_stream, has_tables=has_tables)
+    return _parse(accept, _in_protobuf(scope) if PROTOBUF in accept else "nothing", is_stream=is_stream, has_tables=True)
 
 
 def is_of_metadata(req: Request, scope: Scope, *, is_stream: bool) -> bool:

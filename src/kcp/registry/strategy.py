@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from kcp.apimachinery import names
 from kcp.apimachinery.errors import Cause
@@ -107,7 +107,7 @@ class Strategy:
     """Whether metadata.generation counts spec changes; None: as upstream does for this kind, see `tracks_generation`."""
     grace_s: Callable[[JSONObject, int | None], int] = _no_grace
     """(object, seconds asked for or None): how long it stays after the first delete; 0 removes it at once."""
-    default_propagation: str = ""
+    default_propagation: Literal["", "Background", "Foreground", "Orphan"] = ""
     """Of a DELETE that says nothing, where not in the background. Source: each strategy.go's DefaultGarbageCollectionPolicy."""
     prepare_delete: Callable[[JSONObject], None] = _no_change
     """Changes an object that stays for now when deleted, beside its deletionTimestamp."""

@@ -133,13 +133,15 @@ async def test_a_bookmark_as_table_is_a_row_without_cells(filled: Api) -> None:
     assert row["object"]["metadata"]["resourceVersion"] == bookmark["object"]["metadata"]["resourceVersion"]
 
 
-async def test_a_streamed_list_is_no_table(filled: Api) -> None:
-    # Source: test/e2e/apimachinery/watchlist.go; apiserver/pkg/endpoints/handlers/get.go (watchListEndpointRestrictions).
-    only_tables = "application/json;as=Table;v=v1;g=meta.k8s.io"
-    refused = await filled.get(f"{WIDGETS}?watch=true&{INITIAL}", only_tables)
-    assert (refused.status, refused.body["reason"]) == (406, "NotAcceptable")
-    async with filled.watch(f"{WIDGETS}?{INITIAL}", f"{only_tables},application/json") as events:
-        assert (await events.next())["object"]["kind"] == "Widget"
+async def test_a_list_is_streamed_as_tables_too(filled: Api) -> None:
+    # Source: test/e2e/apimachinery/watchlist.go ("server supports sending resources in Table format").
+    async with filled.watch(f"{WIDGETS}?{INITIAL}", "application/json;as=Table;v=v1;g=meta.k8s.io") as events:
+        seen = [await events.next() for _ in range(3)]
+    assert [(e["type"], e["object"]["kind"], len(e["object"]["rows"])) for e in seen] == [
+        ("ADDED", "Table", 1), ("ADDED", "Table", 1), ("BOOKMARK", "Table", 1),
+    ]  # fmt: skip
+    assert [bool(e["object"]["columnDefinitions"]) for e in seen] == [True, False, False]
+    assert seen[2]["object"]["rows"][0]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
 @pytest.mark.parametrize("accept", ["application/json;as=Table", "application/json;as=Table;v=v1", "application/json;stream=foo"])

@@ -172,11 +172,6 @@ def test_pruning_leaves_no_unknown_field_and_is_idempotent() -> None:
     assert schema.unknown_fields(obj) == []
 
 
-def test_an_embedded_resource_needs_its_identity() -> None:
-    spec = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
-    assert texts(spec, {"kind": "Pod"}) == ["spec.apiVersion: Required value: must not be empty"]
-
-
 def test_defaults_apply_outside_in_and_replace_forbidden_nulls() -> None:
     inner = {"type": "object", "properties": {"b": {"type": "integer", "default": 1}}}
     spec = {

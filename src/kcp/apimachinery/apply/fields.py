@@ -67,6 +67,14 @@ class FieldSet:
             result |= cls(tree)
         return result
 
+    def in_order(self) -> FieldSet:
+        """The same set, its steps in the order in which upstream writes them: some clients compare texts.
+
+        >>> FieldSet({"f:b": {}, "f:a": {".": {}, "v:10": {}, "v:9": {}}}).in_order().to_v1()
+        {'f:a': {'.': {}, 'v:9': {}, 'v:10': {}}, 'f:b': {}}
+        """
+        return FieldSet(_ordered(self.tree))
+
     def to_v1(self) -> Tree:
         """FieldsV1; shares its parts with the set, so encode it or copy it before changing it."""
         return self.tree
@@ -172,6 +180,33 @@ def _canonical_step(step: str) -> str:
     except (ValueError, TypeError) as e:  # TypeError: nested too deep to be written again
         raise ValueError(f"FieldsV1: cannot read the path element {step!r}: {e}") from e
     raise ValueError(f"FieldsV1: unknown kind of path element {step!r}")
+
+
+def _ordered(tree: Tree) -> Tree:
+    if not tree:
+        return tree
+    if len(tree) == 1:
+        [(step, inner)] = tree.items()
+        return {step: _ordered(inner)}
+    steps = sorted(tree) if max(tree) < "g" else sorted(tree, key=_rank)  # most trees have fields only
+    return {step: _ordered(tree[step]) for step in steps}
+
+
+def _rank(step: str) -> tuple[int, Any]:
+    """Source: structured-merge-diff fieldpath/element.go (Compare), value/value.go (Compare)."""
+    kind, rest = step[:2], step[2:]
+    if kind == "k:":
+        return 1, [(name, _rank_of_value(value)) for name, value in orjson.loads(rest).items()]
+    if kind == "v:":
+        return 2, _rank_of_value(orjson.loads(rest))
+    return (3, int(rest)) if kind == "i:" else (0, step)
+
+
+def _rank_of_value(value: Any) -> tuple[int, Any]:
+    """Numbers, then texts, then the rest."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return 0, value
+    return (1, value) if isinstance(value, str) else (2, _text(value))
 
 
 def _tidy(tree: Tree) -> Tree:

@@ -123,7 +123,7 @@ async def track_update(
     owner = Owner.of(manager, Operation.UPDATE, new.get("apiVersion") or "", subresource)
     written = change.written
     if not managers:
-        _set_entries(new, [Managed(owner, owner.api_version, now, written).to_json()] if written else ())
+        _set_entries(new, [Managed(owner, owner.api_version, now, written.in_order()).to_json()] if written else ())
         return
     before, others = managers.get(owner), managers.others(owner)
     changes = await changes_for(others, change, old, new, show, lambda at, was, now_is: _changes(was, now_is, at, ignored))

@@ -100,7 +100,7 @@ class Managers:
     def put(self, entry: Managed) -> None:
         """Set one entry; an entry without fields goes."""
         if entry.fields:
-            self._entries[entry.owner] = entry
+            self._entries[entry.owner] = replace(entry, fields=entry.fields.in_order())
         else:
             self._entries.pop(entry.owner, None)
 

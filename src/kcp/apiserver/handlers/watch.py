@@ -31,8 +31,7 @@ _CHUNK_BYTES = 64 * 1024
 async def watch(call: Call) -> Response:
     """Raises: BadRequest, NotAcceptable; later faults come as ERROR events."""
     query = watch_query(call.req)
-    streams_list = bool(query.send_initial_events) and query.bookmarks  # then no Tables: handlers/get.go, watchListEndpointRestrictions
-    form = wanted(call.req, call.scope, is_stream=True, has_tables=not streams_list)
+    form = wanted(call.req, call.scope, is_stream=True)
     events = call.backend.watch(call.scope, query)
     encode = _encoder(call, form)
     content_type = f"{PROTOBUF};stream=watch" if form.media == PROTOBUF else form.media
