@@ -40,11 +40,14 @@ def new_uid(source: random.Random) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def claims_version(obj: JSONObject) -> bool:
+    """Whether a new object carries a resourceVersion, which only stored ones have. Raises BadRequest where metadata is not an object."""
+    return checked_metadata(obj).get("resourceVersion", "") not in ("", "0")
+
+
 def fill_new(obj: JSONObject, scope: Scope, *, now: str, uid: str) -> None:
-    """System metadata of an object to create. Raises BadRequest where metadata is not an object or carries a resourceVersion."""
+    """System metadata of an object to create. Raises BadRequest where metadata is not an object."""
     metadata = checked_metadata(obj)
-    if metadata.get("resourceVersion", "") not in ("", "0"):
-        raise BadRequest("resourceVersion should not be set on objects to be created")
     for server_made in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(server_made, None)
     if scope.namespace:

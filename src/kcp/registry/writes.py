@@ -29,6 +29,7 @@ from kcp.registry.encoding import encode, is_converted, is_stored_as, listed_ite
 from kcp.registry.objectmeta import (
     annotate_cluster,
     checked_metadata,
+    claims_version,
     drop_repeated_owners,
     faults,
     fill_new,
@@ -150,6 +151,7 @@ class Writes:
     async def _create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
         """Raises KeyExists and other store errors, and StatusErrors."""
         resource, now = scope.resource, self._w.now()
+        is_versioned = claims_version(obj)
         fill_new(obj, scope, now=now, uid=new_uid(self._w.random))
         _stamp_kind(obj, scope)
         confine(obj, None, scope)
@@ -175,6 +177,8 @@ class Writes:
             Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings, notes=options.notes)
         )
         warnings += _own_warnings(obj, None, resource)
+        if is_versioned and not options.dry_run:  # found last, and by what stores. Source: k8s.io/apiserver/pkg/storage/etcd3/store.go
+            raise BadRequest("resourceVersion should not be set on objects to be created")
         item = await self._store_new(scope, obj, options)
         return Written(item, created=True, warnings=tuple(warnings))
 

@@ -290,6 +290,16 @@ async def test_a_server_that_others_vouch_for_is_not_believed(world: World, hook
     assert hook.asked == []
 
 
+async def test_the_certificate_that_a_server_shows_vouches_for_itself(world: World, hook: Hook, certificates: Path) -> None:
+    """`caBundle` need not hold an authority: controller-runtime's envtest puts the serving certificate there. Source: Go's crypto/x509."""
+    shown = PKI.ensure(certificates, hosts=["127.0.0.1", "hook.default.svc"], clock=SystemClock()).serving.certificate.read_text()
+    only = shown[: shown.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
+    config = {"url": hook.url, "caBundle": base64.b64encode(only.encode()).decode()}
+    await world.made(configuration("Validating", "v", hook.webhook(clientConfig=config)))
+    assert (await world.create(config_map("a"))).status == 201
+    assert len(hook.asked) == 1
+
+
 async def test_a_dry_run_calls_only_webhooks_without_side_effects(world: World, hook: Hook) -> None:
     await world.made(configuration("Validating", "v", hook.webhook(sideEffects="NoneOnDryRun")))
     assert (await world.create(config_map("a"), dry_run=True)).status == 201

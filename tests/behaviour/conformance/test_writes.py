@@ -49,6 +49,13 @@ async def test_a_body_that_cannot_be_taken_is_a_bad_request(api: Api, body: Any,
     assert (answer.status, answer.body["reason"], answer.message) == (400, "BadRequest", text)
 
 
+async def test_a_version_on_a_new_object_is_refused_by_what_stores_it(api: Api) -> None:
+    """A dry run is not stored, and another fault is found first. Source: etcd3/store.go (Create), generic/registry/dryrun.go."""
+    await api.made(WIDGETS + "?dryRun=All", widget("a", {"resourceVersion": "5"}))
+    answer = await api.post(WIDGETS, widget("A", {"resourceVersion": "5"}))
+    assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+
+
 async def test_another_kind_is_invalid_for_a_custom_kind(api: Api) -> None:
     answer = await api.post(WIDGETS, {**widget("a"), "kind": "Gadget"})
     assert (answer.status, answer.message) == (422, 'Gadget.example.com "a" is invalid: kind: Invalid value: "Gadget": must be Widget')

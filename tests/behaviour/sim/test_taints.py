@@ -95,6 +95,22 @@ async def test_a_node_made_by_hand_is_tainted_until_it_is_ready(world: World) ->
     assert "taints" not in (await world.get("nodes", "new", ""))["spec"]
 
 
+async def test_a_node_of_which_no_kubelet_speaks_is_unknown_after_a_minute(world: World) -> None:
+    """Source: pkg/controller/nodelifecycle/node_lifecycle_controller.go, --node-startup-grace-period."""
+    pressure = {"type": "DiskPressure", "status": "False", "reason": "E2E", "message": ""}
+    await world.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}, "status": {"conditions": [pressure]}})
+    await world.clock.advance(55)
+    assert [c["type"] for c in (await world.get("nodes", "new", ""))["status"]["conditions"]] == ["DiskPressure"]
+    await world.clock.advance(10)
+    node = await world.get("nodes", "new", "")
+    told = {c["type"]: (c["status"], c["reason"]) for c in node["status"]["conditions"]}
+    never = ("Unknown", "NodeStatusNeverUpdated")
+    assert told == {"DiskPressure": ("False", "E2E"), "Ready": never, "MemoryPressure": never, "PIDPressure": never}
+    assert {(t["key"], t["effect"]) for t in node["spec"]["taints"]} == {
+        ("node.kubernetes.io/unreachable", "NoSchedule"), ("node.kubernetes.io/unreachable", "NoExecute"),
+    }  # fmt: skip
+
+
 async def test_a_node_is_made_with_its_status(world: World) -> None:
     """Source: the conformance test of a node's lifecycle, whose node says itself that it is ready."""
     ready = {"type": "Ready", "status": "True", "reason": "E2E", "message": "Set from e2e test"}

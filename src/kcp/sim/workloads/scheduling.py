@@ -41,7 +41,7 @@ class NodeView:
     def of(cls, node: Mapping[str, Any], taken: Requests) -> NodeView:
         spec = node.get("spec") or {}
         allocatable = meta.nested(node, "status", "allocatable", default={})
-        pods = int(str(allocatable.get("pods") or 110))
+        pods = int(str(allocatable.get("pods") or 0))  # none: such a node takes no pods
         return cls(
             name=meta.name(node),
             labels=meta.labels(node),

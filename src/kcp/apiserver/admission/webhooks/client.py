@@ -11,6 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kcp.client.tls import trusting
+
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
@@ -85,7 +87,7 @@ class WebhookClient:
         context = self._contexts.get(ca_pem)
         if context is None:
             try:
-                context = ssl.create_default_context(cadata=ca_pem.decode("ascii") if ca_pem else None)
+                context = trusting(ca_pem)
             except (ssl.SSLError, UnicodeDecodeError, ValueError) as error:
                 raise Unreachable(f"unable to load root certificates: {error}") from error
             self._contexts[ca_pem] = context
