@@ -300,6 +300,14 @@ async def test_the_certificate_that_a_server_shows_vouches_for_itself(world: Wor
     assert len(hook.asked) == 1
 
 
+async def test_an_address_is_cleaned_as_go_cleans_it(world: World, hook: Hook) -> None:
+    """envtest asks for two slashes, and Go's servers redirect who asks so. Source: k8s.io/client-go/rest/request.go (NewRequest)."""
+    config = {"url": f"{hook.url}//a//failing/", "caBundle": hook.ca_bundle}
+    await world.made(configuration("Validating", "v", hook.webhook(clientConfig=config)))
+    assert (await world.create(config_map("a"))).status == 201
+    assert hook.asked[0][0] == "/a/failing?timeout=5s"
+
+
 async def test_a_dry_run_calls_only_webhooks_without_side_effects(world: World, hook: Hook) -> None:
     await world.made(configuration("Validating", "v", hook.webhook(sideEffects="NoneOnDryRun")))
     assert (await world.create(config_map("a"), dry_run=True)).status == 201

@@ -8,7 +8,9 @@ from __future__ import annotations
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.cel.admission import Kind
@@ -62,12 +64,22 @@ class Endpoint:
         """Where it leads at the moment. Raises Unreachable for a Service with nobody behind it."""
         service = self.service
         if service is None:
-            return Target(self.url, self.ca_pem)
+            return Target(_cleaned(self.url), self.ca_pem)
         address = await resolve(cluster, service) if resolve is not None else None
         if address is None:
             where = f"https://{service.host}:{service.port}{service.path}?timeout={timeout_s}s"
             raise Unreachable(f'Post "{where}": no endpoints available for service "{service.name}"')
-        return Target(address + (service.path if service.path.startswith("/") else f"/{service.path}"), self.ca_pem, service.host)
+        return Target(_cleaned(f"{address}/{service.path}"), self.ca_pem, service.host)
+
+
+def _cleaned(url: str) -> str:
+    """With one slash where several are, and none at the end. Source: k8s.io/client-go/rest/request.go (NewRequest).
+
+    >>> _cleaned("https://h:1//hook/"), _cleaned("https://h"), _cleaned("https://h/a/../b")
+    ('https://h:1/hook', 'https://h/', 'https://h/b')
+    """
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=normpath("/" + parts.path.lstrip("/"))))
 
 
 @dataclass(frozen=True, slots=True)
