@@ -11,7 +11,7 @@ import orjson
 import pytest
 from tests.behaviour.admission.conftest import Answer
 
-from kcp.aio.clock import SystemClock
+from kcp.aio.clock import SystemClock, VirtualClock
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import StatusError
 from kcp.apimachinery.gvk import GVR
@@ -30,8 +30,9 @@ _CLOCK = SystemClock()
 class World:
     """One Kubernetes API, and short words for using it."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, clock: VirtualClock | None = None) -> None:
         self.client = client
+        self._clock = clock
         self.crds: ResourceClient = client.resource(CRDS)
 
     async def call(
@@ -63,7 +64,7 @@ class World:
     async def until(self, met: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(_PATIENCE_S):
             while not await met():
-                await _CLOCK.sleep(0.01)
+                await (self._clock.advance(0.01) if self._clock else _CLOCK.sleep(0.01))
 
 
 @pytest.fixture

@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from tests.behaviour.crds.conftest import World
+from tests.behaviour.crds.conftest import World, workspace_of
 from tests.behaviour.crds.converter import GROUP, NAME, V1, V2, Converter, converting, crontabs, first, second, store_in
 
+from kcp.aio.clock import VirtualClock
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import ResourceClient
+from kcp.server.compose import run_server
+from kcp.server.options import Options
+from kcp.sim.cluster import SimCluster
 
 _PATH = f"/apis/{GROUP}/v2/namespaces/default/crontabs"
 
@@ -33,6 +37,21 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def converter(certificates: Path) -> AsyncIterator[Converter]:
     async with converting(certificates) as running:
         yield running
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[World]:
+    """Its time stands still while a test reads: the collector, which reads new kinds after a second, asks for no conversions of its own."""
+    clock = VirtualClock()
+    async with SimCluster.in_process("east", nodes=0, clock=clock) as running:
+        yield World(running.client(), clock)
+
+
+@pytest.fixture
+async def workspace(tmp_path: Path) -> AsyncIterator[World]:
+    clock = VirtualClock()
+    async with run_server(Options(root_directory=tmp_path / ".kcp", in_memory=True), clock=clock, with_socket=False) as server:
+        yield World(await workspace_of(server.client, "crds"), clock)
 
 
 def both(world: World) -> tuple[ResourceClient, ResourceClient]:
