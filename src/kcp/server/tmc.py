@@ -32,15 +32,18 @@ from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
 from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, SYNC_TARGETS
-from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
+from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
 from kcp.tmc.placement.controller import build_placement_controller
 from kcp.tmc.placement.handover import Workloads
 from kcp.tmc.placement.namespaces import build_namespace_scheduler
 from kcp.tmc.placement.resources import build_resource_controller
+from kcp.tmc.placement.upsynced import build_upsynced_controller
 from kcp.tmc.push.controller import build_push_controller
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.transformations import DEFAULT_PLACE
-from kcp.tmc.view.syncer import SyncerView
+from kcp.tmc.view.syncer import SyncerViews
+from kcp.tmc.view.target import TargetView
+from kcp.tmc.view.upsyncer import UpsyncerViews
 from kcp.virtual.framework import VirtualWorkspace
 
 
@@ -120,11 +123,28 @@ class TMC:
 
     def _follow_binding(self, supervisor: Supervisor, binding: JSONObject) -> None:
         for entry in bound_resources(binding):
-            if entry.group_resource not in NOT_SYNCED_DOWN:
-                gvr = GVR(entry.group_resource.group, entry.version, entry.group_resource.resource)
-                resource = self.parts.foundation.catalog.resolve(meta.cluster(binding), gvr)
-                if resource is not None and resource.namespaced:
-                    self._follow(supervisor, gvr, identity=entry.identity, has_status=resource.has_status)
+            gvr = GVR(entry.group_resource.group, entry.version, entry.group_resource.resource)
+            resource = self.parts.foundation.catalog.resolve(meta.cluster(binding), gvr)
+            if resource is None:
+                continue
+            if resource.namespaced and entry.group_resource not in NOT_SYNCED_DOWN:
+                self._follow(supervisor, gvr, identity=entry.identity, has_status=resource.has_status)
+            else:
+                self._follow_upsynced(supervisor, gvr, entry.identity)
+
+    def _follow_upsynced(self, supervisor: Supervisor, gvr: GVR, identity: str) -> None:
+        """Of a resource that only comes up: what clusters showed that are gone."""
+        if (gvr, identity) in self._following:
+            return
+        self._following.add((gvr, identity))
+        everywhere = GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}")
+        objects = self.parts.informers.informer(everywhere, metadata_only=True, indexers={BY_TARGET: index_by_target})
+        controller = build_upsynced_controller(gvr, objects, self._targets, self._name_of, self.parts.for_cluster, clock=self.parts.clock)
+        supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+
+    def _name_of(self, key: str) -> str:
+        """K → name of its SyncTarget, "" if there is none."""
+        return next((found.name for found in self._targets.index_keys(BY_KEY, key)), "")
 
     def _follow(self, supervisor: Supervisor, gvr: GVR, *, identity: str, has_status: bool) -> None:
         """Place, and aggregate, the objects of one resource in all workspaces."""
@@ -153,27 +173,39 @@ class TMC:
         for controller in built:
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")
 
-    @staticmethod
-    def admission_plugins() -> Sequence[Plugin]:
-        return plugins()
+    def admission_plugins(self) -> Sequence[Plugin]:
+        return plugins(self._name_of)
 
     def virtual_workspaces(self, backend: Backend, security: Security) -> Sequence[VirtualWorkspace]:
         async def may_sync(user: Any, cluster: ClusterName, name: str) -> bool:
             return await security.allows(user, cluster, "sync", "workload.kcp.io", "synctargets", name)
 
         foundation = self.parts.foundation
+        syncer = SyncerViews(foundation.catalog, backend, self.parts.clock, self.server_url)
+        upsyncer = UpsyncerViews(foundation.catalog, backend, self._is_placed)
         return [
-            SyncerView(
-                foundation.catalog,
-                backend,
-                self.parts.clock,
+            TargetView(
+                name,
+                build,
                 lambda key: self._targets.get(key),
                 self._exported,
                 may_sync,
                 foundation.index.resolve,
                 lambda key: (self._targets.version_of(key), self._exports.resource_version, foundation.bound.generation),
             )
+            for name, build in (("syncer", syncer.build), ("upsyncer", upsyncer.build))
         ]
+
+    def _is_placed(self, cluster: ClusterName, namespace: str, key: str) -> bool:
+        """Whether a namespace, or for "" any of the workspace, is placed on the target K."""
+        if namespace:
+            found = self._namespaces.get(ObjectKey(cluster, "", namespace))
+            return found is not None and key in synced_keys(found)
+        return any(held.cluster == cluster for held in self._namespaces.index_keys(BY_TARGET, key))
+
+    @property
+    def _namespaces(self) -> Informer:
+        return self.parts.informers.informer(NAMESPACES, indexers={BY_TARGET: index_by_target})
 
     def _required_apis(self, cluster: ClusterName) -> Mapping[str, str]:
         """Group-resource → identity of the APIs for TMC that a workspace binds, and a cluster must accept."""

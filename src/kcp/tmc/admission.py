@@ -1,4 +1,5 @@
-"""What no schema can say about Placements and Locations: their selectors, and what `placement.spec` reads.
+"""What no schema can say about Placements and Locations: their selectors, and what `placement.spec` reads. And what of a cluster's is shown
+in a workspace, its users may read only.
 
 Part of the server's admission chain. A selector that got in all the same, while this was off, selects nothing: see `model.kinds`.
 Before: `server.security`. After: the checks of Kubernetes' own selectors.
@@ -6,18 +7,21 @@ Before: `server.security`. After: the checks of Kubernetes' own selectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Cause, Invalid
+from kcp.apimachinery.errors import Cause, Forbidden, Invalid
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.registry.backend import Attributes
 from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS
+from kcp.tmc.model.names import STATE_UPSYNC, upsyncing_key
 from kcp.tmc.overrides import policy
 from kcp.tmc.placement.spec import read
 
+MASTERS = "system:masters"
 _SELECTORS = {
     PLACEMENTS.group_resource: ("locationSelectors", "namespaceSelector"),
     LOCATIONS.group_resource: ("instanceSelector",),
@@ -58,8 +62,29 @@ async def validate_overrides(attributes: Attributes) -> None:
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
 
 
-def plugins() -> list[Plugin]:
+async def refuse_upsynced(name_of: Callable[[str], str], attributes: Attributes) -> None:
+    """Raises: Forbidden to change an upsynced object: the next look at the cluster would undo it, or worse, not.
+
+    Args: name_of: K → name of its SyncTarget, "" if there is none.
+    """
+    old = attributes.old
+    if old is None or not (labels := meta.labels(old)) or MASTERS in attributes.user.groups:
+        return
+    key = upsyncing_key(old) if STATE_UPSYNC in labels.values() else ""
+    if key:
+        resource, name = attributes.scope.resource.group_resource, meta.name(old)
+        raise Forbidden(
+            f'{resource} "{name}" is forbidden: it shows what runs in cluster "{name_of(key) or key}": change what it belongs to, '
+            "such as its Deployment",
+            resource=resource,
+            name=name,
+        )
+
+
+def plugins(name_of: Callable[[str], str]) -> list[Plugin]:
+    """Args: name_of: K → name of its SyncTarget, "" if there is none."""
     return [
+        Plugin(name="TMCUpsynced", validate=partial(refuse_upsynced, name_of), verbs=("UPDATE", "DELETE"), subresources=None),
         Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS)),
         Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),
     ]

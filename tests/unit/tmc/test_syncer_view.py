@@ -13,7 +13,8 @@ from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.request import Request
 from kcp.registry.backend import UserInfo
-from kcp.tmc.view.syncer import SyncerView
+from kcp.tmc.view.syncer import SyncerViews
+from kcp.tmc.view.target import TargetView
 
 REQUEST = cast("Request", type("AnyRequest", (), {"user": UserInfo("syncer"), "headers": {}})())
 
@@ -27,11 +28,10 @@ class World:
         self.asked = 0
         self.allowed = True
 
-    def view(self) -> SyncerView:
-        return SyncerView(
-            catalog=cast("Any", None),
-            backend=cast("Any", None),
-            clock=VirtualClock(),
+    def view(self) -> TargetView:
+        return TargetView(
+            name="syncer",
+            build=SyncerViews(cast("Any", None), cast("Any", None), VirtualClock(), lambda: "https://kcp").build,
             target=self.target,
             exported=lambda *_: [(GVR("apps", "v1", "deployments"), "hash")],
             may_sync=self.may_sync,

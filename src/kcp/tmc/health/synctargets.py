@@ -37,8 +37,9 @@ def decide(
     wanted: JSONObject = meta.copy_json(obj)
     target = SyncTarget.of(obj)
     meta.set_label(wanted, KEY_LABEL, sync_target_key(target.cluster, target.name))
-    url = f"{server_url}/services/syncer/{target.cluster}/{target.name}/{target.uid}"
-    meta.ensure(wanted, "status")["virtualWorkspaces"] = [{"syncerURL": url}]
+    below = f"{target.cluster}/{target.name}/{target.uid}"
+    urls = {f"{view}URL": f"{server_url}/services/{view}/{below}" for view in ("syncer", "upsyncer")}
+    meta.ensure(wanted, "status")["virtualWorkspaces"] = [urls]
     stamp = rfc3339(now)
     for taint in meta.nested(wanted, "spec", "taints", default=()):
         if taint.get("effect") == "NoExecute" and not taint.get("timeAdded"):

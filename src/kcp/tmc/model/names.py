@@ -44,6 +44,12 @@ OVERRIDE_ERROR_ANNOTATION = "override-error.tmc.kcp.io/"
 """+K: JSON of the TMC error that keeps OverridePolicies from being applied; the copy stays as it is. Ours."""
 EPOCH_HEADER = "x-tmc-syncer-epoch"
 """Of requests to the syncer's view: epoch of the lease that the syncer holds. Ours; a syncer that shows none is not fenced."""
+UPSYNC_DIFF_ANNOTATION = "internal.workload.kcp.io/upsyncdiff"
+"""+K (without a slash), on objects downstream: JSON patch that makes what a workspace shows of them."""
+UPSYNCED_VERSION_ANNOTATION = "workload.kcp.io/rv"
+"""On upsynced objects upstream: resourceVersion of the object downstream that they show."""
+WORKSPACE_URL_ANNOTATION = "internal.workload.kcp.io/workspace-url"
+"""On what the syncer's view shows: where its workspace is reached."""
 KEY_LABEL = "internal.workload.kcp.io/key"
 """On SyncTargets: K."""
 PLACEMENT_TARGETS_ANNOTATION = "internal.workload.kcp.io/synctarget"
@@ -134,6 +140,15 @@ def keys_with(values: Mapping[str, str], prefix: str) -> dict[str, str]:
 def synced_keys(obj: Mapping[str, Any]) -> list[str]:
     """K of every target that holds, or should hold, a copy of this object; in order."""
     return sorted(key for key, state in keys_with(meta.labels(obj), STATE_LABEL).items() if state == STATE_SYNC)
+
+
+def upsyncing_key(obj: Mapping[str, Any]) -> str:
+    """K of the target that this object is a picture of something in; "" for an object of the workspace's own.
+
+    >>> upsyncing_key({"metadata": {"labels": {"state.workload.kcp.io/A": "Upsync"}}})
+    'A'
+    """
+    return next((key for key, state in keys_with(meta.labels(obj), STATE_LABEL).items() if state == STATE_UPSYNC), "")
 
 
 _PER_TARGET_ANNOTATIONS = (

@@ -37,11 +37,13 @@ from kcp.tmc.model.names import (
     is_leaving,
     sync_target_key,
     synced_keys,
+    upsyncing_key,
 )
 from kcp.tmc.model.wishes import left_out
 from kcp.tmc.overrides.policy import Cluster, OverrideError, patch_for
 from kcp.tmc.placement.handover import handing_over
 from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
+from kcp.tmc.placement.upsynced import UpsyncedReconciler
 
 
 def decide(
@@ -136,6 +138,8 @@ class ResourceReconciler:
         obj = self.get(key)
         if obj is None:
             return Result()
+        if upsyncing_key(obj):
+            return await UpsyncedReconciler(self.gvr, self.get, self.name_of, self.for_cluster).reconcile(key)
         namespace = self.namespace(ObjectKey(key.cluster, "", key.namespace))
         gone = [key for key in held_keys(obj) if not self.name_of(key)]
         names = {key: self.name_of(key) for key in synced_keys(namespace)} if namespace is not None else {}

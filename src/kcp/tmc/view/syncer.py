@@ -2,33 +2,30 @@
 
 Objects carry this target's spec, this target's status, and a deletionTimestamp once this target should remove its copy. What the syncer
 writes is kept per target in annotations of the object, so that several targets never overwrite each other.
-Before: `virtual.framework`. After: `registry`.
+Before: `view.target`. After: `registry`.
 Source: kcp release-0.11 pkg/virtual/syncer, pkg/virtual/syncer/transformations.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import BadRequest, Conflict, Forbidden, NotFound
-from kcp.apimachinery.gvk import GVR, GroupResource
-from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
+from kcp.apimachinery.errors import BadRequest
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.patch import json_patch
 from kcp.apimachinery.selectors import LabelSelector
-from kcp.apiserver.request import Request
-from kcp.registry.backend import Backend, Scope, UserInfo
+from kcp.registry.backend import Backend, Scope
 from kcp.registry.resource import Catalog, Resource
-from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN, SyncTarget
+from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     DRIFT_ANNOTATION,
-    EPOCH_HEADER,
     OBSERVED_ANNOTATION,
     OVERRIDE_ANNOTATION,
     OVERRIDE_ERROR_ANNOTATION,
@@ -39,10 +36,10 @@ from kcp.tmc.model.names import (
     STATUS_ANNOTATION,
     SYNC_ERROR_ANNOTATION,
     SYNCER_FINALIZER,
+    WORKSPACE_URL_ANNOTATION,
     forget_target,
     is_foreign,
     is_leaving,
-    sync_target_key,
 )
 from kcp.tmc.model.wishes import SYNC, Sync
 from kcp.virtual.framework import View
@@ -55,6 +52,8 @@ class SyncerTransformation:
 
     key: str
     clock: Clock
+    workspaces_url: str = ""
+    """URL below which every workspace is found."""
 
     def outward(self, scope: Scope, obj: JSONObject) -> JSONObject | None:
         annotations = dict(meta.annotations(obj))
@@ -75,6 +74,8 @@ class SyncerTransformation:
             if status:
                 obj["status"] = json.loads(status)
         self._hide_others(obj, annotations)
+        meta.set_annotation(obj, SPEC_DIFF_ANNOTATION + self.key, None)  # it is applied above; nobody should do it once more
+        meta.set_annotation(obj, WORKSPACE_URL_ANNOTATION, f"{self.workspaces_url}/{meta.cluster(obj)}")
         return obj
 
     def _hide_others(self, obj: JSONObject, annotations: dict[str, str]) -> None:
@@ -91,15 +92,19 @@ class SyncerTransformation:
     def inward(self, scope: Scope, live: JSONObject, view: JSONObject) -> JSONObject:
         wanted: JSONObject = meta.copy_json(live)
         if scope.subresource == "status":
-            status = json.dumps(view.get("status") or {}, separators=(",", ":"), sort_keys=True)
-            if meta.annotations(live).get(STATUS_ANNOTATION + self.key) != status:
-                meta.set_annotation(wanted, STATUS_ANNOTATION + self.key, status)
-                meta.set_annotation(wanted, OBSERVED_ANNOTATION + self.key, rfc3339(self.clock.now()))
+            self._report(wanted, live, json.dumps(view.get("status") or {}, separators=(",", ":"), sort_keys=True))
             return wanted
+        if told_status := meta.annotations(view).get(STATUS_ANNOTATION + self.key):
+            self._report(wanted, live, told_status)  # a syncer of kcp 0.11 reports so under advanced scheduling
         for told in (SYNC_ERROR_ANNOTATION, DRIFT_ANNOTATION):
             meta.set_annotation(wanted, told + self.key, meta.annotations(view).get(told + self.key))
         self._finalizer(wanted, live, view)
         return wanted
+
+    def _report(self, wanted: JSONObject, live: JSONObject, status: str) -> None:
+        if meta.annotations(live).get(STATUS_ANNOTATION + self.key) != status:
+            meta.set_annotation(wanted, STATUS_ANNOTATION + self.key, status)
+            meta.set_annotation(wanted, OBSERVED_ANNOTATION + self.key, rfc3339(self.clock.now()))
 
     def _finalizer(self, wanted: JSONObject, live: JSONObject, view: JSONObject) -> None:
         """Take over the syncer's finalizer; without it (or the label, for namespaces) on a leaving object, forget this target."""
@@ -158,76 +163,18 @@ class SyncerCatalog:
         return ",".join(f"{gr}/{version}/{identity}" for (gr, version), identity in sorted(self._identities.items()))
 
 
-def _refuse_passed(request: Request, lease: Mapping[str, Any], name: str) -> None:
-    """Raises Conflict for a syncer whose epoch has passed: another one serves the target, and this one's word is old."""
-    shown, epoch = request.headers.get(EPOCH_HEADER, ""), int(lease.get("epoch") or 0)
-    if shown.isdigit() and int(shown) < epoch:
-        raise Conflict(
-            f'SyncTarget "{name}" is served by {lease.get("holder") or "another syncer"} in epoch {epoch}; epoch {shown} has passed'
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """The view of one SyncTarget and what it was made of."""
-
-    uid: str
-    version: object
-    lease: Mapping[str, Any]
-    """`status.syncerLease` of the SyncTarget."""
-    view: View
-
-
-@dataclass(frozen=True, slots=True)
-class SyncerView:
-    """The virtual workspace `syncer`."""
+class SyncerViews:
+    """Builds the view of one SyncTarget, see `view.target`."""
 
     catalog: Catalog
     backend: Backend
     clock: Clock
-    target: Callable[[ObjectKey], JSONObject | None]
-    exported: Callable[[ClusterName, str, str], Sequence[tuple[GVR, str]]]
-    """(cluster of the SyncTarget, export path, export name) → resources and their identity."""
-    may_sync: Callable[[UserInfo, ClusterName, str], object]
-    """Awaitable answer: has this user verb `sync` on this SyncTarget?"""
-    resolve: Callable[[str], ClusterName | None]
-    version: Callable[[ObjectKey], object]
-    """Not as before when `target` of this key, or `exported`, may answer otherwise; None: there is no such target."""
-    name: str = "syncer"
-    parameters: int = 3
-    _held: dict[ObjectKey, _Held] = field(default_factory=dict)
+    server_url: Callable[[], str]
+    """Where workspaces are reached, without a trailing slash."""
 
-    async def view(self, parameters: Sequence[str], request: Request) -> View:
-        workspace, name, uid = parameters
-        cluster = self.resolve(workspace)
-        allowed = cluster is not None and await self.may_sync(request.user, cluster, name)  # type: ignore[misc]
-        if cluster is None or not allowed:
-            raise Forbidden(
-                f'synctargets.workload.kcp.io "{name}" is forbidden: User "{request.user.name}" cannot sync it in workspace "{workspace}"'
-            )
-        key = ObjectKey(cluster, "", name)
-        version = self.version(key)
-        held = self._held.get(key)
-        if held is None or held.version != version:
-            held = self._hold(key, version)
-        if held.uid != uid:
-            raise NotFound(
-                f'SyncTarget "{name}" in workspace "{workspace}" has uid {held.uid}, not {uid}: it was made anew; '
-                f"start the syncer with --sync-target-uid={held.uid}"
-            )
-        _refuse_passed(request, held.lease, name)
-        return held.view
-
-    def _hold(self, key: ObjectKey, version: object) -> _Held:
-        obj = self.target(key)
-        if obj is None:
-            self._held.pop(key, None)
-            raise NotFound.of(GroupResource("workload.kcp.io", "synctargets"), key.name)
-        target = SyncTarget.of(obj)
-        exported = [pair for path, export in target.supported_exports for pair in self.exported(key.cluster, path, export)]
-        name = sync_target_key(key.cluster, key.name)
-        selector = LabelSelector.parse(f"{STATE_LABEL}{name}={STATE_SYNC}")
-        backend = TransformingBackend(self.backend, selector, SyncerTransformation(name, self.clock))
-        lease = meta.nested(obj, "status", "syncerLease", default={})
-        held = self._held[key] = _Held(meta.uid(obj), version, lease, View(SyncerCatalog(self.catalog, exported), backend))
-        return held
+    def build(self, key: str, exported: Sequence[tuple[GVR, str]]) -> View:
+        """Args: key: K of the target. exported: resources of the exports it supports, and their identity."""
+        selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}")
+        transformation = SyncerTransformation(key, self.clock, f"{self.server_url()}/clusters")
+        return View(SyncerCatalog(self.catalog, exported), TransformingBackend(self.backend, selector, transformation))

@@ -1,0 +1,155 @@
+"""`/services/upsyncer/<cluster>/<synctarget>/<uid>/clusters/…`: what one SyncTarget's cluster shows of itself in workspaces.
+
+Objects that bear the label `state.workload.kcp.io/<key>: Upsync`, made, changed and removed by the target's syncer, of the resources that
+the target's exports offer; and only where the workspace has placed something on the target.
+Before: `view.target`. After: `registry`.
+Source: kcp release-0.11 pkg/virtual/syncer/upsyncer/{storage_wrapper,transformer}.go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from inspect import isawaitable
+
+from kcp.apimachinery import meta
+from kcp.apimachinery.apply.versions import Show
+from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.patch import json_patch
+from kcp.apimachinery.selectors import LabelSelector
+from kcp.registry.backend import (
+    Backend,
+    Deleted,
+    DeleteOptions,
+    Item,
+    ListQuery,
+    ListResult,
+    Mutate,
+    Scope,
+    UserInfo,
+    WatchEvent,
+    WatchQuery,
+    WriteOptions,
+    Written,
+)
+from kcp.registry.resource import Catalog, Resource
+from kcp.tmc.model.names import STATE_LABEL, STATE_UPSYNC, UPSYNC_DIFF_ANNOTATION
+from kcp.virtual.framework import View
+
+UPSYNCER = UserInfo("system:kcp:upsyncer", ("system:masters", "system:authenticated"))
+"""As whom upsynced objects are written in workspaces, where their users may only read them."""
+_FIXED = ("/metadata", "/apiversion", "/kind")
+
+
+class UpsyncerCatalog:
+    """The resources of the exports that the SyncTarget supports."""
+
+    def __init__(self, inner: Catalog, exported: Sequence[tuple[GVR, str]]) -> None:
+        self._inner = inner
+        self._identities = {(gvr.group_resource, gvr.version): identity for gvr, identity in exported}
+
+    def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
+        identity = self._identities.get((gvr.group_resource, gvr.version))
+        if identity is None:
+            return None
+        return self._inner.resolve(WILDCARD, GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}"))
+
+    def resources(self, cluster: ClusterName) -> Iterable[Resource]:
+        names = (GVR(gr.group, version, gr.resource) for gr, version in sorted(self._identities))
+        return [r for r in (self.resolve(cluster, gvr) for gvr in names) if r is not None]
+
+    def version(self, cluster: ClusterName) -> str:
+        return ",".join(f"{gr}/{version}/{identity}" for (gr, version), identity in sorted(self._identities.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class UpsyncerBackend:
+    """Implements Backend for the objects of one target."""
+
+    inner: Backend
+    key: str
+    selector: LabelSelector
+    is_placed: Callable[[ClusterName, str, str], bool]
+    """(workspace, namespace or "", K): has the namespace, or for "" any of the workspace, been placed on the target?"""
+
+    async def get(self, scope: Scope, *, resource_version: str = "") -> Item:
+        item = await self.inner.get(scope, resource_version=resource_version)
+        if not self.selector.matches(item.labels):
+            raise NotFound.of(scope.resource.group_resource, scope.name)
+        return item
+
+    async def list(self, scope: Scope, query: ListQuery) -> ListResult:
+        return await self.inner.list(scope, replace(query, labels=self._narrowed(query.labels)))
+
+    def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
+        return self.inner.watch(scope, replace(query, labels=self._narrowed(query.labels)))
+
+    async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
+        self._refuse_unlabelled(obj)
+        if not self.is_placed(scope.cluster, scope.namespace, self.key):
+            what = f'namespace "{scope.namespace}"' if scope.namespace else "nothing of this workspace"
+            raise Forbidden(f"{what} is {'not ' if scope.namespace else ''}placed on this SyncTarget: it can show nothing there")
+        return await self.inner.create(scope, self._shown(obj), replace(options, user=UPSYNCER))
+
+    async def update(self, scope: Scope, mutate: Mutate, options: WriteOptions) -> Written:
+        async def own(live: JSONObject | None) -> JSONObject:
+            if live is None or not self.selector.matches(meta.labels(live)):
+                raise NotFound.of(scope.resource.group_resource, scope.name)
+            wanted = mutate(live)
+            changed = await wanted if isawaitable(wanted) else wanted
+            self._refuse_unlabelled(changed)
+            return self._shown(changed)
+
+        return await self.inner.update(scope, own, replace(options, user=UPSYNCER, create_if_missing=False))
+
+    def elsewhere(self, resource: Resource) -> Show | None:
+        return self.inner.elsewhere(resource)
+
+    async def delete(self, scope: Scope, options: DeleteOptions) -> Deleted:
+        """At once, but for its finalizers: whoever runs it has stopped it already."""
+        found = await self.get(scope)
+        uid = options.uid or meta.uid(found.decode())
+        return await self.inner.delete(scope, replace(options, user=UPSYNCER, uid=uid, grace_period_s=0))
+
+    async def delete_collection(self, scope: Scope, query: ListQuery, options: DeleteOptions) -> ListResult:
+        narrowed = replace(query, labels=self._narrowed(query.labels))
+        return await self.inner.delete_collection(scope, narrowed, replace(options, user=UPSYNCER, grace_period_s=0))
+
+    def _narrowed(self, wanted: LabelSelector | None) -> LabelSelector:
+        return self.selector if wanted is None else wanted.joined(self.selector)
+
+    def _refuse_unlabelled(self, obj: JSONObject) -> None:
+        if not self.selector.matches(meta.labels(obj)):
+            raise BadRequest(f"an upsynced object bears the label {STATE_LABEL}{self.key}={STATE_UPSYNC}; labels: {dict(meta.labels(obj))}")
+
+    def _shown(self, obj: JSONObject) -> JSONObject:
+        """What the workspace gets: the object with its own transformation. Raises BadRequest for one that does not fit or goes too far."""
+        text = meta.annotations(obj).get(UPSYNC_DIFF_ANNOTATION + self.key)
+        if not text:
+            return obj
+        if any(part in text.lower() for part in _FIXED):
+            raise BadRequest("metadata, apiVersion or kind cannot be modified by a transformation")
+        try:
+            shown: JSONObject = json_patch.apply(obj, json.loads(text))
+        except ValueError as error:
+            raise BadRequest(f"the annotation {UPSYNC_DIFF_ANNOTATION}{self.key} cannot be applied: {error}") from error
+        meta.set_annotation(shown, UPSYNC_DIFF_ANNOTATION + self.key, None)
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class UpsyncerViews:
+    """Builds the view of one SyncTarget, see `view.target`."""
+
+    catalog: Catalog
+    backend: Backend
+    is_placed: Callable[[ClusterName, str, str], bool]
+
+    def build(self, key: str, exported: Sequence[tuple[GVR, str]]) -> View:
+        """Args: key: K of the target. exported: resources of the exports it supports, and their identity."""
+        selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_UPSYNC}")
+        return View(UpsyncerCatalog(self.catalog, exported), UpsyncerBackend(self.backend, key, selector, self.is_placed))
