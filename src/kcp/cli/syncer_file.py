@@ -58,6 +58,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Value]]] = {
     "sync.transformations.configMap": ("transformations", _config_map),
     "sync.leaderElect": ("leader_elect", _same),
     "sync.leaseDuration": ("lease_duration", _same),
+    "sync.upsyncResources": ("upsync_resources", _words),
     "sync.filters.namespaces.include": ("sync_namespaces", _words),
     "sync.filters.namespaces.exclude": ("exclude_namespaces", _words),
     "sync.filters.labels.require": ("require_labels", _pairs),

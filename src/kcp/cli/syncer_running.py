@@ -55,6 +55,7 @@ class SyncerOptions:
     lease_duration: float
     transformations: str
     resources: tuple[str, ...]
+    upsync_resources: tuple[str, ...]
     sync_namespaces: tuple[str, ...]
     exclude_namespaces: tuple[str, ...]
     require_labels: Mapping[str, str]
@@ -77,6 +78,7 @@ class SyncerOptions:
             lease_duration_s=self.lease_duration,
             namespace_clean_delay_s=self.downstream_namespace_clean_delay,
             wanted=self.resources,
+            upsync=self.upsync_resources,
             transformations=self.transformations,
             filters=Filters(
                 namespaces=self.sync_namespaces, excluded_namespaces=self.exclude_namespaces, required_labels=self.require_labels

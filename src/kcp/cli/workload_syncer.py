@@ -94,6 +94,8 @@ def _check_gates(_ctx: click.Context, _param: click.Parameter, value: str) -> No
 @click.option("--transformations", default="kcp-system/syncer-transformations", show_default=True,
               help="NAMESPACE/NAME of a ConfigMap in the SyncTarget's workspace with transformations; empty for none.")  # fmt: skip
 @click.option("--resources", multiple=True, callback=_words, help="RESOURCE.GROUP to warn about while it cannot be synced; repeatable.")
+@click.option("--upsync-resources", multiple=True, callback=_words,
+              help="RESOURCE.GROUP of the cluster to show in workspaces: pods, persistentvolumes, …; repeatable.")  # fmt: skip
 @click.option(
     "--sync-namespaces", default="", callback=_words, help="Workspace namespaces to sync: names or patterns, comma list.  [default: all]"
 )

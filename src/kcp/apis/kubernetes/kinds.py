@@ -192,10 +192,10 @@ COMPUTE_KINDS: tuple[GroupResource, ...] = tuple(
     for group, plural in (
         ("", "services"), ("apps", "deployments"), ("networking.k8s.io", "ingresses"), ("", "pods"),
         ("apps", "statefulsets"), ("apps", "daemonsets"), ("batch", "jobs"), ("batch", "cronjobs"), ("", "persistentvolumeclaims"),
-        ("autoscaling", "horizontalpodautoscalers"), ("policy", "poddisruptionbudgets"),
+        ("autoscaling", "horizontalpodautoscalers"), ("policy", "poddisruptionbudgets"), ("", "endpoints"), ("", "persistentvolumes"),
     )
 )  # fmt: skip
-"""What the export `root:compute:kubernetes` offers: kcp's four, and the other kinds an application's namespace usually holds."""
+"""What the export `root:compute:kubernetes` offers: kcp's five, and the other kinds an application's namespace usually holds."""
 
 
 def select(which: Iterable[GroupResource]) -> list[KindInfo]:

@@ -22,6 +22,7 @@ GENERATION_ANNOTATION = "internal.tmc.kcp.io/generation"
 APPLIED_ANNOTATION = "internal.tmc.kcp.io/applied"
 """On objects downstream: hash of what was applied, so that a removed field is noticed without reading managedFields."""
 
+_SECRETS, _DEFAULT_TOKEN = GroupResource("", "secrets"), "default-token"
 _RENAMED = {GroupResource("", "configmaps"): {"kube-root-ca.crt": "kcp-root-ca.crt"}}
 _DROPPED_METADATA = (
     "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences",
@@ -36,11 +37,15 @@ def downstream_name(resource: GroupResource, name: str) -> str:
     >>> downstream_name(GroupResource("", "configmaps"), "kube-root-ca.crt")
     'kcp-root-ca.crt'
     """
+    if resource == _SECRETS and name.startswith(_DEFAULT_TOKEN):
+        return f"kcp-{name}"
     return _RENAMED.get(resource, {}).get(name, name)
 
 
 def upstream_name(resource: GroupResource, name: str) -> str:
     """Inverse of `downstream_name`."""
+    if resource == _SECRETS and name.startswith(f"kcp-{_DEFAULT_TOKEN}"):
+        return name.removeprefix("kcp-")
     back = {down: up for up, down in _RENAMED.get(resource, {}).items()}
     return back.get(name, name)
 
@@ -67,7 +72,7 @@ def to_downstream(view: JSONObject, resource: GroupResource, *, key: str, namesp
     metadata["labels"] = {**labels, DOWNSTREAM_CLUSTER_LABEL: key}
     annotations = {k: v for k, v in meta.annotations(view).items() if not _is_kcps(k)}
     desired: JSONObject = {k: v for k, v in view.items() if k not in ("metadata", "status")}
-    if resource == GroupResource("", "secrets") and desired.get("type") == "kubernetes.io/service-account-token":
+    if resource == _SECRETS and desired.get("type") == "kubernetes.io/service-account-token":
         desired["type"] = "Opaque"
     if resource == GroupResource("", "services"):
         desired["spec"] = {k: v for k, v in (view.get("spec") or {}).items() if k not in _SERVICE_FIELDS_OF_THE_CLUSTER}

@@ -28,6 +28,7 @@ from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
+from kcp.tmc.syncer.access import BY_TOKEN, SECRETS, TEMPLATED, Tokens, index_by_token, is_token
 from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
@@ -40,6 +41,7 @@ from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
 from kcp.tmc.syncer.transformations import Transformations
+from kcp.tmc.syncer.upsync import Upsyncing
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +161,8 @@ class Syncer:
             supervisor.spawn(self._heartbeat(upstream, downstream, lease).run(), name="heartbeat")
             if lease is not None:
                 supervisor.spawn(lease.expire(), name="lease")
-            supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream), name="discovery")
+            upsyncing = self._upsyncing(supervisor, shown.at(self.identity.view_path("upsyncer")), downstream)
+            supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream, upsyncing), name="discovery")
             if self.config.resync_period_s < inf:
                 supervisor.spawn(self._resync(), name="resync")
             record.started_s = self.clock.monotonic()
@@ -203,8 +206,9 @@ class Syncer:
         below = downstream.informer(NAMESPACES, label_selector=self._label(), indexers={BY_ORIGIN: index_by_origin})
         keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
         self._parts = Parts(
-            self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record, Transformations(self.identity.name)
-        )
+            self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record, Transformations(self.identity.name),
+            Tokens(upstream.informer(SECRETS, indexers={BY_TOKEN: index_by_token})),
+        )  # fmt: skip
         above = upstream.informer(NAMESPACES)
         reconciler = NamespaceReconciler(
             self.identity, keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
@@ -215,18 +219,31 @@ class Syncer:
         )
         self._run(supervisor, build_former_controller(former, below, clock=self.clock))
 
-    async def _follow_discovery(self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory) -> None:
+    def _upsyncing(self, supervisor: Supervisor, view: Client, downstream: InformerFactory) -> Upsyncing | None:
+        """What shows objects of the cluster in workspaces, if it should."""
+        if not self.config.upsync:
+            return None
+        shown = InformerFactory(view, clock=self.clock)
+        shown.run_all(supervisor)
+        return Upsyncing(self._parts, view, shown, downstream, self._turns, lambda controller: self._run(supervisor, controller))
+
+    async def _follow_discovery(
+        self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory, upsyncing: Upsyncing | None
+    ) -> None:
         """Start syncing every resource that both sides serve, now and later."""
         while True:
             delay_s = self.config.discovery_period_s
             try:
                 offered = {r.gvr: r for r in await view.discover() if r.namespaced and "watch" in r.verbs}
-                served = {r.gvr for r in await self.downstream.discover() if "patch" in r.verbs}
+                found = await self.downstream.discover()
+                served = {r.gvr for r in found if "patch" in r.verbs}
                 self._incompatible = set(offered) - served
                 self._tell_unserved(served)
                 self._tell_missing({gvr.group_resource for gvr in set(offered) & served})
                 for gvr in sorted(set(offered) & served - set(self._synced)):
                     self._start_resource(gvr, supervisor, upstream, downstream)
+                if upsyncing is not None:
+                    await upsyncing.follow(served)
             except (StatusError, TransportError) as error:
                 self._tell_discovery_problem(str(error))
                 delay_s = 1.0
@@ -271,11 +288,20 @@ class Syncer:
         spec = build_spec_controller(SpecReconciler(gvr, self._parts, above.get, below.get), above, below, self._turns)
         status = build_status_controller(StatusReconciler(gvr, self._parts, below.get, above.get), below, above, self._turns)
         self._synced[gvr] = Pair(above, below, spec, status)
+        if gvr == SECRETS:
+            above.add_handler(self._token_changed)
         for controller in (spec, status):
             self._run(supervisor, controller)
             self._parts.record.add_controller(str(gvr.group_resource), controller)
         log.info("syncing %s to %s", gvr, self.identity.name)
         self.announce(f"syncing {gvr.group_resource}")
+
+    def _token_changed(self, key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+        """Workloads of its namespace get it, or go without it."""
+        if any(obj is not None and is_token(obj) for obj in (old, new)):
+            for gvr, pair in self._synced.items():
+                for workload in pair.above.keys(cluster=key.cluster, namespace=key.namespace) if gvr.group_resource in TEMPLATED else ():
+                    pair.spec.enqueue(workload)
 
     def _run(self, supervisor: Supervisor, controller: Controller) -> None:
         self._controllers.append(controller)

@@ -31,9 +31,9 @@ class Identity:
     def locator(self, cluster: ClusterName, namespace: str) -> NamespaceLocator:
         return NamespaceLocator(self.cluster, self.name, self.uid, cluster, namespace)
 
-    def view_path(self) -> str:
-        """Base path of this target's virtual workspace, all workspaces in one."""
-        return f"/services/syncer/{self.cluster}/{self.name}/{self.uid}/clusters/*"
+    def view_path(self, view: str = "syncer") -> str:
+        """Base path of one of this target's virtual workspaces, `syncer` or `upsyncer`, all workspaces in one."""
+        return f"/services/{view}/{self.cluster}/{self.name}/{self.uid}/clusters/*"
 
 
 def made_anew(target: JSONObject, uid: str) -> TMCError:

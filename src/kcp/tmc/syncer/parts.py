@@ -16,6 +16,7 @@ from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.client.rest import Client
 from kcp.controller.controller import Result
+from kcp.tmc.syncer.access import Tokens
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.namespaces import NamespaceKeeper
 from kcp.tmc.syncer.record import Record
@@ -34,6 +35,7 @@ class Parts:
     config: SyncerConfig
     record: Record
     transformations: Transformations
+    tokens: Tokens
     unserved: set[GVR] = field(default_factory=set)
     """Resources that were synced and that the cluster serves no more."""
 

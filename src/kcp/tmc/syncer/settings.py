@@ -63,6 +63,8 @@ class SyncerConfig:
     """Seconds between looks at a downstream namespace that should go (kcp 0.11 --downstream-namespace-clean-delay)."""
     wanted: tuple[str, ...] = ()
     """`resource.group` that the user counts on; told of while they cannot be synced (kcp 0.11 --resources)."""
+    upsync: tuple[str, ...] = ()
+    """`resource` or `resource.group` whose objects in the cluster are shown in workspaces; `pods`: also those of synced workloads."""
     transformations: str = ""
     """`namespace/name` of the ConfigMap with transformations, in the SyncTarget's workspace; "" for none."""
     filters: Filters = field(default_factory=Filters)
