@@ -113,8 +113,13 @@ def rfc3339(instant: datetime) -> str:
 
 
 def rfc3339_micro(instant: datetime) -> str:
-    """Microsecond precision, as `metav1.MicroTime` prints it (leases, events)."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """Microsecond precision, as `metav1.MicroTime` prints it (leases, events).
+
+    >>> rfc3339_micro(datetime(1, 1, 1, 0, 0, 2, tzinfo=UTC))
+    '0001-01-01T00:00:02.000000Z'
+    """
+    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:

@@ -52,7 +52,7 @@ class DefaultClasses:
         claim = attributes.new
         if claim is None or meta.annotations(claim).get(_BETA_CLASS) or meta.nested(claim, "spec", "storageClassName") is not None:
             return claim
-        if default := _default(_objects(self._storage), (DEFAULT_MARK, _BETA_MARK)):
+        if default := default_storage_class(_objects(self._storage)):
             meta.ensure(claim, "spec")["storageClassName"] = default
         return claim
 
@@ -80,6 +80,11 @@ class DefaultClasses:
 
 def _objects(classes: PrefixCache) -> list[JSONObject]:
     return [item.decode() for item in classes.scan(classes.prefix)]
+
+
+def default_storage_class(classes: Sequence[JSONObject]) -> str:
+    """Its name; "" for none."""
+    return _default(classes, (DEFAULT_MARK, _BETA_MARK))
 
 
 def _default(classes: Sequence[JSONObject], marks: Sequence[str]) -> str:

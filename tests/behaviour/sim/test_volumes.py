@@ -93,6 +93,60 @@ async def test_a_class_may_wait_for_the_first_pod(world: World) -> None:
     assert await phases(world) == {made: "Released"}
 
 
+async def make_class(world: World, name: str, provisioner: str = "x", *, annotations: dict[str, str] | None = None, **more: Any) -> None:
+    named = {"name": name, "annotations": annotations or {}}
+    made = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": named, "provisioner": provisioner, **more}
+    await world.resource("storageclasses").create(made)
+    await world.clock.advance(3)
+
+
+async def told(world: World) -> set[tuple[str, str, str]]:
+    return {(e["type"], e["reason"], e["message"]) for e in await world.list("events") if e["involvedObject"]["name"] == "data"}
+
+
+async def test_a_claim_of_a_class_that_is_not_there_waits_for_it(world: World) -> None:
+    await claim(world, storageClassName="gold")
+    assert await phases(world) == {"data": "Pending"}
+    assert ("Warning", "ProvisioningFailed", 'storageclass.storage.k8s.io "gold" not found') in await told(world)
+    await make_class(world, "gold")
+    assert (await phases(world))["data"] == "Bound"
+
+
+async def test_a_claim_of_a_class_that_is_not_there_takes_a_volume_made_by_hand(world: World) -> None:
+    await by_hand(world, storageClassName="gold")
+    await claim(world, storageClassName="gold")
+    assert await phases(world) == {"disk": "Bound", "data": "Bound"}
+
+
+async def test_a_class_without_provisioner_makes_no_volumes(world: World) -> None:
+    await make_class(world, "local", "kubernetes.io/no-provisioner")
+    await claim(world, storageClassName="local")
+    assert await phases(world) == {"data": "Pending"}
+    assert ("Warning", "ProvisioningFailed", "no volume plugin matched name: kubernetes.io/no-provisioner") in await told(world)
+
+
+async def test_a_claim_without_a_class_gets_the_default_one_that_comes_later(world: World) -> None:
+    """KEP-3333."""
+    await world.resource("storageclasses").delete("standard")
+    await claim(world)
+    assert await phases(world) == {"data": "Pending"}
+    text = "no persistent volumes available for this claim and no storage class is set"
+    assert ("Normal", "FailedBinding", text) in await told(world)
+    await make_class(world, "late", annotations={"storageclass.kubernetes.io/is-default-class": "true"})
+    assert (await get(world))["spec"]["storageClassName"] == "late"
+    assert (await phases(world))["data"] == "Bound"
+
+
+async def test_a_class_that_waits_for_a_pod_takes_no_volume_before(world: World) -> None:
+    await make_class(world, "lazy", "kubernetes.io/no-provisioner", volumeBindingMode="WaitForFirstConsumer")
+    await by_hand(world, storageClassName="lazy")
+    await claim(world, storageClassName="lazy")
+    assert await phases(world) == {"disk": "Available", "data": "Pending"}
+    assert ("Normal", "WaitForFirstConsumer", "waiting for first consumer to be created before binding") in await told(world)
+    await user(world)
+    assert await phases(world) == {"disk": "Bound", "data": "Bound"}
+
+
 async def test_a_claim_whose_volume_vanishes_is_lost_and_nothing_is_written_once_all_is_said(world: World) -> None:
     await by_hand(world)
     await claim(world, storageClassName="manual")

@@ -41,6 +41,9 @@ def outcome(pod: dict[str, Any], restarts: int = 0) -> tuple[float | None, int]:
         ("! true", (0.0, 1)),
         ("set -e; exec sleep 7", (7.0, 0)),
         ("# nothing\necho 'it''s' >> /tmp/x # here\ncat /tmp/y", (0.0, 1)),
+        ("grep Cpus_allowed_list /proc/self/status | cut -f2 && sleep 1d", (86_400.0, 0)),
+        ("echo a:b | cut -d: -f2 | grep -q b || exit 9", (0.0, 0)),
+        ("echo a | grep -v a", (0.0, 1)),
         ("until [ -f /tmp/done ]; do sleep 1; touch /tmp/done; done", (1.0, 0)),
     ],
 )

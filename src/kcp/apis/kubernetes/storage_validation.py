@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kcp.apimachinery import names, quantity
+from kcp.apimachinery import meta, names, quantity
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
@@ -17,6 +17,7 @@ from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _VOLUME_MODES = ("Block", "Filesystem")
 _RECLAIM = ("Delete", "Recycle", "Retain")
+_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 _OTHER_FIELDS = frozenset((
     "capacity", "accessModes", "claimRef", "persistentVolumeReclaimPolicy", "storageClassName", "mountOptions", "volumeMode",
     "nodeAffinity", "volumeAttributesClassName",
@@ -96,13 +97,20 @@ def _claim_update(new: JSONObject, old: JSONObject) -> Iterator[Cause]:
     is_bound = obj_at(old, "status").get("phase") == "Bound"
     open_fields = (
         {"volumeAttributesClassName"} | ({"resources"} if is_bound else set()) | (set() if held.get("volumeName") else {"volumeName"})
-    )
+    ) | _late_class(spec, held, old)
     if _without(spec, open_fields) != _without(held, open_fields):
         yield Cause.forbidden("spec", _FIXED_CLAIM)
     before, now = obj_at(held, "resources", "requests").get("storage", "0"), obj_at(spec, "resources", "requests").get("storage", "0")
     capacity = obj_at(old, "status", "capacity").get("storage", before)
     if is_bound and now != before and not (quantity.fault(now) or quantity.fault(capacity)) and quantity.compare(now, capacity) < 0:
         yield Cause.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+
+
+def _late_class(spec: Mapping[str, Any], held: Mapping[str, Any], old: JSONObject) -> set[str]:
+    """A claim without a class may get one. Source: validation.go validateStorageClassUpgradeFromNil, ...FromAnnotation; KEP-3333."""
+    wanted, before = spec.get("storageClassName"), meta.annotations(old).get(_BETA_CLASS)
+    is_late = wanted is not None and held.get("storageClassName") is None and before in (None, wanted)
+    return {"storageClassName"} if is_late else set()
 
 
 def _without(spec: Mapping[str, Any], fields: set[str]) -> Mapping[str, Any]:

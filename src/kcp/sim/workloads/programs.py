@@ -24,6 +24,7 @@ _SERVING = frozenset(("agnhost", "httpd", "memcached", "mysql", "nginx", "pause"
 """Images, by the last part of their name, that serve until they are stopped."""
 _SHELLS = frozenset(("alpine", "bash", "busybox", "debian", "ubuntu"))
 """Images without a program of their own: what stands in `args` is the command."""
+_SYSTEM_FILES = {"/proc/self/status": "Cpus_allowed_list:\t0-3"}
 _MOST_REPLAYS = 16
 """How many earlier runs of a container are replayed to know what they left in its volumes."""
 
@@ -83,7 +84,7 @@ def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: in
     files: dict[str, str] = {}
     outcome: Outcome | None = None
     for attempt in range(min(restarts, _MOST_REPLAYS) + 1):
-        files = {path: text for path, text in files.items() if mounts and path.startswith(mounts)}
+        files = {path: text for path, text in files.items() if mounts and path.startswith(mounts)} | _SYSTEM_FILES
         machine = Machine(dict(env), files, host=env["HOSTNAME"], random=_dice(pod, container, attempt))
         outcome = run_words(words, machine)
         if outcome is None:

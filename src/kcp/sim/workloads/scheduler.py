@@ -26,7 +26,7 @@ from kcp.sim.workloads.preemption import Preemption, awaits_victims, preempt
 from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.resources import NOTHING
 from kcp.sim.workloads.scheduling import NodeView, faults_of, place
-from kcp.sim.workloads.volumes import CLAIMS, STORAGE_CLASSES, class_of
+from kcp.sim.workloads.volumes import CLAIMS, STORAGE_CLASSES, class_of, waits_for_pod
 from kcp.sim.workloads.wiring import NODES, PODS, Wiring
 from kcp.sim.workloads.writes import SCHEDULER, delete_if_there, patch_status
 
@@ -163,8 +163,7 @@ class Volumes:
         return ""
 
     def _waits_for_pod(self, claim: Mapping[str, Any]) -> bool:
-        held = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim))) or {}
-        return bool(held.get("volumeBindingMode") == "WaitForFirstConsumer")
+        return waits_for_pod(self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim))) or {})
 
 
 def _is_ours(pod: JSONObject) -> bool:

@@ -274,17 +274,29 @@ class _Parser:
         return code
 
     def _and_or(self) -> int:
-        code = self._one()
+        code = self._pipeline()
         while self._peek() in ("&&", "||"):
             joint = self._expect("&&", "||")
             self._skip()
             if (joint == "&&") == (code == 0):
-                code = self._one()
+                code = self._pipeline()
             else:
-                self._silently(self._one)
-        if self._peek() == "|":
-            raise UnknownError
+                self._silently(self._pipeline)
         self._machine.code = code
+        return code
+
+    def _pipeline(self) -> int:
+        """Each command reads what the one before has printed; all of it, once that has ended."""
+        out = self._machine.out
+        before = len(out.lines)
+        code = self._one()
+        while self._peek() == "|":
+            self._at += 1
+            self._skip()
+            self._machine.piped = "\n".join(line for _, line in out.lines[before:])
+            del out.lines[before:]
+            code = self._one()
+            self._machine.piped = None
         return code
 
     def _silently(self, read: Callable[[], int]) -> None:

@@ -6,7 +6,7 @@ Before: `shell`, which reads the scripts. Pure and bounded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _MOST_STEPS = 2_000
@@ -48,6 +48,8 @@ class Machine:
     """Of a script within a script; `shell` sets it."""
     add_up: Callable[[str], int] = int
     out: Outcome = field(default_factory=Outcome)
+    piped: str | None = None
+    """What the command before the bar printed; None for a command that nothing is piped to."""
     steps: int = 0
     said: int = 0
     """Characters printed so far; what comes after the first many is not kept."""
@@ -140,7 +142,8 @@ def _rm(args: list[str], machine: Machine) -> int:
 
 def _cat(args: list[str], machine: Machine) -> int:
     if not args:
-        raise ForeverError
+        machine.say(_read((), machine))
+        return 0
     missing = [path for path in args if path not in machine.files and path != "/dev/null"]
     for path in args:
         if path in machine.files:
@@ -152,6 +155,44 @@ def _tail(args: list[str], _machine: Machine) -> int:
     if "-f" in args or "-F" in args:
         raise ForeverError
     raise UnknownError
+
+
+def _read(paths: Sequence[str], machine: Machine) -> str:
+    """The text of files, or what is piped in where none is named. Raises: ForeverError where nobody will write; UnknownError."""
+    if not paths:
+        if machine.piped is None:
+            raise ForeverError
+        return machine.piped
+    if any(path not in machine.files for path in paths):
+        raise UnknownError
+    return "\n".join(machine.files[path] for path in paths)
+
+
+def _grep(args: list[str], machine: Machine) -> int:
+    """Of a plain text, with -q, -v, -i or -F."""
+    flags = "".join(arg[1:] for arg in args if arg.startswith("-"))
+    rest = [arg for arg in args if not arg.startswith("-")]
+    if not rest or set(flags) - set("qviF") or re.search(r"[][\\^$.*]", rest[0]):
+        raise UnknownError
+    fold = str.lower if "i" in flags else str
+    found = [line for line in _read(rest[1:], machine).split("\n") if (fold(rest[0]) in fold(line)) != ("v" in flags)]
+    if found and "q" not in flags:
+        machine.say("\n".join(found))
+    return int(not found)
+
+
+def _cut(args: list[str], machine: Machine) -> int:
+    """One field of each line: -f N, -d X."""
+    options = {arg[:2]: arg[2:] for arg in args if arg.startswith("-")}
+    paths = [arg for arg in args if not arg.startswith("-")]
+    number = options.pop("-f", "")
+    mark = options.pop("-d", "\t")
+    if not number.isdigit() or not mark or options:
+        raise UnknownError
+    parts = [(line, line.split(mark)) for line in _read(paths, machine).split("\n")]
+    at = int(number) - 1
+    machine.say("\n".join(line if len(held) == 1 else held[at] if at < len(held) else "" for line, held in parts))
+    return 0
 
 
 def _expr(args: list[str], machine: Machine) -> int:
@@ -235,6 +276,6 @@ def _forever(_args: list[str], _machine: Machine) -> int:
 _COMMANDS: Mapping[str, Callable[[list[str], Machine], int]] = {
     "sleep": _sleep, "exit": _exit, "echo": _echo, "printf": _printf, "sh": _shell, "bash": _shell, "ash": _shell, "exec": _exec,
     "touch": _touch, "rm": _rm, "cat": _cat, "tail": _tail, "expr": _expr, "[": _bracket, "[[": _bracket, "test": _test,
-    "export": _export, "hostname": _hostname, "false": _fail, "pause": _forever,
+    "grep": _grep, "cut": _cut, "export": _export, "hostname": _hostname, "false": _fail, "pause": _forever,
     **dict.fromkeys(("true", ":", "trap", "set", "mkdir", "cd", "sync", "wait", "chmod", "ls"), _nothing),
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """Volumes: claims are bound to volumes made by hand where one fits, else to a volume made for them; freed volumes are reclaimed.
 
 The functions up to the reconcilers are pure. Before: `sim.cluster`, which starts both controllers. After: PersistentVolumes and claims.
-Claims of any class get a volume, whether there is a StorageClass of that name or not: the simulated provisioner serves them all; only
-class "" means volumes made by hand.
+The simulated provisioner serves every StorageClass there is, whatever provisioner it names, but for `kubernetes.io/no-provisioner`. A
+claim of a class that is not there waits for it, or for a volume made by hand.
 Source: pkg/controller/volume/persistentvolume/pv_controller.go, pkg/volume/util (FindMatchingVolume).
 """
 
@@ -21,6 +21,8 @@ from kcp.apimachinery.selectors import LabelSelector
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
+from kcp.sim.defaultclasses import default_storage_class
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.wiring import PODS, Wiring, wake_self
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER, create_if_missing, delete_if_there, patch_status
 
@@ -29,6 +31,9 @@ VOLUMES = GVR("", "v1", "persistentvolumes")
 STORAGE_CLASSES = GVR("storage.k8s.io", "v1", "storageclasses")
 
 PROVISIONER = "sim.kcp.io/provisioner"
+_NO_PROVISIONER = "kubernetes.io/no-provisioner"
+_BY_HAND = "no persistent volumes available for this claim and no storage class is set"
+_NO_POD_YET = "waiting for first consumer to be created before binding"
 _PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 _BIND_COMPLETED, _BOUND_BY_CONTROLLER = "pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
@@ -100,6 +105,40 @@ def _fits(held: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
     return quantity.compare(capacity, meta.nested(wanted, "resources", "requests", "storage", default="0")) >= 0
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Why no volume is made for a claim now, as its event says it."""
+
+    reason: str
+    message: str
+    is_warning: bool = False
+
+
+def delay(claim: Mapping[str, Any], storage_class: Mapping[str, Any] | None, *, has_pod: bool) -> Delay | None:
+    """None: make one. Args: storage_class: the claim's, None if there is none. has_pod: a pod uses the claim.
+
+    Source: syncUnboundClaim, provisionClaimOperation.
+    """
+    name = class_of(claim)
+    if storage_class is not None and waits_for_pod(storage_class) and not has_pod:
+        return Delay("WaitForFirstConsumer", _NO_POD_YET)
+    if not name:
+        return Delay("FailedBinding", _BY_HAND)
+    if storage_class is None:
+        return Delay("ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found', is_warning=True)
+    if storage_class.get("provisioner") == _NO_PROVISIONER:
+        return Delay("ProvisioningFailed", f"no volume plugin matched name: {_NO_PROVISIONER}", is_warning=True)
+    if meta.nested(claim, "spec", "selector") is not None:
+        return Delay(
+            "ProvisioningFailed", f'failed to provision volume with StorageClass "{name}": claim Selector is not supported', is_warning=True
+        )
+    return None
+
+
+def waits_for_pod(storage_class: Mapping[str, Any]) -> bool:
+    return bool(storage_class.get("volumeBindingMode") == "WaitForFirstConsumer")
+
+
 def claim_status(claim: Mapping[str, Any], held: Mapping[str, Any] | None) -> JSONObject:
     """Bound to `held`; without one Pending, or Lost where there was one."""
     status: JSONObject = meta.copy_json(claim.get("status") or {})
@@ -127,17 +166,19 @@ class ClaimReconciler:
     classes: Informer
     pods: Informer
     client: Client
+    events: Voice
 
     async def reconcile(self, key: ObjectKey) -> Result:
         claim = self.claims.get(key)
         if claim is None or meta.deletion_timestamp(claim):
             return Result()
-        held = self._volume_for(claim)
-        claims = self.client.resource(CLAIMS)
-        if held is None and self._may_provision(claim):
-            storage_class = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim)))
-            wanted = volume(claim, storage_class)
-            held = await create_if_missing(self.client.resource(VOLUMES), wanted) or wanted
+        held, claims = self._volume_for(claim), self.client.resource(CLAIMS)
+        if held is None and not meta.nested(claim, "spec", "volumeName"):
+            if default := self._default_for(claim):
+                classed = {"metadata": {"uid": meta.uid(claim)}, "spec": {"storageClassName": default}}
+                await claims.patch(key.name, classed, namespace=key.namespace, field_manager=CONTROLLER_MANAGER)
+                return Result()  # its event brings us back
+            held = await self._provision(claim)
         elif held is not None and not meta.nested(held, "spec", "claimRef", default={}).get("uid"):
             await self._reserve(held, claim)
         if held is not None and not meta.nested(claim, "spec", "volumeName"):
@@ -151,23 +192,38 @@ class ClaimReconciler:
         return Result()
 
     def _volume_for(self, claim: JSONObject) -> JSONObject | None:
-        """The volume that the claim names, if it may have it; else one that fits."""
+        """The volume that the claim names, if it may have it; else one that is reserved for it, or fits once it may be looked for."""
         named = meta.nested(claim, "spec", "volumeName", default="")
         if named:
             held = self.volumes.get(ObjectKey(ClusterName(""), "", named))
             free = held is not None and (meta.nested(held, "spec", "claimRef") is None or is_bound_to(held, claim))
             return held if free else None
-        found = match(claim, self.volumes.list())
+        volumes = self.volumes.list()
+        if waits_for_pod(self._class(claim) or {}) and not self._has_pod(claim):
+            volumes = [held for held in volumes if is_bound_to(held, claim)]
+        found = match(claim, volumes)
         return dict(found) if found is not None else None
 
-    def _may_provision(self, claim: Mapping[str, Any]) -> bool:
-        """Whether a volume is to be made now: not for claims that name or select one, nor before the first pod where the class says so."""
-        spec = claim.get("spec") or {}
-        if spec.get("volumeName") or spec.get("selector") or (spec.get("storageClassName") == "" and not class_of(claim)):
-            return False
-        storage_class = self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim))) or {}
-        waits = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
-        return not waits or bool(self.pods.index_keys(OF_POD, place(claim)))
+    async def _provision(self, claim: JSONObject) -> JSONObject | None:
+        """A volume made for the claim; None, and a word about it, where none is to be made now."""
+        storage_class = self._class(claim)
+        if (why := delay(claim, storage_class, has_pod=self._has_pod(claim))) is not None:
+            (self.events.warn if why.is_warning else self.events.normal)(claim, why.reason, why.message)
+            return None
+        wanted = volume(claim, storage_class)
+        return await create_if_missing(self.client.resource(VOLUMES), wanted) or wanted
+
+    def _default_for(self, claim: Mapping[str, Any]) -> str:
+        """The default class that has come since a claim without one was made. Source: assignDefaultStorageClass, KEP-3333."""
+        if meta.nested(claim, "spec", "storageClassName") is not None or _BETA_CLASS in meta.annotations(claim):
+            return ""
+        return default_storage_class(self.classes.list())
+
+    def _class(self, claim: Mapping[str, Any]) -> JSONObject | None:
+        return self.classes.get(ObjectKey(ClusterName(""), "", class_of(claim)))
+
+    def _has_pod(self, claim: Mapping[str, Any]) -> bool:
+        return bool(self.pods.index_keys(OF_POD, place(claim)))
 
     async def _reserve(self, held: JSONObject, claim: JSONObject) -> None:
         """Only while the volume is as it was: it may have been given away meanwhile. Raises: Conflict."""
@@ -229,7 +285,7 @@ def controller(wiring: Wiring) -> Controller:
     """Binds claims."""
     claims, volumes = wiring.informers.informer(CLAIMS), wiring.informers.informer(VOLUMES, indexers={_OF_CLAIM: _claim_of})
     classes, pods = wiring.informers.informer(STORAGE_CLASSES), wiring.informers.informer(PODS, indexers={OF_POD: claims_of})
-    reconciler = ClaimReconciler(claims, volumes, classes, pods, wiring.client)
+    reconciler = ClaimReconciler(claims, volumes, classes, pods, wiring.client, wiring.remarks.by("persistentvolume-controller"))
     made = Controller("claim", reconciler.reconcile, clock=wiring.clock, workers=1)
     wake_self(claims, made)
 
