@@ -74,6 +74,30 @@ async def test_baseline_refuses_what_is_known_to_be_dangerous(
     await world.make(PODS, pod())
 
 
+def probing() -> dict[str, Any]:
+    """Two containers that have other hosts probed. KEP-4940."""
+    made = pod()
+    made["spec"]["containers"] = [
+        {"name": "b", "image": "x", "livenessProbe": {"httpGet": {"port": 80, "host": "10.0.0.1"}}},
+        {"name": "a", "image": "x", "lifecycle": {"preStop": {"httpGet": {"port": 80, "host": "example.com"}}},
+         "readinessProbe": {"tcpSocket": {"port": 80}}},
+    ]  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize("version", ["latest", "v1.34"])
+async def test_baseline_refuses_hosts_in_probes_and_lifecycle_handlers(world: World, version: str) -> None:
+    await namespace(world, enforce="baseline", enforce_version=version)
+    answer = await world.call("POST", PODS, probing())
+    why = 'probe or lifecycle host (containers "a", "b" use probe or lifecycle hosts "10.0.0.1", "example.com")'
+    assert answer.message == f'pods "a" is forbidden: violates PodSecurity "baseline:{version}": {why}'
+
+
+async def test_an_earlier_version_of_baseline_takes_hosts_in_probes(world: World) -> None:
+    await namespace(world, enforce="baseline", enforce_version="v1.33")
+    await world.make(PODS, probing())
+
+
 async def test_warnings_tell_of_pods_and_of_what_makes_pods(world: World) -> None:
     await namespace(world, warn="baseline")
     expected = 'would violate PodSecurity \\"baseline:latest\\": host namespaces (hostNetwork=true)'

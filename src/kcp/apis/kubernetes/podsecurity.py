@@ -24,6 +24,10 @@ _SAFE_SYSCTLS = frozenset((
 ))  # fmt: skip
 _SELINUX_TYPES = ("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _VOLUMES = frozenset(("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"))
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_PROBED = "probe or lifecycle host"
+_SINCE = {_PROBED: 34}
+"""Minor versions that checks came with, where a level of an earlier version does without."""
 _SECCOMP = ("RuntimeDefault", "Localhost")
 _MUST_SECCOMP = 'must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
 
@@ -32,12 +36,16 @@ Check: TypeAlias = Callable[[Spec], str]
 """The details of the violation; "" for none."""
 
 
-def violations(spec: Spec, level: str, annotations: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Reason and details of each check that a pod fails, in upstream's order."""
+def violations(spec: Spec, level: str, annotations: Mapping[str, str], version: str = "latest") -> list[tuple[str, str]]:
+    """Reason and details of each check that a pod fails, in upstream's order.
+
+    Args: version: of the level, `latest` or `v1.N`; what was checked otherwise in earlier versions is checked as it is now.
+    """
     checks = {"baseline": _BASELINE, "restricted": _RESTRICTED}.get(level)
     if checks is None:
         return []
-    found = ((reason, check(spec)) for reason, check in checks)
+    minor = version.removeprefix("v1.")
+    found = ((reason, check(spec)) for reason, check in checks if not minor.isdigit() or int(minor) >= _SINCE.get(reason, 0))
     return [*_app_armor(annotations), *((reason, details) for reason, details in found if details)]
 
 
@@ -99,6 +107,21 @@ def _host_ports(spec: Spec) -> str:
     numbers = sorted({str(number) for held in bad for number in ports(held)})
     uses, called = ("use" if len(bad) > 1 else "uses"), ("hostPorts" if len(numbers) > 1 else "hostPort")
     return f"{_named(bad)} {uses} {called} {', '.join(numbers)}" if bad else ""
+
+
+def _probed_hosts(spec: Spec) -> str:
+    """Source: check_hostProbesAndhostLifecycle.go."""
+
+    def hosts(held: Mapping[str, Any]) -> set[str]:
+        handlers = [*(obj_at(held, probe) for probe in _PROBES), *(obj_at(held, "lifecycle", hook) for hook in ("postStart", "preStop"))]
+        return {str(host) for handler in handlers for way in ("httpGet", "tcpSocket") if (host := obj_at(handler, way).get("host"))}
+
+    bad = sorted({str(held.get("name")) for held in _containers(spec) if hosts(held)})
+    named = sorted({host for held in _containers(spec) for host in hosts(held)})
+    if not bad:
+        return ""
+    containers, uses = ("containers", "use") if len(bad) > 1 else ("container", "uses")
+    return f"{containers} {_quoted(bad)} {uses} probe or lifecycle host{'s' if len(named) > 1 else ''} {_quoted(named)}"
 
 
 def _privileged(spec: Spec) -> str:
@@ -215,6 +238,7 @@ def _seccomp(spec: Spec) -> str:
 _ALWAYS: tuple[tuple[str, Check], ...] = (
     ("host namespaces", _host_namespaces),
     ("hostPort", _host_ports),
+    (_PROBED, _probed_hosts),
     ("privileged", _privileged),
     ("procMount", _proc_mount),
     ("seLinuxOptions", _selinux),
@@ -225,9 +249,9 @@ _BASELINE: tuple[tuple[str, Check], ...] = (
     ("non-default capabilities", _capabilities),
     _ALWAYS[0],
     ("hostPath volumes", _host_paths),
-    *_ALWAYS[1:5],
+    *_ALWAYS[1:6],
     ("seccompProfile", _no_unconfined),
-    *_ALWAYS[5:],
+    *_ALWAYS[6:],
 )
 _RESTRICTED: tuple[tuple[str, Check], ...] = (
     *_ALWAYS,

@@ -71,7 +71,7 @@ class PodSecurity:
         if attributes.notes is not None:
             attributes.notes.add(f"{_PREFIX}enforce-policy", _policy(labels, "enforce"))
         self._audit(attributes, labels, pod)
-        if told := _told(pod, labels.get(f"{_PREFIX}enforce", "")):
+        if told := _told(pod, labels, "enforce"):
             raise forbidden(attributes, f"violates {_standard(labels, 'enforce')}: {told}")
         self._warn(attributes, labels, pod)
 
@@ -84,12 +84,12 @@ class PodSecurity:
     @staticmethod
     def _audit(attributes: Attributes, labels: Mapping[str, str], pod: Mapping[str, Any]) -> None:
         """Source: pod-security-admission/api/constants.go (names of the annotations)."""
-        if attributes.notes is not None and (told := _told(pod, labels.get(f"{_PREFIX}audit", ""))):
+        if attributes.notes is not None and (told := _told(pod, labels, "audit")):
             attributes.notes.add(f"{_PREFIX}audit-violations", f"would violate {_standard(labels, 'audit')}: {told}")
 
     @staticmethod
     def _warn(attributes: Attributes, labels: Mapping[str, str], pod: Mapping[str, Any]) -> None:
-        if told := _told(pod, labels.get(f"{_PREFIX}warn", "")):
+        if told := _told(pod, labels, "warn"):
             attributes.warnings.append(f"would violate {_standard(labels, 'warn')}: {told}")
 
     async def check_labels(self, attributes: Attributes) -> None:
@@ -103,9 +103,10 @@ class PodSecurity:
             attributes.warnings.extend(existing_violations(meta.name(new), meta.labels(new), pods))
 
 
-def _told(pod: Mapping[str, Any], level: str) -> str:
+def _told(pod: Mapping[str, Any], labels: Mapping[str, str], mode: str) -> str:
     """What a pod, or a template of pods, violates."""
-    found = violations(meta.nested(pod, "spec", default={}) or {}, level, meta.annotations(pod))
+    level, version = labels.get(f"{_PREFIX}{mode}", ""), labels.get(f"{_PREFIX}{mode}-version", "latest")
+    found = violations(meta.nested(pod, "spec", default={}) or {}, level, meta.annotations(pod), version)
     return ", ".join(f"{reason} ({details})" for reason, details in found)
 
 
@@ -123,15 +124,15 @@ def _enforced(labels: Mapping[str, str]) -> tuple[str, str]:
 def existing_violations(namespace: str, labels: Mapping[str, str], pods: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     """Warnings that name one pod for each way of violating the level. Source: admission.go, EvaluatePodsInNamespace."""
     found: dict[str, list[str]] = {}
+    level, version = _enforced(labels)
     for pod in pods[:_CHECKED]:
-        reasons = [reason for reason, _ in violations(pod.get("spec") or {}, _enforced(labels)[0], meta.annotations(pod))]
+        reasons = [reason for reason, _ in violations(pod.get("spec") or {}, level, meta.annotations(pod), version)]
         if reasons:
             found.setdefault(", ".join(reasons), []).append(meta.name(pod))
     warnings = []
     if len(pods) > _CHECKED:
         warnings.append(f"new PodSecurity enforce level only checked against the first {_CHECKED} of {len(pods)} existing pods")
     if found:
-        level, version = _enforced(labels)
         warnings.append(f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{level}:{version}"')
     return [*warnings, *sorted(f"{_with_others(names)}: {reasons}" for reasons, names in found.items())]
 
