@@ -192,6 +192,7 @@ def strategy_for(gvk: GVK) -> Strategy | None:
         base,
         prepare_create=_before_create(rules, prepare),
         prepare_update=_before_update(rules, base.prepare_update),
+        prepare_status=rules.default if rules.completes_status else base.prepare_status,
         validate=rules.validate if gvk in RULES else base.validate,
         name_faults=base.name_faults if special is not None else rules.name_faults,
         returns_deleted=known is not None and strategy.returns_deleted(known.group_resource),

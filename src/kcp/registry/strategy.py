@@ -26,6 +26,10 @@ def _prepare_nothing(new: JSONObject, old_or_now: Any) -> None:
     """Most kinds need no preparation."""
 
 
+def _no_status_defaults(new: JSONObject) -> None:
+    """Most kinds' statuses have none."""
+
+
 def _no_change(obj: JSONObject) -> None:
     """Most kinds stay as they are while they wait to be removed."""
 
@@ -90,6 +94,8 @@ class Strategy:
     """(new, now as RFC 3339): fill in what the server decides; after admission and schema defaults, before validation."""
     prepare_update: Callable[[JSONObject, JSONObject], None] = _prepare_nothing
     """(new, old): put back what the main endpoint may not change."""
+    prepare_status: Callable[[JSONObject], None] = _no_status_defaults
+    """Fill in what an update of the status leaves out."""
     validate: Callable[[JSONObject, JSONObject | None], Sequence[Cause]] = _no_faults
     """(new, old or None for a creation): faults beyond the schema."""
     validate_status: Callable[[JSONObject, JSONObject], Sequence[Cause]] = _no_faults

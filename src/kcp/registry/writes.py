@@ -259,6 +259,8 @@ class Writes:
         warnings += repeated + drop_repeated_owners(new["metadata"], admitted=True)
         if not scope.subresource:
             resource.strategy.prepare_update(new, old)
+        elif scope.subresource == "status":
+            resource.strategy.prepare_status(new)
         if self._w.annotate_cluster:
             annotate_cluster(new, scope.cluster)
         if scope.subresource != "binding" and tracks_generation(resource) and is_spec_changed(new, old, resource):  # KEP-5067

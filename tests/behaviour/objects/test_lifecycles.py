@@ -192,3 +192,15 @@ async def test_a_namespace_has_a_status_and_finalizers_of_its_own(world: World) 
     waiting["spec"]["finalizers"] = []
     assert (await world.call("PUT", f"{path}/finalize", waiting)).status == 200
     assert (await world.call("GET", path)).status == 404
+
+
+async def test_a_status_gets_its_defaults_when_it_is_written(world: World) -> None:
+    """Source: pkg/apis/core/v1/defaults.go (SetDefaults_ServiceSpec's addresses, SetDefaults_NodeStatus)."""
+    services, nodes = "/api/v1/namespaces/default/services", "/api/v1/nodes"
+    spec = {"type": "LoadBalancer", "ports": [{"port": 80}]}
+    await world.make(services, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "lb"}, "spec": spec})
+    told = await world.change(f"{services}/lb/status", {"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.9"}, {"hostname": "a.b"}]}}})
+    assert told["status"]["loadBalancer"]["ingress"] == [{"ip": "10.0.0.9", "ipMode": "VIP"}, {"hostname": "a.b"}]
+    await world.make(nodes, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bare"}})
+    held = await world.change(f"{nodes}/bare/status", {"status": {"capacity": {"cpu": "2000m", "memory": "1024Mi"}}})
+    assert held["status"]["allocatable"] == held["status"]["capacity"] == {"cpu": "2", "memory": "1Gi"}

@@ -46,6 +46,8 @@ def secret(obj: JSONObject) -> None:
 def resource_quota(obj: JSONObject) -> None:
     if spec := child(obj, "spec"):
         canonical_quantities(spec, "hard")
+    if status := child(obj, "status"):
+        canonical_quantities(status, "hard", "used")
 
 
 def limit_range(obj: JSONObject) -> None:
@@ -121,7 +123,9 @@ def persistent_volume_claim(obj: JSONObject) -> None:
     fill(spec, volumeMode="Filesystem")
     if resources := child(spec, "resources"):
         canonical_quantities(resources, "requests", "limits")
-    fill(ensure(obj, "status"), phase="Pending")
+    status = ensure(obj, "status")
+    fill(status, phase="Pending")
+    canonical_quantities(status, "capacity", "allocatedResources")
 
 
 def replication_controller(obj: JSONObject) -> None:

@@ -43,6 +43,8 @@ class KindRules:
 
     default: Callable[[JSONObject], None] = _nothing
     """Changes the object; idempotent."""
+    completes_status: bool = False
+    """Whether `default` has something to say of a status too."""
     validate: Callable[[JSONObject, JSONObject | None], Sequence[Cause]] = _no_faults
     """(new, old or None for a creation): all faults at once."""
     name_faults: Callable[[str], list[str]] = names.dns1123_subdomain
@@ -58,16 +60,22 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("events.k8s.io/v1", "Event"): KindRules(validate=events.new_event),
     _gvk("v1", "ConfigMap"): KindRules(validate=validation.config_map),
     _gvk("v1", "Secret"): KindRules(default=defaults.secret, validate=validation.secret),
-    _gvk("v1", "ResourceQuota"): KindRules(default=defaults.resource_quota, validate=limit_validation.resource_quota),
+    _gvk("v1", "ResourceQuota"): KindRules(
+        default=defaults.resource_quota, completes_status=True, validate=limit_validation.resource_quota
+    ),
     _gvk("v1", "LimitRange"): KindRules(default=defaults.limit_range, validate=limit_validation.limit_range),
     _gvk("v1", "Pod"): KindRules(default=defaults.pod, validate=validation.pod),
     _gvk("v1", "PodTemplate"): KindRules(default=defaults.pod_template_kind, validate=cluster_validation.pod_template),
-    _gvk("v1", "Service"): KindRules(default=defaults.service, validate=validation.service, name_faults=names.dns1035_label),
+    _gvk("v1", "Service"): KindRules(
+        default=defaults.service, completes_status=True, validate=validation.service, name_faults=names.dns1035_label
+    ),
     _gvk("v1", "Endpoints"): KindRules(default=defaults.endpoints, validate=network_validation.endpoints),
-    _gvk("v1", "Node"): KindRules(default=defaults.node),
-    _gvk("v1", "PersistentVolume"): KindRules(default=defaults.persistent_volume, validate=storage_validation.persistent_volume),
+    _gvk("v1", "Node"): KindRules(default=defaults.node, completes_status=True),
+    _gvk("v1", "PersistentVolume"): KindRules(
+        default=defaults.persistent_volume, completes_status=True, validate=storage_validation.persistent_volume
+    ),
     _gvk("v1", "PersistentVolumeClaim"): KindRules(
-        default=defaults.persistent_volume_claim, validate=storage_validation.persistent_volume_claim
+        default=defaults.persistent_volume_claim, completes_status=True, validate=storage_validation.persistent_volume_claim
     ),
     _gvk("v1", "ReplicationController"): KindRules(default=defaults.replication_controller, validate=validation.replication_controller),
     _gvk("apps/v1", "Deployment"): KindRules(default=defaults.deployment, validate=validation.deployment),
