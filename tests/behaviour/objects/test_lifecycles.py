@@ -134,12 +134,13 @@ async def _status(world: Api, sample: Sample, one: str, status: JSONObject) -> N
 
 
 async def _collected(world: Api, sample: Sample, start: str) -> None:
-    answer = await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=first"})
+    background = {"propagationPolicy": "Background"}  # some kinds orphan their pods by default, which takes the collector a moment
+    answer = await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=first", **background})
     assert answer.status == 200, answer.message
     left = [meta.labels(item).get("lifecycle") for item in (await world.get(sample.path()))["items"] if "lifecycle" in meta.labels(item)]
     if sample.is_collected:
         assert left == ["second"]
-    await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=second"})
+    await world.call("DELETE", sample.path(NAMESPACE), query={"labelSelector": "lifecycle=second", **background})
     gvr, namespace = sample.gvr, NAMESPACE if sample.namespaced else ""
     seen = []
     async for event in world.client.resource(gvr).watch(namespace=namespace, resource_version=start, label_selector="lifecycle=first"):
