@@ -22,10 +22,11 @@ CONTEXT.verify_mode = ssl.CERT_NONE
 class Plain:
     """One connection."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, context: ssl.SSLContext = CONTEXT) -> None:
+        """Args: token: "" where `context` holds a client certificate."""
         self.url = url
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._connection = http.client.HTTPSConnection(urlsplit(url).netloc, context=CONTEXT, timeout=60)
+        self._connection = http.client.HTTPSConnection(urlsplit(url).netloc, context=context, timeout=60)
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> tuple[int, bytes]:
         headers = {**self._headers, "Content-Type": content_type} if body is not None else self._headers

@@ -25,6 +25,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from kcp.storage.sqlite import SQLiteStore
+from kcp.storage.sqlitefile import SQLiteConfig
 
 async def write(store, life, writer):
     i = 0
@@ -43,16 +44,16 @@ async def write(store, life, writer):
         i += 1
 
 async def main():
-    store = await SQLiteStore.open(Path(sys.argv[1]))
+    store = await SQLiteStore.open(Path(sys.argv[1]), SQLiteConfig(is_fsynced=sys.argv[3] == "fsynced"))
     await asyncio.gather(*(write(store, sys.argv[2].encode(), n) for n in range(8)))
 
 asyncio.run(main())
 """
 
 
-async def write_until_killed(path: Path, life: str, acknowledgements: int) -> list[tuple[str, bytes, int]]:
+async def write_until_killed(path: Path, life: str, acknowledgements: int, mode: str) -> list[tuple[str, bytes, int]]:
     """Let a process write, kill it after so many acknowledgements, and return all that it acknowledged."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(path), life, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(path), life, mode, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     lines = []
     for _ in range(acknowledgements):
@@ -84,11 +85,12 @@ def check_table(path: Path) -> None:
         db.close()
 
 
-async def test_kill_9_of_a_writer_loses_nothing_acknowledged_over_15_rounds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "rounds"), [("fsynced", ROUNDS), ("without-fsync", 5)])
+async def test_kill_9_of_a_writer_loses_nothing_acknowledged(mode: str, rounds: int, tmp_path: Path) -> None:
     path, chance = tmp_path / "kcp.db", random.Random(42)
     newest: dict[bytes, tuple[str, int]] = {}
-    for life in range(ROUNDS):
-        for what, key, revision in await write_until_killed(path, str(life), chance.randrange(1, 600)):
+    for life in range(rounds):
+        for what, key, revision in await write_until_killed(path, str(life), chance.randrange(1, 600), mode):
             newest[key] = (what, revision)
         store = await SQLiteStore.open(path)
         found = {kv.key: kv for kv in (await store.list(PREFIX)).items}

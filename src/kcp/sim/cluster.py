@@ -233,10 +233,12 @@ class SimCluster:
         if self._data_dir is None:
             return MemoryStore(first_revision=revision_of(self.clock.now())) if self._listens else MemoryStore()
         from kcp.storage.sqlite import SQLiteStore
+        from kcp.storage.sqlitefile import SQLiteConfig
 
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        config = SQLiteConfig(is_fsynced=False, cache_kib=512, readers=1)  # a hundred of them share a disk, and are nobody's only copy
         try:
-            return await SQLiteStore.open(self._data_dir / "cluster.db")
+            return await SQLiteStore.open(self._data_dir / "cluster.db", config)
         except StoreError as error:
             raise SimError(f"simulated cluster {self.name} cannot use its data in {self._data_dir}: {error}") from error
 

@@ -44,6 +44,8 @@ class SQLiteConfig:
     """Threads, each with a connection of its own, that read."""
     checkpoint_pages: int = 1_000
     """Pages written to the WAL between two checkpoints."""
+    is_fsynced: bool = True
+    """Whether a write waits for the disk. If not, it outlives its process, but not its machine."""
     max_bytes: int = 0
     """Quota: at this size of the database file writes answer StoreFull; 0 for none."""
 
@@ -82,7 +84,7 @@ def connect(path: Path, config: SQLiteConfig) -> sqlite3.Connection:
     db.execute(f"PRAGMA page_size = {config.page_bytes}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute(f"PRAGMA cache_size = -{config.cache_kib}")
-    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA synchronous = {'FULL' if config.is_fsynced else 'OFF'}")
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute("PRAGMA busy_timeout = 10000")
     db.execute("PRAGMA temp_store = MEMORY")

@@ -5,9 +5,11 @@ Conformance: sig-scheduling SchedulerPredicates, SchedulerPreemption; KEP-3521 (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kcp.apimachinery import conditions, meta
+from kcp.sim.workloads.podbook import PodBook
 
 if TYPE_CHECKING:
     from tests.behaviour.sim.conftest import World
@@ -156,3 +158,25 @@ async def test_a_pod_of_higher_priority_takes_the_place_of_the_least_important(w
     await world.create(pod("another", {"cpu": "6"}, priorityClassName="low"))
     await world.clock.advance(1)
     assert "3 No preemption victims found for incoming pod" in await why(world, "another")
+
+
+async def test_a_pod_that_the_watch_brings_late_is_scheduled_all_the_same(world: World) -> None:
+    """Its ReplicaSet tells of it as soon as it is made; on a busy machine the watch may take longer than the scheduler."""
+    scheduler = world.cluster.controllers["scheduler"]
+    book, made = PodBook(world.clock), pod("late")
+    created = {**made, "apiVersion": "v1", "metadata": {"name": "late", "namespace": "default", "uid": "u"}}
+    mirrored: dict[str, dict[str, Any]] = {}
+    reconciler = replace(scheduler._reconcile.__self__, pods=book, get_pod=lambda key: mirrored.get(key.name))  # type: ignore[attr-defined]
+    book.assume(created)
+    found = await reconciler.reconcile(None)
+    assert found.requeue_after_s is not None, "nothing else would bring it back here: the watch tells nothing new"
+    mirrored["late"] = created
+    assert (await reconciler.reconcile(None)).requeue_after_s is None
+
+
+async def test_nor_is_one_waited_for_that_never_comes(world: World) -> None:
+    book = PodBook(world.clock)
+    book.assume({**pod("never"), "metadata": {"name": "never", "namespace": "default", "uid": "u"}})
+    assert book.unassigned()
+    await world.clock.advance(6)
+    assert not book.unassigned()

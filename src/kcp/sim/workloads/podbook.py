@@ -158,6 +158,8 @@ class PodBook:
 
     def unassigned(self) -> list[PodView]:
         """Pods without a node, in order of name."""
+        if self._assumed:
+            self._drop_unconfirmed()
         return sorted(self._at("node", "").values(), key=lambda p: p.key)
 
     def selected(self, namespace: str, selector: LabelSelector) -> list[PodView]:

@@ -34,6 +34,7 @@ _NAMESPACES = GVR("", "v1", "namespaces")
 _EVERYTHING = ObjectKey(ClusterName(""), "", "pending-pods")
 _GATHER_S = 0.004
 """How long the scheduler lets new pods gather before a pass."""
+_WATCH_DELAY_S = 0.02
 _GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
@@ -54,18 +55,21 @@ class SchedulerReconciler:
         waiting = [p for p in self.pods.unassigned() if p.is_active]
         if not waiting:
             return Result()
-        nodes = self._nodes()
+        nodes, is_behind = self._nodes(), False
         for view in sorted(waiting, key=lambda p: (-p.priority, p.created, p.key)):
             pod = self.get_pod(view.key)
-            if pod is None or meta.uid(pod) != view.uid or not _is_ours(pod):
-                continue  # not yet here, gone, or another scheduler's
+            if pod is None or meta.uid(pod) != view.uid:
+                is_behind = True  # the book knows it from its writer; the watch is still to bring it
+                continue
+            if not _is_ours(pod):
+                continue
             if view.waiting_for:
                 await self._refuse(pod, "SchedulingGated", _GATED)
                 continue
             node = await self._schedule(pod, view, nodes)
             if node:
                 nodes = [n.with_pods((view,)) if n.name == node else n for n in nodes]
-        return Result()
+        return Result(requeue_after_s=_WATCH_DELAY_S if is_behind else None)
 
     async def _schedule(self, pod: JSONObject, view: PodView, nodes: Sequence[NodeView]) -> str:
         """Bind a pod, or say why not and make room for it. Returns the node it is bound to, or ""."""
