@@ -6,6 +6,7 @@ Before: the HTTP server (`serving`), in-process transports. After: the filters.
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
@@ -13,6 +14,9 @@ from typing import Any, TypeAlias
 from kcp.apimachinery.errors import BadRequest, RequestEntityTooLarge, ServiceUnavailable, UnsupportedMediaType
 from kcp.apiserver.filters import status_response
 from kcp.apiserver.request import Handler, Request, Response
+from kcp.streams.ways import BrokenStream
+
+log = logging.getLogger(__name__)
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -46,7 +50,9 @@ class App:
             return
         request = _request(scope, receive)
         response = await self._handler(request)
-        if response.stream is None:
+        if response.upgrade is not None:
+            await self._hand_over(response, receive, send)
+        elif response.stream is None:
             await _send(send, response)
         else:
             await self._send_stream(response, receive, send)
@@ -73,6 +79,22 @@ class App:
         if is_whole:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _hand_over(self, response: Response, receive: Receive, send: Send) -> None:
+        """The connection is the upgrade's until it returns or the server stops."""
+        assert response.upgrade is not None
+        head = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        await send({"type": "http.response.start", "status": response.status, "headers": head})
+        wire = _Wire(receive, send)
+        try:
+            async with asyncio.timeout(None) as interruption:
+                self._streams.add(interruption)
+                await response.upgrade(wire)
+        except (TimeoutError, BrokenStream) as ended:
+            log.debug("an upgraded connection ended: %s", ended or "the server stops")
+        finally:
+            self._streams.discard(interruption)
+        await wire.close()
+
     async def shutdown(self) -> None:
         """End open streams with a proper last chunk; answer new requests 503. The streams have been told when this returns."""
         self.is_stopping = True
@@ -81,6 +103,34 @@ class App:
 
     def statistics(self) -> dict[str, int]:
         return {"requests": self._requests, "open_streams": len(self._streams)}
+
+
+class _Wire:
+    """A connection that was upgraded, as a `Duplex`: bodies without end in both directions."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._is_ended = self._is_closed = False
+
+    async def read(self) -> bytes:
+        while not self._is_ended:
+            message = await self._receive()
+            if data := message.get("body"):
+                return bytes(data)
+            self._is_ended = message["type"] == "http.disconnect"
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        if self._is_closed or self._is_ended:
+            raise BrokenStream("the connection has ended")
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _pump(response: Response, stream: AsyncIterator[bytes], send: Send) -> None:

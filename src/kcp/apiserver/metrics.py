@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import NotImplementedStatus
-from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response
+from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response, Upgrade, and_then
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -89,6 +89,16 @@ class RequestMetrics:
         finally:
             self._long_running[kind] -= 1
 
+    def follow_upgrade(self, info: RequestInfo, upgrade: Upgrade) -> Upgrade:
+        """Count a connection that changed its protocol as long as it lasts."""
+        kind, running = _kind(info), self._long_running
+        running[kind] = running.get(kind, 0) + 1
+
+        def ended() -> None:
+            running[kind] -= 1
+
+        return and_then(upgrade, ended)
+
     def collect(self) -> Iterator[Metric]:
         """As metric families, for one scrape."""
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -147,6 +157,8 @@ def with_metrics(metrics: RequestMetrics, clock: Clock) -> Filter:
             metrics.count(req.info, response.status, monotonic() - started)
             if response.stream is not None:
                 response.stream = metrics.follow(req.info, response.stream)
+            if response.upgrade is not None:
+                response.upgrade = metrics.follow_upgrade(req.info, response.upgrade)
             return response
 
         return counted

@@ -4,9 +4,11 @@
   `peer_fault`, which says why, while the certificate is not valid in time: TLS does not look at that here, see `serving.tls_context`;
 - head and first body of an answer in one write, so that a small answer is one TLS record;
 - limits on the size of a request's head and on the time it may take to arrive, and on what may come between two parts of a body;
-- refusals of what two servers could read differently, in the words of Go's server; requests to upgrade are answered as any other;
+- refusals of what two servers could read differently, in the words of Go's server; requests to upgrade that nobody takes up are
+  answered as any other;
 - an early answer ends the connection if much of the body is still to come, after some time for the client to read it;
 - an end for clients that do not read their answer;
+- an answer 101 that turns the connection into a plain one, whose bytes go on as the bodies of request and answer;
 - one idle timer per connection instead of one per request;
 - an orderly end of streaming answers at shutdown: clients see a watch that ended, not a broken one.
 
@@ -130,6 +132,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
+            return
+        if self.cycle is not None and self.cycle.is_upgraded:
+            self.on_body(data)
             return
         self._has_come_of_it = False
         self._feed(data)
@@ -355,8 +360,8 @@ class Cycle:
     """One request and its answer: the `receive` and `send` of the application."""
 
     __slots__ = (
-        "_awaits_continue", "_chunked", "_connection", "_head", "_is_stream", "_left_bytes", "body", "disconnected", "flow", "keep_alive",
-        "message_event", "more_body", "response_complete", "response_started", "scope", "transport",
+        "_awaits_continue", "_chunked", "_connection", "_head", "_is_stream", "_left_bytes", "body", "disconnected", "flow", "is_upgraded",
+        "keep_alive", "message_event", "more_body", "response_complete", "response_started", "scope", "transport",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, scope: dict[str, Any], *, keep_alive: bool, expects_continue: bool) -> None:
@@ -372,6 +377,8 @@ class Cycle:
         self.more_body = True
         self.response_started = False
         self.response_complete = False
+        self.is_upgraded = False
+        """What comes from now on is no HTTP."""
         self._head: bytes = b""
         """Written with the first part of the body."""
         self._chunked = False
@@ -397,7 +404,7 @@ class Cycle:
             self.flow.resume_reading()
             await self.message_event.wait()
             self.message_event.clear()
-        if self.disconnected or self.response_complete:
+        if (self.disconnected or self.response_complete) and not (self.is_upgraded and self.body):
             return _DISCONNECT
         message = {"type": "http.request", "body": bytes(self.body), "more_body": self.more_body}
         self.body = bytearray()
@@ -446,6 +453,9 @@ class Cycle:
 
     def _start(self, status: int, headers: Any) -> None:
         self.response_started = True
+        if status == 101:
+            self._upgrade(headers)
+            return
         parts = [STATUS_LINE[status], self._connection.date()]
         has_length = has_close = False
         if self.more_body and not self._is_worth_reading():
@@ -472,6 +482,12 @@ class Cycle:
         self._head = b"".join(parts)
         if self._is_stream:
             self._connection.loop.call_soon(self._write_head)
+
+    def _upgrade(self, headers: Any) -> None:
+        """Hand the connection over, with all that comes by it. Source: RFC 9110, 7.8."""
+        self.is_upgraded = self._is_stream = self.more_body = True
+        self._awaits_continue = self.keep_alive = False
+        self.transport.write(STATUS_LINE[101] + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n")
 
     def _is_worth_reading(self) -> bool:
         """Whether the rest of an unwanted body is small and sure to come, so that the connection can be kept."""

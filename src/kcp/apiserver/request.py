@@ -13,9 +13,13 @@ from urllib.parse import parse_qsl
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName
 from kcp.registry.backend import UserInfo
+from kcp.streams.ways import Duplex
 
 if TYPE_CHECKING:
     from kcp.apiserver.audit.record import Record
+
+Upgrade: TypeAlias = Callable[[Duplex], Awaitable[None]]
+"""What is done with a connection that has changed its protocol."""
 
 ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
 
@@ -101,6 +105,24 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
     stream: AsyncIterator[bytes] | None = None
     """A body that arrives over time (watches); the server closes the iterator when the client goes away."""
+    upgrade: Upgrade | None = None
+    """Of an answer 101: takes the connection over; when it returns, the connection ends."""
+
+    @property
+    def is_open_ended(self) -> bool:
+        return self.stream is not None or self.upgrade is not None
+
+
+def and_then(upgrade: Upgrade, ended: Callable[[], None]) -> Upgrade:
+    """Told when the connection is over, however it ends."""
+
+    async def followed(wire: Duplex) -> None:
+        try:
+            await upgrade(wire)
+        finally:
+            ended()
+
+    return followed
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

@@ -15,6 +15,7 @@ from kcp.aio.clock import Clock, SystemClock
 from kcp.client.endpoint import Endpoint, Timeouts
 from kcp.client.http import HttpTransport
 from kcp.client.transport import RawRequest, RawResponse, TransportError
+from kcp.streams.ways import Duplex
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,17 @@ class FollowingTransport:
                 if response.status == _UNAUTHORIZED:
                     await self._look()
                 yield response, chunks
+        except TransportError:
+            await self._look()
+            raise
+
+    @asynccontextmanager
+    async def upgrade(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, Duplex]]:
+        try:
+            async with self._inner.upgrade(request) as (response, wire):
+                if response.status == _UNAUTHORIZED:
+                    await self._look()
+                yield response, wire
         except TransportError:
             await self._look()
             raise

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -19,6 +19,7 @@ from kcp.client.credentials import Credentials
 from kcp.client.endpoint import Endpoint, Timeouts
 from kcp.client.tls import make_context
 from kcp.client.transport import RawRequest, RawResponse, TransportError, UntrustedServer
+from kcp.streams.ways import Duplex
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,6 +39,8 @@ class HttpTransport:
         self._max_connections = max_connections
         self._credentials = Credentials(endpoint, clock or SystemClock())
         self._opened: ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+        """For connections that change their protocol."""
         self._closed = False
 
     async def request(self, request: RawRequest) -> RawResponse:
@@ -51,6 +54,26 @@ class HttpTransport:
                 yield RawResponse(response.status, _headers(response), await self._read(response)), _nothing()
                 return
             yield RawResponse(response.status, _headers(response), b""), self._chunks(response)
+
+    @asynccontextmanager
+    async def upgrade(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, Duplex]]:
+        """By a connection of its own. Raises TransportError."""
+        from kcp.client.upgrade import opened
+
+        headers = [*request.headers.items(), *request.repeated, *self._endpoint.impersonation]
+        if (authorization := await self._credentials.authorization()) and "authorization" not in request.headers:
+            headers.append(("Authorization", authorization))
+        if self._tls is None:
+            self._tls = make_context(self._endpoint)
+        async with AsyncExitStack() as stack:
+            connecting = opened(self._endpoint, self._tls, request, headers, connect_s=self._timeouts.connect_s)
+            try:
+                response, wire = await stack.enter_async_context(connecting)
+            except (TimeoutError, OSError) as error:
+                raise self._broken(error) from error
+            if response.status == 401:
+                self._credentials.refused()
+            yield response, wire
 
     async def close(self) -> None:
         self._closed = True

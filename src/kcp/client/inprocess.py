@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlencode
 
 from kcp.aio.supervisor import Supervisor
 from kcp.client.transport import RawRequest, RawResponse, TransportError
+from kcp.streams.ways import BrokenStream, Duplex, Way
 
 USER_EXTENSION = "kcp.user"
 """Key in `scope["extensions"]` under which the identity stands."""
@@ -58,6 +59,21 @@ class AsgiTransport:
                 body = b"".join([chunk async for chunk in self._read(exchange)])
                 yield RawResponse(exchange.status, exchange.headers, body), _nothing()
 
+    @asynccontextmanager
+    async def upgrade(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, Duplex]]:
+        """The application runs, and the connection lives, as long as the block."""
+        exchange = _Upgrade(request)
+        async with Supervisor(f"{request.method} {request.path}") as tasks:
+            tasks.spawn(self._run(request, exchange), name=f"upgrade {request.path}")
+            await exchange.wait_readable()
+            if not exchange.status:
+                raise TransportError("the server ended without an answer", where=self._where)
+            if exchange.status == 101:
+                yield RawResponse(101, exchange.headers, b""), exchange
+            else:
+                body = b"".join([chunk async for chunk in self._read(exchange)])
+                yield RawResponse(exchange.status, exchange.headers, body), exchange
+
     async def _run(self, request: RawRequest, exchange: _Exchange) -> None:
         try:
             await self._app(self._scope(request), exchange.receive, exchange.pass_on)
@@ -65,13 +81,15 @@ class AsgiTransport:
             exchange.end()
 
     async def _read(self, exchange: _Exchange) -> AsyncIterator[bytes]:
-        while (chunk := await exchange.read()) is not None:
+        while chunk := await exchange.read():
             yield chunk
         if not exchange.complete:
             raise TransportError("the server broke off the answer", where=self._where)
 
     def _scope(self, request: RawRequest) -> dict[str, Any]:
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        path, _, query = request.path.partition("?")
+        given = (*request.headers.items(), *request.repeated)
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given]
         if request.body:
             headers.append((b"content-length", str(len(request.body)).encode()))
         return {
@@ -80,10 +98,10 @@ class AsgiTransport:
             "http_version": "1.1",
             "method": request.method,
             "scheme": "https",
-            "path": unquote(request.path),
-            "raw_path": request.path.encode(),
+            "path": unquote(path),
+            "raw_path": path.encode(),
             "root_path": "",
-            "query_string": urlencode(request.query).encode() if request.query else b"",
+            "query_string": urlencode(request.query).encode() if request.query else query.encode(),
             "headers": headers,
             "client": None,
             "server": None,
@@ -168,6 +186,36 @@ class _Exchange:
         self._buffered = 0
         _wake(self._writer)
         return data
+
+
+class _Upgrade(_Exchange):
+    """An exchange that goes on as a `Duplex`: what is written here arrives as the request's body."""
+
+    def __init__(self, request: RawRequest) -> None:
+        super().__init__(request)
+        self._upward = Way()
+
+    async def receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": self.status == 101}
+        data = await self._upward.get()
+        return {"type": "http.request", "body": data, "more_body": True} if data else {"type": "http.disconnect"}
+
+    def end(self) -> None:
+        super().end()
+        self._upward.abandon()
+
+    async def write(self, data: bytes) -> None:
+        if self._ended:
+            raise BrokenStream("the connection has ended")
+        await self._upward.put(data)
+
+    async def read(self) -> bytes:
+        return await super().read() or b""
+
+    async def close(self) -> None:
+        self._upward.end()
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from kcp.aio.clock import Clock
-from kcp.client.transport import RawRequest, RawResponse, Transport
+from kcp.client.transport import RawRequest, RawResponse, Transport, upgrade
+from kcp.streams.ways import Duplex
 
 
 class Bucket:
@@ -46,6 +47,12 @@ class PacedTransport:
     async def _stream(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, AsyncIterator[bytes]]]:
         await self._bucket.take()
         async with self._transport.stream(request) as opened:
+            yield opened
+
+    @asynccontextmanager
+    async def upgrade(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, Duplex]]:
+        await self._bucket.take()
+        async with upgrade(self._transport, request) as opened:
             yield opened
 
     async def close(self) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import orjson
 
 from kcp.aio.collector import paused
 from kcp.apimachinery.meta import JSONObject
+from kcp.streams.ways import Duplex
 
 _LONG_ANSWER = 1 << 16
 
@@ -45,7 +46,7 @@ class RawResponse:
 class RawRequest:
     method: str
     path: str
-    """Absolute path on the server, starting with `/`, already percent-encoded."""
+    """Absolute path on the server, starting with `/`, already percent-encoded; with `?` and a query where a name in it comes repeatedly."""
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -62,6 +63,21 @@ class Transport(Protocol):
         """Open a response whose body arrives over time. If the status is not 200, the body is filled and the iterator empty."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class UpgradingTransport(Transport, Protocol):
+    """A transport that can also give a connection away to another protocol."""
+
+    def upgrade(self, request: RawRequest) -> AbstractAsyncContextManager[tuple[RawResponse, Duplex]]:
+        """Ask for another protocol by the request's own headers. If the status is not 101, the body is filled, and the connection over."""
+
+
+def upgrade(transport: Transport, request: RawRequest) -> AbstractAsyncContextManager[tuple[RawResponse, Duplex]]:
+    """`transport.upgrade`. Raises TransportError where the transport cannot do that."""
+    if not isinstance(transport, UpgradingTransport):
+        raise TransportError("connections to this server cannot change their protocol")
+    return transport.upgrade(request)
 
 
 def decode_object(response: RawResponse) -> JSONObject:

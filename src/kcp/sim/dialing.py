@@ -1,39 +1,34 @@
-"""Subresources that lead into containers, nodes and services (`exec`, `attach`, `portforward`, `proxy`): refused with a reason, because
-what is simulated runs no programs and listens on no port.
+"""Subresources that lead into containers, nodes and services of a simulated cluster: `exec`, `attach`, `portforward` and `proxy`.
 
-Admission is asked first, as for any connection, so that webhooks and policies refuse in their own words.
-Before: `apiserver.resources`, as connectors. After: admission, and the registry, which says whether there is such an object at all.
-Source: pkg/registry/core/pod/rest/subresources.go, pkg/registry/core/{node,service}/storage (the forms of names: `scheme:name:port`),
-k8s.io/apiserver/pkg/endpoints/handlers/rest.go (ConnectResource), pkg/apis/core/types.go (the options).
+Admission is asked first, as for any connection, so that webhooks and policies refuse in their own words. What can be had is what a
+container that runs no program can honestly give: see docs/simulation.md.
+Before: `apiserver.resources`, as connectors. After: `apiserver.connect` (protocols), `execution`, `podlogs`, `podports`, `nodeports`.
+Source: pkg/registry/core/pod/rest/subresources.go, pkg/registry/core/pod/strategy.go (ExecLocation and its likes),
+pkg/registry/core/{node,service}/storage (the forms of names: `scheme:name:port`), pkg/kubelet/server/server.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qs
 
-from kcp.apimachinery.errors import BadRequest, MethodNotAllowed, NotFound
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import BadRequest, InternalError, ServiceUnavailable
+from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.selectors import LabelSelector
+from kcp.apiserver.connect import portforward, remotecommand
+from kcp.apiserver.connect.options import METHODS, admit, options, proxied_path, served
+from kcp.apiserver.connect.remotecommand import SUCCESS, Console
 from kcp.apiserver.request import Handler, Request, Response
-from kcp.apiserver.requestinfo import is_true
-from kcp.registry.backend import Admission, Attributes, Backend, Scope
-from kcp.registry.resource import Catalog
-
-_STREAMS = ("GET", "POST")
-_PROXIED = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-_METHODS: Mapping[str, tuple[str, ...]] = {"attach": _STREAMS, "exec": _STREAMS, "portforward": _STREAMS, "proxy": _PROXIED}
-_KINDS: Mapping[tuple[str, str], str] = {
-    ("pods", "attach"): "PodAttachOptions", ("pods", "exec"): "PodExecOptions", ("pods", "portforward"): "PodPortForwardOptions",
-    ("pods", "proxy"): "PodProxyOptions", ("nodes", "proxy"): "NodeProxyOptions", ("services", "proxy"): "ServiceProxyOptions",
-}  # fmt: skip
-_FLAGS = ("stdin", "stdout", "stderr", "tty")
-_REFUSALS: Mapping[str, str] = {
-    "pods": "containers of a simulated cluster run no programs: {what} of pod {name} is not possible",
-    "nodes": "nodes of a simulated cluster have no kubelet: {what} of node {name} is not possible",
-    "services": "pods of a simulated cluster listen on no port: {what} of service {name} is not possible",
-}
+from kcp.registry.backend import Admission, Backend, Scope
+from kcp.registry.resource import Catalog, Resource
+from kcp.sim import podports
+from kcp.sim.execution import Executions
+from kcp.sim.kubeletproxy import kubelet_answer
+from kcp.sim.podlogs import container_name, container_spec, container_status
+from kcp.sim.podverbs import PodVerbs
+from kcp.streams.ways import Duplex
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,53 +36,102 @@ class Dialing:
     catalog: Catalog
     backend: Backend
     admission: Admission
+    pods: Callable[[ClusterName, str], Awaitable[Sequence[JSONObject]]]
+    """Of a namespace, or of all for ""."""
+    verbs: PodVerbs
+    executions: Executions
 
     def connectors(self) -> Mapping[tuple[str, str, str], Handler]:
-        found = {("", "pods", subresource): self.refuse for subresource in _METHODS}
-        return found | {("", resource, "proxy"): self.refuse for resource in ("nodes", "services")}
+        found = {("", "pods", subresource): self.connect for subresource in METHODS}
+        return found | {("", resource, "proxy"): self.connect for resource in ("nodes", "services")}
 
-    async def refuse(self, req: Request) -> Response:
-        """Raises: NotFound, MethodNotAllowed, what admission says, or else BadRequest."""
+    async def connect(self, req: Request) -> Response:
+        """Raises: NotFound, MethodNotAllowed, what admission says, BadRequest, ServiceUnavailable."""
         info = req.info
-        if req.method not in _METHODS[info.subresource]:
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
-        resource = self.catalog.resolve(info.cluster, GVR("", info.version, info.resource))
-        if resource is None:
-            raise NotFound("the server could not find the requested resource")
-        scope = Scope(resource, info.cluster, info.namespace, info.name, info.subresource)
-        notes = req.audit.notes if req.audit is not None else None
-        asked = Attributes("CONNECT", scope, req.user, _options(req), None, warnings=req.warnings, notes=notes)
-        await self.admission.mutate(asked)
-        await self.admission.validate(asked)
-        name = _name(info.name) if info.subresource == "proxy" else info.name
-        await self.backend.get(Scope(resource, info.cluster, info.namespace, name))
-        raise BadRequest(_REFUSALS[info.resource].format(what=info.subresource, name=name))
+        resource = served(req, self.catalog)
+        asked = options(req)
+        await admit(req, resource, asked, self.admission)
+        name, port = _name(info.name) if info.subresource == "proxy" else (info.name, "")
+        obj = (await self.backend.get(Scope(resource, info.cluster, info.namespace, name))).decode()
+        if info.subresource == "proxy":
+            return await self._proxy(req, resource, obj, port)
+        if not meta.nested(obj, "spec", "nodeName"):
+            raise BadRequest(f"pod {name} does not have a host assigned")
+        if info.subresource == "portforward":
+            return self._forward(req, obj)
+        container = container_name(obj, asked.get("container") or "")
+        status = container_status(obj, container)
+        if "running" not in (status.get("state") or {}):
+            raise InternalError(f'Internal error occurred: unable to upgrade connection: container not found ("{container}")')
+        if info.subresource == "attach":
+            return remotecommand.respond(req, asked, lambda console: self._attach(req, obj, container, console))
+        spec, words = container_spec(obj, container), list(asked.get("command") or ())
+        restarts = status.get("restartCount") or 0
+        return remotecommand.respond(req, asked, lambda console: self.executions.execute(obj, spec, restarts, words, console))
+
+    async def _attach(self, req: Request, pod: JSONObject, container: str, console: Console) -> JSONObject:
+        """What the container prints from now on; it reads nothing."""
+        console.stdin.abandon()
+        ends = "\r\n" if console.is_tty else "\n"
+        async for lines in self.verbs.following(req, pod, container).lines():
+            await console.stdout("".join(f"{line}{ends}" for _, line in lines).encode("utf-8", "surrogateescape"))
+        return SUCCESS
+
+    @staticmethod
+    def _forward(req: Request, pod: JSONObject) -> Response:
+        if meta.nested(pod, "status", "phase") != "Running":
+            raise BadRequest(f"unable to forward port because pod is not running. Current status={meta.nested(pod, 'status', 'phase')}")
+
+        async def dial(port: int, wire: Duplex) -> None:
+            await podports.connect(pod, port, wire)
+
+        return portforward.respond(req, dial)
+
+    async def _proxy(self, req: Request, resource: Resource, obj: JSONObject, port: str) -> Response:
+        path = proxied_path(req)
+        if not path and req.method in ("GET", "HEAD"):
+            return Response(301, headers=(("location", req.path + "/" + (f"?{req.query_string}" if req.query_string else "")),))
+        match resource.gvr.resource:
+            case "nodes":
+                pods = await self.pods(req.info.cluster, "")
+                return kubelet_answer(path, [pod for pod in pods if meta.nested(pod, "spec", "nodeName") == meta.name(obj)])
+            case "services":
+                return await self._service(req, obj, port, path)
+        wanted = int(port) if port.isdigit() else port or podports.first_port(obj)
+        return _answered(req, obj, wanted, path)
+
+    async def _service(self, req: Request, service: JSONObject, port: str, path: str) -> Response:
+        """The first ready pod behind it. Source: pkg/registry/core/service/storage/storage.go (ResourceLocation)."""
+        name = meta.name(service)
+        ports = meta.nested(service, "spec", "ports", default=())
+        meant = next((p for p in ports if port in (str(p.get("port")), p.get("name")) or (not port and len(ports) == 1)), None)
+        if meant is None:
+            raise ServiceUnavailable(f'no service port "{port}" found for service "{name}"')
+        selector = meta.nested(service, "spec", "selector", default={})
+        wanted = LabelSelector.parse(",".join(f"{key}={value}" for key, value in selector.items()))
+        for pod in await self.pods(req.info.cluster, req.info.namespace):
+            if selector and conditions.is_true(pod, "Ready") and wanted.matches(meta.labels(pod)):
+                return _answered(req, pod, meant.get("targetPort") or meant["port"], path)
+        raise ServiceUnavailable(f'no endpoints available for service "{name}"')
 
 
-def _options(req: Request) -> JSONObject:
-    """What the query asks for, as the object that admission sees. Source: Convert_url_Values_To_v1_PodExecOptions and its likes."""
-    info = req.info
-    made: JSONObject = {"kind": _KINDS[info.resource, info.subresource], "apiVersion": "v1"}
-    given = parse_qs(req.query_string, keep_blank_values=True)
-    if info.subresource == "proxy":
-        rest = req.info.path.partition(f"/{info.name}/proxy")[2]
-        return made | ({"path": rest} if rest else {})
-    if info.subresource == "portforward":
-        ports = [int(port) for text in given.get("ports", ()) for port in text.split(",") if port.isascii() and port.isdigit()]
-        return made | ({"ports": ports} if ports else {})
-    made |= {flag: True for flag in _FLAGS if flag in given and is_true(given[flag][0])}
-    if container := given.get("container", [""])[0]:
-        made["container"] = container
-    if info.subresource == "exec" and "command" in given:
-        made["command"] = given["command"]
-    return made
+def _answered(req: Request, pod: JSONObject, port: int | str, path: str) -> Response:
+    found = podports.listener(pod, port)
+    if found is None:
+        where = f"{meta.nested(pod, 'status', 'podIP', default='')}:{port}"
+        raise ServiceUnavailable(f"error trying to reach service: dial tcp {where}: connect: connection refused")
+    container, number = found
+    query = f"?{req.query_string}" if req.query_string else ""
+    return Response(body=podports.text(pod, container, number, req.method, path + query), content_type="text/plain")
 
 
-def _name(text: str) -> str:
-    """The object's name in `name`, `name:port` or `scheme:name:port`.
+def _name(text: str) -> tuple[str, str]:
+    """The object's name and the port in `name`, `name:port` or `scheme:name:port`.
 
     >>> _name("web"), _name("web:80"), _name("https:web:"), _name("http:web:80")
-    ('web', 'web', 'web', 'web')
+    (('web', ''), ('web', '80'), ('web', ''), ('web', '80'))
     """
     parts = text.split(":")
-    return parts[1] if len(parts) == 3 else parts[0]
+    if len(parts) == 3:
+        return parts[1], parts[2]
+    return parts[0], parts[1] if len(parts) == 2 else ""

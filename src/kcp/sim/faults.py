@@ -22,8 +22,9 @@ from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from kcp.aio.clock import Clock
-from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
+from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError, upgrade
 from kcp.storage.interface import LATEST, Event, KeyValue, Page, Revision, Store, StoreFull
+from kcp.streams.ways import Duplex
 
 T = TypeVar("T")
 
@@ -144,6 +145,13 @@ class FaultyTransport:
         async with self._inner.stream(request) as (response, chunks):
             async with aclosing(self._chunks(chunks)) as passed:  # type: ignore[type-var]
                 yield response, passed
+
+    @asynccontextmanager
+    async def upgrade(self, request: RawRequest) -> AsyncIterator[tuple[RawResponse, Duplex]]:
+        """Faults meet its beginning; what goes on over it is not looked at."""
+        await self._wait()
+        async with upgrade(self._inner, request) as opened:
+            yield opened
 
     async def _chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Each chunk as late as the fault makes it; broken off by a kill."""

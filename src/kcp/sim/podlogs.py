@@ -1,16 +1,19 @@
 """The log of a simulated container: what its program prints, as far as that is known, else that it started and ended.
 
-Before: `podverbs`. After: `workloads.programs`. Nothing is stored: the lines follow from the command, the start and the time now.
+Before: `podverbs`, `dialing` (attach). After: `workloads.programs`.
+Nothing is stored: the lines follow from the command, the start and the time now.
 Source: pkg/registry/core/pod/{rest/log,strategy}.go (LogLocation), pkg/apis/core/validation (ValidatePodLogOptions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from kcp.aio.clock import parse_rfc3339, rfc3339_micro
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339_micro
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid
 from kcp.apimachinery.gvk import GroupResource
@@ -18,6 +21,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.handlers.options import number
 from kcp.apiserver.request import Request
 from kcp.apiserver.requestinfo import is_true
+from kcp.sim.podchanges import PodChanges
 from kcp.sim.workloads.programs import program
 
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
@@ -25,7 +29,12 @@ _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerSt
 _LEAST = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
 _AT_LEAST = {0: "must be greater than or equal to 0", 1: "must be greater than 0"}
 
-Lines = list[tuple[datetime, str]]
+_LOOK_AGAIN_S = 3600.0
+"""Where only a change of the pod can bring something new."""
+_A_LITTLE_S = 0.001
+"""So that what is due then is due when it is looked at."""
+
+Lines: TypeAlias = list[tuple[datetime, str]]
 
 
 def options(req: Request) -> dict[str, int]:
@@ -39,10 +48,10 @@ def options(req: Request) -> dict[str, int]:
 
 def log(pod: JSONObject, req: Request, asked: Mapping[str, int], now: datetime) -> bytes:
     """What the container meant has said. Raises: BadRequest. Args: asked: see `options`."""
-    wanted = _container(pod, req.query.get("container") or "")
+    wanted = container_name(pod, req.query.get("container") or "")
     if not meta.nested(pod, "spec", "nodeName"):
         return b""  # there is no kubelet to ask
-    held = {c["name"]: c for part in _STATUSES for c in meta.nested(pod, "status", part, default=())}.get(wanted, {})
+    held = container_status(pod, wanted)
     restarts = held.get("restartCount") or 0
     state = held.get("state") or {}
     if is_true(req.query.get("previous")):
@@ -52,9 +61,78 @@ def log(pod: JSONObject, req: Request, asked: Mapping[str, int], now: datetime) 
     elif "waiting" in state and "terminated" in (held.get("lastState") or {}):
         state = held["lastState"]  # it waits for its restart: what it said is still there
     lines = _chosen(_lines(pod, wanted, state, restarts, now), req, asked, now)
-    with_time = is_true(req.query.get("timestamps"))
-    text = "".join(f"{rfc3339_micro(at)} {line}\n" if with_time else f"{line}\n" for at, line in lines).encode()
+    text = _text(lines, req)
     return text[: asked["limitBytes"]] if "limitBytes" in asked else text
+
+
+def _text(lines: Lines, req: Request) -> bytes:
+    with_time = is_true(req.query.get("timestamps"))
+    return "".join(f"{rfc3339_micro(at)} {line}\n" if with_time else f"{line}\n" for at, line in lines).encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """One container's output from now on, as long as this run of it lasts."""
+
+    pod: JSONObject
+    container: str
+    get: Callable[[], Awaitable[JSONObject | None]]
+    """The pod as it is now."""
+    changes: PodChanges
+    clock: Clock
+
+    async def lines(self) -> AsyncGenerator[Lines, None]:
+        """What is new, whenever there is something."""
+        name, pod = self.container, self.pod
+        restarts = container_status(pod, name).get("restartCount") or 0
+        told = len(self._of_run(pod, restarts)[0])
+        while True:
+            lines, is_over = self._of_run(pod, restarts)
+            if len(lines) > told:
+                yield lines[told:]
+                told = len(lines)
+            if is_over:
+                return
+            await self.changes.wait(meta.namespace(pod), meta.name(pod), self.clock, self._next_s(pod, restarts))
+            now = await self.get()
+            if now is None or meta.uid(now) != meta.uid(self.pod):
+                return
+            pod = now
+
+    def _of_run(self, pod: JSONObject, restarts: int) -> tuple[Lines, bool]:
+        """All lines of this run so far, and whether it has ended."""
+        held = container_status(pod, self.container)
+        is_former = (held.get("restartCount") or 0) != restarts
+        state = (held.get("lastState") if is_former else held.get("state")) or {}
+        if "running" not in state and "terminated" not in state:
+            return [], True
+        return _lines(pod, self.container, state, restarts, self.clock.now()), "terminated" in state
+
+    def _next_s(self, pod: JSONObject, restarts: int) -> float:
+        """Seconds until the program prints again, as far as that is known."""
+        started = meta.nested(container_status(pod, self.container), "state", "running", "startedAt")
+        printed = program(pod, container_spec(pod, self.container), restarts).lines
+        if not started or printed is None:
+            return _LOOK_AGAIN_S
+        passed_s = (self.clock.now() - parse_rfc3339(started)).total_seconds()
+        return min((at_s - passed_s for at_s, _ in printed if at_s > passed_s), default=_LOOK_AGAIN_S) + _A_LITTLE_S
+
+
+async def follow(first: bytes, following: Following, req: Request, asked: Mapping[str, int]) -> AsyncGenerator[bytes, None]:
+    """A log and what comes after it. Args: first: what `log` gave."""
+    left = asked.get("limitBytes")
+    if first:
+        yield first
+    left = None if left is None else left - len(first)
+    async with aclosing(following.lines()) as news:
+        async for lines in news:
+            text = _text(lines, req)
+            if left is not None:
+                text, left = text[:left], left - len(text)
+            if text:
+                yield text
+            if left is not None and left <= 0:
+                return
 
 
 def _chosen(lines: Lines, req: Request, asked: Mapping[str, int], now: datetime) -> Lines:
@@ -69,7 +147,16 @@ def _chosen(lines: Lines, req: Request, asked: Mapping[str, int], now: datetime)
     return lines[len(lines) - min(asked["tailLines"], len(lines)) :] if "tailLines" in asked else lines
 
 
-def _container(pod: JSONObject, wanted: str) -> str:
+def container_status(pod: JSONObject, name: str) -> JSONObject:
+    found: JSONObject = {c["name"]: c for part in _STATUSES for c in meta.nested(pod, "status", part, default=())}.get(name, {})
+    return found
+
+
+def container_spec(pod: Mapping[str, Any], name: str) -> JSONObject:
+    return next((c for part in _CONTAINERS for c in meta.nested(pod, "spec", part, default=()) if c["name"] == name), {})
+
+
+def container_name(pod: JSONObject, wanted: str) -> str:
     """The container meant. Raises BadRequest. Source: pkg/registry/core/pod/strategy.go (validateContainer)."""
     names, first, others = ([c["name"] for c in meta.nested(pod, "spec", part, default=())] for part in _CONTAINERS)
     if wanted:
@@ -90,8 +177,7 @@ def _lines(pod: Mapping[str, Any], name: str, state: Mapping[str, Any], restarts
     held = state.get("running") or state.get("terminated") or {}
     started = parse_rfc3339(held["startedAt"]) if held.get("startedAt") else now
     ended = parse_rfc3339(held["finishedAt"]) if held.get("finishedAt") else now
-    spec: JSONObject = next((c for part in _CONTAINERS for c in meta.nested(pod, "spec", part, default=()) if c["name"] == name), {})
-    printed = program(pod, spec, restarts).lines
+    printed = program(pod, container_spec(pod, name), restarts).lines
     if printed is not None:
         return [(started + timedelta(seconds=s), line) for s, line in printed if started + timedelta(seconds=s) <= ended]
     lines = [(started, f"{held.get('startedAt', '')} container {name} of pod {meta.name(pod)} started (simulated)")]

@@ -15,11 +15,13 @@ from kcp.apimachinery.errors import BadRequest, Conflict, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.request import Handler, Request, Response
+from kcp.apiserver.requestinfo import is_true
 from kcp.apiserver.reviews import read_review
 from kcp.registry.backend import Backend, Scope, WriteOptions
 from kcp.registry.resource import Catalog
 from kcp.sim.evictions import Evictions, only, success
-from kcp.sim.podlogs import log, options
+from kcp.sim.podchanges import PodChanges
+from kcp.sim.podlogs import Following, container_name, follow, log, options
 
 _PODS = GVR("", "v1", "pods")
 
@@ -29,6 +31,7 @@ class PodVerbs:
     catalog: Catalog
     backend: Backend
     clock: Clock
+    changes: PodChanges
 
     def connectors(self) -> Mapping[tuple[str, str, str], Handler]:
         evictions = Evictions(self.catalog, self.backend, self.clock)
@@ -71,7 +74,22 @@ class PodVerbs:
         only(req, "GET")
         asked = options(req)
         pod = (await self.backend.get(self._scope(req))).decode()
-        return Response(body=log(pod, req, asked, self.clock.now()), content_type="text/plain")
+        text = log(pod, req, asked, self.clock.now())
+        if not is_true(req.query.get("follow")) or not meta.nested(pod, "spec", "nodeName"):
+            return Response(body=text, content_type="text/plain")
+        name = container_name(pod, req.query.get("container") or "")
+        return Response(stream=follow(text, self.following(req, pod, name), req, asked), content_type="text/plain")
+
+    def following(self, req: Request, pod: JSONObject, container: str) -> Following:
+        scope = self._scope(req)
+
+        async def get() -> JSONObject | None:
+            try:
+                return (await self.backend.get(scope)).decode()
+            except NotFound:
+                return None
+
+        return Following(pod, container, get, self.changes, self.clock)
 
 
 def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, str], now: str) -> JSONObject:

@@ -69,6 +69,8 @@ from kcp.sim.choice import Choice
 from kcp.sim.components import ensure_component_statuses
 from kcp.sim.defaultclasses import DefaultClasses
 from kcp.sim.dialing import Dialing
+from kcp.sim.execution import Executions
+from kcp.sim.podchanges import PodChanges
 from kcp.sim.podverbs import PodVerbs
 from kcp.sim.priority import PodPriority
 from kcp.sim.services import ServiceAddresses
@@ -172,11 +174,12 @@ async def build(
     keys = SigningKeys(pki.service_accounts.key, [pki.service_accounts.certificate]) if pki else SigningKeys(None, ())
     tokens = ServiceAccountTokens(keys, lookup, clock=clock, issuer="https://kubernetes.default.svc.cluster.local", cluster_claim=False)
     authentication = Authentication(tokens=[tokens], audiences=tokens.audiences)
+    verbs = PodVerbs(catalog, registry, clock, await PodChanges.open(cache))
     connectors = {
         **access_reviews(authorizer, rbac),
         **token_reviews(authentication, tokens, lookup),
-        **PodVerbs(catalog, registry, clock).connectors(),
-        **Dialing(catalog, registry, admission).connectors(),
+        **verbs.connectors(),
+        **Dialing(catalog, registry, admission, lookup.pods, verbs, Executions(lookup, clock)).connectors(),
     }
     await ensure_component_statuses(catalog, registry)
     metrics, health = Metrics(), Health(tuple(of_store(store.current_revision)))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response
+from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response, and_then
 
 if TYPE_CHECKING:
     from kcp.apiserver.audit.auditor import Auditor
@@ -52,12 +52,15 @@ def with_audited_answers(auditor: Auditor) -> Filter:
             record = req.audit
             if record is None:
                 return response
-            if response.stream is None:
+            if not response.is_open_ended:
                 await auditor.complete(record, response.status, req.failure)
-            else:
-                if record.is_long_running:
-                    await auditor.start(record, response.status)
+                return response
+            if record.is_long_running:
+                await auditor.start(record, response.status)
+            if response.stream is not None:
                 response.stream = _follow(auditor, record, response.status, response.stream)
+            if response.upgrade is not None:
+                response.upgrade = and_then(response.upgrade, lambda: auditor.end(record, response.status))
             return response
 
         return answered

@@ -24,7 +24,7 @@ _SERVING = frozenset(("agnhost", "httpd", "memcached", "mysql", "nginx", "pause"
 """Images, by the last part of their name, that serve until they are stopped."""
 _SHELLS = frozenset(("alpine", "bash", "busybox", "debian", "ubuntu"))
 """Images without a program of their own: what stands in `args` is the command."""
-_SYSTEM_FILES = {"/proc/self/status": "Cpus_allowed_list:\t0-3"}
+_SYSTEM_FILES = {"/proc/self/status": "Cpus_allowed_list:\t0-3\n"}
 _MOST_REPLAYS = 16
 """How many earlier runs of a container are replayed to know what they left in its volumes."""
 
@@ -74,7 +74,7 @@ def _image(container: Mapping[str, Any]) -> str:
 
 
 def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int) -> Program | None:
-    env = _environment(pod, container)
+    env = environment(pod, container)
     words = [_substituted(str(w), env) for w in (*(container.get("command") or ()), *(container.get("args") or ()))]
     if not container.get("command") and _image(container) not in _SHELLS:
         return None
@@ -90,7 +90,7 @@ def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: in
         if outcome is None:
             return None
     assert outcome is not None, "there is at least one run"
-    message = files.get(container.get("terminationMessagePath") or "/dev/termination-log", "")
+    message = files.get(container.get("terminationMessagePath") or "/dev/termination-log", "").rstrip("\n")
     if not message and outcome.code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
         message = "\n".join(line for _, line in outcome.lines)[-2048:]
     return Program(outcome.seconds, outcome.code, tuple(outcome.lines), message[:4096])
@@ -108,17 +108,18 @@ def _dice(pod: Mapping[str, Any], container: Mapping[str, Any], attempt: int) ->
     return roll
 
 
-def _environment(pod: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, str]:
+def environment(pod: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, str]:
+    """The variables that the pod itself tells; what ConfigMaps and Secrets tell is left out."""
     env = {"HOSTNAME": meta.nested(pod, "spec", "hostname") or meta.name(pod)}
     for variable in container.get("env") or ():
         if "value" in variable:
             env[variable["name"]] = _substituted(str(variable["value"] or ""), env)
         elif (path := meta.nested(variable, "valueFrom", "fieldRef", "fieldPath")) is not None:
-            env[variable["name"]] = _field(pod, path)
+            env[variable["name"]] = field_of(pod, path)
     return env
 
 
-def _field(pod: Mapping[str, Any], path: str) -> str:
+def field_of(pod: Mapping[str, Any], path: str) -> str:
     """The downward API's fields."""
     for part, values in (("labels", meta.labels(pod)), ("annotations", meta.annotations(pod))):
         if path.startswith(f"metadata.{part}['") and path.endswith("']"):

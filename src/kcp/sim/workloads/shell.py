@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from kcp.sim.workloads.shellmachine import ExitError, ForeverError, Machine, Outcome, UnknownError, command
+from kcp.sim.workloads.shellmachine import AbsentError, ExitError, ForeverError, Machine, Outcome, UnknownError, command
 
 _LONGEST_SCRIPT = 16_384
 _LONGEST_VALUE = 8_192
@@ -48,6 +48,7 @@ def _ended(machine: Machine, work: Callable[[], int]) -> Outcome | None:
         out.code = work()
     except ExitError as end:
         out.code = end.code
+        machine.is_over = True
     except ForeverError:
         out.seconds = None
     except (UnknownError, RecursionError):
@@ -194,7 +195,8 @@ def _captured(script: str, machine: Machine) -> str:
     machine.steps, machine.said = inner.steps, inner.said
     if machine.out.seconds is not None and inner.out.seconds is not None:
         machine.out.seconds += inner.out.seconds
-    return "\n".join(line for _, line in inner.out.lines)
+    machine.out.pieces += [piece for piece in inner.out.pieces if piece[1] == 2]
+    return inner.out.printed().rstrip("\n")
 
 
 def _sum(text: str) -> int:
@@ -274,29 +276,29 @@ class _Parser:
         return code
 
     def _and_or(self) -> int:
-        code = self._pipeline()
+        code = self._piped()
         while self._peek() in ("&&", "||"):
             joint = self._expect("&&", "||")
             self._skip()
             if (joint == "&&") == (code == 0):
-                code = self._pipeline()
+                code = self._piped()
             else:
-                self._silently(self._pipeline)
+                self._silently(self._piped)
         self._machine.code = code
         return code
 
-    def _pipeline(self) -> int:
+    def _piped(self) -> int:
         """Each command reads what the one before has printed; all of it, once that has ended."""
-        out = self._machine.out
-        before = len(out.lines)
+        machine = self._machine
+        held, before = machine.stdin, len(machine.out.pieces)
         code = self._one()
         while self._peek() == "|":
             self._at += 1
             self._skip()
-            self._machine.piped = "\n".join(line for _, line in out.lines[before:])
-            del out.lines[before:]
+            machine.stdin = machine.out.printed(before)
+            machine.out.pieces[before:] = [piece for piece in machine.out.pieces[before:] if piece[1] == 2]
             code = self._one()
-            self._machine.piped = None
+        machine.stdin = held
         return code
 
     def _silently(self, read: Callable[[], int]) -> None:
@@ -393,6 +395,8 @@ class _Parser:
                     word = self._peek()
                     self._at += 1
                     target, appends = ("", False) if errors_only else (word, ">>" in token)
+                elif token in (">&2", "1>&2"):
+                    target = "/dev/stderr"
             elif token == "<":
                 self._at += 1
             else:
@@ -409,17 +413,29 @@ class _Parser:
             raw = raw[1:]
         words = list(_words(raw, machine))
         if not target:
-            return command(words, machine) if words else 0
-        before = len(machine.out.lines)
-        code = command(words, machine) if words else 0
-        printed = "\n".join(line for _, line in machine.out.lines[before:])
+            return _called(words, machine) if words else 0
+        before = len(machine.out.pieces)
+        code = _called(words, machine) if words else 0
+        printed = machine.out.printed(before)
         path = _expand(target, machine)
+        if path == "/dev/stderr":
+            machine.out.pieces[before:] = [(at_s, 2, text) for at_s, _, text in machine.out.pieces[before:]]
         if path not in ("/dev/stdout", "/dev/stderr", "/proc/1/fd/1"):
-            del machine.out.lines[before:]
+            machine.out.pieces[before:] = [piece for piece in machine.out.pieces[before:] if piece[1] == 2]
             if path == "/dev/termination-log" or not path.startswith("/dev/"):
+                path = path if path.startswith("/") or not machine.tools else f"{machine.cwd.rstrip('/')}/{path}"
                 held = machine.files.get(path, "") if appends else ""
-                machine.files[path] = (f"{held}\n{printed}" if held else printed)[:_LONGEST_VALUE]
+                machine.files[path] = (held + printed)[:_LONGEST_VALUE]
         return code
+
+
+def _called(words: list[str], machine: Machine) -> int:
+    """A command as the shell runs it: it says itself what is not there."""
+    try:
+        return command(words, machine)
+    except AbsentError:
+        machine.complain(f"sh: {words[0]}: not found")
+        return 127
 
 
 def _words(raw: list[str], machine: Machine) -> Iterator[str]:

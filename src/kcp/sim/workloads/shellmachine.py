@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 _MOST_STEPS = 2_000
 _MOST_SAID = 65_536
@@ -19,12 +20,35 @@ class Outcome:
 
     seconds: float | None = 0.0
     code: int = 0
-    lines: list[tuple[float, str]] = field(default_factory=list)
-    """Seconds since the start, and what was printed then."""
+    pieces: list[tuple[float, int, str]] = field(default_factory=list)
+    """Seconds since the start, and what was printed then, to which descriptor: 1 or 2."""
+
+    @property
+    def lines(self) -> list[tuple[float, str]]:
+        """What was printed to either, line by line, each when it was whole."""
+        found: list[tuple[float, str]] = []
+        begun = ""
+        at_s = 0.0
+        for at_s, _, text in self.pieces:
+            *whole, begun = (begun + text).split("\n")
+            found += [(at_s, line) for line in whole]
+        return [*found, (at_s, begun)] if begun else found
+
+    def printed(self, since: int = 0, descriptor: int = 1) -> str:
+        """Args: since: the first piece that counts."""
+        return "".join(text for _, to, text in self.pieces[since:] if to == descriptor)
 
 
 class UnknownError(Exception):
     """Something that is not simulated."""
+
+
+class InputNeeded(Exception):
+    """It reads its input, which nobody has looked at so far."""
+
+
+class AbsentError(Exception):
+    """There is no such program."""
 
 
 class ExitError(Exception):
@@ -47,9 +71,16 @@ class Machine:
     interpret: Callable[[str, Machine], int] = lambda _script, _machine: 0
     """Of a script within a script; `shell` sets it."""
     add_up: Callable[[str], int] = int
+    tools: Mapping[str, Callable[[list[str], Machine], int]] = field(default_factory=dict)
+    """Programs beside those that every machine has. With any, the container is known as a whole: what is not there is not there."""
+    stdin: str | None = None
+    """What is piped in; None: nothing, or not known yet."""
+    now: datetime | None = None
+    """The time at its start."""
+    cwd: str = "/"
+    is_over: bool = False
+    """The shell itself has ended, not only its last command."""
     out: Outcome = field(default_factory=Outcome)
-    piped: str | None = None
-    """What the command before the bar printed; None for a command that nothing is piped to."""
     steps: int = 0
     said: int = 0
     """Characters printed so far; what comes after the first many is not kept."""
@@ -61,10 +92,25 @@ class Machine:
             raise ForeverError
 
     def say(self, text: str) -> None:
+        """One or several whole lines."""
+        self.put(f"{text}\n")
+
+    def put(self, text: str, descriptor: int = 1) -> None:
+        """As it is."""
         self.said += len(text)
-        if self.said > _MOST_SAID:
-            return
-        self.out.lines += [(self.out.seconds or 0.0, line) for line in text.split("\n")]
+        if text and (self.said <= _MOST_SAID or self.tools):
+            self.out.pieces.append((self.out.seconds or 0.0, descriptor, text))
+
+    def complain(self, text: str) -> int:
+        """To the standard error. Returns 1, for convenience."""
+        self.put(f"{text}\n", 2)
+        return 1
+
+    def read(self) -> str:
+        """All of the input. Raises InputNeeded; ForeverError where nobody will write."""
+        if self.stdin is None:
+            raise InputNeeded if self.tools else ForeverError
+        return self.stdin
 
 
 def command(words: list[str], machine: Machine) -> int:
@@ -72,9 +118,9 @@ def command(words: list[str], machine: Machine) -> int:
     if not words:
         return 0
     name, args = words[0].rsplit("/", 1)[-1] if words[0].startswith("/") else words[0], words[1:]
-    found = _COMMANDS.get(name)
+    found = machine.tools.get(name) or _COMMANDS.get(name)
     if found is None:
-        raise UnknownError
+        raise AbsentError(words[0]) if machine.tools else UnknownError
     return found(args, machine)
 
 
@@ -97,9 +143,11 @@ def _exit(args: list[str], machine: Machine) -> int:
 
 
 def _echo(args: list[str], machine: Machine) -> int:
+    ends = "\n"
     while args and args[0] in ("-n", "-e", "-ne", "-en"):
+        ends = "" if "n" in args[0] else ends
         args = args[1:]
-    machine.say(" ".join(args))
+    machine.put(" ".join(args) + ends)
     return 0
 
 
@@ -107,7 +155,7 @@ def _printf(args: list[str], machine: Machine) -> int:
     text = args[0] if args else ""
     for value in args[1:]:
         text = re.sub(r"%[sd]", lambda _found, value=value: value, text, count=1)  # type: ignore[misc]
-    machine.say(text.replace("\\n", "\n").rstrip("\n"))
+    machine.put(text.replace("\\n", "\n").replace("\\t", "\t"))
     return 0
 
 
@@ -142,12 +190,12 @@ def _rm(args: list[str], machine: Machine) -> int:
 
 def _cat(args: list[str], machine: Machine) -> int:
     if not args:
-        machine.say(_read((), machine))
+        machine.put(machine.read())
         return 0
     missing = [path for path in args if path not in machine.files and path != "/dev/null"]
     for path in args:
         if path in machine.files:
-            machine.say(machine.files[path])
+            machine.put(machine.files[path])
     return int(bool(missing))
 
 
@@ -160,12 +208,10 @@ def _tail(args: list[str], _machine: Machine) -> int:
 def _read(paths: Sequence[str], machine: Machine) -> str:
     """The text of files, or what is piped in where none is named. Raises: ForeverError where nobody will write; UnknownError."""
     if not paths:
-        if machine.piped is None:
-            raise ForeverError
-        return machine.piped
+        return machine.read().removesuffix("\n")
     if any(path not in machine.files for path in paths):
         raise UnknownError
-    return "\n".join(machine.files[path] for path in paths)
+    return "".join(machine.files[path] for path in paths).removesuffix("\n")
 
 
 def _grep(args: list[str], machine: Machine) -> int:
