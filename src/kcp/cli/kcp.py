@@ -12,7 +12,7 @@ from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
-from kcp.cli.storageflags import etcd_config, storage_flags
+from kcp.cli.storageflags import etcd_config, leadership_options, storage_flags
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -87,7 +87,7 @@ def start_command(**flags: object) -> None:
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     authentication = authentication_options(flags, workspace_issuers=gates["WorkspaceAuthentication"])
     who = {"authentication": authentication, "authorization": authorization_options(flags)}
-    kept = {"audit": audit_config(flags), "etcd": etcd_config(flags)}
+    kept = {"audit": audit_config(flags), "etcd": etcd_config(flags), "leadership": leadership_options(flags)}
     options = Options(tmc=tmc, mounts=mounts, cache_apis=gates["CacheAPIs"], **kept, **who, **home, **flags)  # type: ignore[arg-type]
     setup_logging(options.verbosity)
     if problems := options.problems():
@@ -125,10 +125,11 @@ def run_kcp(options: object) -> None:
     from kcp.apiserver.serving import ServingError
     from kcp.cli.running import run_until_stopped
     from kcp.client.kubeconfig import KubeConfigError
+    from kcp.server.leading import LeadershipLostError
     from kcp.storage.interface import StoreError
 
     configured = (AuditError, ConfigurationError, KubeConfigError, TokenFileError)
-    expected = (*configured, ListenError, PKIError, ServingError, StoreError, OSError)
+    expected = (*configured, LeadershipLostError, ListenError, PKIError, ServingError, StoreError, OSError)
     run_until_stopped(lambda: _serve(options), expected=expected)
 
 

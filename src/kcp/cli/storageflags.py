@@ -1,4 +1,4 @@
-"""The `--etcd-*` flags of `kcp start`, as kube-apiserver has them; ours are those that it reads from nowhere (user, timeouts).
+"""The `--etcd-*` and `--leader-elect*` flags of `kcp start`, as Kubernetes' programs have them; user and timeouts of etcd are ours.
 
 Before: `cli.kcp`. After: `storage.etcd.config`, which has the defaults. Source: k8s.io/apiserver/pkg/server/options/etcd.go.
 """
@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
-from kcp.cli.flags import Duration
+from kcp.cli.flags import Duration, bool_flag
+from kcp.server.leadershipoptions import LeadershipOptions
 from kcp.storage.etcd.config import EtcdConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULTS = EtcdConfig()
+_LEADING = LeadershipOptions()
 _FILE = click.Path(path_type=Path)
 _FLAGS = (
     click.option("--etcd-servers", default="", help="URLs of an etcd cluster, separated by commas, that keeps the objects. "
@@ -28,6 +30,13 @@ _FLAGS = (
     click.option("--etcd-password-file", type=_FILE, default=None, help="File whose first line is the user's password."),
     click.option("--etcd-attempt-timeout", type=Duration(), default=f"{_DEFAULTS.attempt_s:g}s", show_default=True,
                  help="How long one of etcd's servers may take to answer before the next is asked."),
+    bool_flag("--leader-elect", default=_LEADING.enabled, help="Of several servers on one etcd, let one run the controllers."),
+    click.option("--leader-elect-lease-duration", type=Duration(), default=f"{_LEADING.lease_duration_s:g}s", show_default=True,
+                 help="How long a leader that is not heard of is waited for."),
+    click.option("--leader-elect-renew-deadline", type=Duration(), default=f"{_LEADING.renew_deadline_s:g}s", show_default=True,
+                 help="How long a leader goes on that cannot renew its lease."),
+    click.option("--leader-elect-retry-period", type=Duration(), default=f"{_LEADING.retry_period_s:g}s", show_default=True,
+                 help="Time between two tries to take or renew the lease."),
     click.option("--etcd-request-timeout", type=Duration(), default=f"{_DEFAULTS.patience_s:g}s", show_default=True,
                  help="How long a request to etcd is tried, over all its servers."),
 )  # fmt: skip
@@ -52,3 +61,9 @@ def etcd_config(flags: dict[str, Any]) -> EtcdConfig:
         attempt_s=flags.pop("etcd_attempt_timeout"),
         patience_s=flags.pop("etcd_request_timeout"),
     )
+
+
+def leadership_options(flags: dict[str, Any]) -> LeadershipOptions:
+    """Takes its flags out of `flags`."""
+    times = {f"{name}_s": flags.pop(f"leader_elect_{name}") for name in ("lease_duration", "renew_deadline", "retry_period")}
+    return LeadershipOptions(enabled=flags.pop("leader_elect"), **times)

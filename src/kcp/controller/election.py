@@ -77,17 +77,18 @@ class LeaderElector:
 
         Cancelling gives the lease back, so that another need not wait for it to run out. Raises what `lead()` raises.
         """
-        while True:
-            await self._acquire()
-            log.info("%s leads %s/%s", self.identity, self._namespace, self._name)
-            try:
-                finished = await self._lead(lead)
-            finally:
-                self.is_leader = False
-                await self._release()
-            if finished:
-                return
+        while not await self.run_once(lead):
             log.warning("%s lost %s/%s", self.identity, self._namespace, self._name)
+
+    async def run_once(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """The same, without standing again: False when leadership was lost, True when `lead()` returned."""
+        await self._acquire()
+        log.info("%s leads %s/%s", self.identity, self._namespace, self._name)
+        try:
+            return await self._lead(lead)
+        finally:
+            self.is_leader = False
+            await self._release()
 
     async def _acquire(self) -> None:
         while not await self._try(self._times.renew_deadline_s):

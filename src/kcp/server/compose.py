@@ -7,6 +7,7 @@ Before: `cli.kcp`, `cli.sandbox`, tests. After: every room below.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -41,6 +42,7 @@ from kcp.registry.generic import Registry
 from kcp.server.controllers import ControllerParts, build_first, build_rest
 from kcp.server.foundation import OWN_COLUMNS, Foundation, open_store
 from kcp.server.http import Entry, HttpParts, build_handler
+from kcp.server.leading import Leadership
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.tokens import AdminTokens
@@ -172,6 +174,7 @@ class _Assembly:
         columns: FleetColumns | None,
     ) -> None:  # fmt: skip
         self._random = random
+        self._follows_workspaces = False
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
         self._auditor, self._columns = auditor, columns
         self._entry = Entry()
@@ -285,7 +288,29 @@ class _Assembly:
         return server
 
     async def start(self, supervisor: Supervisor, server: KcpServer) -> None:
-        """Controllers and the content of `root`, each as soon as what it needs is there."""
+        """Controllers and the content of `root`, each as soon as what it needs is there; of several servers, by the one that leads."""
+        if not self._options.has_peers:
+            await self._lead(supervisor)
+            server.is_bootstrapped = True
+            return
+        self._informers.run_all(supervisor)
+        leadership = Leadership(self._client, self._options.leadership, self._clock)
+
+        async def lead() -> None:
+            async with Supervisor("leading") as leading:
+                await self._lead(leading)
+                await leadership.tell_filled()
+                raise await leading.wait_failed()
+
+        supervisor.spawn(leadership.run(lead), name="leadership")
+        async with asyncio.TaskGroup() as group:
+            failing = group.create_task(server.wait_failed(), name="until the server fails")
+            await leadership.wait_filled()
+            failing.cancel()
+        await self._follow_workspaces()
+        server.is_bootstrapped = True
+
+    async def _lead(self, supervisor: Supervisor) -> None:
         self._run(supervisor, build_first(self._parts))
         self._informers.run_all(supervisor)
 
@@ -298,7 +323,6 @@ class _Assembly:
         await bootstrap(self._client, self._bootstrap_options(), on_root_apis=start_rest)
         if self._tmc is not None:
             self._tmc.run(supervisor)
-        server.is_bootstrapped = True
 
     @staticmethod
     def _run(supervisor: Supervisor, controllers: Iterable[Controller[Any]]) -> None:
@@ -307,6 +331,9 @@ class _Assembly:
 
     async def _follow_workspaces(self) -> None:
         """The index hears of Workspaces from the cache itself, so that a path works as soon as its workspace was answered."""
+        if self._follows_workspaces:
+            return
+        self._follows_workspaces = True
         resource = self._foundation.catalog.resolve(WILDCARD, kinds.WORKSPACES)
         assert resource is not None, "root binds tenancy.kcp.io before anything else"
         index = self._foundation.index

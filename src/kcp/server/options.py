@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kcp.apiserver.audit.config import AuditConfig
 from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
+from kcp.server.leadershipoptions import LeadershipOptions
 from kcp.storage.etcd.config import EtcdConfig
 
 
@@ -84,6 +85,7 @@ class Options:
     """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
     etcd: EtcdConfig = field(default_factory=EtcdConfig)
     """--etcd-*: a cluster that keeps the objects, instead of the server itself."""
+    leadership: LeadershipOptions = field(default_factory=LeadershipOptions)
     object_limit: int = 0
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
     conversion_timeout_s: float = 1.0
@@ -108,6 +110,11 @@ class Options:
         return self.kubeconfig_path or self.root_directory / "admin.kubeconfig"
 
     @property
+    def has_peers(self) -> bool:
+        """Whether other servers may work on the same objects."""
+        return bool(self.etcd.endpoints) and self.leadership.enabled
+
+    @property
     def host(self) -> str:
         """What clients are told to connect to."""
         return self.external_hostname or ("127.0.0.1" if self.bind_address in ("0.0.0.0", "::") else self.bind_address)
@@ -121,7 +128,7 @@ class Options:
             found.append(f"--root-directory={self.root_directory}: exists and is not a directory")
         if self.token_auth_file is not None and not self.token_auth_file.is_file():
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
-        found += self.etcd.problems()
+        found += [*self.etcd.problems(), *self.leadership.problems()]
         if self.etcd.endpoints and self.in_memory:
             found.append("--etcd-servers and --in-memory: give one of them")
         if self.object_limit < 0:
