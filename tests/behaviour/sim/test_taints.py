@@ -73,6 +73,28 @@ async def test_pods_leave_when_their_patience_ends(world: World, deployment: Mak
     assert NODE not in await nodes_of(world, "app=web")
 
 
+async def test_no_pods_go_while_no_node_is_ready(world: World, deployment: Make) -> None:
+    """Source: pkg/controller/nodelifecycle/node_lifecycle_controller.go (handleDisruption: all zones fully disrupted)."""
+    await run(world, deployment, tolerations=[{"key": "x", "operator": "Exists"}])
+    names = [meta.name(node) for node in await world.list("nodes")]
+
+    async def tell(name: str, status: str) -> None:
+        told = {"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        await world.resource("nodes").patch(name, {"status": {"conditions": [told]}}, subresource="status")
+
+    async def effects(name: str) -> list[str]:
+        return [t["effect"] for t in (await world.get("nodes", name, ""))["spec"].get("taints", ())]
+
+    for name in names:
+        await tell(name, "Unknown")
+    await world.clock.advance(10)
+    assert [await effects(name) for name in names] == [["NoSchedule"]] * 3
+    assert await nodes_of(world, "app=web") == names
+    await tell(names[0], "True")
+    await world.clock.advance(1)
+    assert [await effects(name) for name in names] == [[], ["NoSchedule", "NoExecute"], ["NoSchedule", "NoExecute"]]
+
+
 async def test_a_cordoned_node_says_so_and_keeps_its_pods(world: World, deployment: Make) -> None:
     await run(world, deployment)
     await world.resource("nodes").patch(NODE, {"spec": {"unschedulable": True}})

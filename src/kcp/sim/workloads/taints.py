@@ -1,8 +1,8 @@
 """Taints of nodes: those that follow from a node's conditions are set, and pods that do not tolerate a NoExecute taint have to go.
 
 `tainted` and `stays_for_s` are pure. Before: `sim.cluster`, which starts it. After: spec.taints of nodes, deletion of pods.
-Source: pkg/controller/nodelifecycle/node_lifecycle_controller.go (taints by condition), pkg/controller/tainteviction/taint_eviction.go,
-plugin/pkg/admission/defaulttolerationseconds/admission.go.
+Source: pkg/controller/nodelifecycle/node_lifecycle_controller.go (taints by condition, handleDisruption),
+pkg/controller/tainteviction/taint_eviction.go, plugin/pkg/admission/defaulttolerationseconds/admission.go.
 """
 
 from __future__ import annotations
@@ -42,14 +42,24 @@ _OURS = frozenset((_UNSCHEDULABLE, *(key for key, _ in _BY_CONDITION.values())))
 _DEFAULT_TOLERATION_S = 300
 
 
-def tainted(node: Mapping[str, Any], now: str) -> list[JSONObject]:
-    """The taints that a node ought to have: others' as they are, and ours as its conditions and `spec.unschedulable` say."""
+def is_unready(node: Mapping[str, Any]) -> bool:
+    """Whether it is said not to be ready, or not known to be."""
+    told = conditions.get(node, "Ready")
+    return told is not None and told["status"] != "True"
+
+
+def tainted(node: Mapping[str, Any], now: str, *, evicts: bool = True) -> list[JSONObject]:
+    """The taints that a node ought to have: others' as they are, and ours as its conditions and `spec.unschedulable` say.
+
+    Args: evicts: False where no node is ready: then it is rather the view of the nodes that is lost, and pods stay where they are.
+    """
     held: Sequence[JSONObject] = meta.nested(node, "spec", "taints", default=())
     wanted = [
         (key, effect)
         for condition in meta.nested(node, "status", "conditions", default=())
         for key, effects in (_BY_CONDITION.get((condition.get("type"), condition.get("status")), ("", ())),)
         for effect in effects
+        if evicts or effect != NO_EXECUTE
     ]
     if meta.nested(node, "spec", "unschedulable"):
         wanted.append((_UNSCHEDULABLE, NO_SCHEDULE))
@@ -97,7 +107,8 @@ class TaintReconciler:
         node = self.nodes.get(key)
         if node is None:
             return Result()
-        wanted: JSONObject = {**node, "spec": {**(node.get("spec") or {}), "taints": tainted(node, rfc3339(self.clock.now()))}}
+        taints = tainted(node, rfc3339(self.clock.now()), evicts=not all(map(is_unready, self.nodes.list())))
+        wanted: JSONObject = {**node, "spec": {**(node.get("spec") or {}), "taints": taints}}
         if not wanted["spec"]["taints"]:
             del wanted["spec"]["taints"]
         node = await commit(self.client.resource(NODES), node, wanted, field_manager=CONTROLLER_MANAGER)
@@ -152,7 +163,13 @@ def controller(wiring: Wiring) -> Controller:
     events = wiring.remarks.by("taint-eviction-controller")
     reconciler = TaintReconciler(nodes, wiring.pods, pods.get, wiring.client, events, wiring.clock)
     made = Controller("taint", reconciler.reconcile, clock=wiring.clock, workers=1)
-    made.watch(nodes)
+
+    def of_all_where_readiness_changes(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """Whether pods have to go from one node depends on there being another that is ready."""
+        changed = (old is not None and is_unready(old)) != (new is not None and is_unready(new))
+        return {key, *map(meta.key, nodes.list())} if changed else (key,)
+
+    made.watch(nodes, of_all_where_readiness_changes)
 
     def listen(before: PodView | None, after: PodView | None) -> None:
         """A pod that comes to a node."""
