@@ -20,9 +20,19 @@ def test_an_ordinary_request_is_legal() -> None:
     assert list(validate(request(), None)) == []
 
 
+def test_a_request_may_stand_among_other_text() -> None:
+    """As openssl writes it with -text, or with comments before it."""
+    framed = b"# for tests only\nCertificate Request:\n    Data:\n" + base64.b64decode(PEM) + b"\nand after it"
+    assert list(validate(request(request=base64.b64encode(framed).decode()), None)) == []
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
+        (
+            {"request": base64.b64encode(b"-----BEGIN X-----\nMIIB\n-----END X-----\n" + base64.b64decode(PEM)).decode()},
+            "spec.request: Invalid value",
+        ),
         ({"request": base64.b64encode(b"x").decode()}, "spec.request: Invalid value"),
         ({"usages": []}, "spec.usages: Required value"),
         ({"usages": ["client auth", "client auth"]}, 'spec.usages[1]: Duplicate value: "client auth"'),

@@ -22,7 +22,8 @@ _USAGES = (
     "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement",
     "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
 )  # fmt: skip
-_PEM = re.compile(rb"^\s*-----BEGIN CERTIFICATE REQUEST-----\s+[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----\s*$")
+_PEM = re.compile(rb"^-----BEGIN ([^-\n]+)-----[ \t\r]*\n[A-Za-z0-9+/=\s]*^-----END \1-----[ \t\r]*$", re.MULTILINE)
+"""The first block counts, whatever stands before and after it. Source: Go's encoding/pem, Decode."""
 _SHORTEST_S = 600
 
 
@@ -40,7 +41,8 @@ def _request(spec: Mapping[str, Any]) -> Iterator[Cause]:
         pem = base64.b64decode(text, validate=True)
     except binascii.Error:
         return  # not base64 at all: the schema says so
-    if _PEM.match(pem) is None:
+    block = _PEM.search(pem)
+    if block is None or block[1] != b"CERTIFICATE REQUEST":
         yield Cause.invalid("spec.request", text, "PEM block type must be CERTIFICATE REQUEST")
 
 
