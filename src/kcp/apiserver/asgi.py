@@ -251,11 +251,18 @@ def _too_large() -> RequestEntityTooLarge:
 
 _WITHOUT_BODY = (204, 304)
 _JSON_HEADER = (b"content-type", b"application/json")
+_PRIVATE = (b"cache-control", b"no-cache, private")
+"""Of whatever does not say otherwise. Source: k8s.io/apiserver/pkg/endpoints/filters/cachecontrol.go."""
 
 
 def _head(response: Response) -> list[tuple[bytes, bytes]]:
     head = [_JSON_HEADER if response.content_type == "application/json" else (b"content-type", response.content_type.encode("latin-1"))]
+    if not response.headers:
+        head.append(_PRIVATE)
+        return head
     head += [(name.encode("latin-1"), value.encode("utf-8")) for name, value in response.headers]
+    if not any(name == "cache-control" for name, _ in response.headers):
+        head.append(_PRIVATE)
     return head
 
 

@@ -187,6 +187,8 @@ def check_kind(obj: JSONObject, scope: Scope, *, expected: GVK | None = None) ->
     if expected is None and scope.resource.origin is Origin.CRD:
         return _check_custom_kind(obj, gvk)
     api_version, kind = obj.get("apiVersion") or gvk.api_version, obj.get("kind") or gvk.kind
+    if api_version == f"/{gvk.api_version}":
+        api_version = gvk.api_version  # the core group's in Go's other spelling; source: runtime/schema/group_version.go
     if api_version != gvk.api_version:
         raise BadRequest(f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})")
     if kind != gvk.kind:

@@ -140,5 +140,5 @@ def _unmatched(excluded: Iterable[str], checks: Iterable[HealthCheck]) -> list[s
 
 
 def _text(status: int, lines: Iterable[str], *, end: str = "\n") -> Response:
-    headers = (("x-content-type-options", "nosniff"), ("cache-control", "no-cache, no-store, must-revalidate"))
+    headers = (("x-content-type-options", "nosniff"),)
     return Response(status, ("\n".join(lines) + end).encode(), "text/plain; charset=utf-8", headers)

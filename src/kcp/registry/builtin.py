@@ -24,7 +24,7 @@ from kcp.apis.kubernetes.firststatus import first_status
 from kcp.apis.kubernetes.kinds import CLUSTER_KINDS, WORKSPACE_KINDS, KindInfo, ScalePaths, by_gvk, select
 from kcp.apis.kubernetes.rules import BUILTIN as RULES
 from kcp.apis.kubernetes.rules import KindRules, rules_of
-from kcp.registry import crdstatus, daemonsets, policystatus, strategy
+from kcp.registry import crdstatus, daemonsets, strategy
 from kcp.registry.resource import Conversion, Origin, Resource, Scale
 from kcp.registry.strategy import FieldPath, Strategy
 from kcp.storage.keyspace import resource_prefix
@@ -38,10 +38,6 @@ _VIEWS: Mapping[GVK, Conversion] = {
 }
 
 
-def _schema_of(gvk: GVK) -> Schema | None:
-    return builtin_schema(gvk)
-
-
 _WARNED = frozenset(
     (group, kind)
     for group, kinds in {
@@ -53,7 +49,6 @@ _WARNED = frozenset(
     for kind in kinds
 )
 """Kinds that have warnings of their own."""
-_POLICY_STATUS = policystatus.status_hooks(_schema_of)
 _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("", "Namespace"): strategy.NAMESPACE,
     ("", "Node"): Strategy(is_born_with_status=True),
@@ -64,9 +59,6 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Strategy(
         prepare_delete=crdstatus.await_cleanup, held_by_spec=lambda crd: not deletion_timestamp(crd)
     ),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): Strategy(
-        prepare_create=_POLICY_STATUS[0], prepare_update=_POLICY_STATUS[1]
-    ),
     ("certificates.k8s.io", "CertificateSigningRequest"): strategy.CERTIFICATE_REQUEST,
     ("apiregistration.k8s.io", "APIService"): Strategy(name_faults=names.path_segment),  # `v1.` is the core group's
     (_RBAC, "Role"): strategy.RBAC,
@@ -74,6 +66,10 @@ _SPECIAL: Mapping[tuple[str, str], Strategy] = {
     (_RBAC, "ClusterRole"): strategy.RBAC,
     (_RBAC, "ClusterRoleBinding"): strategy.RBAC,
 }
+
+
+_OF_OTHERS = ("CustomResourceDefinition", "ValidatingAdmissionPolicy")
+"""Kinds whose first status is worked out elsewhere: by a default, or by admission, which knows what kinds there are."""
 
 
 def builtin_resources(which: Iterable[GroupResource]) -> list[Resource]:
@@ -184,7 +180,7 @@ def strategy_for(gvk: GVK) -> Strategy | None:
     if gvk not in RULES and special is None and by_gvk(gvk) is None:
         return None
     rules, base, known = rules_of(gvk), special or strategy.BUILTIN, by_gvk(gvk)
-    shows_status = known is not None and known.has_status and gvk.kind != "CustomResourceDefinition"
+    shows_status = known is not None and known.has_status and gvk.kind not in _OF_OTHERS
     prepare = base.prepare_create
     if shows_status:
         prepare = _with_status(gvk, prepare, says_status=base.is_born_with_status)

@@ -271,3 +271,14 @@ async def test_bindings_that_cannot_be_are_refused(world: World) -> None:
     assert "must not contain both Deny and Warn" in (await world.create(binding_of("b", "Deny", "Warn"))).message
     both = {"name": "x", "selector": {}, "parameterNotFoundAction": "Allow"}
     assert "name and selector are mutually exclusive" in (await world.create(binding_of("b", paramRef=both))).message
+
+
+async def test_type_checking_knows_custom_kinds_too(world: World) -> None:
+    # test/e2e/apimachinery/validatingadmissionpolicy.go ("should type check a CRD")
+    size = {"type": "object", "properties": {"size": {"type": "integer"}}}
+    await world.install(widget_crd({"type": "object", "properties": {"spec": size}}))
+    rules = [{"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["widgets"]}]
+    policy = validating_policy("typed", {"expression": "object.spec.size > '1'"}, {"expression": "object.spec.nope < 1"}, rules=rules)
+    found = (await world.made(policy))["status"]["typeChecking"]["expressionWarnings"]
+    assert [warning["fieldRef"] for warning in found] == ["spec.validations[0].expression", "spec.validations[1].expression"]
+    assert "undefined field 'nope'" in found[1]["warning"]

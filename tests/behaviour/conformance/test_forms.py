@@ -133,6 +133,20 @@ async def test_a_bookmark_as_table_is_a_row_without_cells(filled: Api) -> None:
     assert row["object"]["metadata"]["resourceVersion"] == bookmark["object"]["metadata"]["resourceVersion"]
 
 
+async def test_items_of_a_list_say_their_kind_only_if_it_is_a_custom_one(filled: Api) -> None:
+    # In Go the items of a typed list are structs of their type; test/e2e/apimachinery/watchlist.go compares them with what was created.
+    await filled.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "a"}})
+    maps, widgets = (await filled.get("/api/v1/namespaces/default/configmaps")).body, (await filled.get(WIDGETS)).body
+    assert (maps["kind"], [sorted(item) for item in maps["items"]]) == ("ConfigMapList", [["metadata"]])
+    assert {(item["apiVersion"], item["kind"]) for item in widgets["items"]} == {("example.com/v1", "Widget")}
+
+
+async def test_answers_are_not_to_be_cached_by_others_unless_they_say_so(filled: Api) -> None:
+    # test/integration/apiserver/apiserver_test.go (TestCacheControl)
+    for path in (WIDGETS, f"{WIDGETS}/none", "/api", "/apis/example.com/v1"):
+        assert (await filled.get(path)).headers["cache-control"] == "no-cache, private"
+
+
 async def test_a_list_is_streamed_as_tables_too(filled: Api) -> None:
     # Source: test/e2e/apimachinery/watchlist.go ("server supports sending resources in Table format").
     async with filled.watch(f"{WIDGETS}?{INITIAL}", "application/json;as=Table;v=v1;g=meta.k8s.io") as events:

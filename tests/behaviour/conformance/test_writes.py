@@ -361,3 +361,9 @@ async def test_some_kinds_answer_a_deletion_with_what_they_were(api: Api, path: 
     if kind != "Status":
         assert answer.body["metadata"]["uid"] == made["metadata"]["uid"]
     assert (await api.get(f"{path}/p")).status == 404
+
+
+async def test_the_core_group_may_be_spelled_with_a_slash(api: Api) -> None:
+    # apimachinery/pkg/runtime/schema/group_version.go (ParseGroupVersion): Go writes the core group's versions so at times
+    made = await api.post("/api/v1/namespaces/default/configmaps", {"apiVersion": "/v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
+    assert (made.status, made.body["apiVersion"]) == (201, "v1")

@@ -1,7 +1,7 @@
 """Warnings about a policy's expressions: what they would do wrong with the kinds that the policy names, as far as the schemas tell.
 
 A policy is not refused for them, because one expression may be meant for several kinds.
-Before: `registry.policystatus`. After: `admission`, `declared`.
+Before: `apiserver.admission.policytypes`. After: `admission`, `declared`.
 Source: k8s.io/apiserver/pkg/admission/plugin/policy/validating/typechecking.go.
 """
 

@@ -17,6 +17,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import ALL_VERBS, Plugin
 from kcp.apiserver.admission.configured import Configured
 from kcp.apiserver.admission.occasion import NamespaceLookup
+from kcp.apiserver.admission.policytypes import policy_types
 from kcp.apiserver.authz.attributes import Authorizer
 from kcp.registry.backend import Attributes
 from kcp.registry.resource import Catalog
@@ -62,9 +63,10 @@ class ConfigurableAdmission:
         return cls(parts, {r: await Configured.open(parts.cache, GroupResource(_GROUP, r), parsers[r]) for r in resources})
 
     def plugins(self) -> tuple[Plugin, ...]:
-        """To stand at the end of the chain: what changes objects, then what only looks at them."""
+        """To stand at the end of the chain: what changes objects, what is noted of policies, then what only looks at objects."""
         return (
             Plugin(name="MutatingAdmissionPolicy and Webhook", mutate=self.mutate, verbs=ALL_VERBS, subresources=None),
+            policy_types(self._parts.catalog),
             Plugin(name="ValidatingAdmissionPolicy and Webhook", validate=self.validate, verbs=ALL_VERBS, subresources=None),
         )
 

@@ -19,6 +19,7 @@ from kcp.apimachinery.table import AGE, Column, IncludeObject, build_table
 from kcp.apiserver.handlers.call import Call
 from kcp.apiserver.negotiate import Wanted, include_object
 from kcp.registry.backend import ListResult
+from kcp.registry.resource import Origin, Resource
 from kcp.storage.item import Item
 
 _HEAD = re.compile(rb'\{"apiVersion":"[^"]*","kind":"[^"]*","metadata":(?=\{)')
@@ -38,6 +39,13 @@ def show_one(call: Call, item: Item, form: Wanted) -> bytes:
     if form.transform == "Table":
         return orjson.dumps(table(call, [item], form, resource_version=str(item.revision or "")))
     return partial(item.raw, form.meta_version)
+
+
+def _without_kind(bodies: list[bytes], resource: Resource) -> list[bytes]:
+    """Items of a list of a built-in kind say neither apiVersion nor kind: the list does, in Go its items are structs of their type."""
+    head = b'{"apiVersion":"%s","kind":"%s",' % (resource.gvr.api_version.encode(), resource.kind.encode())
+    length = len(head)
+    return [b"{" + raw[length:] if raw.startswith(head) else raw for raw in bodies]
 
 
 def show_list(call: Call, found: ListResult, form: Wanted) -> bytes:
@@ -62,6 +70,8 @@ def show_list(call: Call, found: ListResult, form: Wanted) -> bytes:
     if form.transform:
         kind, api_version = "PartialObjectMetadataList", f"meta.k8s.io/{form.meta_version}"
         bodies = [partial(raw, form.meta_version) for raw in bodies]
+    elif resource.origin is Origin.BUILTIN:
+        bodies = _without_kind(bodies, resource)
     start = orjson.dumps({"kind": kind, "apiVersion": api_version, "metadata": head})[:-1] + b',"items":['
     if not bodies:
         return start + b"]}\n"
