@@ -23,8 +23,8 @@ from kcp.cli.plugin_tree import children
 from kcp.cli.plugin_workloads import KINDS, namespace_of
 from kcp.client.rest import Client
 from kcp.exports.boundresources import bound_resources
-from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS, Placement
-from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
+from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS, Placement, SyncTarget
+from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, sync_target_key
 from kcp.tmc.placement.observe import location_of, target_of
 from kcp.tmc.placement.preview import Ground, Scene, Town, ancestry
 from kcp.tmc.placement.snapshot import Fleet
@@ -65,6 +65,12 @@ class Sight:
             },
             now=now,
             eviction_grace_s=eviction_grace_s,
+            heard={
+                sync_target_key(target.cluster, target.name): target.heartbeat
+                for held in self.grounds.values()
+                for target in map(SyncTarget.of, held["SyncTarget"])
+                if target.heartbeat is not None
+            },
         )  # fmt: skip
 
     def put(self, where: str, kind: str, obj: JSONObject) -> Sight:

@@ -24,12 +24,13 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
 from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
-from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, synced_keys
+from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, sync_target_key, synced_keys
 from kcp.tmc.placement.inputs import Surroundings, neighbour_of, snapshot_of
 from kcp.tmc.placement.observe import Observed, location_of
 from kcp.tmc.placement.policy import Policy
 from kcp.tmc.placement.rebalancing import Rebalancing
 from kcp.tmc.placement.record import is_told, record
+from kcp.tmc.placement.reservations import SETTLE_S, Reservations, fresh_in, told_since
 from kcp.tmc.placement.schedule import Decision, Fleet, Neighbour, Snapshot, schedule
 from kcp.tmc.placement.spec import Reading, read
 from kcp.tmc.placement.status import render
@@ -56,6 +57,7 @@ class PlacementReconciler:
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     eviction_grace_s: float
+    reservations: Reservations
     one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Placements that look at others are decided one after the other, on what the server has: two that keep apart never choose the same."""
 
@@ -79,22 +81,39 @@ class PlacementReconciler:
         around = self._surroundings(placement, reading.policy, home, namespaces, now)
         snapshot = snapshot_of(obj, placement, reading.policy, replace(around, neighbours=neighbours, moves=rebalancing.allowed))
         decision = schedule(snapshot)
+        key = meta.key(obj)
+        since = told_since(obj, decision.chosen, reading.policy.requests if namespaces else {}, now)
+        self.reservations.assume(key, reading.policy.requests, fresh_in(obj, since), now)
+        is_written = False
+        try:
+            await self._write(obj, placement, home, reading, decision, rebalancing, now, since, in_use=bool(namespaces))
+            is_written = True
+        finally:
+            if not is_written:
+                self.reservations.withdraw(key)
+        waits = SETTLE_S if len(decision.chosen) < decision.number and any(t.reserved for t in decision.fleet) else None
+        return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision), waits))
+
+    async def _write(  # noqa: PLR0913 - what a decision is written down with
+        self, obj: JSONObject, placement: Placement, home: ClusterName | None, reading: Reading, decision: Decision,
+        rebalancing: Rebalancing, now: datetime, since: Sequence[JSONObject], *, in_use: bool,
+    ) -> None:  # fmt: skip
         home_path = self.path_of(home) if home else placement.location_workspace
-        wanted = render(obj, decision, now=rfc3339(now), home=home_path, missing_home=home is None, in_use=bool(namespaces),
+        wanted = render(obj, decision, now=rfc3339(now), home=home_path, missing_home=home is None, in_use=in_use,
                         problems=[*placement.problems, *map(str, reading.faults)], progress=rebalancing.after(decision, now),
-                        policy=reading.policy)  # fmt: skip
+                        policy=reading.policy, since=since)  # fmt: skip
         placements = self.for_cluster(placement.cluster).resource(PLACEMENTS)
         written = await commit(placements, obj, {**obj, "status": wanted["status"]})
         if home is not None:
             await self._record(obj, decision, reading.policy, home_path, now)
         if meta.annotations(wanted) != meta.annotations(obj):
             await commit(placements, written, {**written, "metadata": {**written["metadata"], "annotations": meta.annotations(wanted)}})
-        return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision)))
 
     def _surroundings(
         self, placement: Placement, policy: Policy, home: ClusterName | None, namespaces: Sequence[JSONObject], now: datetime
     ) -> Surroundings:
         fleet = self.fleet(home, now) if home else Fleet()
+        fleet = self.reservations.applied(fleet, ObjectKey(placement.cluster, "", placement.name))
         return Surroundings(
             fleet=fleet,
             locations=[location_of(o) for o in (self.locations(home) if home else ())],
@@ -165,6 +184,31 @@ def _earliest(*due: float | None) -> float | None:
     return min((d for d in due if d is not None), default=None)
 
 
+def _follow(placements: Informer, targets: Informer, clock: Clock) -> Reservations:
+    """The books of what is promised, kept in step with the server."""
+    books = Reservations()
+
+    def of_placement(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+        books.observe(key, new)
+
+    def of_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+        target = sync_target_key(key.cluster, key.name)
+        if new is None:
+            books.forget(target)
+        elif old is not None and _reports(old) != _reports(new):
+            books.reported(target, clock.now())
+
+    placements.add_handler(of_placement)
+    targets.add_handler(of_target)
+    return books
+
+
+def _reports(target: JSONObject) -> object:
+    """What changes whenever a cluster tells what it uses."""
+    status = target.get("status") or {}
+    return status.get("lastSyncerHeartbeatTime"), status.get("usage"), status.get("allocatable")
+
+
 def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelled out
     informers: InformerFactory,
     for_cluster: Callable[[ClusterName], Client],
@@ -190,11 +234,12 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
         candidates = [placement.cluster, *ancestors(placement.cluster)]
         return next((c for c in candidates if targets.count(cluster=c)), placement.cluster)
 
+    reservations = _follow(placements, targets, clock)
     wake = Wakeups(placements, observed, clock)
     reconciler = PlacementReconciler(
         placements, records, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), lambda: targets.resource_version,
         lambda cluster: locations.list(cluster=cluster), lambda cluster: namespaces.list(cluster=cluster),
-        location_workspace, required_apis, path_of, for_cluster, clock, eviction_grace_s,
+        location_workspace, required_apis, path_of, for_cluster, clock, eviction_grace_s, reservations,
     )  # fmt: skip
     controller = Controller("placement", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(placements, wake.of_placement)

@@ -230,7 +230,9 @@ def _short_of(snapshot: Snapshot, target: Target) -> str | None:
         if free is None:
             return f"does not report how much {resource} it has; {constraints.amount(resource, wanted)} is required"
         if free < wanted:
-            return f"{constraints.amount(resource, free)} of {resource} free, {constraints.amount(resource, wanted)} required"
+            promised = target.reserved.get(resource, 0.0)
+            aside = f" ({constraints.amount(resource, promised)} reserved for work on its way)" if promised else ""
+            return f"{constraints.amount(resource, free)} of {resource} free{aside}, {constraints.amount(resource, wanted)} required"
     return None
 
 

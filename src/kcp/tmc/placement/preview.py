@@ -16,12 +16,14 @@ from datetime import datetime
 from functools import cached_property
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.kinds import Placement
 from kcp.tmc.model.names import SHARES_ANNOTATION, UNSYNCED_NAMESPACES, chosen_keys, is_leaving, synced_keys
 from kcp.tmc.model.wishes import left_out
 from kcp.tmc.placement.inputs import Surroundings, snapshot_of
 from kcp.tmc.placement.rebalancing import Rebalancing
+from kcp.tmc.placement.reservations import Reservations
 from kcp.tmc.placement.schedule import Decision, Fleet, schedule
 from kcp.tmc.placement.shares import Shares, combine, pod_requests, share, share_of, shares_of
 from kcp.tmc.placement.snapshot import Location, Neighbour
@@ -66,6 +68,18 @@ class Scene:
     """By workspace path."""
     now: datetime
     eviction_grace_s: float = 300.0
+    heard: Mapping[str, datetime] = field(default_factory=dict)
+    """K → when its usage was reported last."""
+
+    def books(self) -> Reservations:
+        """What is promised and not yet used."""
+        found = Reservations()
+        for key, time in self.heard.items():
+            found.reported(key, time)
+        for town in self.towns:
+            for name, obj in town.placements.items():
+                found.observe(_books_key(town, name), obj)
+        return found
 
     def home_of(self, town: Town, placement: Placement) -> str:
         """Path of the workspace whose SyncTargets count: the one that is named, or the nearest that has some."""
@@ -77,6 +91,10 @@ class Scene:
     def names(self) -> Mapping[str, str]:
         """K → name of the SyncTarget."""
         return {t.key: t.name for ground in self.grounds.values() for t in ground.targets}
+
+
+def _books_key(town: Town, name: str) -> ObjectKey:
+    return ObjectKey(ClusterName(town.path), "", name)
 
 
 def ancestry(path: str) -> Iterator[str]:
@@ -107,12 +125,16 @@ def settle(scene: Scene) -> Outcome:
     held = {(t.path, name): chosen_keys(obj) for t in scene.towns for name, obj in t.placements.items()}
     decisions: dict[PlacementID, Decision] = {}
     carried_out: set[PlacementID] = set()
+    books = scene.books()
     for _ in range(ROUNDS):
         before = dict(held)
         for town in scene.towns:
             for name in sorted(town.placements):
                 one = town.path, name
-                found = decisions[one] = _decide(scene, town, name, readings[one], held, edit_is_done=one in carried_out)
+                found = decisions[one] = _decide(scene, books, town, name, readings[one], held, edit_is_done=one in carried_out)
+                fresh = [t.key for t in found.chosen if t.key not in held[one]]
+                if _is_in_use(town, name):
+                    books.assume(_books_key(town, name), readings[one].policy.requests, fresh, scene.now)
                 held[one] = tuple(t.key for t in found.chosen)
                 if found.is_complete:
                     carried_out.add(one)
@@ -121,9 +143,16 @@ def settle(scene: Scene) -> Outcome:
     return _with_copies(Outcome(scene, decisions, {}), readings)
 
 
-def _decide(
-    scene: Scene, town: Town, name: str, reading: Reading, held: Mapping[PlacementID, tuple[str, ...]], *, edit_is_done: bool
-) -> Decision:  # noqa: PLR0913 - what one decision depends on
+def _decide(  # noqa: PLR0913 - what one decision depends on
+    scene: Scene,
+    books: Reservations,
+    town: Town,
+    name: str,
+    reading: Reading,
+    held: Mapping[PlacementID, tuple[str, ...]],
+    *,
+    edit_is_done: bool,
+) -> Decision:
     obj = town.placements[name]
     placement = Placement.of(obj, held[town.path, name])
     home = scene.home_of(town, placement)
@@ -135,9 +164,15 @@ def _decide(
 
     rebalancing = Rebalancing.of(obj, reading.policy, scene.now)
     moves = len(ground.targets) if rebalancing.wanted and reading.policy.movement.moves_per_minute else 0
-    around = Surroundings(ground.targets, ground.locations, town.path, scene.eviction_grace_s, lambda: town.required_apis, load,
+    fleet = books.applied(ground.targets, _books_key(town, name))
+    around = Surroundings(fleet, ground.locations, town.path, scene.eviction_grace_s, lambda: town.required_apis, load,
                           _neighbours(town, name, held), moves, edit_is_done=edit_is_done)  # fmt: skip
     return schedule(snapshot_of(obj, placement, reading.policy, around))
+
+
+def _is_in_use(town: Town, name: str) -> bool:
+    placement = Placement.of(town.placements[name], ())
+    return any(meta.name(ns) not in UNSYNCED_NAMESPACES and placement.selects(ns) for ns in town.namespaces)
 
 
 def _neighbours(town: Town, name: str, held: Mapping[PlacementID, tuple[str, ...]]) -> list[Neighbour]:

@@ -85,6 +85,8 @@ class Target:
     allocatable: Mapping[str, float] = field(default_factory=dict)
     """Resource → cores, bytes, pieces; what is not there was not reported."""
     used: Mapping[str, float] = field(default_factory=dict)
+    reserved: Mapping[str, float] = field(default_factory=dict)
+    """Promised to Placements, and not yet part of what is used."""
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     """Peer → milliseconds."""
     prices: Mapping[str, float] = field(default_factory=dict)
@@ -110,14 +112,14 @@ class Target:
         return next((found for key in _ZONE if (found := self.topology(key))), "")
 
     def free(self, resource: str) -> float | None:
-        """What of a resource is not used; None if the cluster does not report it."""
+        """What of a resource is neither used nor promised; None if the cluster does not report it."""
         held = self.allocatable.get(resource)
-        return None if held is None else max(held - self.used.get(resource, 0.0), 0.0)
+        return None if held is None else max(held - self.used.get(resource, 0.0) - self.reserved.get(resource, 0.0), 0.0)
 
     def utilisation(self, resource: str) -> float | None:
         """Used share of a resource, 0 to 1; None if the cluster does not report both numbers."""
         held, used = self.allocatable.get(resource), self.used.get(resource)
-        return None if not held or used is None else min(used / held, 1.0)
+        return None if not held or used is None else min((used + self.reserved.get(resource, 0.0)) / held, 1.0)
 
 
 class Fleet(tuple[Target, ...]):

@@ -43,10 +43,12 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
     problems: Sequence[str] = (),
     progress: Progress | None = None,
     policy: Policy = NOTHING_ASKED,
+    since: Sequence[JSONObject] = (),
 ) -> JSONObject:
     """The Placement with the decision in its status and annotation.
 
     Args: home: path of the SyncTargets' workspace. problems: what is wrong with the Placement's own spec.
+    since: when each target was chosen, where that matters.
     """
     wanted: JSONObject = meta.copy_json(obj)
     status = meta.ensure(wanted, "status")
@@ -56,6 +58,7 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
         status["selectedLocation"] = {"path": home, "locationName": decision.location}
     else:
         status.pop("selectedLocation", None)
+    _put(status, "chosenSince", list(since))
     status["decisions"] = [_told(v) for v in _explained(decision)]
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
     shares = shares_of(policy, chosen, Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION)))
@@ -90,11 +93,15 @@ def _told(verdict: Verdict) -> JSONObject:
 
 
 def _remember(status: JSONObject, progress: Progress) -> None:
-    for field, value in (("rebalanceRequest", progress.request), ("recentMoves", list(progress.moved_at))):
-        if value:
-            status[field] = value
-        else:
-            status.pop(field, None)
+    _put(status, "rebalanceRequest", progress.request)
+    _put(status, "recentMoves", list(progress.moved_at))
+
+
+def _put(status: JSONObject, field: str, value: object) -> None:
+    if value:
+        status[field] = value
+    else:
+        status.pop(field, None)
 
 
 def _explain(decision: Decision, *, home: str, missing_home: bool) -> tuple[str, str]:

@@ -31,5 +31,6 @@ def utilisation_after(snapshot: Snapshot, target: Target) -> float:
     for resource in MEASURED:
         held = target.allocatable.get(resource)
         if held:
-            shares.append((target.used.get(resource, 0.0) + snapshot.policy.requests.get(resource, 0.0)) / held)
+            taken = target.used.get(resource, 0.0) + target.reserved.get(resource, 0.0)
+            shares.append((taken + snapshot.policy.requests.get(resource, 0.0)) / held)
     return min(sum(shares) / len(shares), 1.0) if shares else UNKNOWN
