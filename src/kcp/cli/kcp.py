@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
+from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
 from kcp.cli.storageflags import etcd_config, leadership_options, storage_flags
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
@@ -43,8 +45,8 @@ def main() -> None:
               help="Groups, separated by commas, whose members get one.")  # fmt: skip
 @click.option("--feature-gates", default="", metavar="GATE=true,…",
               help="CacheAPIs: providers may let consumers read objects of theirs, by ClusterCachedResources. WorkspaceAuthentication: "
-              "workspaces may trust issuers of their own. WorkspaceMounts: they may be mounts of servers elsewhere. "
-              "[default: all false]")  # fmt: skip
+              "workspaces may trust issuers of their own. WorkspaceMounts: they may be mounts of servers elsewhere. These are false "
+              "by default; EnableDeprecatedAPIExportVirtualWorkspacesUrls is true: APIExports list URLs in their status.")  # fmt: skip
 @click.option("--mount-proxy-client-cert-file", type=click.Path(path_type=Path), default=None,
               help="Certificate that is shown to servers behind mounts, so that they believe who asks.")  # fmt: skip
 @click.option("--mount-proxy-client-key-file", type=click.Path(path_type=Path), default=None, help="Its key.")
@@ -66,49 +68,43 @@ def main() -> None:
 @click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
               help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
 @storage_flags
+@start_flags
 @access_flags
 @audit_flags
 @click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
-def start_command(**flags: object) -> None:
+def start_command(**flags: Any) -> None:
     from kcp.server.options import MountOptions, Options, TMCOptions
+    from kcp.server.startoptions import ServingCertificate
 
+    say_what_is_ignored(flags)
+    if flags.pop("experimental_bind_free_port") and flags["secure_port"] != 0:
+        fail("--secure-port=0 required if --experimental-bind-free-port is set")
     tmc = TMCOptions(
-        enabled=flags.pop("enable_tmc"),  # type: ignore[arg-type]
-        eviction_grace_s=flags.pop("tmc_eviction_grace"),  # type: ignore[arg-type]
-        heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),  # type: ignore[arg-type]
+        enabled=flags.pop("enable_tmc"),
+        eviction_grace_s=flags.pop("tmc_eviction_grace"),
+        heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),
         **{
             name: flags.pop(f"tmc_{name}")
             for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute", "push")
-        },  # type: ignore[arg-type]
+        },
     )
     files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}
-    gates = _gates(str(flags.pop("feature_gates")))
-    mounts = MountOptions(enabled=gates["WorkspaceMounts"], **files)  # type: ignore[arg-type]
+    opened = gates(str(flags.pop("feature_gates")))
+    mounts = MountOptions(enabled=opened["WorkspaceMounts"], **files)
+    serving = ServingCertificate(certificate=flags.pop("tls_cert_file"), key=flags.pop("tls_private_key_file"))
+    shard, batteries, form = shard_options(flags), flags.pop("batteries_included"), str(flags.pop("logging_format"))
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
-    authentication = authentication_options(flags, workspace_issuers=gates["WorkspaceAuthentication"])
-    who = {"authentication": authentication, "authorization": authorization_options(flags)}
-    kept = {"audit": audit_config(flags), "etcd": etcd_config(flags), "leadership": leadership_options(flags)}
-    options = Options(tmc=tmc, mounts=mounts, cache_apis=gates["CacheAPIs"], **kept, **who, **home, **flags)  # type: ignore[arg-type]
-    setup_logging(options.verbosity)
+    authentication = authentication_options(flags, workspace_issuers=opened["WorkspaceAuthentication"])
+    who: dict[str, Any] = {"authentication": authentication, "authorization": authorization_options(flags)}
+    options = Options(
+        tmc=tmc, mounts=mounts, cache_apis=opened["CacheAPIs"], export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
+        shard=shard, serving=serving, batteries=batteries, audit=audit_config(flags), etcd=etcd_config(flags),
+        leadership=leadership_options(flags), **who, **home, **flags,
+    )  # fmt: skip
+    setup_logging(options.verbosity, form=form)
     if problems := options.problems():
         fail("\n  ".join(problems))
     run_kcp(options)
-
-
-_GATES = {"CacheAPIs": False, "WorkspaceAuthentication": False, "WorkspaceMounts": False}
-
-
-def _gates(text: str) -> dict[str, bool]:
-    """What is said of each gate, or its default. Source: k8s.io/component-base/featuregate."""
-    found = dict(_GATES)
-    for part in _list_of(text):
-        name, _, value = part.partition("=")
-        if name.strip() not in _GATES:
-            fail(f"--feature-gates: unrecognized feature gate: {name.strip()}; there is {', '.join(_GATES)}")
-        if value.strip().lower() not in ("true", "false"):
-            fail(f"--feature-gates: invalid value of {name.strip()}={value}, expecting true or false")
-        found[name.strip()] = value.strip().lower() == "true"
-    return found
 
 
 def _list_of(text: object) -> tuple[str, ...]:

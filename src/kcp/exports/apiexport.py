@@ -30,7 +30,8 @@ class ExportReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
     for_cluster: Callable[[ClusterName], Client]
     identities: Identities
-    server_url: Callable[[], str]
+    server_url: Callable[[], str] | None
+    """Of virtual workspaces; None: an export lists none."""
     clock: Clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -45,7 +46,8 @@ class ExportReconciler:
             await commit_both(client.resource(EXPORTS), export, wanted)
             raise failure
         # Deprecated in kcp's main, where endpoint slices took its place; controllers made for 0.11 know nothing else.
-        meta.ensure(wanted, "status")["virtualWorkspaces"] = [{"url": endpoint_url(self.server_url(), key.cluster, key.name)}]
+        urls = [{"url": endpoint_url(self.server_url(), key.cluster, key.name)}] if self.server_url is not None else []
+        meta.ensure(wanted, "status")["virtualWorkspaces"] = urls
         conditions.set_condition(wanted, conditions.build(VIRTUAL_WORKSPACE_URLS_READY, conditions.TRUE, now=now))
         await commit_both(client.resource(EXPORTS), export, wanted)
         return Result()
@@ -56,7 +58,7 @@ def build_export_controller(
     for_cluster: Callable[[ClusterName], Client],
     *,
     new_key: Callable[[], str],
-    server_url: Callable[[], str],
+    server_url: Callable[[], str] | None,
     clock: Clock,
 ) -> Controller:
     exports = informers.informer(EXPORTS, indexers={_BY_SECRET: identity_secret})

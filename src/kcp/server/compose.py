@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from kcp.apiserver.authn.tokens import StaticTokens
 from kcp.apiserver.conversion import ConversionWebhooks
 from kcp.apiserver.health import Health, HealthCheck, of_store
 from kcp.apiserver.metrics import Metrics
-from kcp.apiserver.pki import PKI
+from kcp.apiserver.pki import PKI, write_private
 from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
@@ -45,7 +46,8 @@ from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.leading import Leadership
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
-from kcp.server.tokens import AdminTokens
+from kcp.server.startoptions import ADMIN, USER, chosen
+from kcp.server.tokens import FILE, AdminTokens
 from kcp.server.views import export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
 from kcp.storage.compaction import Compactor
 from kcp.storage.interface import Store
@@ -123,6 +125,8 @@ async def run_server(
             columns_of=columns.columns_of if columns is not None else OWN_COLUMNS,
         )  # fmt: skip
         pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
+        certificate = options.serving.certificate or pki.serving.certificate
+        _publish(options.serving_copy, certificate.read_bytes() + pki.ca_pem().encode())
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
         assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor, columns)
         security = await assembly.connect()
@@ -133,7 +137,7 @@ async def run_server(
         handle = None
         if with_socket:
             tls = TLSFiles(
-                certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate,
+                certificate=certificate, key=options.serving.key or pki.serving.key, client_ca=pki.client_ca.certificate,
                 more_client_ca=options.authentication.client_ca_file,
                 proxy_ca=options.authentication.request_header.client_ca_file,
             )  # fmt: skip
@@ -148,6 +152,12 @@ async def run_server(
         server = assembly.server(handle, controllers)
         await assembly.start(controllers, server)
         yield server
+
+
+def _publish(path: Path, certificates: bytes) -> None:
+    """A file for everybody to read, written only where it says something else."""
+    if not path.is_file() or path.read_bytes() != certificates:
+        write_private(path, certificates, mode=0o644)
 
 
 def _auditing(options: Options, foundation: Foundation, clock: Clock) -> AbstractAsyncContextManager[Auditor]:
@@ -185,16 +195,18 @@ class _Assembly:
         self._tokens = StaticTokens()
         self._metrics = Metrics()
         self._health = Health(tuple(of_store(foundation.store.current_revision)))
-        self._admin_tokens = AdminTokens.ensure(options.root_directory)
-        self._url = f"https://{options.host}:{options.secure_port}"
-        ca_pem, index = pki.ca_pem(), foundation.index
+        self._admin_tokens = AdminTokens.ensure(options.admin_token_path or options.root_directory / FILE)
+        self._url = options.shard.base_url or f"https://{options.host}:{options.secure_port}"
+        own = options.serving.certificate
+        ca_pem = self._ca_pem = pki.ca_pem() + (own.read_text() if own is not None else "")
+        index = foundation.index
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
         self._security: Security
         self._parts = ControllerParts(
-            foundation, self._client, self._informers, clock, self._url_of, lambda: self._url, lambda: ca_pem,
+            foundation, self._client, self._informers, clock, self._url_of, self._views_url, lambda: ca_pem,
             has_mounts=options.mounts.enabled, has_cache=options.cache_apis,
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
-            new_identity=lambda: random.randbytes(32).hex(),
+            new_identity=lambda: random.randbytes(32).hex(), has_export_urls=options.export_urls,
         )  # fmt: skip
         self.mounts = self._build_mounts()
         self._tmc = self._build_tmc()
@@ -215,7 +227,7 @@ class _Assembly:
         from kcp.tmc.metrics import TMCMetrics
 
         metrics = TMCMetrics(self._metrics.registry) if self._options.tmc.metrics else None
-        return TMC(self._parts, self._options.tmc, lambda: self._url, metrics, self._columns)
+        return TMC(self._parts, self._options.tmc, self._views_url, metrics, self._columns)
 
     async def connect(self) -> Security:
         """Security, registry and request path."""
@@ -268,18 +280,24 @@ class _Assembly:
         return security
 
     def _add_tokens(self) -> None:
-        self._tokens.add(self._admin_tokens.kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))
-        self._tokens.add(self._admin_tokens.shard_admin, UserInfo("shard-admin", (kinds.MASTERS,)))
+        if self._options.has_battery(ADMIN):
+            self._tokens.add(self._admin_tokens.kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))
+            self._tokens.add(self._admin_tokens.shard_admin, UserInfo("shard-admin", (kinds.MASTERS,)))
+        if self._options.has_battery(USER):
+            self._tokens.add(self._admin_tokens.user, UserInfo(USER))
         if self._options.token_auth_file is not None:
             self._tokens.load_csv(self._options.token_auth_file)
 
     def server(self, handle: ServerHandle | None, controllers: Supervisor) -> KcpServer:
         """The server as others see it, its kubeconfig written."""
-        if handle is not None:
+        if handle is not None and not self._options.shard.base_url:
             self._url = handle.url
-        tokens, ca_pem = self._admin_tokens, self._pki.ca_pem().encode()
-        admin = AdminAccess(server=self._url, ca_pem=ca_pem, kcp_admin_token=tokens.kcp_admin, shard_admin_token=tokens.shard_admin)
-        if handle is not None:
+        tokens, ca_pem = self._admin_tokens, self._ca_pem.encode()
+        users = {USER: tokens.user} if self._options.has_battery(USER) else {}
+        admin = AdminAccess(
+            server=self._url, ca_pem=ca_pem, kcp_admin_token=tokens.kcp_admin, shard_admin_token=tokens.shard_admin, user_tokens=users
+        )
+        if handle is not None and self._options.has_battery(ADMIN):
             write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
         server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers)
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
@@ -348,7 +366,9 @@ class _Assembly:
 
             compute = [Piece(gvr, obj) for gvr, obj in compute_apis(compute_schemas())]
         return BootstrapOptions(
-            tmc=tmc.enabled, compute_binding=tmc.bind_compute, shard_base_url=self._url, root_apis=apis, compute_apis=compute,
+            tmc=tmc.enabled, compute_binding=tmc.bind_compute, root_apis=apis, compute_apis=compute,
+            batteries=chosen(self._options.batteries), shard_base_url=self._url,
+            shard_external_url=self._options.shard.external_url, shard_virtual_workspace_url=self._options.shard.virtual_workspace_url,
             home_creator_groups=self._options.home_creator_groups,
         )  # fmt: skip
 
@@ -364,4 +384,8 @@ class _Assembly:
             return None
 
     def _url_of(self, path: str) -> str:
-        return f"{self._url}/clusters/{path}"
+        return f"{self._options.shard.external_url or self._url}/clusters/{path}"
+
+    def _views_url(self) -> str:
+        """Of virtual workspaces."""
+        return self._options.shard.virtual_workspace_url or self._url

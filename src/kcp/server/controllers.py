@@ -54,13 +54,15 @@ class ControllerParts:
     url_of: Callable[[str], str]
     """Workspace path → URL."""
     server_url: Callable[[], str]
-    """Known once the socket is bound."""
+    """Of virtual workspaces; known once the socket is bound."""
     ca_bundle: Callable[[], str]
     issue_token: IssueToken
     """The token of a service account's Secret."""
     new_identity: Callable[[], str]
     """A secret key nobody can guess: whoever has it may serve an export's API in its place."""
     has_mounts: bool = False
+    has_export_urls: bool = True
+    """Whether APIExports list the URLs of their virtual workspaces, beside their endpoint slices."""
     has_cache: bool = False
     """Whether there are ClusterCachedResources."""
 
@@ -123,8 +125,12 @@ def build_first(parts: ControllerParts) -> list[Controller]:
 
     return [
         build_export_controller(
-            parts.informers, parts.for_cluster, new_key=parts.new_identity, server_url=parts.server_url, clock=parts.clock
-        ),
+            parts.informers,
+            parts.for_cluster,
+            new_key=parts.new_identity,
+            server_url=parts.server_url if parts.has_export_urls else None,
+            clock=parts.clock,
+        ),  # fmt: skip
         build_binding_controller(
             parts.informers,
             parts.for_cluster,

@@ -11,6 +11,7 @@ from pathlib import Path
 from kcp.apiserver.audit.config import AuditConfig
 from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
 from kcp.server.leadershipoptions import LeadershipOptions
+from kcp.server.startoptions import DEFAULT_BATTERIES, ServingCertificate, ShardOptions, battery_problems, chosen
 from kcp.storage.etcd.config import EtcdConfig
 
 
@@ -53,12 +54,15 @@ class MountOptions:
     server_ca_file: Path | None = None
     """--mount-proxy-server-ca-file: who may sign certificates there, beside the system's authorities."""
 
-    def problems(self) -> list[str]:
+    def problems(self, made_at_start: Path) -> list[str]:
+        """Args: made_at_start: a file that need not be there before."""
         files = {
             "client-cert": self.client_cert_file, "client-key": self.client_key_file, "server-ca": self.server_ca_file,
         }  # fmt: skip
         found = [
-            f"--mount-proxy-{name}-file={file}: no such file" for name, file in files.items() if file is not None and not file.is_file()
+            f"--mount-proxy-{name}-file={file}: no such file"
+            for name, file in files.items()
+            if file is not None and not file.is_file() and file.absolute() != made_at_start.absolute()
         ]
         if (self.client_cert_file is None) is not (self.client_key_file is None):
             found.append("--mount-proxy-client-cert-file and --mount-proxy-client-key-file: give both or none")
@@ -97,6 +101,14 @@ class Options:
     mounts: MountOptions = field(default_factory=MountOptions)
     cache_apis: bool = False
     """--feature-gates=CacheAPIs=true: providers let their consumers read objects of theirs, by ClusterCachedResources."""
+    shard: ShardOptions = field(default_factory=ShardOptions)
+    serving: ServingCertificate = field(default_factory=ServingCertificate)
+    batteries: tuple[str, ...] = tuple(sorted(DEFAULT_BATTERIES))
+    """--batteries-included: what there is from the start."""
+    admin_token_path: Path | None = None
+    """--authentication-admin-token-path: default `<root directory>/.admin-token-store`."""
+    export_urls: bool = True
+    """--feature-gates=EnableDeprecatedAPIExportVirtualWorkspacesUrls=…: APIExports list URLs too, as programs for kcp 0.11 expect."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
@@ -113,6 +125,14 @@ class Options:
     def has_peers(self) -> bool:
         """Whether other servers may work on the same objects."""
         return bool(self.etcd.endpoints) and self.leadership.enabled
+
+    @property
+    def serving_copy(self) -> Path:
+        """The certificate that is served, and who signed it: where programs made for kcp look for it."""
+        return self.root_directory / "apiserver.crt"
+
+    def has_battery(self, name: str) -> bool:
+        return name in chosen(self.batteries)
 
     @property
     def host(self) -> str:
@@ -136,7 +156,8 @@ class Options:
         found += [*self.authentication.problems(), *self.authorization.problems()]
         if self.conversion_timeout_s <= 0:
             found.append("--conversion-cel-transformation-timeout: must be longer than 0s")
-        found += self.mounts.problems()
+        found += [*self.mounts.problems(self.serving_copy), *self.shard.problems(), *self.serving.problems()]
+        found += battery_problems(tuple(self.batteries))
         if self.tmc.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.tmc.eviction_grace_s < 0:

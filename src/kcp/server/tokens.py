@@ -20,15 +20,18 @@ FILE = ".admin-token-store"
 class AdminTokens:
     kcp_admin: str
     shard_admin: str
+    user: str
+    """Of the battery `user`."""
 
     @classmethod
-    def ensure(cls, root_directory: Path) -> AdminTokens:
-        """The stored tokens; new ones where the file is missing or not readable as such."""
-        path = root_directory / FILE
+    def ensure(cls, path: Path) -> AdminTokens:
+        """The stored tokens; new ones for those that are missing, or all where the file is not readable as such."""
+        names = ("kcp-admin", "shard-admin", "user")
         try:
-            stored = json.loads(path.read_text())
-            return cls(stored["kcp-admin"], stored["shard-admin"])
-        except (OSError, ValueError, KeyError, TypeError):
-            made = cls(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-        write_private(path, json.dumps({"kcp-admin": made.kcp_admin, "shard-admin": made.shard_admin}).encode())
-        return made
+            stored = {name: str(token) for name, token in json.loads(path.read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            stored = {}
+        tokens = {name: stored.get(name) or secrets.token_urlsafe(32) for name in names}
+        if tokens != stored:
+            write_private(path, json.dumps(tokens).encode())
+        return cls(*(tokens[name] for name in names))

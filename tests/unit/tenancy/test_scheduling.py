@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kcp.apimachinery.meta import JSONObject
 from kcp.tenancy.logicalcluster.lifecycle import owner_binding
-from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, logical_cluster
+from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, logical_cluster, shard_hash
 from kcp.tenancy.workspacetype.defaults import TypeOptions, default_types
 from kcp.tenancy.workspacetype.model import TypeReference, WorkspaceType
 from kcp.tenancy.workspacetype.resolution import resolve
@@ -38,11 +38,16 @@ def test_choice_is_the_same_each_time_and_spreads_over_shards() -> None:
 
 
 def test_earlier_choice_stays_even_if_unschedulable_now() -> None:
-    held = workspace()
-    held["metadata"]["annotations"]["internal.tenancy.kcp.io/shard"] = "b"
-    choice = choose_shard(held, [shard("a"), Shard("b", "https://b", {}, unschedulable=True)])
-    assert choice.shard is not None
-    assert choice.shard.name == "b"
+    for annotation, value in (
+        ("core.kcp.io/shard", "b"),
+        ("internal.tenancy.kcp.io/shard", shard_hash("b")),
+        ("internal.tenancy.kcp.io/shard", "b"),
+    ):
+        held = workspace()
+        held["metadata"]["annotations"][annotation] = value
+        choice = choose_shard(held, [shard("a"), Shard("b", "https://b", {}, unschedulable=True)])
+        assert choice.shard is not None
+        assert choice.shard.name == "b"
 
 
 def test_reasons_say_why_there_is_no_shard() -> None:

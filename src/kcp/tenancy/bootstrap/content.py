@@ -16,6 +16,8 @@ from kcp.tenancy.workspacetype.defaults import TypeOptions, default_types
 
 WORKSPACE_TYPES_BATTERY = "workspace-types"
 COMPUTE_BATTERY = "root-compute-workspace"
+METRICS_BATTERY = "metrics-viewer"
+_SERVICE_ACCOUNTS, _SECRETS = (GVR("", "v1", name) for name in ("serviceaccounts", "secrets"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,34 @@ def root_foundation(options: BootstrapOptions) -> list[Piece]:
     return [Piece(kinds.NAMESPACES, namespace), *policy]
 
 
+def metrics_viewer() -> list[Piece]:
+    """Who may read /metrics: a ServiceAccount with a token in a Secret, and the user of the same name as the role."""
+    noted = {"annotations": {kinds.BATTERY: METRICS_BATTERY}}
+    account: JSONObject = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "metrics", "namespace": "default", **noted}}
+    secret: JSONObject = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": {
+            "name": "metrics",
+            "namespace": "default",
+            "annotations": {**noted["annotations"], "kubernetes.io/service-account.name": "metrics"},
+        },
+    }
+    rbac = kinds.CLUSTER_ROLE_BINDINGS.group
+    binding: JSONObject = {
+        "apiVersion": kinds.CLUSTER_ROLE_BINDINGS.api_version,
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": METRICS_BATTERY, **noted},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": kinds.METRICS_READER},
+        "subjects": [
+            {"kind": "ServiceAccount", "name": "metrics", "namespace": "default"},
+            {"apiGroup": rbac, "kind": "User", "name": METRICS_BATTERY},
+        ],
+    }
+    return [Piece(_SERVICE_ACCOUNTS, account), Piece(_SECRETS, secret), Piece(kinds.CLUSTER_ROLE_BINDINGS, binding)]
+
+
 def root_cluster() -> Piece:
     """The LogicalCluster of `root`, the only one without a Workspace."""
     metadata = {
@@ -82,7 +112,8 @@ def root_tenancy(options: BootstrapOptions) -> list[Piece]:
         )
     )
     chosen = [t for t in types if with_types or t["metadata"]["name"] in ("root", "universal", "home")]
-    return [Piece(kinds.SHARDS, shard(options)), *(Piece(kinds.WORKSPACE_TYPES, t) for t in chosen)]
+    metrics = metrics_viewer() if METRICS_BATTERY in options.batteries else []
+    return [Piece(kinds.SHARDS, shard(options)), *(Piece(kinds.WORKSPACE_TYPES, t) for t in chosen), *metrics]
 
 
 def shard(options: BootstrapOptions) -> JSONObject:

@@ -26,7 +26,7 @@ from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
 from kcp.tenancy.logicalcluster.lifecycle import YOUTH_S, is_starting, pending_initializers, pending_terminators
 from kcp.tenancy.workspace import status
-from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, is_owned_by, logical_cluster
+from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, is_owned_by, logical_cluster, shard_hash, shard_of
 from kcp.tenancy.workspacetype.model import TypeReference
 from kcp.tenancy.workspacetype.resolution import ResolvedType, UnresolvableType
 
@@ -99,6 +99,7 @@ class WorkspaceReconciler:
 
     async def _create_cluster(self, workspace: JSONObject, shard: Shard, type_: ResolvedType) -> JSONObject:
         wanted = logical_cluster(workspace, type_, parent_path=self.path_of(meta.cluster(workspace)))
+        meta.set_annotation(wanted, kinds.SHARD, shard.name)
         for attempt in range(_NAME_ATTEMPTS):
             name = candidate_cluster(workspace, attempt)
             resource = self.logical_clusters(shard.name, name)
@@ -116,7 +117,8 @@ class WorkspaceReconciler:
         spec = meta.ensure(wanted, "spec")
         spec["cluster"] = str(meta.cluster(cluster))
         spec["URL"] = f"{shard.url.rstrip('/')}/clusters/{path}"
-        meta.set_annotation(wanted, kinds.SHARD_OF_WORKSPACE, shard.name)
+        meta.set_annotation(wanted, kinds.SHARD, shard.name)
+        meta.set_annotation(wanted, kinds.SHARD_OF_WORKSPACE, shard_hash(shard.name))
         meta.set_annotation(wanted, kinds.CLUSTER_OF_WORKSPACE, str(meta.cluster(cluster)))
         waiting = pending_initializers(cluster)
         phase = kinds.INITIALIZING if waiting else kinds.READY
@@ -142,7 +144,7 @@ class WorkspaceReconciler:
     async def _confirm_gone(self, workspace: JSONObject, name: ClusterName) -> JSONObject | None:
         """The informer may lag behind a cluster that exists: only the server knows that it does not."""
         try:
-            return await self.logical_clusters(_shard_of(workspace), name).get(kinds.LOGICAL_CLUSTER_NAME)
+            return await self.logical_clusters(shard_of(workspace), name).get(kinds.LOGICAL_CLUSTER_NAME)
         except NotFound:
             return None
 
@@ -169,7 +171,7 @@ class WorkspaceReconciler:
 
     async def _delete_cluster(self, workspace: JSONObject, name: ClusterName) -> bool:
         """Ask for the deletion of the workspace's cluster. Returns whether it still exists."""
-        resource = self.logical_clusters(_shard_of(workspace), name)
+        resource = self.logical_clusters(shard_of(workspace), name)
         try:
             cluster = await resource.get(kinds.LOGICAL_CLUSTER_NAME)
             if not is_owned_by(cluster, workspace):
@@ -184,10 +186,6 @@ class WorkspaceReconciler:
 
     def _now(self) -> str:
         return rfc3339(self.clock.now())
-
-
-def _shard_of(workspace: JSONObject) -> str:
-    return meta.annotations(workspace).get(kinds.SHARD_OF_WORKSPACE, "")
 
 
 def _in_cluster(obj: JSONObject, name: ClusterName) -> JSONObject:

@@ -1,0 +1,111 @@
+"""Flags of `kcp start` about what it begins with and under which names it is reached, as kcp has them.
+
+Among them are those that a test suite written for kcp passes to any server it starts: what concerns an embedded etcd is said to be without
+effect, because there is none; feature gates that say what is so are taken, others are not.
+Before: `cli.kcp`. After: `server.startoptions`.
+Source: kcp pkg/server/options/{options,flags}.go, sdk/testing/server/config.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kcp.cli.accessflags import Words
+from kcp.cli.flags import bool_flag, fail
+
+if TYPE_CHECKING:
+    from kcp.server.startoptions import ShardOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path)
+
+SETTABLE = {
+    "CacheAPIs": False,
+    "EnableDeprecatedAPIExportVirtualWorkspacesUrls": True,
+    "WorkspaceAuthentication": False,
+    "WorkspaceMounts": False,
+}
+"""Feature gates with their defaults."""
+_SETTLED = {
+    "DRAExtendedResource": False,
+    "KCPLocationAPI": True,
+    "KCPSyncerTunnel": False,
+    "LogicalClusterMigration": False,
+    "SizeBasedListCostEstimate": False,
+    "StorageVersionAPI": False,
+    "UnknownVersionInteroperabilityProxy": False,
+    "WatchCacheInitializationPostStartHook": False,
+    "WatchList": True,
+}
+"""Gates of kcp and its parts that stand as they do: to say so is no error, and to ask for the other is."""
+
+_ETCD = (
+    "directory", "client-port", "peer-port", "listen-metrics-urls", "wal-size-bytes", "quota-backend-bytes", "force-new-cluster",
+)  # fmt: skip
+
+_FLAGS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--tls-cert-file", type=_FILE, default=None,
+                 help="Certificate to serve with, its authorities behind it. [default: one of the server's own authority]"),
+    click.option("--tls-private-key-file", type=_FILE, default=None, help="Its key."),
+    click.option("--batteries-included", type=Words(), default="workspace-types,admin,root-compute-workspace", show_default=True,
+                 help="What there is from the start; +NAME and -NAME change the default. workspace-types: types organization and team. "
+                 "admin: the administrator's kubeconfig. user: in it, a user and context `user` without rights. metrics-viewer: "
+                 "ServiceAccount and user that may read /metrics. root-compute-workspace: with TMC, the export root:compute:kubernetes."),
+    click.option("--shard-name", default="root", show_default=True, help="Name of this shard: there is one, called root."),
+    click.option("--shard-base-url", default="", help="URL of this server. [default: by its address and port]"),
+    click.option("--shard-external-url", default="", help="URL of workspaces, before /clusters/. [default: the base URL]"),
+    click.option("--shard-virtual-workspace-url", default="",
+                 help="URL of virtual workspaces, before /services/. [default: the base URL]"),
+    click.option("--authentication-admin-token-path", "admin_token_path", type=_FILE, default=None,
+                 help="Where administrators' tokens are kept. [default: ROOT_DIRECTORY/.admin-token-store]"),
+    bool_flag("--experimental-bind-free-port", default=False, help="Take a free port; --secure-port must be 0, which does the same."),
+    click.option("--logging-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="Form of the log."),
+    *(click.option(f"--embedded-etcd-{name}", f"embedded_etcd_{name.replace('-', '_')}", default=None, hidden=True) for name in _ETCD),
+)  # fmt: skip
+
+
+def start_flags(command: F) -> F:
+    """All of them, in the order of `_FLAGS`."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def say_what_is_ignored(flags: dict[str, Any]) -> None:
+    """Take the flags of the embedded etcd out of `flags`."""
+    given = [name for name in _ETCD if flags.pop(f"embedded_etcd_{name.replace('-', '_')}") is not None]
+    if given:
+        names = ", ".join(f"--embedded-etcd-{name}" for name in given)
+        click.echo(f"warning: without effect, because there is no embedded etcd here: {names}", err=True)
+
+
+def shard_options(flags: dict[str, Any]) -> ShardOptions:
+    from kcp.server.startoptions import ShardOptions
+
+    return ShardOptions(
+        name=flags.pop("shard_name"),
+        base_url=flags.pop("shard_base_url"),
+        external_url=flags.pop("shard_external_url"),
+        virtual_workspace_url=flags.pop("shard_virtual_workspace_url"),
+    )
+
+
+def gates(text: str) -> Mapping[str, bool]:
+    """What is said of each gate that can be set, or its default. Source: k8s.io/component-base/featuregate."""
+    found = dict(SETTABLE)
+    for part in filter(None, text.split(",")):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name not in SETTABLE and name not in _SETTLED:
+            fail(f"--feature-gates: unrecognized feature gate: {name}; there is {', '.join(SETTABLE)}")
+        if value.lower() not in ("true", "false"):
+            fail(f"--feature-gates: invalid value of {name}={value}, expecting true or false")
+        wanted = value.lower() == "true"
+        if name in SETTABLE:
+            found[name] = wanted
+        elif wanted is not _SETTLED[name]:
+            fail(f"--feature-gates: cannot set feature gate {name} to {value}: here it is {str(not wanted).lower()}")
+    return found
