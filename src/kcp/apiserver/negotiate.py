@@ -23,6 +23,7 @@ JSON, YAML = "application/json", "application/yaml"
 _TEXT_TYPES = {JSON: JSON, YAML: YAML, "application/x-yaml": YAML, "*/*": JSON, "application/*": JSON, "text/json": JSON, "text/yaml": YAML}
 _META_VERSIONS = ("v1", "v1beta1")
 _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_TRANSFORMING = frozenset(("as", "g", "v"))
 _SCALE = ("autoscaling/v1", "Scale")
 
 InProtobuf: TypeAlias = Literal["nothing", "metadata", "everything"]
@@ -90,8 +91,11 @@ def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool, has_tables:
             continue
         transform = params.get("as", "")
         if form == PROTOBUF and (transform == "Table" or (not transform and in_protobuf == "metadata")):
+            is_stream = is_stream and transform != "Table"  # found out later than the rest, in the words for what is no stream
             continue
         if not transform:
+            if "g" in params or "v" in params:
+                continue
             return PLAIN if form == JSON else Wanted(form)
         if params.get("g") != "meta.k8s.io" or params.get("v") not in _META_VERSIONS or (transform == "Table" and not has_tables):
             continue
@@ -105,8 +109,9 @@ def _parse(accept: str, in_protobuf: InProtobuf, *, is_stream: bool, has_tables:
 
 @remembered(512)
 def _preferred(accept: str) -> str:
-    """The form of the first known media type."""
-    known = [_TEXT_TYPES.get(media, media) for media, _ in by_preference(accept) if media == PROTOBUF or media in _TEXT_TYPES]
+    """The form of the first known media type that asks for no transformation: a Status is never shown as something else."""
+    plain = [media for media, params in by_preference(accept) if not _TRANSFORMING.intersection(params)]
+    known = [_TEXT_TYPES.get(media, media) for media in plain if media == PROTOBUF or media in _TEXT_TYPES]
     return known[0] if known else JSON
 
 

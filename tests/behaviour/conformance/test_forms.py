@@ -158,10 +158,24 @@ async def test_a_list_is_streamed_as_tables_too(filled: Api) -> None:
     assert seen[2]["object"]["rows"][0]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
-@pytest.mark.parametrize("accept", ["application/json;as=Table", "application/json;as=Table;v=v1", "application/json;stream=foo"])
+@pytest.mark.parametrize(
+    "accept",
+    ["application/json;as=Table", "application/json;as=Table;v=v1", "application/json;g=meta.k8s.io;v=v1", "application/json;stream=foo"],
+)
 async def test_a_form_that_is_not_said_in_full_is_not_acceptable(filled: Api, accept: str) -> None:
     # Source: apiserver/pkg/endpoints/handlers/negotiation/negotiate.go (acceptMediaTypeOptions).
     assert (await filled.get(WIDGETS, accept)).status == 406
+
+
+@pytest.mark.parametrize("media", ["application/yaml", "application/vnd.kubernetes.protobuf"])
+async def test_an_error_is_json_to_who_asked_for_something_else_as_a_table(filled: Api, media: str) -> None:
+    # Source: test/integration/apiserver/apiserver_test.go (TestTransform); responsewriters/writers.go (WriteObjectNegotiated).
+    maps = "/api/v1/namespaces/default/configmaps?watch=true"
+    refused = await filled.get(maps, f"{media};as=Table;g=meta.k8s.io;v=v1")
+    offered = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    if "protobuf" in media:
+        offered = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    assert (refused.status, refused.message) == (406, f"only the following media types are accepted: {offered}")
 
 
 async def test_a_watch_of_metadata_only(filled: Api) -> None:
