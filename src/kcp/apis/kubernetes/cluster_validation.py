@@ -78,18 +78,6 @@ def pod_template(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     return [*causes, *pod_validation.spec(inner, "template.spec")] if inner else [*causes, Cause.required("template.spec.containers")]
 
 
-def resource_slice(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    spec = obj_at(new, "spec")
-    causes = list(checks.required(spec, "spec", "driver"))
-    causes += checks.named(str(spec.get("driver") or "").lower(), "spec.driver", names.dns1123_subdomain)
-    if old is not None:
-        held = obj_at(old, "spec")
-        causes += checks.unchanged(obj_at(spec, "pool").get("name"), obj_at(held, "pool").get("name"), "spec.pool.name")
-        for field in ("driver", "nodeName"):
-            causes += checks.unchanged(spec.get(field), held.get(field), f"spec.{field}")
-    return causes
-
-
 _MOST_GROUP, _MOST_VERSION = 20000, 1000
 
 

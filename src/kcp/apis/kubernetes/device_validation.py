@@ -40,7 +40,7 @@ def template(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
 
 def device_class(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:  # noqa: ARG001 - the form of a rule
     spec = obj_at(new, "spec")
-    return [*_selectors(spec, "spec"), *(cause for path, each in _some(spec, "config", "spec") for cause in _opaque(each, path))]
+    return [*_selectors(spec, "spec"), *(cause for path, each in _some(spec, "config", "spec") for cause in opaque(each, path))]
 
 
 def _some(obj: Mapping[str, Any], field: str, at: str, most: int = _MOST) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -58,16 +58,17 @@ def _devices(devices: Mapping[str, Any], at: str) -> Iterator[Cause]:
     yield from _unique(devices, "requests", at)
     for path, request in _some(devices, "requests", at):
         yield from _request(request, path)
-    known = _request_names(devices)
+    known = request_names(devices)
     for path, constraint in _some(devices, "constraints", at):
         yield from _references(constraint, path, known)
         yield from _constraint(constraint, path)
     for path, held in _some(devices, "config", at):
         yield from _references(held, path, known)
-        yield from _opaque(held, path)
+        yield from opaque(held, path)
 
 
-def _request_names(devices: Mapping[str, Any]) -> frozenset[str]:
+def request_names(devices: Mapping[str, Any]) -> frozenset[str]:
+    """What requests and their alternatives may be referred to by."""
     found = set()
     for request in list_at(devices, "requests"):
         name = str(obj_at(request).get("name"))
@@ -144,9 +145,14 @@ def _expression_fault(text: str) -> str:
 
 
 def _references(holder: Mapping[str, Any], at: str, known: frozenset[str]) -> Iterator[Cause]:
+    named = list_at(holder, "requests")
+    yield from request_references(named, [f"{at}.requests[{index}]" for index in range(len(named))], known)
+
+
+def request_references(named: Sequence[Any], paths: Sequence[str], known: frozenset[str]) -> Iterator[Cause]:
+    """Each is a request of the claim, and named once. Args: paths: where each stands."""
     seen: set[Any] = set()
-    for index, name in enumerate(list_at(holder, "requests")):
-        where = f"{at}.requests[{index}]"
+    for where, name in zip(paths, named, strict=True):
         if name in seen:
             yield Cause.duplicate(where, name)
         elif name not in known:
@@ -166,7 +172,8 @@ def _constraint(constraint: Mapping[str, Any], at: str) -> Iterator[Cause]:
             yield Cause.invalid(f"{at}.{field}", constraint[field], "must include a domain")
 
 
-def _opaque(config: Mapping[str, Any], at: str) -> Iterator[Cause]:
+def opaque(config: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    """The parameters that a driver reads."""
     held = config.get("opaque")
     if not isinstance(held, Mapping):
         yield Cause.required(f"{at}.opaque")

@@ -24,6 +24,7 @@ from kcp.apis.kubernetes import (
     flowcontrol,
     limit_validation,
     network_validation,
+    slice_validation,
     storage_validation,
     validation,
 )
@@ -114,7 +115,7 @@ BUILTIN: Mapping[GVK, KindRules] = {
         default=defaults.resource_claim_template, validate=device_validation.template
     ),
     _gvk("resource.k8s.io/v1", "DeviceClass"): KindRules(validate=device_validation.device_class),
-    _gvk("resource.k8s.io/v1", "ResourceSlice"): KindRules(validate=cluster_validation.resource_slice),
+    _gvk("resource.k8s.io/v1", "ResourceSlice"): KindRules(validate=slice_validation.resource_slice),
     _gvk(flowcontrol.GROUP_VERSION, "FlowSchema"): KindRules(default=flowcontrol.default_schema, validate=flowcontrol.schema),
     _gvk(flowcontrol.GROUP_VERSION, "PriorityLevelConfiguration"): KindRules(default=flowcontrol.default_level, validate=flowcontrol.level),
     _gvk("rbac.authorization.k8s.io/v1", "RoleBinding"): KindRules(default=defaults.binding, validate=validation.binding),

@@ -1,6 +1,6 @@
 """What an update of the status of Kubernetes' own kinds may say: counters that fit each other, finished jobs that stay finished.
 
-Loaded with the first such update. Before: `registry.builtin`. After: `checks`, `job_status`.
+Loaded with the first such update. Before: `registry.builtin`. After: `checks`, `job_status`, `claim_status`.
 Source: the functions Validate<Kind>StatusUpdate of k8s.io/kubernetes/pkg/apis/*/validation/validation.go.
 """
 
@@ -13,7 +13,7 @@ from kcp.apimachinery import meta, names, quantity
 from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import checks, job_status
+from kcp.apis.kubernetes import checks, claim_status, job_status
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.crds import accepted_names_faults
 
@@ -189,4 +189,5 @@ _RULES: Mapping[tuple[str, str], _Rule] = {
     ("batch", "Job"): job_status.faults,
     ("networking.k8s.io", "Ingress"): _addresses,
     ("policy", "PodDisruptionBudget"): _disruption_budget,
+    ("resource.k8s.io", "ResourceClaim"): claim_status.faults,
 }
