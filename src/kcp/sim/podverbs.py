@@ -103,6 +103,7 @@ def _assigned(pod: JSONObject, node: str, name: str, annotations: Mapping[str, s
             resource=_PODS.group_resource, name=name,
         )  # fmt: skip
     meta.ensure(pod, "spec")["nodeName"] = node
+    meta.ensure(pod, "status").pop("nominatedNodeName", None)
     for annotation, value in annotations.items():
         meta.set_annotation(pod, annotation, value)
     conditions.set_condition(pod, conditions.build("PodScheduled", "True", now=now))

@@ -160,6 +160,29 @@ async def test_a_pod_of_higher_priority_takes_the_place_of_the_least_important(w
     assert "3 No preemption victims found for incoming pod" in await why(world, "another")
 
 
+async def test_room_that_is_freed_for_a_pod_is_kept_for_it(world: World) -> None:
+    """Pods that a ReplicaSet makes anew do not take it meanwhile. Source: test/e2e/scheduling/preemption.go (PreemptionExecutionPath)."""
+    home = {"kubernetes.io/hostname": "east-node-1"}
+    for at, (name, cpu) in enumerate((("first", "2"), ("second", "2500m"), ("third", "3500m"), ("fourth", "4")), 1):
+        body = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": at}
+        await world.resource("priorityclasss").create(body)
+        spec = {**pod(name, {"cpu": cpu}, priorityClassName=name, nodeSelector=home)["spec"], "terminationGracePeriodSeconds": at}
+        if name == "fourth":
+            await world.create({**pod(name), "spec": spec})
+            continue
+        stops = {"sim.kcp.io/stop-seconds": str(at)}  # one after the other
+        template = {"metadata": {"labels": {"a": name}, "annotations": stops}, "spec": spec}
+        wanted = {"replicas": 1, "selector": {"matchLabels": {"a": name}}, "template": template}
+        await world.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name}, "spec": wanted})
+        await world.clock.advance(1)
+    await world.clock.advance(10)
+    bound = {meta.name(p): p for p in await world.list("pods") if meta.nested(p, "spec", "nodeName")}
+    assert sorted(name.partition("-")[0] for name in bound) == ["fourth", "third"]
+    assert "nominatedNodeName" not in bound["fourth"]["status"]
+    made = [e for e in await world.list("events") if e["reason"] == "SuccessfulCreate"]
+    assert len(made) == 5, "each of the two that had to go was made anew once"
+
+
 async def test_a_pod_that_the_watch_brings_late_is_scheduled_all_the_same(world: World) -> None:
     """Its ReplicaSet tells of it as soon as it is made; on a busy machine the watch may take longer than the scheduler."""
     scheduler = world.cluster.controllers["scheduler"]

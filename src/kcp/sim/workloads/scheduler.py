@@ -56,6 +56,7 @@ class SchedulerReconciler:
         if not waiting:
             return Result()
         nodes, is_behind = self._nodes(), False
+        promised = Promises(self.get_pod, waiting)
         for view in sorted(waiting, key=lambda p: (-p.priority, p.created, p.key)):
             pod = self.get_pod(view.key)
             if pod is None or meta.uid(pod) != view.uid:
@@ -66,30 +67,31 @@ class SchedulerReconciler:
             if view.waiting_for:
                 await self._refuse(pod, "SchedulingGated", _GATED)
                 continue
-            node = await self._schedule(pod, view, nodes)
-            if node:
-                nodes = [n.with_pods((view,)) if n.name == node else n for n in nodes]
+            chosen = await self._schedule(pod, view, promised.kept_from(view, nodes))
+            promised.note(view, chosen.promised)
+            if chosen.node:
+                nodes = [n.with_pods((view,)) if n.name == chosen.node else n for n in nodes]
         return Result(requeue_after_s=_WATCH_DELAY_S if is_behind else None)
 
-    async def _schedule(self, pod: JSONObject, view: PodView, nodes: Sequence[NodeView]) -> str:
-        """Bind a pod, or say why not and make room for it. Returns the node it is bound to, or ""."""
+    async def _schedule(self, pod: JSONObject, view: PodView, nodes: Sequence[NodeView]) -> Choice:
+        """Bind a pod, or say why not and make room for it."""
         if unbound := self.volumes.fault(pod):
             await self._refuse(pod, "Unschedulable", f"0/{len(nodes)} nodes are available: {unbound}. not found", says=True)
-            return ""
+            return Choice()
         node, why_not = place(pod, nodes, self._labels_of)
         if node:
             if not await self._bind(view, node):
-                return ""
+                return Choice()
             text = f"Successfully assigned {view.key.namespace}/{view.key.name} to {node}"
             self.events.normal(pod, "Scheduled", text)
-            return node
+            return Choice(node=node)
         if awaits_victims(pod, nodes):
-            return ""
+            return Choice(promised=meta.nested(pod, "status", "nominatedNodeName", default=""))
         plan = preempt(pod, nodes, faults_of(pod, nodes, self._labels_of), self._labels_of) if nodes else Preemption()
         await self._refuse(pod, "Unschedulable", " ".join(filter(None, (why_not, plan.message))), nominated=plan.node, says=True)
         for victim in plan.victims:
             await self._evict(victim, view, plan.node)
-        return ""
+        return Choice(promised=plan.node)
 
     def _labels_of(self, namespace: str) -> Mapping[str, str]:
         return meta.labels(self.namespaces.get(ObjectKey(ClusterName(""), "", namespace)) or {})
@@ -143,6 +145,37 @@ class SchedulerReconciler:
         await delete_if_there(resource, victim.key.name, victim.key.namespace, victim.uid)
         self.pods.doom(victim)
         self.events.normal(pod, "Preempted", f"Preempted by pod {winner.uid} on node {node}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    node: str = ""
+    """That the pod is bound to."""
+    promised: str = ""
+    """That is being freed for it."""
+
+
+class Promises:
+    """Room that is freed for pods and that no less important pod may take meanwhile. Source: framework/runtime (addNominatedPods)."""
+
+    def __init__(self, get_pod: Callable[[ObjectKey], JSONObject | None], waiting: Iterable[PodView]) -> None:
+        self._held: dict[str, tuple[str, PodView]] = {}
+        for view in waiting:
+            self.note(view, meta.nested(get_pod(view.key) or {}, "status", "nominatedNodeName", default=""))
+
+    def note(self, pod: PodView, node: str) -> None:
+        """Args: node: "" where the pod waits for none any more."""
+        if node:
+            self._held[pod.uid] = (node, pod)
+        else:
+            self._held.pop(pod.uid, None)
+
+    def kept_from(self, pod: PodView, nodes: Sequence[NodeView]) -> Sequence[NodeView]:
+        """The nodes as `pod` finds them."""
+        others = [(node, held) for node, held in self._held.values() if held.uid != pod.uid and held.priority >= pod.priority]
+        for node, held in others:
+            nodes = [n.with_pods((held,)) if n.name == node else n for n in nodes]
+        return nodes
 
 
 @dataclass(frozen=True, slots=True)
