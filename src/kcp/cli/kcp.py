@@ -13,6 +13,7 @@ from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
+from kcp.cli.snapshot import snapshot_group, storage_group
 from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
 from kcp.cli.storageflags import etcd_config, leadership_options, storage_flags
 
@@ -151,6 +152,8 @@ async def _serve(options: object) -> None:
 
 
 main.add_command(sim_group)
+main.add_command(snapshot_group)
+main.add_command(storage_group)
 main.add_command(sandbox_command)
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ _FLAGS = (
     click.option("--etcd-password-file", type=_FILE, default=None, help="File whose first line is the user's password."),
     click.option("--etcd-attempt-timeout", type=Duration(), default=f"{_DEFAULTS.attempt_s:g}s", show_default=True,
                  help="How long one of etcd's servers may take to answer before the next is asked."),
+    click.option("--etcd-request-timeout", type=Duration(), default=f"{_DEFAULTS.patience_s:g}s", show_default=True,
+                 help="How long a request to etcd is tried, over all its servers."),
+)  # fmt: skip
+
+
+_LEADER_FLAGS = (
     bool_flag("--leader-elect", default=_LEADING.enabled, help="Of several servers on one etcd, let one run the controllers."),
     click.option("--leader-elect-lease-duration", type=Duration(), default=f"{_LEADING.lease_duration_s:g}s", show_default=True,
                  help="How long a leader that is not heard of is waited for."),
@@ -37,15 +43,21 @@ _FLAGS = (
                  help="How long a leader goes on that cannot renew its lease."),
     click.option("--leader-elect-retry-period", type=Duration(), default=f"{_LEADING.retry_period_s:g}s", show_default=True,
                  help="Time between two tries to take or renew the lease."),
-    click.option("--etcd-request-timeout", type=Duration(), default=f"{_DEFAULTS.patience_s:g}s", show_default=True,
-                 help="How long a request to etcd is tried, over all its servers."),
 )  # fmt: skip
 
 
-def storage_flags(command: F) -> F:
+def etcd_flags(command: F) -> F:
+    """Which etcd, and how to get in."""
     for option in reversed(_FLAGS):
         command = option(command)
     return command
+
+
+def storage_flags(command: F) -> F:
+    """Of a server: the same, and what it needs if it is not alone there."""
+    for option in reversed(_LEADER_FLAGS):
+        command = option(command)
+    return etcd_flags(command)
 
 
 def etcd_config(flags: dict[str, Any]) -> EtcdConfig:

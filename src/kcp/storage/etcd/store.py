@@ -119,6 +119,11 @@ class EtcdStore:
             raise RevisionMismatch(key, self._first(answer))
         return self._revision(answer)
 
+    async def touch(self, key: bytes) -> None:
+        """Take one revision, for nothing: whatever `key` holds is empty then."""
+        put = messages.RequestOp(request_put=messages.PutRequest(key=self._namespace + key))
+        await self._connection.call(messages.TXN, messages.TxnRequest(success=[put]), is_read=False)
+
     async def _put(self, key: bytes, value: bytes, expected: int) -> Message:
         at = self._namespace + key
         compare = messages.Compare(result=messages.EQUAL, target=messages.BY_MOD_REVISION, key=at, mod_revision=expected)
@@ -225,8 +230,7 @@ class EtcdStore:
                     for watch in behind:
                         await watch.ask_progress(wanted)
                 else:  # an event of our own, which comes in its order
-                    put = messages.RequestOp(request_put=messages.PutRequest(key=self._namespace + TICK))
-                    await self._connection.call(messages.TXN, messages.TxnRequest(success=[put]), is_read=True)
+                    await self.touch(TICK)
         except StoreError as e:
             log.debug("nothing is known of the progress of watches: %s", e)
         finally:

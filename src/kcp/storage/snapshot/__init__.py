@@ -1,0 +1,1 @@
+"""Snapshots: everything that a store holds at one revision, in one file, and stores made from such files."""
