@@ -164,7 +164,9 @@ async def test_claims_go_as_their_retention_policy_says(world: World, deleted: s
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     claim = {"metadata": {"name": "data"}, "spec": spec}
     policy = {"whenDeleted": deleted, "whenScaled": scaled}
-    await world.create(stateful(2, volumeClaimTemplates=[claim], persistentVolumeClaimRetentionPolicy=policy))
+    made = stateful(2, volumeClaimTemplates=[claim], persistentVolumeClaimRetentionPolicy=policy)
+    made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    await world.create(made)
     await settled(world, 2)
     await patch(world, {"replicas": 1})
     await world.clock.advance(30)

@@ -25,6 +25,7 @@ from kcp.apis.kubernetes import (
     limit_validation,
     network_validation,
     slice_validation,
+    stateful_validation,
     storage_validation,
     validation,
 )
@@ -81,7 +82,7 @@ BUILTIN: Mapping[GVK, KindRules] = {
     _gvk("v1", "ReplicationController"): KindRules(default=defaults.replication_controller, validate=validation.replication_controller),
     _gvk("apps/v1", "Deployment"): KindRules(default=defaults.deployment, validate=validation.deployment),
     _gvk("apps/v1", "ReplicaSet"): KindRules(default=defaults.replica_set, validate=validation.replica_set),
-    _gvk("apps/v1", "StatefulSet"): KindRules(default=defaults.stateful_set, validate=validation.stateful_set),
+    _gvk("apps/v1", "StatefulSet"): KindRules(default=defaults.stateful_set, validate=stateful_validation.stateful_set),
     _gvk("apps/v1", "DaemonSet"): KindRules(default=defaults.daemon_set, validate=validation.daemon_set),
     _gvk("batch/v1", "Job"): KindRules(default=defaults.job, validate=validation.job),
     _gvk("batch/v1", "CronJob"): KindRules(default=defaults.cron_job, validate=validation.cron_job),

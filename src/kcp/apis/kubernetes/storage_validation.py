@@ -25,13 +25,13 @@ _OTHER_FIELDS = frozenset((
 """Of a PersistentVolume's spec, what is no volume source."""
 
 
-def _modes(spec: Mapping[str, Any]) -> Iterator[Cause]:
+def _modes(spec: Mapping[str, Any], at: str = "spec") -> Iterator[Cause]:
     modes = list_at(spec, "accessModes")
     for mode in modes:
         if mode not in _MODES:
-            yield Cause.not_supported("spec.accessModes", mode, _MODES)
+            yield Cause.not_supported(f"{at}.accessModes", mode, _MODES)
     if "ReadWriteOncePod" in modes and len(modes) > 1:
-        yield Cause.forbidden("spec.accessModes", "may not use ReadWriteOncePod with other access modes")
+        yield Cause.forbidden(f"{at}.accessModes", "may not use ReadWriteOncePod with other access modes")
 
 
 def persistent_volume(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
@@ -75,20 +75,23 @@ _FIXED_CLAIM = "spec is immutable after creation except resources.requests and v
 
 
 def persistent_volume_claim(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    spec = obj_at(new, "spec")
-    causes: list[Cause] = []
+    causes = list(claim_spec(obj_at(new, "spec"), "spec"))
+    return [*causes, *_claim_update(new, old)] if old is not None else causes
+
+
+def claim_spec(spec: Mapping[str, Any], at: str) -> Iterator[Cause]:
+    """Of a claim, or of a template of claims. Source: ValidatePersistentVolumeClaimSpec."""
     if not list_at(spec, "accessModes"):
-        causes.append(Cause.required("spec.accessModes", "at least 1 access mode is required"))
-    causes += checks.selector(spec.get("selector"), "spec.selector")
-    causes += _modes(spec)
+        yield Cause.required(f"{at}.accessModes", "at least 1 access mode is required")
+    yield from checks.selector(spec.get("selector"), f"{at}.selector")
+    yield from _modes(spec, at)
     requests = obj_at(spec, "resources", "requests")
     if "storage" not in requests:
-        causes.append(Cause.required("spec.resources[storage]"))
+        yield Cause.required(f"{at}.resources[storage]")
     elif not quantity.fault(requests["storage"]) and quantity.parse(requests["storage"]) <= 0:
-        causes.append(Cause.invalid("spec.resources[storage]", quantity.canonical(requests["storage"]), "must be greater than zero"))
-    causes += checks.named(spec.get("storageClassName"), "spec.storageClassName", names.dns1123_subdomain)
-    causes += checks.one_of(spec, "spec", "volumeMode", _VOLUME_MODES)
-    return [*causes, *_claim_update(new, old)] if old is not None else causes
+        yield Cause.invalid(f"{at}.resources[storage]", quantity.canonical(requests["storage"]), "must be greater than zero")
+    yield from checks.named(spec.get("storageClassName"), f"{at}.storageClassName", names.dns1123_subdomain)
+    yield from checks.one_of(spec, at, "volumeMode", _VOLUME_MODES)
 
 
 def _claim_update(new: JSONObject, old: JSONObject) -> Iterator[Cause]:

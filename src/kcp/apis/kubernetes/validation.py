@@ -27,13 +27,12 @@ from kcp.apis.kubernetes.workload_validation import (
     pod_disruption_budget,
     replica_set,
     replication_controller,
-    stateful_set,
 )
 
 __all__ = [
     "binding", "config_map", "cron_job", "daemon_set", "deployment", "horizontal_pod_autoscaler", "ingress", "job",
     "persistent_volume_claim", "pod", "pod_disruption_budget", "replica_set", "replication_controller", "role",
-    "secret", "service", "stateful_set",
+    "secret", "service",
 ]  # fmt: skip
 
 _MAX_DATA_BYTES = 1 << 20

@@ -26,11 +26,10 @@ def pod(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     return causes
 
 
-def _template(spec: Mapping[str, Any], at: str, restart: tuple[str, ...] = ("Always",)) -> Iterator[Cause]:
-    template = obj_at(spec, "template")
-    carried = obj_at(template, "metadata", "labels")
-    yield from checks.labels(carried, f"{at}.template.labels")
-    inner = obj_at(template, "spec")
+def template(spec: Mapping[str, Any], at: str, restart: tuple[str, ...] = ("Always",)) -> Iterator[Cause]:
+    """What pods are made from."""
+    yield from checks.labels(obj_at(spec, "template", "metadata", "labels"), f"{at}.template.labels")
+    inner = obj_at(spec, "template", "spec")
     if not inner:
         yield Cause.required(f"{at}.template.spec.containers")
         return
@@ -42,7 +41,8 @@ def _template(spec: Mapping[str, Any], at: str, restart: tuple[str, ...] = ("Alw
         yield Cause.not_supported(f"{at}.template.spec.restartPolicy", policy, restart)
 
 
-def _selection(spec: Mapping[str, Any], kind: str) -> Iterator[Cause]:
+def selection(spec: Mapping[str, Any], kind: str) -> Iterator[Cause]:
+    """Which pods are its own: the template's are."""
     held = spec.get("selector")
     if not isinstance(held, Mapping):
         return
@@ -63,8 +63,8 @@ def deployment(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
     causes = [
         *checks.not_negative(spec, "spec", "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"),
-        *_selection(spec, "deployment"),
-        *_template(spec, "spec"),
+        *selection(spec, "deployment"),
+        *template(spec, "spec"),
         *_strategy(obj_at(spec, "strategy"), "spec.strategy"),
         *_selector_kept(new, old),
     ]
@@ -95,15 +95,15 @@ def replica_set(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
     return [
         *checks.not_negative(spec, "spec", "replicas", "minReadySeconds"),
-        *_selection(spec, "replica set"),
-        *_template(spec, "spec"),
+        *selection(spec, "replica set"),
+        *template(spec, "spec"),
         *_selector_kept(new, old),
     ]
 
 
 def replication_controller(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
-    causes = [*checks.not_negative(spec, "spec", "replicas", "minReadySeconds"), *_template(spec, "spec")]
+    causes = [*checks.not_negative(spec, "spec", "replicas", "minReadySeconds"), *template(spec, "spec")]
     wanted = obj_at(spec, "selector")
     if not wanted:
         causes.append(Cause.required("spec.selector"))
@@ -112,49 +112,14 @@ def replication_controller(new: JSONObject, old: JSONObject | None) -> Sequence[
     return causes
 
 
-_STATEFUL_MAY_CHANGE = frozenset(
-    (
-        "replicas",
-        "ordinals",
-        "template",
-        "updateStrategy",
-        "revisionHistoryLimit",
-        "persistentVolumeClaimRetentionPolicy",
-        "minReadySeconds",
-    )
-)
-_STATEFUL_UPDATE = (
-    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
-    "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-)
-
-
-def stateful_set(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
-    spec = obj_at(new, "spec")
-    causes = [
-        *checks.not_negative(spec, "spec", "replicas", "minReadySeconds", "revisionHistoryLimit"),
-        *checks.one_of(spec, "spec", "podManagementPolicy", ("OrderedReady", "Parallel")),
-        *checks.one_of(obj_at(spec, "updateStrategy"), "spec.updateStrategy", "type", ("OnDelete", "RollingUpdate")),
-        *_selection(spec, "statefulset"),
-        *_template(spec, "spec"),
-    ]
-    if old is not None and _others(spec) != _others(obj_at(old, "spec")):
-        causes.append(Cause.forbidden("spec", _STATEFUL_UPDATE))
-    return causes
-
-
-def _others(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {field: value for field, value in spec.items() if field not in _STATEFUL_MAY_CHANGE}
-
-
 def daemon_set(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
     update = obj_at(spec, "updateStrategy")
     causes = [
         *checks.not_negative(spec, "spec", "minReadySeconds", "revisionHistoryLimit"),
         *checks.one_of(update, "spec.updateStrategy", "type", ("OnDelete", "RollingUpdate")),
-        *_selection(spec, "daemonset"),
-        *_template(spec, "spec"),
+        *selection(spec, "daemonset"),
+        *template(spec, "spec"),
         *_selector_kept(new, old),
     ]
     if update.get("type") == "RollingUpdate":
@@ -171,7 +136,7 @@ def _job_spec(spec: Mapping[str, Any], at: str) -> Iterator[Cause]:
     yield from checks.one_of(spec, at, "completionMode", ("Indexed", "NonIndexed"))
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         yield Cause.required(f"{at}.completions", "when completion mode is Indexed")
-    yield from _template(spec, at, _JOB_RESTART)
+    yield from template(spec, at, _JOB_RESTART)
 
 
 def job(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
