@@ -11,21 +11,23 @@ from typing import Any
 
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
-from kcp.apimachinery.gvk import GVR, GroupResource
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
 from kcp.exports.boundresources import bound_resources
-from kcp.exports.names import BINDINGS, EXPORTS, ExportReference, exported_resources
+from kcp.exports.names import BINDINGS, EXPORTS, ExportReference
 from kcp.registry.backend import Backend
+from kcp.registry.resource import Resource
 from kcp.server.controllers import ControllerParts
 from kcp.server.options import TMCOptions
 from kcp.server.security import Security
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.aggregation.remarks import Remarks
+from kcp.tmc.apis.syncedresources import build_synced_resources_controller
 from kcp.tmc.columns import FleetColumns
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.synctargets import build_synctarget_controller
@@ -85,6 +87,7 @@ class TMC:
                 monitored=options.health_monitoring,
             ),
             build_location_controller(informers, for_cluster, clock=clock),
+            build_synced_resources_controller(informers, self._on_exports, for_cluster, self._exported, clock=clock),
             build_placement_controller(
                 informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s,
@@ -182,7 +185,7 @@ class TMC:
 
         foundation = self.parts.foundation
         syncer = SyncerViews(foundation.catalog, backend, self.parts.clock, self.server_url)
-        upsyncer = UpsyncerViews(foundation.catalog, backend, self._is_placed)
+        upsyncer = UpsyncerViews(backend, self._is_placed)
         return [
             TargetView(
                 name,
@@ -212,27 +215,28 @@ class TMC:
         bindings = self.parts.informers.informer(BINDINGS).list(cluster=cluster)
         compute = (b for b in bindings if meta.annotations(b).get(COMPUTE_EXPORT_ANNOTATION) == "true")
         entries = (entry for binding in compute for entry in bound_resources(binding))
-        return {str(e.group_resource): e.identity for e in entries if e.group_resource not in NOT_SYNCED_DOWN}
+        scope_of = self.parts.foundation.bound.scope_of
+        return {
+            str(e.group_resource): e.identity
+            for e in entries
+            if e.group_resource not in NOT_SYNCED_DOWN and scope_of(e.group_resource, e.identity) != "Cluster"
+        }
+
+    def _on_exports(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever an export did."""
+        self._exports.add_handler(lambda _key, _old, _new: changed())
 
     @property
     def _exports(self) -> Informer:
         return self.parts.informers.informer(EXPORTS)
 
-    def _exported(self, cluster: ClusterName, path: str, name: str) -> Sequence[tuple[GVR, str]]:
-        """Resources and identity of an export that a SyncTarget supports; none while it does not exist."""
+    def _exported(self, cluster: ClusterName, path: str, name: str) -> Sequence[Resource]:
+        """Resources of an export that a SyncTarget supports, in the version they are stored in; none while it does not exist."""
         reference = ExportReference(path, name)
         home = self.parts.foundation.index.resolve(reference.path) if reference.path else cluster
-        export = self._exports.get(ObjectKey(home, "", reference.name)) if home else None
-        identity = meta.nested(export or {}, "status", "identityHash", default="")
-        if export is None or not identity:
+        foundation = self.parts.foundation
+        export = foundation.exports.get(ObjectKey(home, "", reference.name)) if home else None
+        if export is None or not export.identity:
             return ()
-        return [(GVR(gr.group, version, gr.resource), identity) for gr, version in self._versions(export, identity)]
-
-    def _versions(self, export: JSONObject, identity: str) -> Sequence[tuple[GroupResource, str]]:
-        """Group-resources of an export that somebody has bound, and the version they are stored in."""
-        wanted = {r.group_resource for r in exported_resources(export)}
-        return [
-            (r.group_resource, r.gvr.version)
-            for r in self.parts.foundation.bound.everywhere()
-            if r.group_resource in wanted and r.identity == identity
-        ]
+        offered = (r for own in export.resources if own.virtual is None for r in foundation.schemas.read_offered(export, own))
+        return [r for r in offered if r.gvr.version == (r.storage_version or r.gvr.version)]

@@ -8,7 +8,6 @@ import pytest
 
 from kcp.aio.clock import VirtualClock
 from kcp.apimachinery.errors import Forbidden, NotFound
-from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.request import Request
@@ -33,7 +32,7 @@ class World:
             name="syncer",
             build=SyncerViews(cast("Any", None), cast("Any", None), VirtualClock(), lambda: "https://kcp").build,
             target=self.target,
-            exported=lambda *_: [(GVR("apps", "v1", "deployments"), "hash")],
+            exported=lambda *_: [],
             may_sync=self.may_sync,
             resolve=lambda path: ClusterName("c1") if path == "root:a" else None,
             version=lambda key: ((self.targets.get(key.name) or {}).get("metadata", {}).get("resourceVersion"), self.exports),

@@ -33,6 +33,7 @@ from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.identity import Identity, made_anew
+from kcp.tmc.syncer.importer import CRDS, Importer, listed_apis
 from kcp.tmc.syncer.lease import EpochLease, EpochTransport, LeaseLost, held
 from kcp.tmc.syncer.namespaces import NamespaceKeeper, NamespaceReconciler, build_namespace_controller
 from kcp.tmc.syncer.parts import Parts, Turns, turns_of
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 _FIRST_LOOK_S = 5.0
 CONFIG_MAPS = GVR("", "v1", "configmaps")
 _RESYNC_SLICES = 16
+_SECOND_LOOK_S = 1.0
+_GATHER_S = 0.05
+"""Seconds in which several APIs that appear make one look."""
 _SHORTEST_LEASE_S = 15.0
 
 
@@ -93,6 +97,17 @@ class Pair(NamedTuple):
     status: Controller
 
 
+class Looks(NamedTuple):
+    """What discovery looks at, and what it tells."""
+
+    supervisor: Supervisor
+    view: Client
+    upstream: InformerFactory
+    downstream: InformerFactory
+    importer: Importer
+    upsyncing: Upsyncing | None
+
+
 @dataclass(slots=True)
 class Syncer:
     """One running syncer. Run `run()` until cancelled; killing it at any point loses nothing."""
@@ -110,7 +125,8 @@ class Syncer:
     announce: Callable[[str], None] = lambda _: None
     """Told, in a sentence, what a user watching the syncer wants to know."""
     _synced: dict[GVR, Pair] = field(default_factory=dict)
-    _incompatible: set[GVR] = field(default_factory=set)
+    _unserved: list[str] | None = None
+    """Group-resources of the target's exports that the cluster does not serve; None: not looked yet."""
     _parts: Parts = field(init=False)
     _turns: Turns = field(init=False)
     _capacity: Capacity = field(init=False)
@@ -140,8 +156,9 @@ class Syncer:
 
     async def _serve(self, lease: EpochLease | None) -> None:
         """Until it fails, or the lease is lost."""
-        for held_before in (self._synced, self._controllers, self._incompatible, self._account().controllers):
+        for held_before in (self._synced, self._controllers, self._account().controllers):
             held_before.clear()
+        self._unserved = None
         async with Supervisor(f"syncer {self.identity.name}") as supervisor:
             transport = EpochTransport(self.control_plane.transport, lease) if lease is not None else self.control_plane.transport
             control_plane = self.control_plane
@@ -162,7 +179,9 @@ class Syncer:
             if lease is not None:
                 supervisor.spawn(lease.expire(), name="lease")
             upsyncing = self._upsyncing(supervisor, shown.at(self.identity.view_path("upsyncer")), downstream)
-            supervisor.spawn(self._follow_discovery(supervisor, view, upstream, downstream, upsyncing), name="discovery")
+            importer = self._importer(supervisor, downstream)
+            looks = Looks(supervisor, view, upstream, downstream, importer, upsyncing)
+            supervisor.spawn(self._follow_discovery(looks), name="discovery")
             if self.config.resync_period_s < inf:
                 supervisor.spawn(self._resync(), name="resync")
             record.started_s = self.clock.monotonic()
@@ -227,33 +246,54 @@ class Syncer:
         shown.run_all(supervisor)
         return Upsyncing(self._parts, view, shown, downstream, self._turns, lambda controller: self._run(supervisor, controller))
 
-    async def _follow_discovery(
-        self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory, upsyncing: Upsyncing | None
-    ) -> None:
+    def _importer(self, supervisor: Supervisor, downstream: InformerFactory) -> Importer:
+        """What tells the control plane of the cluster's APIs; and what wakes discovery when either side gets another one."""
+        factory = InformerFactory(self._workspace(), clock=self.clock)
+        target = factory.informer(SYNC_TARGETS, field_selector=f"metadata.name={self.identity.name}")
+        crds = downstream.informer(CRDS, metadata_only=True)
+
+        def listed(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+            if old is None or new is None or listed_apis(old) != listed_apis(new):
+                self._look_now.set()
+
+        target.add_handler(listed)
+        crds.add_handler(lambda _key, _old, _new: self._look_now.set())
+        factory.run_all(supervisor)
+        return Importer(self.identity, self._workspace(), self.downstream, target, crds, self.clock)
+
+    async def _follow_discovery(self, looks: Looks) -> None:
         """Start syncing every resource that both sides serve, now and later."""
+        is_told = False
         while True:
+            self._look_now.clear()
             delay_s = self.config.discovery_period_s
             try:
-                offered = {r.gvr: r for r in await view.discover() if r.namespaced and "watch" in r.verbs}
-                found = await self.downstream.discover()
-                served = {r.gvr for r in found if "patch" in r.verbs}
-                self._incompatible = set(offered) - served
-                self._tell_unserved(served)
-                self._tell_missing({gvr.group_resource for gvr in set(offered) & served})
-                for gvr in sorted(set(offered) & served - set(self._synced)):
-                    self._start_resource(gvr, supervisor, upstream, downstream)
-                if upsyncing is not None:
-                    await upsyncing.follow(served)
+                await self._look(looks)
             except (StatusError, TransportError) as error:
                 self._tell_discovery_problem(str(error))
                 delay_s = 1.0
             else:
                 self._discovery_problem = ""
-            self._look_now.clear()
             try:
-                await within(self.clock, delay_s, self._look_now.wait())
+                # What was told of may be served a moment later: look once more before resting.
+                await within(self.clock, min(delay_s, _SECOND_LOOK_S) if is_told else delay_s, self._look_now.wait())
             except TimeoutError:
-                pass  # the usual case: time to look again
+                is_told = False  # the usual case: time to look again
+            else:
+                is_told = True
+                await self.clock.sleep(_GATHER_S)
+
+    async def _look(self, looks: Looks) -> None:
+        offered = {r.gvr: r for r in await looks.view.discover() if r.namespaced and "watch" in r.verbs}
+        found = {r.gvr: r for r in await self.downstream.discover() if "patch" in r.verbs}
+        served = set(found)
+        self._tell_unserved(served)
+        self._tell_missing({gvr.group_resource for gvr in set(offered) & served})
+        for gvr in sorted(set(offered) & served - set(self._synced)):
+            self._start_resource(gvr, looks.supervisor, looks.upstream, looks.downstream)
+        if looks.upsyncing is not None:
+            await looks.upsyncing.follow(served)
+        self._unserved = await looks.importer.tell(self.config.wanted, found)
 
     def _tell_unserved(self, served: set[GVR]) -> None:
         """Every object of a resource that went, or came back, is looked at: its user should know."""
@@ -322,7 +362,7 @@ class Syncer:
             self.downstream,
             self.clock,
             self.config.heartbeat_period_s,
-            self._synced_resources,
+            lambda: self._unserved,
             self._parts.record.observe_connection,
             self._capacity.status,
             answered,
@@ -332,15 +372,6 @@ class Syncer:
     def _workspace(self) -> Client:
         """Of the SyncTarget."""
         return self.control_plane.cluster(str(self.identity.cluster))
-
-    def _synced_resources(self) -> list[JSONObject]:
-        """`status.syncedResources`: accepted ones and those that the cluster does not serve."""
-        accepted = set(self._synced) - self._parts.unserved
-        found = [(gvr, "Accepted") for gvr in accepted] + [(gvr, "Incompatible") for gvr in self._incompatible - accepted]
-        return [
-            {"group": gvr.group, "resource": gvr.resource, "versions": [gvr.version], "state": state}
-            for gvr, state in sorted(found, key=lambda pair: pair[0])
-        ]
 
     def _is_used(self, where: ObjectKey) -> bool:
         """Whether this namespace holds an object: above for a key with a cluster, below for one without."""

@@ -7,7 +7,7 @@ Source: kcp release-0.11 pkg/syncer/syncer.go (heartbeat every 20 s); tmc refere
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,8 +51,8 @@ class Heartbeat:
     downstream: Client
     clock: Clock
     period_s: float
-    synced_resources: Callable[[], list[JSONObject]]
-    """`status.syncedResources` as the engine knows it."""
+    unserved: Callable[[], Sequence[str] | None]
+    """`status.unservedAPIs` as the engine knows it; None: it has not looked yet."""
     observe: Callable[[str, bool], None]
     """For metrics: ("heartbeat" | "kcp" | "cluster", worked)."""
     facts: Callable[[], Awaitable[JSONObject]]
@@ -66,6 +66,8 @@ class Heartbeat:
     _missed: int = field(default=0)
     _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
+    _unserved: Sequence[str] | None = field(default=None)
+    """As it was reported."""
 
     async def run(self) -> None:
         """Probe every two seconds; report on change, and at the latest every `period_s`.
@@ -76,7 +78,7 @@ class Heartbeat:
         while True:
             started = self.clock.monotonic()
             changed = await self._probe()
-            if changed or self._report_failed or self.clock.monotonic() >= next_report:
+            if changed or self.unserved() != self._unserved or self._report_failed or self.clock.monotonic() >= next_report:
                 worked = await self._report()
                 self._heard_of_kcp(worked=worked)
                 if worked:
@@ -145,7 +147,9 @@ class Heartbeat:
             sent_s = self.clock.monotonic()
             held = await targets.get(self.identity.name)
             try:
+                unserved = self.unserved()
                 await commit(targets, held, self._wanted(held, facts), field_manager="workload-syncer")
+                self._unserved = unserved
                 if self.lease is not None:
                     self.lease.renewed(sent_s)
                 return
@@ -163,8 +167,8 @@ class Heartbeat:
         status["lastSyncerHeartbeatTime"] = now
         status["syncerIdentifier"] = self.identity.uid
         status["heartbeat"] = {"count": self._beats + 1, "errors": self._missed, "lastHeartbeat": now}
-        if resources := self.synced_resources():
-            status["syncedResources"] = resources
+        if (unserved := self.unserved()) is not None:
+            status["unservedAPIs"] = list(unserved)
         if self._problem is None:
             condition = conditions.build(SYNCER_READY, conditions.TRUE, reason="SyncerConnected", now=now)
         else:

@@ -143,24 +143,21 @@ def _patched(spec: JSONObject, diff: str) -> JSONObject:
 class SyncerCatalog:
     """What a syncer may see: namespaces, the core kinds, and the resources of the exports its SyncTarget supports."""
 
-    def __init__(self, inner: Catalog, exported: Sequence[tuple[GVR, str]]) -> None:
+    def __init__(self, inner: Catalog, exported: Sequence[Resource]) -> None:
         self._inner = inner
-        self._identities = {(gvr.group_resource, gvr.version): identity for gvr, identity in exported}
+        self._exported = {resource.gvr: resource for resource in exported if resource.group_resource not in NOT_SYNCED_DOWN}
 
     def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
         if gvr == NAMESPACES or gvr in CORE_SYNCED:
             return self._inner.resolve(WILDCARD, gvr)
-        identity = self._identities.get((gvr.group_resource, gvr.version))
-        if identity is None or gvr.group_resource in NOT_SYNCED_DOWN:
-            return None
-        return self._inner.resolve(WILDCARD, GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}"))
+        return self._exported.get(gvr)
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:
-        names = [NAMESPACES, *CORE_SYNCED, *(GVR(gr.group, version, gr.resource) for gr, version in sorted(self._identities))]
+        names = [NAMESPACES, *CORE_SYNCED, *sorted(self._exported)]
         return [r for r in (self.resolve(cluster, gvr) for gvr in names) if r is not None]
 
     def version(self, cluster: ClusterName) -> str:
-        return ",".join(f"{gr}/{version}/{identity}" for (gr, version), identity in sorted(self._identities.items()))
+        return ",".join(f"{gvr}/{resource.identity}/{resource.schema_id}" for gvr, resource in sorted(self._exported.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +170,8 @@ class SyncerViews:
     server_url: Callable[[], str]
     """Where workspaces are reached, without a trailing slash."""
 
-    def build(self, key: str, exported: Sequence[tuple[GVR, str]]) -> View:
-        """Args: key: K of the target. exported: resources of the exports it supports, and their identity."""
+    def build(self, key: str, exported: Sequence[Resource]) -> View:
+        """Args: key: K of the target. exported: resources of the exports it supports."""
         selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}")
         transformation = SyncerTransformation(key, self.clock, f"{self.server_url()}/clusters")
         return View(SyncerCatalog(self.catalog, exported), TransformingBackend(self.backend, selector, transformation))

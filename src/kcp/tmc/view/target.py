@@ -13,11 +13,11 @@ from typing import Any
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Conflict, Forbidden, NotFound
-from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.request import Request
 from kcp.registry.backend import UserInfo
+from kcp.registry.resource import Resource
 from kcp.tmc.model.kinds import SYNC_TARGETS, SyncTarget
 from kcp.tmc.model.names import EPOCH_HEADER, sync_target_key
 from kcp.virtual.framework import View
@@ -48,11 +48,11 @@ class TargetView:
     """One virtual workspace of every SyncTarget."""
 
     name: str
-    build: Callable[[str, Sequence[tuple[GVR, str]]], View]
-    """(K of the target, resources of the exports it supports with their identity) → its view."""
+    build: Callable[[str, Sequence[Resource]], View]
+    """(K of the target, resources of the exports it supports) → its view."""
     target: Callable[[ObjectKey], JSONObject | None]
-    exported: Callable[[ClusterName, str, str], Sequence[tuple[GVR, str]]]
-    """(cluster of the SyncTarget, export path, export name) → resources and their identity."""
+    exported: Callable[[ClusterName, str, str], Sequence[Resource]]
+    """(cluster of the SyncTarget, export path, export name) → its resources."""
     may_sync: Callable[[UserInfo, ClusterName, str], object]
     """Awaitable answer: has this user verb `sync` on this SyncTarget?"""
     resolve: Callable[[str], ClusterName | None]
@@ -88,7 +88,7 @@ class TargetView:
             self._held.pop(key, None)
             raise NotFound.of(SYNC_TARGETS.group_resource, key.name)
         target = SyncTarget.of(obj)
-        exported = [pair for path, export in target.supported_exports for pair in self.exported(key.cluster, path, export)]
+        exported = [resource for path, export in target.supported_exports for resource in self.exported(key.cluster, path, export)]
         lease = meta.nested(obj, "status", "syncerLease", default={})
         view = self.build(sync_target_key(key.cluster, key.name), exported)
         held = self._held[key] = _Held(meta.uid(obj), version, lease, view)

@@ -17,7 +17,7 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.apply.versions import Show
 from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR
-from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.patch import json_patch
 from kcp.apimachinery.selectors import LabelSelector
@@ -36,7 +36,7 @@ from kcp.registry.backend import (
     WriteOptions,
     Written,
 )
-from kcp.registry.resource import Catalog, Resource
+from kcp.registry.resource import Resource
 from kcp.tmc.model.names import STATE_LABEL, STATE_UPSYNC, UPSYNC_DIFF_ANNOTATION
 from kcp.virtual.framework import View
 
@@ -48,22 +48,17 @@ _FIXED = ("/metadata", "/apiversion", "/kind")
 class UpsyncerCatalog:
     """The resources of the exports that the SyncTarget supports."""
 
-    def __init__(self, inner: Catalog, exported: Sequence[tuple[GVR, str]]) -> None:
-        self._inner = inner
-        self._identities = {(gvr.group_resource, gvr.version): identity for gvr, identity in exported}
+    def __init__(self, exported: Sequence[Resource]) -> None:
+        self._exported = {resource.gvr: resource for resource in exported}
 
     def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
-        identity = self._identities.get((gvr.group_resource, gvr.version))
-        if identity is None:
-            return None
-        return self._inner.resolve(WILDCARD, GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}"))
+        return self._exported.get(gvr)
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:
-        names = (GVR(gr.group, version, gr.resource) for gr, version in sorted(self._identities))
-        return [r for r in (self.resolve(cluster, gvr) for gvr in names) if r is not None]
+        return [self._exported[gvr] for gvr in sorted(self._exported)]
 
     def version(self, cluster: ClusterName) -> str:
-        return ",".join(f"{gr}/{version}/{identity}" for (gr, version), identity in sorted(self._identities.items()))
+        return ",".join(f"{gvr}/{resource.identity}/{resource.schema_id}" for gvr, resource in sorted(self._exported.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +140,10 @@ class UpsyncerBackend:
 class UpsyncerViews:
     """Builds the view of one SyncTarget, see `view.target`."""
 
-    catalog: Catalog
     backend: Backend
     is_placed: Callable[[ClusterName, str, str], bool]
 
-    def build(self, key: str, exported: Sequence[tuple[GVR, str]]) -> View:
-        """Args: key: K of the target. exported: resources of the exports it supports, and their identity."""
+    def build(self, key: str, exported: Sequence[Resource]) -> View:
+        """Args: key: K of the target. exported: resources of the exports it supports."""
         selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_UPSYNC}")
-        return View(UpsyncerCatalog(self.catalog, exported), UpsyncerBackend(self.backend, key, selector, self.is_placed))
+        return View(UpsyncerCatalog(exported), UpsyncerBackend(self.backend, key, selector, self.is_placed))
