@@ -26,6 +26,7 @@ from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
 from kcp.tmc.model.kinds import SYNC_TARGETS
 from kcp.tmc.syncer.engine import Syncer, find_target
+from kcp.tmc.syncer.settings import SyncerConfig
 
 Tell: TypeAlias = Callable[[str], None]
 """Told, in a few words, of each step that is done."""
@@ -35,6 +36,8 @@ _TOLD_ONE_BY_ONE = len(REGIONS)
 """Of more clusters than these, progress is told ten by ten."""
 _TOLD_AT_ONCE = 10
 WORKSPACE = "hello-world"
+_SHOWN = ("pods", "persistentvolumes")
+"""Of the clusters, in the workspace, where there are few: every pod is written a second time for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,4 +157,5 @@ async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, control_
     downstream = kubeconfig.connect(fleet.kubeconfig_of(name))
     stack.push_async_callback(downstream.close)
     identity = await find_target(control_plane, f"root:{WORKSPACE}", name, meta.uid(target))
-    fleet.parts.spawn(Syncer(identity, control_plane, downstream, clock).run(), name=f"syncer {name}")
+    config = SyncerConfig(upsync=_SHOWN if len(fleet.clusters) <= _TOLD_ONE_BY_ONE else ())
+    fleet.parts.spawn(Syncer(identity, control_plane, downstream, clock, config).run(), name=f"syncer {name}")

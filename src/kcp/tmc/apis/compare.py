@@ -6,6 +6,7 @@ Source: kcp release-0.11 pkg/schemacompat/schemacompat.go (EnsureStructuralSchem
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
@@ -61,9 +62,9 @@ def _limits(wanted: Schema, offered: Schema, path: str) -> Iterator[str]:
     where = path or "."
     if "enum" in offered and (missing := [v for v in wanted.get("enum", ["anything"]) if v not in offered["enum"]]):
         yield f"{where}: does not take {', '.join(map(str, missing))} there"
-    for names, is_wider in ((_UPPER, lambda ours, theirs: ours <= theirs), (_LOWER, lambda ours, theirs: ours >= theirs)):
+    for names, is_tighter in ((_UPPER, operator.lt), (_LOWER, operator.gt)):
         for name in names:
-            if name in offered and (name not in wanted or not is_wider(wanted[name], offered[name])):
+            if name in offered and (name not in wanted or is_tighter(offered[name], wanted[name])):
                 yield f"{where}: {name} is {offered[name]} there"
     if "pattern" in offered and wanted.get("pattern") != offered["pattern"]:
         yield f"{where}: must match {offered['pattern']} there"

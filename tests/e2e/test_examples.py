@@ -1,0 +1,70 @@
+"""The examples for TMC, as their READMEs say, run by a shell against one sandbox: failover, a controller across clusters, overrides, drain."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.fleet import EXAMPLES
+from tests.e2e.processes import Process, free_port
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of a running sandbox with two clusters."""
+    made = tmp_path_factory.mktemp("sandbox")
+    (made / "examples").symlink_to(EXAMPLES)
+    sandbox = Process.start(["kcp", "sandbox", "--clusters", "2", "--secure-port", str(free_port())], cwd=made)
+    try:
+        sandbox.wait_for_line("syncers of east, west", timeout_s=60)
+        yield made
+    finally:
+        sandbox.kill()
+
+
+def told(directory: Path, example: str) -> str:
+    """What the blocks of an example's README print."""
+    blocks = re.findall(r"```\n(.*?)```", (EXAMPLES / example / "README.md").read_text(), re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(["set -eo pipefail", *blocks])],
+        cwd=directory,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_copies_differ_from_cluster_to_cluster(directory: Path) -> None:
+    shown = told(directory, "06-overrides")
+    assert "east: nginx:1.27\nwest: registry.west.example/nginx:1.27\n" in shown
+
+
+def test_a_controller_in_one_cluster_works_for_all(directory: Path) -> None:
+    shown = told(directory, "05-cross-cluster-controller")
+    rows = [line.split() for line in shown.splitlines() if "Completed" in line]
+    assert {row[0]: row[1] for row in rows} == {
+        "east-data-processing": "east",
+        "west-ml-training": "west",
+        "global-health-monitor": "global",
+    }
+    assert all(row[4] == "west" for row in rows)
+
+
+def test_a_drained_cluster_is_left(directory: Path) -> None:
+    assert "blog" in told(directory, "07-drain")
+
+
+def test_work_goes_on_elsewhere_when_its_cluster_is_lost(directory: Path) -> None:
+    shown = told(directory, "04-failover")
+    assert re.search(r"^kcp-\w+ +shop ", shown, re.MULTILINE), shown
