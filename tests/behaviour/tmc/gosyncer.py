@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.behaviour.tmc.world import CLOCK, World, until
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import NotFound
+from kcp.apimachinery.errors import Conflict, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
@@ -70,6 +70,13 @@ class GoSyncer:
 
     async def authorized(self) -> JSONObject:
         """The condition that its resource controller sets once the cluster lets it do everything."""
+        while True:
+            try:
+                return await self._authorized()
+            except Conflict:
+                continue  # its controller looks at the key again
+
+    async def _authorized(self) -> JSONObject:
         targets = self.workspace.resource(SYNC_TARGETS)
         held = await targets.get(meta.name(self.target))
         others = [c for c in held["status"].get("conditions", ()) if c["type"] not in ("SyncerAuthorized", "SyncerReady")]
