@@ -27,6 +27,8 @@ from kcp.server.security import Security
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.aggregation.remarks import Remarks
+from kcp.tmc.apis.negotiation import build_negotiation_controller
+from kcp.tmc.apis.publishing import build_publishing_controller
 from kcp.tmc.apis.syncedresources import build_synced_resources_controller
 from kcp.tmc.columns import FleetColumns
 from kcp.tmc.health.locations import build_location_controller
@@ -88,6 +90,8 @@ class TMC:
             ),
             build_location_controller(informers, for_cluster, clock=clock),
             build_synced_resources_controller(informers, self._on_exports, for_cluster, self._exported, clock=clock),
+            build_negotiation_controller(informers, for_cluster, clock=clock),
+            build_publishing_controller(informers, for_cluster, self._exported, clock=clock),
             build_placement_controller(
                 informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s,

@@ -20,6 +20,8 @@ API_VERSION_ANNOTATION = "apiresource.kcp.io/apiVersion"
 BY_LOCATION = "tmc-location"
 """Index of imports: the SyncTarget that they are of."""
 COMPATIBLE, AVAILABLE = "Compatible", "Available"
+PUBLISHED = "Published"
+"""Of NegotiatedAPIResources: an export of the workspace offers it."""
 
 
 def import_name(gvr: GVR, target: str) -> str:

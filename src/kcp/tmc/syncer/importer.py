@@ -135,6 +135,7 @@ class Importer:
             "location": self.identity.name, "schemaUpdateStrategy": "UpdateUnpublished",
             "groupVersion": {"group": gvr.group, "version": gvr.version}, "scope": "Namespaced" if resource.namespaced else "Cluster",
             **names, "listKind": f"{resource.kind}List", "openAPIV3Schema": schema,
+            "subResources": [{"name": name} for name in resource.subresources if name in ("status", "scale")],
         }  # fmt: skip
 
     async def _write(self, name: str, gvr: GVR, spec: JSONObject, digest: str) -> None:
