@@ -123,6 +123,31 @@ class RequestMetrics:
         for resource, count in self._watch_events.items():
             events.add_metric(resource, count)
         yield events
+        lists = CounterMetricFamily(
+            "apiserver_cache_list", "LIST requests served from the watch cache: all of them.", labels=("resource_prefix", "index")
+        )
+        for prefix, count in self._lists().items():
+            lists.add_metric((prefix, ""), count)
+        yield lists
+
+    def _lists(self) -> Mapping[str, int]:
+        """Successful LISTs by the prefix of the resource's keys. Source: k8s.io/apiserver/pkg/storage/cacher/metrics."""
+        found: dict[str, int] = {}
+        for ((verb, group, _, resource, *_), code), count in self._totals.items():
+            if verb == "LIST" and resource and code == 200:
+                prefix = _resource_prefix(group, resource)
+                found[prefix] = found.get(prefix, 0) + count
+        return found
+
+
+def _resource_prefix(group: str, resource: str) -> str:
+    """As in kcp, where the keys of custom resources are apart.
+
+    >>> [_resource_prefix("", "secrets"), _resource_prefix("apps", "deployments"), _resource_prefix("wildwest.dev", "cowboys")]
+    ['/core/secrets', '/apps/deployments', '/wildwest.dev/cowboys/customresources']
+    """
+    is_custom = "." in group and not group.endswith(".k8s.io")
+    return f"/{group or 'core'}/{resource}{'/customresources' if is_custom else ''}"
 
 
 def _cumulated(buckets: Iterable[int]) -> Iterator[tuple[str, float]]:

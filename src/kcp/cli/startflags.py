@@ -1,7 +1,7 @@
 """Flags of `kcp start` about what it begins with and under which names it is reached, as kcp has them.
 
-Among them are those that a test suite written for kcp passes to any server it starts: what concerns an embedded etcd is said to be without
-effect, because there is none; feature gates that say what is so are taken, others are not.
+Among them are those that a test suite written for kcp passes to any server it starts: what concerns an embedded etcd, or scans, is said to
+be without effect, because there are none; feature gates that say what is so are taken, others are not.
 Before: `cli.kcp`. After: `server.startoptions`.
 Source: kcp pkg/server/options/{options,flags}.go, sdk/testing/server/config.go.
 """
@@ -43,9 +43,18 @@ _SETTLED = {
 }
 """Gates of kcp and its parts that stand as they do: to say so is no error, and to ask for the other is."""
 
-_ETCD = (
-    "directory", "client-port", "peer-port", "listen-metrics-urls", "wal-size-bytes", "quota-backend-bytes", "force-new-cluster",
-)  # fmt: skip
+_ETCD = "there is no embedded etcd here"
+_WITHOUT_EFFECT = {
+    "embedded-etcd-directory": _ETCD,
+    "embedded-etcd-client-port": _ETCD,
+    "embedded-etcd-peer-port": _ETCD,
+    "embedded-etcd-listen-metrics-urls": _ETCD,
+    "embedded-etcd-wal-size-bytes": _ETCD,
+    "embedded-etcd-quota-backend-bytes": _ETCD,
+    "embedded-etcd-force-new-cluster": _ETCD,
+    "logical-cluster-object-count-scan-interval": "objects are counted when one is made, not by scans",
+}
+"""Flags of kcp that are taken, and why they change nothing."""
 
 _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--tls-cert-file", type=_FILE, default=None,
@@ -64,7 +73,7 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
                  help="Where administrators' tokens are kept. [default: ROOT_DIRECTORY/.admin-token-store]"),
     bool_flag("--experimental-bind-free-port", default=False, help="Take a free port; --secure-port must be 0, which does the same."),
     click.option("--logging-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="Form of the log."),
-    *(click.option(f"--embedded-etcd-{name}", f"embedded_etcd_{name.replace('-', '_')}", default=None, hidden=True) for name in _ETCD),
+    *(click.option(f"--{name}", default=None, hidden=True) for name in _WITHOUT_EFFECT),
 )  # fmt: skip
 
 
@@ -76,11 +85,11 @@ def start_flags(command: F) -> F:
 
 
 def say_what_is_ignored(flags: dict[str, Any]) -> None:
-    """Take the flags of the embedded etcd out of `flags`."""
-    given = [name for name in _ETCD if flags.pop(f"embedded_etcd_{name.replace('-', '_')}") is not None]
-    if given:
-        names = ", ".join(f"--embedded-etcd-{name}" for name in given)
-        click.echo(f"warning: without effect, because there is no embedded etcd here: {names}", err=True)
+    """Take the flags that change nothing out of `flags`."""
+    given = [name for name in _WITHOUT_EFFECT if flags.pop(name.replace("-", "_")) is not None]
+    for reason in dict.fromkeys(_WITHOUT_EFFECT[name] for name in given):
+        names = ", ".join(f"--{name}" for name in given if _WITHOUT_EFFECT[name] == reason)
+        click.echo(f"warning: without effect, because {reason}: {names}", err=True)
 
 
 def shard_options(flags: dict[str, Any]) -> ShardOptions:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 BOOKMARK_INTERVAL_S = 60.0
 """Source: k8s.io/apiserver/pkg/storage/cacher/cacher.go, defaultBookmarkFrequency."""
+FIRST_BOOKMARK_S = 20.0
+"""The first comes sooner: kcp's clients expect one within half a minute. Source: kcp test/e2e/virtual/terminatingworkspaces."""
 _SHORTEST_WATCH_S = 1800
 _WATCH_SPREAD_S = 1800
 """A watch without a timeout ends after 30 to 60 minutes. Source: --min-request-timeout of kube-apiserver."""
@@ -117,7 +119,7 @@ class Watches:
     async def _live(
         self, scope: Scope, query: WatchQuery, filtering: _Filtering, subscription: Subscription, lifetime: Lifetime
     ) -> AsyncGenerator[Sequence[WatchEvent], None]:
-        """Changes as they come, and a bookmark each minute and at the end; ends at the timeout."""
+        """Changes as they come, and a bookmark soon, then each minute, and at the end; ends at the timeout."""
         deadlines = _Deadlines(self._clock, self._alarms, subscription, self._timeout_s(query), lifetime, wants_bookmarks=query.bookmarks)
         try:
             while True:
@@ -173,11 +175,11 @@ class _Deadlines:
         self._wants_bookmarks = wants_bookmarks
         self._subscription = subscription
         self._is_due = False
-        self._arm()
+        self._arm(FIRST_BOOKMARK_S)
         lifetime.wake(self._ring)
 
-    def _arm(self) -> None:
-        next_bookmark = self._clock.monotonic() + BOOKMARK_INTERVAL_S if self._wants_bookmarks else self._end
+    def _arm(self, seconds: float) -> None:
+        next_bookmark = self._clock.monotonic() + seconds if self._wants_bookmarks else self._end
         self._alarm = self._alarms.set(min(next_bookmark, self._end), self._ring)
 
     def _ring(self) -> None:
@@ -190,7 +192,7 @@ class _Deadlines:
             return changes
         self._is_due = False
         if not self.is_over():
-            self._arm()
+            self._arm(BOOKMARK_INTERVAL_S)
         return None
 
     def is_over(self) -> bool:

@@ -131,6 +131,18 @@ async def test_bookmarks_come_every_minute_and_tell_how_far_the_watch_is(api: Ap
         assert (await events.next())["type"] == "BOOKMARK"
 
 
+async def test_the_first_bookmark_comes_within_half_a_minute_and_the_next_a_minute_later(api: Api) -> None:
+    async with api.watch(f"{MAPS}?allowWatchBookmarks=true") as events:
+        made = await api.made("/api/v1/namespaces", {"metadata": {"name": "unrelated"}})
+        await api.clock.advance(25)
+        assert (await events.next())["object"]["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+        await api.clock.advance(30)
+        await api.made(MAPS, config_map("a"))
+        assert await events.seen(1) == [("ADDED", "a")]
+        await api.clock.advance(31)
+        assert (await events.next())["type"] == "BOOKMARK"
+
+
 async def test_no_bookmarks_unless_asked_for(api: Api) -> None:
     async with api.watch(MAPS) as events:
         await settle()

@@ -113,6 +113,20 @@ async def test_watches_count_their_events_and_themselves() -> None:
     assert list(labelled(samples, "apiserver_watch_events_total").values()) == [3.0]
 
 
+async def test_lists_are_counted_by_prefix_over_all_workspaces_and_namespaces() -> None:
+    metrics = Metrics()
+    for cluster in ("one", "two"):
+        for namespace in ("", "a"):
+            await answer(metrics, info("list", "secrets", cluster_path=cluster, namespace=namespace))
+            await answer(metrics, info("list", "cowboys:metadata", group="wildwest.dev", namespace=namespace))
+    await answer(metrics, info("list", "secrets"), 403)
+    await answer(metrics, info("get", "secrets", name="x"))
+    assert labelled(await scrape(metrics), "apiserver_cache_list_total") == {
+        frozenset(('resource_prefix="/core/secrets"', 'index=""')): 4.0,
+        frozenset(('resource_prefix="/wildwest.dev/cowboys/customresources"', 'index=""')): 4.0,
+    }
+
+
 async def test_statistics_and_metrics_of_other_parts_are_shown() -> None:
     from prometheus_client import Counter
 

@@ -62,6 +62,13 @@ def test_flags_of_an_etcd_are_said_to_be_without_effect() -> None:
     assert run()[1] == ""
 
 
+def test_the_interval_of_scans_is_said_to_be_without_effect() -> None:
+    flags, output = run("--logical-cluster-object-count-scan-interval=1s", "--embedded-etcd-peer-port=1")
+    assert not any("scan" in name for name in flags)
+    assert "not by scans: --logical-cluster-object-count-scan-interval\n" in output
+    assert "no embedded etcd here: --embedded-etcd-peer-port\n" in output
+
+
 def test_batteries_are_named_or_changed() -> None:
     assert chosen(run()[0]["batteries_included"]) == DEFAULT_BATTERIES
     assert chosen(run("--batteries-included=admin,user")[0]["batteries_included"]) == {"admin", "user"}
