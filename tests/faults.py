@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal
 
-from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError
+from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError, upgrade
+from kcp.streams.ways import Duplex
 
 
 class FailingTransport:
@@ -38,6 +39,9 @@ class FailingTransport:
 
     def stream(self, request: RawRequest) -> AbstractAsyncContextManager[tuple[RawResponse, AsyncIterator[bytes]]]:
         return self._inner.stream(request)
+
+    def upgrade(self, request: RawRequest) -> AbstractAsyncContextManager[tuple[RawResponse, Duplex]]:
+        return upgrade(self._inner, request)
 
     async def close(self) -> None:
         await self._inner.close()

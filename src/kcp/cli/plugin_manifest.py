@@ -110,6 +110,11 @@ def _rules(manifest: Manifest) -> list[JSONObject]:
     found: list[JSONObject] = [
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": every},
         {"apiGroups": [""], "resources": ["endpoints", "events", "nodes", "pods"], "verbs": ["get", "list", "watch"]},
+        {
+            "apiGroups": [""],
+            "resources": ["pods/attach", "pods/exec", "pods/log", "pods/portforward", "pods/proxy"],
+            "verbs": ["create", "get"],
+        },
         {"apiGroups": ["metrics.k8s.io"], "resources": ["nodes"], "verbs": ["get", "list"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["get", "watch", "list"]},

@@ -54,6 +54,7 @@ class SyncerOptions:
     leader_elect: bool
     lease_duration: float
     transformations: str
+    tunnel: bool
     resources: tuple[str, ...]
     upsync_resources: tuple[str, ...]
     sync_namespaces: tuple[str, ...]
@@ -80,6 +81,7 @@ class SyncerOptions:
             wanted=self.resources,
             upsync=self.upsync_resources,
             transformations=self.transformations,
+            tunnel=self.tunnel,
             filters=Filters(
                 namespaces=self.sync_namespaces, excluded_namespaces=self.exclude_namespaces, required_labels=self.require_labels
             ),

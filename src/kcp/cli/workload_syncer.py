@@ -45,14 +45,17 @@ def _labels(ctx: click.Context, param: click.Parameter, value: str) -> dict[str,
     return {name: text for name, _, text in pairs}
 
 
-def _check_gates(_ctx: click.Context, _param: click.Parameter, value: str) -> None:
+def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
     """Manifests made for kcp 0.11 name its gates; one that would be needed and is not there must not pass unnoticed."""
+    is_on = True
     for gate in filter(None, value.split(",")):
         name, _, wanted = gate.partition("=")
         if name != "KCPSyncerTunnel":
             raise click.BadParameter(f"unrecognized feature gate: {name}")
-        if wanted.lower() != "false":
-            raise click.BadParameter("KCPSyncerTunnel cannot be switched on: this syncer opens no tunnel; drop it or set it to false")
+        if wanted.lower() not in ("true", "false"):
+            raise click.BadParameter(f"invalid value of KCPSyncerTunnel: {wanted!r}: true or false")
+        is_on = wanted.lower() == "true"
+    return is_on
 
 
 @click.command(
@@ -103,8 +106,8 @@ def _check_gates(_ctx: click.Context, _param: click.Parameter, value: str) -> No
 @click.option("--require-labels", default="", callback=_labels, help="Labels that an object must bear to be synced: key=value, comma list.")
 @click.option("--qps", default=0.0, type=click.FloatRange(0), help="Requests a second to each API server.  [default: no limit]")
 @click.option("--burst", default=30, show_default=True, type=click.IntRange(1), help="Requests at once to each API server, with --qps.")
-@click.option("--feature-gates", default="", callback=_check_gates, expose_value=False,
-              help="KCPSyncerTunnel=false is the only gate of kcp 0.11's syncer, and its only value here.")  # fmt: skip
+@click.option("--feature-gates", "tunnel", default="", callback=_tunnel_gate,
+              help="KCPSyncerTunnel=false: open no tunnel for logs, exec and port-forward.  [default: KCPSyncerTunnel=true]")  # fmt: skip
 @click.option("--metrics-bind-address", default="", envvar="SYNCER_METRICS_PORT", callback=_host_and_port,
               help="host:port of Prometheus metrics; a port alone for all addresses.  [default: none]")  # fmt: skip
 @click.option("--metrics-path", default="/metrics", show_default=True, help="Path of the metrics.")

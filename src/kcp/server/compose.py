@@ -275,6 +275,7 @@ class _Assembly:
             mounts=self.mounts,
             inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
             auditor=self._auditor,
+            connectors=self._tmc.connectors(registry, security) if self._tmc is not None else {},
         )  # fmt: skip
         self._entry.handler = build_handler(http)
         return security

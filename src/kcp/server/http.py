@@ -82,11 +82,14 @@ class HttpParts:
     auditor: Auditor | None = None
     """None: nothing is recorded."""
     routes: Mapping[str, Handler] = field(default_factory=dict)
+    connectors: Mapping[ConnectorKey, Handler] = field(default_factory=dict)
+    """Of features that are turned on, beside those of security."""
 
 
 def build_handler(parts: HttpParts) -> Handler:
     """The whole request path."""
-    api = serve_api(parts.catalog, parts.backend, parts.clock, parts.security.connectors, parts.security)
+    connectors = {**parts.security.connectors, **parts.connectors}
+    api = serve_api(parts.catalog, parts.backend, parts.clock, connectors, parts.security)
     probes = {f"/{probe}{end}": parts.health.handle for probe in ("healthz", "livez", "readyz") for end in ("", "/")}
     routes: dict[str, Handler] = {
         **api.routes,

@@ -15,6 +15,8 @@ from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
+from kcp.apiserver.request import Handler
+from kcp.apiserver.resources import ConnectorKey
 from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
 from kcp.exports.boundresources import bound_resources
@@ -45,6 +47,8 @@ from kcp.tmc.placement.upsynced import build_upsynced_controller
 from kcp.tmc.push.controller import build_push_controller
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.transformations import DEFAULT_PLACE
+from kcp.tmc.tunnel.pods import PodConnections
+from kcp.tmc.tunnel.tunnels import Tunnels
 from kcp.tmc.view.syncer import SyncerViews
 from kcp.tmc.view.target import TargetView
 from kcp.tmc.view.upsyncer import UpsyncerViews
@@ -182,6 +186,15 @@ class TMC:
 
     def admission_plugins(self) -> Sequence[Plugin]:
         return plugins(self._name_of)
+
+    def connectors(self, backend: Backend, security: Security) -> Mapping[ConnectorKey, Handler]:
+        """Where syncers open their tunnels, and what leads through them."""
+        tunnels = Tunnels(lambda key: self._targets.get(key), self.parts.clock)
+        pods = PodConnections(self.parts.foundation.catalog, backend, security.admission, tunnels, self._target_of)
+        return {**tunnels.connectors(), **pods.connectors()}
+
+    def _target_of(self, key: str) -> JSONObject | None:
+        return next(iter(self._targets.by_index(BY_KEY, key)), None)
 
     def virtual_workspaces(self, backend: Backend, security: Security) -> Sequence[VirtualWorkspace]:
         async def may_sync(user: Any, cluster: ClusterName, name: str) -> bool:

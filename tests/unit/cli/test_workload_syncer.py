@@ -148,3 +148,14 @@ def test_transformations_are_those_of_the_reference_unless_switched_off(tmp_path
     file = tmp_path / "syncer.yaml"
     file.write_text("sync: {transformations: {enabled: false}}")
     assert parsed(*REQUIRED, f"--config={file}")["transformations"] == ""
+
+
+@pytest.mark.parametrize(("given", "is_on"), [("", True), ("KCPSyncerTunnel=false", False), ("KCPSyncerTunnel=true", True)])
+def test_the_tunnel_is_a_gate_as_in_kcp_0_11(given: str, is_on: bool) -> None:
+    assert options(*REQUIRED, "--feature-gates", given).config().tunnel is is_on
+
+
+@pytest.mark.parametrize("given", ["KCPSyncerTunnel=maybe", "Other=true"])
+def test_gates_that_are_none_are_refused(given: str) -> None:
+    with pytest.raises(click.BadParameter):
+        options(*REQUIRED, "--feature-gates", given)

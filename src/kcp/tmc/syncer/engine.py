@@ -42,6 +42,7 @@ from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
 from kcp.tmc.syncer.transformations import Transformations
+from kcp.tmc.syncer.tunnel import Tunnel
 from kcp.tmc.syncer.upsync import Upsyncing
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,9 @@ class Syncer:
             supervisor.spawn(self._follow_discovery(looks), name="discovery")
             if self.config.resync_period_s < inf:
                 supervisor.spawn(self._resync(), name="resync")
+            if self.config.tunnel:
+                tunnel = Tunnel(self.identity, control_plane, self.downstream, self.clock, self._parts.namespaces.locator, self.announce)
+                supervisor.spawn(tunnel.run(), name="tunnel")
             record.started_s = self.clock.monotonic()
             raise await supervisor.wait_failed()
 

@@ -65,6 +65,8 @@ class SyncerConfig:
     """`resource.group` that the user counts on; told of while they cannot be synced (kcp 0.11 --resources)."""
     upsync: tuple[str, ...] = ()
     """`resource` or `resource.group` whose objects in the cluster are shown in workspaces; `pods`: also those of synced workloads."""
+    tunnel: bool = False
+    """Open a tunnel to the control plane, for logs, exec and port-forward of upsynced pods (kcp 0.11 feature gate KCPSyncerTunnel)."""
     transformations: str = ""
     """`namespace/name` of the ConfigMap with transformations, in the SyncTarget's workspace; "" for none."""
     filters: Filters = field(default_factory=Filters)
