@@ -1,12 +1,14 @@
 """Schema-driven requests from outside: what schemathesis makes out of our OpenAPI, sent over TLS to a workspace and to a simulated cluster.
 
-Every answer is below 500, every refusal a `metav1.Status`. A thin slice of the operations; `make fuzz` sends more, by other means.
+Every answer is below 500, every refusal a `metav1.Status`. A thin slice of the operations; `make fuzz` takes all of
+them, with as many examples as SCHEMATHESIS_EXAMPLES says, from SCHEMATHESIS_SEED on.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +28,9 @@ with warnings.catch_warnings():
     from tests.fuzz.openapi import cases
 
 HONEST_FAILURES = (501, 503, 504)
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "0"))
+"""Of each operation, valid and invalid; 0: one of some operations."""
+SEED = int(os.environ.get("SCHEMATHESIS_SEED", "36"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def files(kubeconfig: Path, directory: Path) -> dict[str, Any]:
 
 def answers(document: dict[str, Any], url: str, access: dict[str, Any], every: int) -> Counter[int]:
     found: Counter[int] = Counter()
-    for case in cases(document, every=every):
+    for case in cases(document, every=1 if EXAMPLES else every, examples=EXAMPLES or 1, start=SEED):
         try:
             answer = case.call(base_url=url, timeout=10, **access)
         except SerializationNotPossible:  # protobuf is none of its languages

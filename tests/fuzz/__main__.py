@@ -1,4 +1,5 @@
-"""Long runs, `make fuzz`: requests to every endpoint of both servers, then every parser under atheris, led by what code they reach.
+"""Long runs, `make fuzz`: requests to every endpoint of both servers, those that schemathesis makes of our OpenAPI over TLS as well, then every
+parser under atheris, led by what code they reach.
 
 `python -m tests.fuzz [--minutes M] [--seed S] [parser …]`; what fails is printed with the input that did it.
 Before: people, `make fuzz`. After: `endpoints`, `parsers`.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,7 @@ def main() -> int:
     if given.one:
         _cover(given.parsers[0], given.minutes * 60)
         return 0
-    failed = [] if given.parsers else _endpoints(given.seed, given.minutes * 20)
+    failed = [] if given.parsers else [*_endpoints(given.seed, given.minutes * 20), *_schemathesis(given.seed, given.minutes)]
     from tests.fuzz.parsers import PARSERS
 
     names = given.parsers or list(PARSERS)
@@ -57,6 +59,15 @@ def _endpoints(seed: int, seconds: float) -> list[str]:
             if time.monotonic() > ends_at:
                 break
     return failed
+
+
+def _schemathesis(seed: int, minutes: float) -> list[str]:
+    """All operations of the documents that tests/e2e/test_schemathesis.py names, one example each for every ten minutes of the whole run."""
+    examples = {"SCHEMATHESIS_EXAMPLES": str(max(1, round(minutes / 10))), "SCHEMATHESIS_SEED": str(seed)}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "e2e", "tests/e2e/test_schemathesis.py"]
+    return (
+        [] if subprocess.run(command, env={**os.environ, **examples}, check=False).returncode == 0 else [f"schemathesis with seed {seed}"]
+    )
 
 
 def _cover(name: str, seconds: float) -> None:

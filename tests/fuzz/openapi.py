@@ -15,12 +15,12 @@ from schemathesis.core.result import Err
 _STREAMS = "/watch/"
 
 
-def cases(document: dict[str, Any], *, every: int = 1, examples: int = 1) -> Iterator[Any]:
+def cases(document: dict[str, Any], *, every: int = 1, examples: int = 1, start: int = 36) -> Iterator[Any]:
     """For each `every`th operation that answers at once, `examples` of valid and as many of invalid requests."""
     operations = [_understood(found) for found in schemathesis.openapi.from_dict(document).get_all_operations()]
     for operation in [one for one in operations if _STREAMS not in one.path][::every]:
         for mode in schemathesis.GenerationMode:
-            yield from _examples(operation.as_strategy(generation_mode=mode), examples)
+            yield from _examples(operation.as_strategy(generation_mode=mode), examples, start)
 
 
 def _understood(found: Any) -> Any:
@@ -30,10 +30,10 @@ def _understood(found: Any) -> Any:
     return found.ok()
 
 
-def _examples(strategy: Any, count: int) -> list[Any]:
+def _examples(strategy: Any, count: int, start: int) -> list[Any]:
     found: list[Any] = []
 
-    @seed(36)
+    @seed(start)
     @settings(max_examples=count + 1, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=strategy)
     def collect(case: Any) -> None:

@@ -186,6 +186,7 @@ def strategy_for(gvk: GVK) -> Strategy | None:
         prepare = _with_status(gvk, prepare, says_status=base.is_born_with_status)
     return replace(
         base,
+        default=rules.default,
         prepare_create=_before_create(rules, prepare),
         prepare_update=_before_update(rules, base.prepare_update),
         prepare_status=rules.default if rules.completes_status else base.prepare_status,

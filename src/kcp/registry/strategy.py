@@ -26,7 +26,7 @@ def _prepare_nothing(new: JSONObject, old_or_now: Any) -> None:
     """Most kinds need no preparation."""
 
 
-def _no_status_defaults(new: JSONObject) -> None:
+def _no_defaults(new: JSONObject) -> None:
     """Most kinds' statuses have none."""
 
 
@@ -90,11 +90,13 @@ def status_parts(kind: GroupResource) -> tuple[FieldPath, ...]:
 class Strategy:
     """The hooks of one kind. `Strategy()` suits an ordinary built-in kind, `CUSTOM` one from a CRD or an APIExport."""
 
+    default: Callable[[JSONObject], None] = _no_defaults
+    """Fill in what a built-in kind means by what is left out: before admission, which sees it, and after."""
     prepare_create: Callable[[JSONObject, str], None] = _prepare_nothing
     """(new, now as RFC 3339): fill in what the server decides; after admission and schema defaults, before validation."""
     prepare_update: Callable[[JSONObject, JSONObject], None] = _prepare_nothing
     """(new, old): put back what the main endpoint may not change."""
-    prepare_status: Callable[[JSONObject], None] = _no_status_defaults
+    prepare_status: Callable[[JSONObject], None] = _no_defaults
     """Fill in what an update of the status leaves out."""
     validate: Callable[[JSONObject, JSONObject | None], Sequence[Cause]] = _no_faults
     """(new, old or None for a creation): faults beyond the schema."""

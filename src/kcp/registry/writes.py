@@ -157,8 +157,12 @@ class Writes:
         confine(obj, None, scope)
         repeated = drop_repeated_owners(obj["metadata"], admitted=False)
         warnings, causes = _fit_schema(obj, None, scope, options)
+        resource.strategy.default(obj)
         if self._w.annotate_cluster:
             annotate_cluster(obj, scope.cluster)  # for webhooks, which may be a provider's; none may take it away
+        tracked = options.operation == "Update" and not causes  # what is at fault so far may be mended by admission
+        if tracked:
+            await self._track_new(obj, scope, options.field_manager, now)
         unadmitted = obj
         admitted = await self._w.admission.mutate(
             Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings, notes=options.notes)
@@ -171,8 +175,8 @@ class Writes:
         if self._w.annotate_cluster:
             annotate_cluster(obj, scope.cluster)
         warnings += _refuse_faults(obj, None, scope, is_suspect=bool(causes) or admitted is not unadmitted)
-        if options.operation == "Update":
-            await track_update(None, obj, manager=options.field_manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
+        if options.operation == "Update" and not tracked:
+            await self._track_new(obj, scope, options.field_manager, now)
         await self._w.admission.validate(
             Attributes("CREATE", scope, options.user, obj, None, options.dry_run, warnings, notes=options.notes)
         )
@@ -181,6 +185,11 @@ class Writes:
             raise BadRequest("resourceVersion should not be set on objects to be created")
         item = await self._store_new(scope, obj, options)
         return Written(item, created=True, warnings=tuple(warnings))
+
+    async def _track_new(self, obj: JSONObject, scope: Scope, manager: str, now: str) -> None:
+        """Before admission: what that fills in is nobody's. Source: k8s.io/apiserver/pkg/endpoints/handlers/create.go."""
+        resource = scope.resource
+        await track_update(None, obj, manager=manager, schema=resource.schema, now=now, ignored=_reset_fields(resource))
 
     async def _store_new(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Item:
         """Returns what is stored, as the resource shows it; of a dry run, the object itself: no webhook is asked to convert it."""
@@ -251,6 +260,11 @@ class Writes:
         new = confine(new, shown.decode, scope)
         repeated = [] if options.is_patch else drop_repeated_owners(new["metadata"], admitted=False)
         warnings, causes = _fit_schema(new, old, scope, options)
+        if not scope.subresource:
+            resource.strategy.default(new)
+        tracked = options.operation == "Update" and not causes
+        if tracked:
+            await self._track(old, new, scope, options.field_manager, now)
         unadmitted = new
         admitted = await self._w.admission.mutate(
             Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings, notes=options.notes)
@@ -266,7 +280,7 @@ class Writes:
         if scope.subresource != "binding" and tracks_generation(resource) and is_spec_changed(new, old, resource):  # KEP-5067
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         warnings += _refuse_faults(new, old, scope, is_suspect=bool(causes) or admitted is not unadmitted)
-        if options.operation == "Update":
+        if options.operation == "Update" and not tracked:
             await self._track(old, new, scope, options.field_manager, now)
         await self._w.admission.validate(
             Attributes("UPDATE", scope, options.user, new, old, options.dry_run, warnings, notes=options.notes)

@@ -300,6 +300,23 @@ async def test_the_certificate_that_a_server_shows_vouches_for_itself(world: Wor
     assert len(hook.asked) == 1
 
 
+async def test_a_webhook_sees_what_defaults_say_and_who_owns_it(world: World, hook: Hook) -> None:
+    """An object is completed when it is read, before admission. Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update}.go."""
+    rules = [{**ON_CONFIG_MAPS, "resources": ["pods"]}]
+    await world.made(configuration("Validating", "v", hook.webhook(rules=rules)))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox"}]}}
+    path = "/api/v1/namespaces/default/pods"
+    made = await world.call("POST", path, pod)
+    assert made.status == 201, made.message
+    changed = await world.call("PATCH", f"{path}/p", {"metadata": {"labels": {"a": "b"}}}, content="application/merge-patch+json")
+    assert changed.status == 200, changed.message
+    for _, review in hook.asked:
+        shown = review["request"]["object"]
+        assert (shown["spec"]["restartPolicy"], shown["spec"]["containers"][0]["imagePullPolicy"]) == ("Always", "Always")
+        assert shown["metadata"]["managedFields"]
+    assert len(hook.asked) == 2
+
+
 async def test_an_address_is_cleaned_as_go_cleans_it(world: World, hook: Hook) -> None:
     """envtest asks for two slashes, and Go's servers redirect who asks so. Source: k8s.io/client-go/rest/request.go (NewRequest)."""
     config = {"url": f"{hook.url}//a//failing/", "caBundle": hook.ca_bundle}

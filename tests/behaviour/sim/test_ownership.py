@@ -102,3 +102,28 @@ async def test_controllers_say_what_they_do_in_events(world: World, deployment: 
         ("ScalingReplicaSet", f"Scaled up replica set {meta.name(held)} from 0 to 1", "deployment-controller"),
         ("SuccessfulCreate", f"Created pod: {meta.name(child)}", "replicaset-controller"),
     }
+
+
+async def test_what_admission_fills_in_is_nobodys(world: World) -> None:
+    """Who makes a pod owns what it says and what defaults say, not its account, volumes, tolerations and priority; nor who changes it.
+
+    Source: k8s.io/apiserver/pkg/endpoints/handlers/{create,update}.go (the field manager runs before mutating admission).
+    """
+    spec = {"containers": [{"name": "c", "image": "busybox"}]}
+    made = await world.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+    assert made["spec"]["serviceAccountName"] == "default"
+    assert made["spec"]["tolerations"]
+    (entry,) = made["metadata"]["managedFields"]
+    owned = set(entry["fieldsV1"]["f:spec"])
+    assert {"f:containers", "f:dnsPolicy", "f:restartPolicy"} <= owned
+    assert not owned & {
+        "f:serviceAccount",
+        "f:serviceAccountName",
+        "f:volumes",
+        "f:tolerations",
+        "f:priority",
+        "f:preemptionPolicy",
+        "f:nodeName",
+    }
+    container = entry["fieldsV1"]["f:spec"]["f:containers"]['k:{"name":"c"}']
+    assert "f:volumeMounts" not in container
