@@ -35,6 +35,7 @@ from kcp.tmc.model.names import (
     sync_target_key,
     synced_keys,
 )
+from kcp.tmc.model.views import Views
 from kcp.tmc.placement.handover import LOOK_AGAIN_S, Workloads, handing_over, has_taken_over, left_s
 from kcp.tmc.placement.shares import Shares, combine
 
@@ -137,11 +138,18 @@ def build_namespace_scheduler(
     targets = informers.informer(SYNC_TARGETS, indexers={BY_KEY: index_by_key})
     placements = informers.informer(PLACEMENTS)
 
-    def placements_of(cluster: ClusterName) -> Sequence[Placement]:
-        return [Placement.of(p, chosen_keys(p)) for p in placements.list(cluster=cluster) if not meta.deletion_timestamp(p)]
+    views = Views(placements, lambda obj: None if meta.deletion_timestamp(obj) else Placement.of(obj, chosen_keys(obj)))
 
-    def of_workspace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(ns) for ns in namespaces.list(cluster=key.cluster)]
+    def placements_of(cluster: ClusterName) -> Sequence[Placement]:
+        return [view for view in views.of_cluster(cluster) if view is not None]
+
+    def of_placement(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """Namespaces that it applies to, or did; none if what was written says nothing about them."""
+        seen = [Placement.of(p, chosen_keys(p)) if p is not None and not meta.deletion_timestamp(p) else None for p in (old, new)]
+        if seen[0] == seen[1]:
+            return []
+        found = (namespaces.get(k) for k in namespaces.keys(cluster=key.cluster))
+        return [meta.key(ns) for ns in found if ns is not None and any(p is not None and p.selects(ns) for p in seen)]
 
     def of_deleted_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         target = sync_target_key(key.cluster, key.name)
@@ -159,7 +167,7 @@ def build_namespace_scheduler(
     reconciler = NamespaceReconciler(namespaces.get, placements_of, is_target, for_cluster, clock, workloads, name_of)
     controller = Controller("tmc-namespace", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(namespaces)
-    controller.watch(placements, of_workspace)
+    controller.watch(placements, of_placement)
     controller.watch(targets, of_deleted_target)
     workloads.follow(lambda informer: controller.watch(informer, of_workload))
     return controller
