@@ -50,6 +50,10 @@ ConnectorKey: TypeAlias = tuple[str, str, str]
 """Group, resource and subresource ("" for the resource itself)."""
 
 
+_INTO_CONTAINERS = frozenset(("attach", "exec", "portforward"))
+"""A GET that becomes a WebSocket does as much as a POST, and takes the same right. Source: pkg/registry/core/pod/rest/subresources.go."""
+
+
 class ResourceHandler:
     """The handler of everything under /api/<version> and /apis/<group>/<version>. Cheap to make; keeps nothing."""
 
@@ -80,10 +84,11 @@ class ResourceHandler:
             if connector is not None:
                 if req.method == "POST":
                     check_answerable(req)
+                elif info.subresource in _INTO_CONTAINERS:
+                    scope = Scope(self._resource(req), info.cluster, info.namespace, info.name, info.subresource)
+                    await Call(req, scope, self._backend, self._clock, self._authorizer).authorize("create")
                 return in_form(req, await connector(req))
-        resource = self._catalog.resolve(info.cluster, info.gvr) if info.cluster != WILDCARD else self._across(req)
-        if resource is None:
-            raise _not_served()
+        resource = self._resource(req)
         if resource.deprecation_warning:
             req.warnings.append(resource.deprecation_warning)
         _check_shape(info, resource)
@@ -93,6 +98,14 @@ class ResourceHandler:
         else:
             scope = Scope(resource, info.cluster, namespace, info.name, info.subresource)
         return await _HANDLERS[info.verb](Call(req, scope, self._backend, self._clock, self._authorizer))
+
+    def _resource(self, req: Request) -> Resource:
+        """Raises NotFound."""
+        info = req.info
+        resource = self._catalog.resolve(info.cluster, info.gvr) if info.cluster != WILDCARD else self._across(req)
+        if resource is None:
+            raise _not_served()
+        return resource
 
     def _across(self, req: Request) -> Resource | None:
         """What this names in all workspaces together: whole objects of one identity, or metadata of whatever has the name.

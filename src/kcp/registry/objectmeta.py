@@ -41,8 +41,12 @@ def new_uid(source: random.Random) -> str:
 
 
 def claims_version(obj: JSONObject) -> bool:
-    """Whether a new object carries a resourceVersion, which only stored ones have. Raises BadRequest where metadata is not an object."""
-    return checked_metadata(obj).get("resourceVersion", "") not in ("", "0")
+    """Whether a new object carries a resourceVersion, which only stored ones have. Raises BadRequest where metadata is not an object.
+
+    What is no number is none. Source: k8s.io/apiserver/pkg/storage/etcd3/store.go (Create), api_object_versioner.go.
+    """
+    sent = checked_metadata(obj).get("resourceVersion", "")
+    return bool(sent.isdecimal() and sent != "0")
 
 
 def fill_new(obj: JSONObject, scope: Scope, *, now: str, uid: str) -> None:
@@ -112,8 +116,12 @@ _JSON_NAMES = {str: "string", dict: "object", list: "array", bool: "bool"}
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "name")
 
 
-def keep_system_fields(new: JSONObject, old: JSONObject) -> None:
-    """Put back what an update may not change: identity and times; managedFields that the client left out stay too."""
+def keep_system_fields(new: JSONObject, old: JSONObject, *, is_typed: bool = False) -> None:
+    """Put back what an update may not change: identity and times; managedFields that the client left out stay too.
+
+    Args: is_typed: of a kind with a Go type, which tells an empty list of managedFields, that resets them, from none.
+    Source: apimachinery/pkg/util/managedfields/internal/fieldmanager.go, isResetManagedFields.
+    """
     kept, metadata = old["metadata"], new["metadata"]
     for part in _KEPT:
         if part in kept:
@@ -124,6 +132,8 @@ def keep_system_fields(new: JSONObject, old: JSONObject) -> None:
     metadata["resourceVersion"] = kept.get("resourceVersion", "")
     if "managedFields" not in metadata and "managedFields" in kept:
         metadata["managedFields"] = kept["managedFields"]
+    elif is_typed and metadata.get("managedFields") == []:
+        metadata["managedFields"] = [{}]
 
 
 def drop_repeated_owners(metadata: JSONObject, *, admitted: bool) -> list[str]:

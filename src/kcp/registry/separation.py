@@ -64,3 +64,21 @@ def is_spec_changed(new: JSONObject, old: JSONObject, resource: Resource) -> boo
     """Whether anything but metadata (and status, where that is apart) differs: what metadata.generation counts."""
     apart = {"metadata", "apiVersion", "kind", "status"} if resource.has_status else {"metadata", "apiVersion", "kind"}
     return any(new.get(part) != old.get(part) for part in new.keys() | old.keys() if part not in apart)
+
+
+def is_newer_only(new: JSONObject, old: JSONObject) -> bool:
+    """Whether the times in managedFields are all that tells two objects apart, as where a default brings back what an apply left out.
+
+    Source: k8s.io/apiserver/pkg/endpoints/handlers/fieldmanager/equality.go (IgnoreManagedFieldsTimestampsTransformer).
+    """
+    if new.keys() != old.keys() or any(new[part] != old[part] for part in new if part != "metadata"):
+        return False
+    ours, theirs = new["metadata"], old["metadata"]
+    if ours.keys() != theirs.keys() or any(ours[part] != theirs[part] for part in ours if part != "managedFields"):
+        return False
+    entries, held = ours.get("managedFields") or (), theirs.get("managedFields") or ()
+    return len(entries) == len(held) and all(_timeless(one) == _timeless(other) for one, other in zip(entries, held, strict=True))
+
+
+def _timeless(entry: JSONObject) -> JSONObject:
+    return {part: value for part, value in entry.items() if part != "time"}

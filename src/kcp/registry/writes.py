@@ -42,7 +42,7 @@ from kcp.registry.objectmeta import (
 from kcp.registry.resource import Origin, Resource
 from kcp.registry.rules import rule_faults
 from kcp.registry.scale import apply_scale, scale_faults, scale_item, to_scale
-from kcp.registry.separation import confine, is_spec_changed
+from kcp.registry.separation import confine, is_newer_only, is_spec_changed
 from kcp.registry.statuspart import default_status, status_faults
 from kcp.registry.strategy import tracks_generation
 from kcp.registry.translate import as_status, conflict
@@ -255,7 +255,7 @@ class Writes:
         check_preconditions(scope, current, old["metadata"]["uid"], uid=options.uid, resource_version=options.resource_version)
         new = await self._mutated(scope, shown, mutate, options)
         _check_sent_metadata(new, old, scope, current, options)
-        keep_system_fields(new, old)
+        keep_system_fields(new, old, is_typed=resource.origin is Origin.BUILTIN)
         _stamp_kind(new, scope)
         new = confine(new, shown.decode, scope)
         repeated = [] if options.is_patch else drop_repeated_owners(new["metadata"], admitted=False)
@@ -318,7 +318,8 @@ class Writes:
             if not options.dry_run:
                 await self._w.cache.wait_revision(await self._w.store.delete(key, expected))
             return stored_item(scope.key, encode(new, resource.gvr.api_version), current.revision)
-        is_same = new == old
+        if not (is_same := new == old) and is_newer_only(new, old):
+            new, is_same = old, True
         if is_same and not is_converted(resource):
             return shown
         if options.dry_run:
@@ -423,6 +424,7 @@ def _fit_schema(obj: JSONObject, old: JSONObject | None, scope: Scope, options: 
     causes = [cause for cause in causes if not cause.field.startswith("metadata.ownerReferences")]  # `objectmeta` words them
     wrong = next((cause for cause in causes if cause.reason in ("FieldValueTypeInvalid", "FieldValueInvalidType")), None)
     if wrong is not None:
+        causes += rule_faults(scope.resource, obj, old, causes)[0]  # they are not applied, which is told
         refusal = WrongType.of(scope.resource.group_resource, scope.resource.kind, scope.name, causes)
         refusal.wrong = wrong
         raise refusal

@@ -34,6 +34,11 @@ _SPEC: dict[str, Any] = {
     "raw": {"type": "array", "items": _TEXT},
     "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"], "items": _PORT},
     "atom": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": _TEXT, "b": _TEXT}},
+    "reference": {
+        "type": "object",
+        "x-kubernetes-map-type": "atomic",
+        "properties": {"a": _TEXT, "b": {"type": "string", "default": "x"}},
+    },
     "nested": {"type": "object", "properties": {"a": _TEXT, "b": {"type": "object", "properties": {"c": _TEXT}}}},
     "map": {"type": "object", "additionalProperties": _TEXT},
     "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},

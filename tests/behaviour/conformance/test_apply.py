@@ -273,3 +273,28 @@ async def test_a_dry_run_shows_the_managers_and_stores_nothing(api: Api) -> None
     answer = await apply(api, "e", {"color": "red"}, query="&dryRun=All")
     assert (answer.status, managers(answer.body)) == (201, [("m1", "Apply", "", {"f:spec": {"f:color": OWN}})])
     assert (await api.get(f"{WIDGETS}/e")).status == 404
+
+
+async def test_a_default_that_comes_back_into_an_atomic_map_is_no_change(api: Api) -> None:
+    # test/integration/apiserver/apply/apply_crd_test.go (TestNoOpApplyWithDefaultsSameResourceVersionCRD)
+    first = (await apply(api, "a", {"reference": {"a": "1"}})).body
+    await api.clock.advance(60)
+    assert (await apply(api, "a", {"reference": {"a": "1"}})).body == first
+
+
+async def test_of_two_entries_of_one_manager_the_later_counts(api: Api) -> None:
+    # test/integration/apiserver/apply/apply_test.go (TestRenamingAppliedFieldManagers)
+    await apply(api, "a", {"color": "red"})
+    body = (await apply(api, "a", {"replicas": 1}, "m2")).body
+    for entry in body["metadata"]["managedFields"]:
+        entry["manager"] = "one"
+    renamed = await api.put(f"{WIDGETS}/a", body)
+    assert managers(renamed.body) == [("one", "Apply", "", {"f:spec": {"f:replicas": OWN}})]
+
+
+async def test_an_empty_list_ends_the_tracking_of_kinds_with_a_go_type(api: Api) -> None:
+    # test/integration/apiserver/apply/apply_test.go (TestClearManagedFieldsWithUpdateEmptyList)
+    body = (await api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "a"}, "data": {"k": "v"}})).body
+    assert body["metadata"].pop("managedFields")
+    again = await api.put("/api/v1/namespaces/default/configmaps/a", {**body, "metadata": {**body["metadata"], "managedFields": []}})
+    assert "managedFields" not in again.body["metadata"]

@@ -234,3 +234,11 @@ async def test_the_watch_parameter_means_nothing_to_one_object(api: Api) -> None
 async def test_a_deprecated_version_warns_and_names_the_one_to_use(api: Api) -> None:
     answer = await api.get("/apis/example.com/v1beta1/widgets")
     assert answer.headers["warning"] == '299 - "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget"'
+
+
+async def test_exports_are_refused_as_they_are_no_more(api: Api) -> None:
+    # test/integration/apiserver/export_test.go
+    await api.made(WIDGETS, widget("a", color="red"))
+    refused = await api.get(f"{WIDGETS}/a?export=true")
+    assert (refused.status, refused.message) == (400, "the export parameter, deprecated since v1.14, is no longer supported")
+    assert (await api.get(f"{WIDGETS}/a?export=false")).status == 200

@@ -367,3 +367,9 @@ async def test_the_core_group_may_be_spelled_with_a_slash(api: Api) -> None:
     # apimachinery/pkg/runtime/schema/group_version.go (ParseGroupVersion): Go writes the core group's versions so at times
     made = await api.post("/api/v1/namespaces/default/configmaps", {"apiVersion": "/v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
     assert (made.status, made.body["apiVersion"]) == (201, "v1")
+
+
+async def test_a_resource_version_that_is_no_number_does_not_stop_a_creation(api: Api) -> None:
+    # k8s.io/apiserver/pkg/storage/etcd3/store.go (Create)
+    assert (await api.post(WIDGETS, widget("a", {"resourceVersion": "x"}, color="red"))).status == 201
+    assert (await api.post(WIDGETS, widget("b", {"resourceVersion": "5"}, color="red"))).status == 400

@@ -63,10 +63,7 @@ class Managers:
     """All managers of one object; changes stay in here until `encode`."""
 
     def __init__(self, entries: Iterable[Managed] = ()) -> None:
-        self._entries: dict[Owner, Managed] = {}
-        for entry in entries:
-            held = self._entries.get(entry.owner)
-            self._entries[entry.owner] = entry if held is None else replace(entry, fields=held.fields | entry.fields)
+        self._entries: dict[Owner, Managed] = {entry.owner: entry for entry in entries}  # of two of one owner the later counts
 
     @classmethod
     def decode(cls, entries: Sequence[Mapping[str, Any]], *, trusted: bool) -> Managers:
