@@ -178,6 +178,25 @@ async def test_claims_go_as_their_retention_policy_says(world: World, deleted: s
     assert ("data-s-0" in left) == (deleted == "Retain")
 
 
+async def test_a_claim_that_another_controls_stays_whatever_the_policy(world: World) -> None:
+    """Source: test/e2e/apps/statefulset.go (should not delete PVC with OnScaledown policy if another controller owns the PVC)."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim = {"metadata": {"name": "data"}, "spec": spec}
+    made = stateful(2, volumeClaimTemplates=[claim], persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain", "whenScaled": "Delete"})
+    await world.create(made)
+    await settled(world, 2)
+    other = await world.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}})
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": meta.uid(other), "controller": True}
+    owned = {"metadata": {"ownerReferences": [reference]}}
+    await world.resource("persistentvolumeclaims").patch("data-s-1", owned, namespace="default")
+    await patch(world, {"replicas": 0})
+    await world.clock.advance(60)
+    assert await world.running() == []
+    left = await world.list("persistentvolumeclaims")
+    assert {meta.name(c): meta.owner_references(c) for c in left} == {"data-s-1": [reference]}
+    assert "ConflictingController" in {e["reason"] for e in await world.list("events")}
+
+
 async def test_conditions_that_others_set_stay(world: World) -> None:
     await world.create(stateful(1))
     await settled(world, 1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GVR
 
 if TYPE_CHECKING:
     from tests.behaviour.sim.conftest import World
@@ -140,3 +141,11 @@ async def test_a_node_is_made_with_its_status(world: World) -> None:
     made = await world.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "new"}, "status": status})
     assert made["status"]["conditions"][0]["message"] == "Set from e2e test"
     assert (made["status"]["phase"], made["status"]["capacity"], made["status"]["allocatable"]) == ("Running", {"cpu": "1"}, {"cpu": "1"})
+
+
+async def test_the_lease_of_a_node_belongs_to_it(world: World) -> None:
+    """Source: test/e2e/common/node/node_lease.go (NodeLease should have OwnerReferences set)."""
+    await world.clock.advance(1)
+    lease = await world.client.resource(GVR("coordination.k8s.io", "v1", "leases")).get("east-node-1", namespace="kube-node-lease")
+    node = await world.get("nodes", "east-node-1", namespace="")
+    assert meta.owner_references(lease) == [{"apiVersion": "v1", "kind": "Node", "name": "east-node-1", "uid": meta.uid(node)}]

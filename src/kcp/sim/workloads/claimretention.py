@@ -18,9 +18,11 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.informer import Informer
 from kcp.sim.workloads.podview import PodView
+from kcp.sim.workloads.remarks import Voice
 from kcp.sim.workloads.writes import CONTROLLER_MANAGER
 
 CLAIMS = GVR("", "v1", "persistentvolumeclaims")
+_CONFLICT = "has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim"
 
 
 def owners(statefulset: Mapping[str, Any], pod: PodView, held: list[JSONObject], *, condemned: bool) -> list[JSONObject]:
@@ -30,11 +32,26 @@ def owners(statefulset: Mapping[str, Any], pod: PodView, held: list[JSONObject],
     pod_ref = _reference("v1", "Pod", pod.key.name, pod.uid)
     ours = [r for r in held if (r.get("kind"), r.get("name")) in (("StatefulSet", set_ref["name"]), ("Pod", pod_ref["name"]))]
     wanted: list[JSONObject] = []
-    if condemned and policy.get("whenScaled") == "Delete":
+    if is_anothers(statefulset, pod, held):
+        pass  # theirs to keep or to remove
+    elif condemned and policy.get("whenScaled") == "Delete":
         wanted = [pod_ref]
     elif policy.get("whenDeleted") == "Delete":
         wanted = [set_ref]
     return [r for r in held if r not in ours] + wanted
+
+
+def is_anothers(statefulset: Mapping[str, Any], pod: PodView, held: list[JSONObject]) -> bool:
+    """Whether somebody else controls a claim that a policy would remove. Source: hasUnexpectedController."""
+    policy = meta.nested(statefulset, "spec", "persistentVolumeClaimRetentionPolicy", default={})
+    if "Delete" not in (policy.get("whenDeleted"), policy.get("whenScaled")):
+        return False
+    ours = {("StatefulSet", meta.name(statefulset)): meta.uid(statefulset), ("Pod", pod.key.name): pod.uid}
+    for reference in held:
+        uid = ours.get((reference.get("kind", ""), reference.get("name", "")))
+        if reference.get("uid") != uid if uid is not None else reference.get("controller"):
+            return True
+    return False
 
 
 def _reference(version: str, kind: str, name: str, uid: str) -> JSONObject:
@@ -45,6 +62,7 @@ def _reference(version: str, kind: str, name: str, uid: str) -> JSONObject:
 class Retention:
     claims: Informer
     client: Client
+    events: Voice
 
     async def keep(self, statefulset: Mapping[str, Any], pods: Mapping[int, PodView], wanted: Container[int]) -> None:
         """Bring the owners of the claims of these pods to what the policy says; before any pod is deleted."""
@@ -55,6 +73,9 @@ class Retention:
                 if claim is None or meta.deletion_timestamp(claim):
                     continue
                 held = meta.owner_references(claim)
+                if is_anothers(statefulset, pod, held):
+                    text = f"PersistentVolumeClaim {meta.name(claim)} {_CONFLICT}"
+                    self.events.warn(statefulset, "ConflictingController", text)
                 told = owners(statefulset, pod, held, condemned=index not in wanted)
                 if told != held:
                     await self._write(claim, told)

@@ -157,10 +157,15 @@ class Nodes:
         try:
             await leases.patch(name, renewed, namespace=LEASE_NAMESPACE, field_manager=KUBELET)
         except NotFound:
+            try:
+                owner = await self.client.resource(NODES).get(name)
+            except NotFound:
+                return  # deleted by hand: nobody's lease
+            reference = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": meta.uid(owner)}
             lease = {
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
-                "metadata": {"name": name, "namespace": LEASE_NAMESPACE},
+                "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [reference]},
                 "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, **renewed["spec"]},
             }
             await leases.create(lease, field_manager=KUBELET)
