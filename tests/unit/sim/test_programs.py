@@ -96,3 +96,10 @@ def test_no_script_takes_more_than_it_may(script: str) -> None:
 @given(st.text(alphabet="abc 0123$(){}[];&|<>'\"\\\n!=-`#ifthendowhilr", max_size=120))
 def test_no_text_breaks_the_shell(script: str) -> None:
     run(script, Machine({}, {}))
+
+
+def test_last_words_may_stand_anywhere() -> None:
+    """Source: test/e2e/common/node/runtime.go (TerminationMessagePath at a non-default path)."""
+    script = ["/bin/sh", "-c", "/bin/echo -n DONE > /dev/termination-custom-log; echo lost > /dev/null"]
+    pod = a_pod(command=script, terminationMessagePath="/dev/termination-custom-log")
+    assert program(pod, pod["spec"]["containers"][0]).message == "DONE"

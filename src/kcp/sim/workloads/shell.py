@@ -17,6 +17,8 @@ from kcp.sim.workloads.shellmachine import AbsentError, ExitError, ForeverError,
 
 _LONGEST_SCRIPT = 16_384
 _LONGEST_VALUE = 8_192
+_DEVICES = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/tty"))
+"""What is written there is nowhere; any other file below /dev may be where the container's last words are looked for."""
 _DEEPEST = 24
 
 _OPERATOR = re.compile(r"&&|\|\||;;|[0-9]?>>?&?[0-9]?|[;&|\n(){}<]")
@@ -422,7 +424,7 @@ class _Parser:
             machine.out.pieces[before:] = [(at_s, 2, text) for at_s, _, text in machine.out.pieces[before:]]
         if path not in ("/dev/stdout", "/dev/stderr", "/proc/1/fd/1"):
             machine.out.pieces[before:] = [piece for piece in machine.out.pieces[before:] if piece[1] == 2]
-            if path == "/dev/termination-log" or not path.startswith("/dev/"):
+            if path not in _DEVICES:
                 path = path if path.startswith("/") or not machine.tools else f"{machine.cwd.rstrip('/')}/{path}"
                 held = machine.files.get(path, "") if appends else ""
                 machine.files[path] = (held + printed)[:_LONGEST_VALUE]
