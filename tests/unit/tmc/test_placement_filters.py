@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from kcp.apimachinery.selectors import LabelSelector
-from kcp.tmc.placement.observe import tolerations_of
+from kcp.tmc.placement.observe import target_of, tolerations_of
 from kcp.tmc.placement.policy import Policy
 from kcp.tmc.placement.reasons import Reason
 from kcp.tmc.placement.schedule import Location, Neighbour, Snapshot, Taint, Target, Verdict, schedule
@@ -158,6 +159,16 @@ def test_only_apis_that_the_workspace_binds_must_be_accepted() -> None:
     assert verdict({}, target, required_apis={"deployments.apps": "abc"}).chosen
     other = verdict({}, target, required_apis={"deployments.apps": "xyz"})
     assert (other.reason, other.message) == (Reason.API_INCOMPATIBLE, "accepts deployments.apps of another APIExport only")
+
+
+def test_an_api_whose_schema_does_not_agree_is_refused_with_the_fields_that_differ() -> None:
+    why = ".spec.size: is integer in one cluster and string in another"
+    entry = {"group": "demo.io", "resource": "queues", "state": "Incompatible", "identityHash": "abc", "message": why}
+    obj = {"metadata": {"name": "east"}, "spec": {}, "status": {"syncedResources": [entry]}}
+    target = replace(target_of(obj, datetime.now(UTC)), ready=True)
+    found = verdict({}, target, required_apis={"queues.demo.io": "abc"})
+    assert (found.reason, found.message) == (Reason.API_INCOMPATIBLE, f"does not accept queues.demo.io ({why})")
+    assert verdict({}, target, required_apis={"deployments.apps": "xyz"}).chosen, "it binds another API"
 
 
 def test_no_execute_is_tolerated_for_a_time() -> None:

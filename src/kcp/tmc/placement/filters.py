@@ -139,7 +139,7 @@ def _accepts_apis(required: Mapping[str, str] | None) -> Check:
         return [api for api in target.missing_apis if required is None or api in required]
 
     def told(target: Target) -> str:
-        missing = refused(target)
+        missing = [f"{api} ({why})" if (why := target.api_faults.get(api)) else api for api in refused(target)]
         return f"does not accept {', '.join(missing)}" if missing else f"accepts {', '.join(clashing(target))} of another APIExport only"
 
     return Check(Reason.API_INCOMPATIBLE, lambda t: bool((t.missing_apis and refused(t)) or (t.identities and clashing(t))), told)

@@ -45,6 +45,7 @@ def target_of(obj: JSONObject, now: datetime, watched_since: datetime = _EVER) -
         evicts_in_s=left_s if left_s > 0 else None,
         taints=tuple(_taint(t, now) for t in target.taints),
         missing_apis=tuple(sorted(str(gr) for gr in target.incompatible)),
+        api_faults=_api_faults(status.get("syncedResources") or ()),
         identities=_identities(status.get("syncedResources") or ()),
         cells=spec.get("cells") or {},
         capabilities={c["type"]: c.get("metadata") or {} for c in spec.get("capabilities") or () if c.get("available", True)},
@@ -75,6 +76,12 @@ def _identities(resources: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
 
 
 _NO_IDENTITIES: Mapping[str, str] = {}
+
+
+def _api_faults(resources: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """What the comparison of identities and structural schemas found, as `tmc.apis` tells it."""
+    refused = (r for r in resources if r.get("state") == "Incompatible" and r.get("message"))
+    return {str(GroupResource(r.get("group", ""), r["resource"])): r["message"] for r in refused} or _NO_IDENTITIES
 
 
 def _amounts(held: Mapping[str, Any] | None) -> dict[str, float]:

@@ -74,6 +74,8 @@ class Target:
     taints: tuple[Taint, ...] = ()
     missing_apis: tuple[str, ...] = ()
     """Group-resources that this target does not accept."""
+    api_faults: Mapping[str, str] = field(default_factory=dict)
+    """Group-resource → why it is not accepted, such as the fields whose schemas do not agree; what is not there was not said."""
     identities: Mapping[str, str] = field(default_factory=dict)
     """Group-resource → identity hash of the export whose API it accepts; what is not there is not known."""
     cells: Mapping[str, str] = field(default_factory=dict)
