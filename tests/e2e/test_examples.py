@@ -68,3 +68,11 @@ def test_a_drained_cluster_is_left(directory: Path) -> None:
 def test_work_goes_on_elsewhere_when_its_cluster_is_lost(directory: Path) -> None:
     shown = told(directory, "04-failover")
     assert re.search(r"^kcp-\w+ +shop ", shown, re.MULTILINE), shown
+
+
+def test_a_preview_says_what_will_happen(directory: Path) -> None:
+    shown = told(directory, "08-preview")
+    assert "east 2/2, west 2/2" in shown, "the tables show where it runs"
+    assert "cart/cart    east 2, west 2   west 4          2 from east to west" in shown
+    assert "Placement cart: 1 of 2 clusters found: east: not ready: lost (what if)" in shown
+    assert "east-new-1" in shown

@@ -145,6 +145,7 @@ async def test_a_sync_target_and_a_placement_from_one_file(desk: Desk) -> None:
     edit = placement(numberOfClusters=1, locationSelectors=[{"matchLabels": {"planet": "mars"}}])
     code, found = await desk.ask(edit, target)
     assert (code, found["placements"][0]["after"]) == (0, ["mars"])
+    assert found["placements"][0]["reasons"]["mars"] == "matched through its own labels"
     assert found["notes"] == ["SyncTarget mars is new: it counts as ready, without known resources: give status.allocatable"]
     cordon = {**target, "metadata": {"name": "east"}, "spec": {"taints": [{"key": "off", "effect": "NoExecute"}]}}
     code, found = await desk.ask(cordon)

@@ -113,7 +113,8 @@ def _placements(now: Outcome, then: Outcome, names: Mapping[str, str]) -> Iterat
         decision = then.decisions.get(one, Decision())
         before = sorted(names.get(key, key) for key in keys)
         after = [t.name for t in decision.chosen]
-        reasons = {v.target.name: v.message for v in decision.verdicts if (v.target.key in keys) != v.chosen}
+        moved = [v for v in decision.verdicts if (v.target.key in keys) != v.chosen]
+        reasons = {v.target.name: then.arrivals.get((one, v.target.key), v.message) if v.chosen else v.message for v in moved}
         yield PlacementChange(*one, before, after, reasons)
 
 

@@ -117,6 +117,8 @@ class Outcome:
     copies: Mapping[WorkloadID, Mapping[str, int]]
     """K → replicas."""
     shares: Mapping[WorkloadID, Shares | None] = field(default_factory=dict)
+    arrivals: Mapping[tuple[PlacementID, str], str] = field(default_factory=dict)
+    """(Placement, K) → why it was chosen, in the words of the decision that did."""
 
 
 def settle(scene: Scene) -> Outcome:
@@ -125,6 +127,7 @@ def settle(scene: Scene) -> Outcome:
     held = {(t.path, name): chosen_keys(obj) for t in scene.towns for name, obj in t.placements.items()}
     decisions: dict[PlacementID, Decision] = {}
     carried_out: set[PlacementID] = set()
+    arrivals: dict[tuple[PlacementID, str], str] = {}
     books = scene.books()
     for _ in range(ROUNDS):
         before = dict(held)
@@ -133,6 +136,7 @@ def settle(scene: Scene) -> Outcome:
                 one = town.path, name
                 found = decisions[one] = _decide(scene, books, town, name, readings[one], held, edit_is_done=one in carried_out)
                 fresh = [t.key for t in found.chosen if t.key not in held[one]]
+                arrivals |= {(one, v.target.key): v.message for v in found.verdicts if fresh and v.target.key in fresh}
                 if _is_in_use(town, name):
                     books.assume(_books_key(town, name), readings[one].policy.requests, fresh, scene.now)
                 held[one] = tuple(t.key for t in found.chosen)
@@ -140,7 +144,7 @@ def settle(scene: Scene) -> Outcome:
                     carried_out.add(one)
         if held == before:
             break
-    return _with_copies(Outcome(scene, decisions, {}), readings)
+    return _with_copies(Outcome(scene, decisions, {}, arrivals=arrivals), readings)
 
 
 def _decide(  # noqa: PLR0913 - what one decision depends on
