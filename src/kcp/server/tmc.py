@@ -190,7 +190,7 @@ class TMC:
     def connectors(self, backend: Backend, security: Security) -> Mapping[ConnectorKey, Handler]:
         """Where syncers open their tunnels, and what leads through them."""
         tunnels = Tunnels(lambda key: self._targets.get(key), self.parts.clock)
-        pods = PodConnections(self.parts.foundation.catalog, backend, security.admission, tunnels, self._target_of)
+        pods = PodConnections(self.parts.foundation.catalog, backend, security.admission, security.authorizer, tunnels, self._target_of)
         return {**tunnels.connectors(), **pods.connectors()}
 
     def _target_of(self, key: str) -> JSONObject | None:

@@ -17,8 +17,9 @@ from kcp.apimachinery.errors import BadRequest, InternalError, ServiceUnavailabl
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
+from kcp.apiserver.authz.attributes import Authorizer
 from kcp.apiserver.connect import portforward, remotecommand
-from kcp.apiserver.connect.options import METHODS, admit, options, proxied_path, served
+from kcp.apiserver.connect.options import METHODS, admit, authorize_creation, options, proxied_path, served
 from kcp.apiserver.connect.remotecommand import SUCCESS, Console
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.registry.backend import Admission, Backend, Scope
@@ -36,6 +37,7 @@ class Dialing:
     catalog: Catalog
     backend: Backend
     admission: Admission
+    authorizer: Authorizer
     pods: Callable[[ClusterName, str], Awaitable[Sequence[JSONObject]]]
     """Of a namespace, or of all for ""."""
     verbs: PodVerbs
@@ -50,6 +52,7 @@ class Dialing:
         info = req.info
         resource = served(req, self.catalog)
         asked = options(req)
+        await authorize_creation(req, self.authorizer)
         await admit(req, resource, asked, self.admission)
         name, port = _name(info.name) if info.subresource == "proxy" else (info.name, "")
         obj = (await self.backend.get(Scope(resource, info.cluster, info.namespace, name))).decode()

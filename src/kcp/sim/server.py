@@ -179,7 +179,7 @@ async def build(
         **access_reviews(authorizer, rbac),
         **token_reviews(authentication, tokens, lookup),
         **verbs.connectors(),
-        **Dialing(catalog, registry, admission, lookup.pods, verbs, Executions(lookup, clock)).connectors(),
+        **Dialing(catalog, registry, admission, authorizer, lookup.pods, verbs, Executions(lookup, clock)).connectors(),
     }
     await ensure_component_statuses(catalog, registry)
     metrics, health = Metrics(), Health(tuple(of_store(store.current_revision)))

@@ -1,4 +1,5 @@
-"""Requests to workspaces that are mounts go on to the URL behind them, watches too, with the name of the caller but no credentials.
+"""Requests to workspaces that are mounts go on to the URL behind them, with the name of the caller but no credentials; watches and
+connections that change their protocol as well.
 
 Whoever may `get` the Workspace in its parent may go on; what may be done there is decided there. For everybody else, and for malformed
 paths, a mount looks like a workspace that does not exist.
@@ -13,17 +14,19 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, urlsplit
 
 from kcp.apimachinery.errors import Forbidden, ServiceUnavailable, StatusError
 from kcp.apimachinery.keys import NOWHERE
 from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes
-from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
+from kcp.apiserver.connect.upgrades import wanted, without_credentials
+from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response, Upgrade
 from kcp.client.endpoint import Endpoint
 from kcp.client.http import HttpTransport
 from kcp.client.transport import RawRequest, RawResponse, TransportError
 from kcp.registry.backend import UserInfo
+from kcp.streams.ways import Duplex, splice
 from kcp.tenancy import kinds
 from kcp.tenancy.logicalcluster.index import Mounted
 from kcp.tenancy.workspace.mounts import url_fault
@@ -72,15 +75,35 @@ class MountProxy:
         headers = {name: value for name, value in req.headers.items() if _is_sent(name)} | {HOPS: str(_hops(req) + 1)}
         request = RawRequest(req.method, target, headers=headers, body=body, repeated=tuple(identity_headers(req.user)))
         server = await self._server(f"{parts.scheme}://{parts.netloc}")
+        if wanted(req):
+            return await self._upgraded(req, mount, server, request)
         async with AsyncExitStack() as stack:
             try:
                 raw, chunks = await stack.enter_async_context(server.stream(request))
             except TransportError as error:
-                log.warning("a mount cannot be reached", extra={"cluster": mount.parent, "key": mount.name, "error": str(error)})
-                raise BadGateway(f'the mount target of workspace "{req.info.cluster_path}" is unavailable') from error
+                raise _unreachable(mount, req, error) from error
             response = Response(raw.status, raw.body, raw.headers.get("content-type", "application/json"), tuple(_answered(raw)))
             if raw.status == 200:
                 response.stream = _until_closed(chunks, stack.pop_all())
+            return response
+
+    async def _upgraded(self, req: Request, mount: Mounted, server: HttpTransport, request: RawRequest) -> Response:
+        """A connection that changes its protocol: passed on as it is, whatever it is. Raises BadGateway."""
+        headers = {**request.headers, "connection": "Upgrade", "upgrade": req.headers["upgrade"]}
+        if offered := without_credentials(req):
+            headers["sec-websocket-protocol"] = offered
+        also_spoken = [("x-stream-protocol-version", text) for text in req.values("x-stream-protocol-version")[:-1]]
+        request = replace(request, headers=headers, repeated=(*also_spoken, *request.repeated))
+        async with AsyncExitStack() as stack:
+            try:
+                raw, far = await stack.enter_async_context(server.upgrade(request))
+            except TransportError as error:
+                raise _unreachable(mount, req, error) from error
+            response = Response(raw.status, raw.body, raw.headers.get("content-type", "application/json"), tuple(_answered(raw)))
+            if raw.status == 101:
+                response.content_type = ""
+                response.headers += (("upgrade", raw.headers.get("upgrade", "")), ("connection", "Upgrade"))
+                response.upgrade = _joined(far, stack.pop_all())
             return response
 
     def own_path(self, mount: Mounted) -> str | None:
@@ -183,6 +206,19 @@ def identity_headers(user: UserInfo) -> Iterator[tuple[str, str]]:
 def _answered(raw: RawResponse) -> Iterator[tuple[str, str]]:
     headers: Mapping[str, str] = raw.headers
     return ((name, value) for name, value in headers.items() if name not in _NOT_ANSWERED)
+
+
+def _unreachable(mount: Mounted, req: Request, error: TransportError) -> BadGateway:
+    log.warning("a mount cannot be reached", extra={"cluster": mount.parent, "key": mount.name, "error": str(error)})
+    return BadGateway(f'the mount target of workspace "{req.info.cluster_path}" is unavailable')
+
+
+def _joined(far: Duplex, stack: AsyncExitStack) -> Upgrade:
+    async def joined(near: Duplex) -> None:
+        async with stack:
+            await splice(near, far)
+
+    return joined
 
 
 async def _until_closed(chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> AsyncIterator[bytes]:

@@ -15,7 +15,9 @@ import pytest
 from tests.connections import Refused, Told, executed, told, websocket
 
 from kcp.aio.clock import settle
+from kcp.apimachinery.gvk import GVR
 from kcp.client.transport import RawRequest, upgrade
+from kcp.registry.backend import UserInfo
 from kcp.streams.spdy import Session, Stream
 
 if TYPE_CHECKING:
@@ -235,3 +237,19 @@ async def test_a_followed_log_ends_with_its_bytes(world: World) -> None:
             await settle()
             await world.clock.advance(1)
         assert await reading == b"before\naf"
+
+
+async def test_who_may_only_get_cannot_run_programs_over_a_websocket(world: World) -> None:
+    """A WebSocket is opened with GET. Source: pkg/registry/core/pod/rest/authorize.go."""
+    await pod(world)
+    roles = GVR("rbac.authorization.k8s.io", "v1", "roles"), GVR("rbac.authorization.k8s.io", "v1", "rolebindings")
+    ann = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}
+    for kind, gvr, parts in (
+        ("Role", roles[0], {"rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]}]}),
+        ("RoleBinding", roles[1], {"roleRef": {"apiGroup": ann["apiGroup"], "kind": "Role", "name": "r"}, "subjects": [ann]}),
+    ):
+        made = {"apiVersion": gvr.api_version, "kind": kind, "metadata": {"name": "r"}, **parts}
+        await world.client.resource(gvr).create(made, namespace="default")
+    with pytest.raises(Refused, match='cannot create resource "pods/exec"'):
+        async with websocket(world.cluster.client(UserInfo("ann", ())).transport, EXEC, stdout="true", command="date"):
+            raise AssertionError

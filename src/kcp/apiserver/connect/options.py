@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from kcp.apimachinery.errors import MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import MethodNotAllowed, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, forbidden
 from kcp.apiserver.request import Request
 from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import Admission, Attributes, Scope
@@ -37,6 +38,23 @@ def served(req: Request, catalog: Catalog) -> Resource:
     if resource is None:
         raise NotFound("the server could not find the requested resource")
     return resource
+
+
+async def authorize_creation(req: Request, authorizer: Authorizer) -> None:
+    """A WebSocket is opened by GET: who may only `get` `pods/exec` must not run programs by it. Raises Forbidden.
+
+    Source: pkg/registry/core/pod/rest/authorize.go (AuthorizePodWebsocketUpgradeCreatePermission, on since 1.35).
+    """
+    info = req.info
+    if info.subresource == "proxy" or info.verb == "create":
+        return
+    attributes = AuthzAttributes(
+        req.user, "create", info.cluster, info.group, info.resource, info.subresource, info.namespace, info.name, info.path
+    )
+    decision = await authorizer.authorize(attributes)
+    if not decision.is_allowed:
+        refusal: StatusError = forbidden(attributes, decision.reason)
+        raise refusal
 
 
 async def admit(req: Request, resource: Resource, asked: JSONObject, admission: Admission) -> None:

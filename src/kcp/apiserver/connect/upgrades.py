@@ -20,6 +20,9 @@ SPDY = "spdy/3.1"
 WEBSOCKET = "websocket"
 _PROTOCOLS_HEADER = "x-stream-protocol-version"
 
+_BEARER = "base64url.bearer.authorization.k8s.io."
+"""Source: k8s.io/apiserver/pkg/authentication/request/websocket/protocol.go."""
+
 Speak: TypeAlias = Callable[[WebSocket], Awaitable[None]]
 
 
@@ -42,6 +45,11 @@ def subprotocol(req: Request, known: Sequence[str]) -> str | None:
 
 def offers(req: Request, header: str) -> list[str]:
     return [offer.strip() for value in req.values(header) for offer in value.split(",") if offer.strip()]
+
+
+def without_credentials(req: Request) -> str:
+    """The subprotocols that a WebSocket offers, but for those that are credentials for this server alone."""
+    return ", ".join(offer for offer in offers(req, "sec-websocket-protocol") if not offer.startswith(_BEARER))
 
 
 def websocket(req: Request, protocol: str, speak: Speak) -> Response:

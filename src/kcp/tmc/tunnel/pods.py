@@ -15,8 +15,9 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.errors import BadRequest, MethodNotAllowed, ServiceUnavailable
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.apiserver.connect.options import admit, options, proxied_path, served
-from kcp.apiserver.connect.upgrades import wanted
+from kcp.apiserver.authz.attributes import Authorizer
+from kcp.apiserver.connect.options import admit, authorize_creation, options, proxied_path, served
+from kcp.apiserver.connect.upgrades import wanted, without_credentials
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.resources import ConnectorKey
 from kcp.registry.backend import Admission, Backend, Scope
@@ -29,9 +30,7 @@ from kcp.tmc.tunnel.protocol import SUBRESOURCES, value
 from kcp.tmc.tunnel.tunnels import ANSWERED, Tunnels
 
 _SENT = ("accept", "content-type", "user-agent", "x-stream-protocol-version")
-_OF_UPGRADES = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol")
-_BEARER = "base64url.bearer.authorization.k8s.io."
-"""Subprotocols that are credentials for this server. Source: k8s.io/apiserver/pkg/authentication/request/websocket/protocol.go."""
+_OF_UPGRADES = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version")
 _MOST_OF_REFUSAL = 1 << 20
 
 
@@ -40,6 +39,7 @@ class PodConnections:
     catalog: Catalog
     backend: Backend
     admission: Admission
+    authorizer: Authorizer
     tunnels: Tunnels
     target_of: Callable[[str], JSONObject | None]
     """K → its SyncTarget."""
@@ -55,6 +55,7 @@ class PodConnections:
             if req.method != "GET":
                 raise MethodNotAllowed("the server does not allow this method on the requested resource")
         else:
+            await authorize_creation(req, self.authorizer)
             await admit(req, resource, options(req), self.admission)
         name = _pod_name(info.name) if info.subresource == "proxy" else info.name
         pod = (await self.backend.get(Scope(resource, info.cluster, info.namespace, name))).decode()
@@ -89,9 +90,9 @@ def _headers(req: Request, *, is_upgrade: bool) -> Iterator[tuple[str, str]]:
     """Without anything that says who asks."""
     for name in (*_SENT, *(_OF_UPGRADES if is_upgrade else ())):
         for text in req.values(name):
-            if name == "sec-websocket-protocol":
-                text = ", ".join(offer.strip() for offer in text.split(",") if not offer.strip().startswith(_BEARER))
             yield name, text
+    if is_upgrade and (offered := without_credentials(req)):
+        yield "sec-websocket-protocol", offered
 
 
 async def _response(status: int, headers: Headers, stream: Stream) -> Response:
