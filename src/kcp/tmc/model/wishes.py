@@ -17,6 +17,8 @@ SYNC = "syncer.kcp.io/sync"
 """enabled (default), disabled: on no cluster; pause: copies stay as they are. Label or annotation."""
 TARGET_CLUSTERS = "syncer.kcp.io/target-clusters"
 """Comma list of SyncTarget names or patterns: of the clusters that placements choose, only these."""
+_OTHER_TARGETS = ("tmc.kcp.io/cluster-placement", "placement.kcp.io/target")
+"""Other spellings of it, as the tutorials of the TMC reference have them; the first that is there counts."""
 EXCLUDE_CLUSTERS = "syncer.kcp.io/exclude-clusters"
 """Comma list: of the clusters that placements choose, not these."""
 SYNC_POLICY = "syncer.kcp.io/sync-policy"
@@ -66,7 +68,8 @@ def left_out(obj: Mapping[str, Any], cluster: str) -> bool:
     """
     if sync_of(obj) is Sync.DISABLED:
         return True
-    wanted, unwanted = _patterns(_told(obj, TARGET_CLUSTERS)), _patterns(_told(obj, EXCLUDE_CLUSTERS))
+    targets = next((text for name in (TARGET_CLUSTERS, *_OTHER_TARGETS) if (text := _told(obj, name))), "")
+    wanted, unwanted = _patterns(targets), _patterns(_told(obj, EXCLUDE_CLUSTERS))
     return (bool(wanted) and not _matches(cluster, wanted)) or _matches(cluster, unwanted)
 
 
