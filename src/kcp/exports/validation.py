@@ -22,13 +22,12 @@ from kcp.apis.kubernetes import checks
 from kcp.apis.kubernetes.admission import client_config
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.crd_versions import Places, deprecation_faults, version_faults
-from kcp.apis.kubernetes.crds import approval_faults, names_faults, review_version_faults
+from kcp.apis.kubernetes.crds import SINGLE_SEGMENT_GROUPS, approval_faults, names_faults, review_version_faults
 from kcp.exports.conversion import PERMISSION_CLAIMS, RESOURCE_SCHEMAS
 from kcp.exports.names import APIS_GROUP, ExportReference
 
 _PREFIX = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _prefix = re.compile(_PREFIX.removesuffix("$") + r"\Z")
-_SINGLE_SEGMENT_GROUPS = frozenset(("apps", "batch", "extensions", "policy", "autoscaling"))
 
 
 # --- APIResourceSchema ---
@@ -64,7 +63,7 @@ def _schema_group(group: str) -> Iterator[Cause]:
         yield Cause.invalid("spec.group", group, "must be empty string for the core group")
     elif faults := names.dns1123_subdomain(group):
         yield Cause.invalid("spec.group", group, ",".join(faults))
-    elif "." not in group and group not in _SINGLE_SEGMENT_GROUPS:
+    elif "." not in group and group not in SINGLE_SEGMENT_GROUPS:
         yield Cause.invalid("spec.group", group, "should be a domain with at least one dot")
 
 

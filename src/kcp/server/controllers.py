@@ -159,7 +159,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
         *(_build_cache(parts) if parts.has_cache else ()),
         build_kept_schema_controller(informers, for_cluster, is_bound=parts.foundation.bound.is_bound, clock=clock),
         build_partition_set_controller(informers, for_cluster, clock=clock),
-        build_crd_controller(informers, for_cluster=for_cluster, clock=clock),
+        build_crd_controller(informers, for_cluster=for_cluster, resolve=parts.foundation.catalog.resolve, clock=clock),
         build_namespace_controller(informers, for_cluster=for_cluster, list_resources=parts.list_held, clock=clock),
         build_service_account_controller(informers, for_cluster=for_cluster, clock=clock),
         build_root_ca_publisher(informers, for_cluster=for_cluster, clock=clock, ca_bundle=parts.ca_bundle),

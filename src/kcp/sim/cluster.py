@@ -312,7 +312,7 @@ class SimCluster:
             build_service_account_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_cluster_role_aggregation(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_event_sweeper(client, for_cluster=for_cluster, clock=self.clock),
-            build_crd_controller(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
+            build_crd_controller(informers, for_cluster=for_cluster, resolve=self._server.catalog.resolve, clock=self.clock, workers=1),
             build_api_service_controller(informers, client, served=lambda: self._server.catalog.resources(LOCAL), clock=self.clock),
             build_quota_controller(client, informers, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),

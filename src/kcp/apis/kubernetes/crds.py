@@ -20,6 +20,8 @@ from kcp.apis.kubernetes.crd_versions import SHARED, Places, deprecation_faults,
 from kcp.apis.kubernetes.pod_defaults import fill
 
 APPROVED = "api-approved.kubernetes.io"
+SINGLE_SEGMENT_GROUPS = frozenset(("apps", "batch", "extensions", "policy", "autoscaling"))
+"""Kubernetes' own groups that are no domains; besides them there is the core group, whose name is empty."""
 
 
 def default(obj: JSONObject) -> None:
@@ -41,7 +43,7 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     spec = obj_at(new, "spec")
     group, plural = str(spec.get("group") or ""), str(obj_at(spec, "names").get("plural") or "")
     causes: list[Cause] = []
-    if name(new) != f"{plural}.{group}":
+    if name(new) != f"{plural}.{group or 'core'}":
         causes.append(Cause.invalid("metadata.name", name(new), 'must be spec.names.plural+"."+spec.group'))
     causes += _group(group)
     causes += checks.one_of(spec, "spec", "scope", ("Cluster", "Namespaced")) if spec.get("scope") else [Cause.required("spec.scope")]
@@ -57,8 +59,8 @@ def validate(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
 
 
 def _group(group: str) -> Iterator[Cause]:
-    if not group:
-        yield Cause.required("spec.group")
+    """A workspace may define Kubernetes' own kinds, which it does not have. Source: kcp-dev/kubernetes, validation.go."""
+    if not group or group in SINGLE_SEGMENT_GROUPS:
         return
     yield from checks.named(group, "spec.group", names.dns1123_subdomain)
     if "." not in group:

@@ -21,6 +21,7 @@ from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
 from kcp.apimachinery.patch import json_patch, merge_patch, strategic
 from kcp.apimachinery.patch.errors import PatchError
 from kcp.apimachinery.schema.structural import Schema
+from kcp.apis.kubernetes.kinds import by_gvk
 from kcp.apiserver.body import (
     TooDeep,
     check_kind,
@@ -40,6 +41,7 @@ from kcp.apiserver.negotiate import answer, wanted
 from kcp.apiserver.request import Response
 from kcp.apiserver.requestinfo import is_true
 from kcp.registry.backend import Scope, Written
+from kcp.registry.builtin import builtin_resource
 from kcp.registry.resource import Origin, Resource
 from kcp.registry.scale import applied_scale
 from kcp.registry.writes import WrongType
@@ -69,12 +71,26 @@ async def patch(call: Call) -> Response:
 
 
 def supported_patches(resource: Resource) -> tuple[str, ...]:
-    """Custom resources have no strategic merge patch, unless they are built-in kinds that an export serves with their merge keys."""
-    if resource.origin is Origin.CRD:  # asked first: most schemas are large, and this needs none
-        return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
-    if resource.origin is Origin.BUILTIN or (resource.schema is not None and has_merge_keys(resource.schema)):
+    """Custom resources have no strategic merge patch, unless they are Kubernetes' own kinds, or an export serves them with merge keys."""
+    if _is_kubernetes_own(resource):
+        return (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+    if resource.origin is not Origin.CRD and resource.schema is not None and has_merge_keys(resource.schema):
         return (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
     return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+
+
+def _is_kubernetes_own(resource: Resource) -> bool:
+    """Also where a CRD or an export defines the kind: kubectl patches by the kind's name. Source: kcp's patch.go of k8s.io/apiserver."""
+    return resource.origin is Origin.BUILTIN or by_gvk(resource.gvk) is not None
+
+
+def _merging(resource: Resource) -> Schema | None:
+    """The schema that tells how lists merge: the resource's own, or else that of Kubernetes' own kind of this name."""
+    schema = resource.schema
+    if resource.origin is Origin.BUILTIN or (schema is not None and has_merge_keys(schema)):
+        return schema
+    native = builtin_resource(resource.gvk)
+    return native.schema if native is not None else schema
 
 
 @lru_cache(maxsize=512)
@@ -163,7 +179,7 @@ def _transform(media: str, given: Any, scope: Scope) -> Transform:
         raise BadRequest(f"error decoding patch: {go_mismatch(given, 'map[string]interface {}')}")
     if media == MERGE_PATCH:
         return lambda current: merge_patch.apply(current, given)
-    schema = scope.resource.schema
+    schema = _merging(scope.resource)
     if scope.subresource == "scale" or schema is None:
         return lambda current: merge_patch.apply(current, given)
     return lambda current: strategic.apply(current, given, schema)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.builtin.kinds import ForCluster
@@ -22,9 +22,13 @@ from kcp.controller.commit import commit, commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.registry import crdstatus
+from kcp.registry.resource import Origin, Resource
 
 CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _LOOK_AGAIN_S = 1.0
+
+Resolve: TypeAlias = Callable[[ClusterName, GVR], Resource | None]
+"""What is served under a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class CRDReconciler:
     rivals: Callable[[ObjectKey, JSONObject], Sequence[JSONObject]]
     """The other CRDs of the same cluster that hold a name which this one wants."""
     for_cluster: ForCluster
+    resolve: Resolve
     clock: Clock
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -50,7 +55,7 @@ class CRDReconciler:
         client = self.for_cluster(key.cluster)
         crds = client.resource(CRDS)
         gvr = next(crdstatus.instances(crd), None) if conditions.is_true(crd, "Established") else None
-        if gvr is not None:
+        if gvr is not None and not self._is_hidden(key.cluster, gvr):
             crd = await commit(crds, crd, crdstatus.deleting(crd, now))
             try:
                 left = await _delete_instances(client, gvr)
@@ -62,6 +67,11 @@ class CRDReconciler:
         crd = await commit(crds, crd, crdstatus.emptied(crd, now))
         await commit(crds, crd, crdstatus.cleaned(crd))
         return Result()
+
+    def _is_hidden(self, cluster: ClusterName, gvr: GVR) -> bool:
+        """Whether something else is served under the name of a CRD, a built-in kind for one: its objects are not the CRD's."""
+        served = self.resolve(cluster, gvr)
+        return served is not None and served.origin is not Origin.CRD
 
 
 async def _delete_instances(client: Client, gvr: GVR) -> bool:
@@ -79,8 +89,10 @@ async def _delete_instances(client: Client, gvr: GVR) -> bool:
 _WANTED, _HELD = "wanted-names", "held-names"
 
 
-def build_crd_controller(informers: InformerFactory, *, for_cluster: ForCluster, clock: Clock, workers: int = 2) -> Controller:
-    """Args: informers: of one cluster, or of `*`."""
+def build_crd_controller(
+    informers: InformerFactory, *, for_cluster: ForCluster, resolve: Resolve, clock: Clock, workers: int = 2
+) -> Controller:
+    """Args: informers: of one cluster, or of `*`. resolve: the catalog's."""
     crds = informers.informer(CRDS, indexers={_WANTED: _wanted_names, _HELD: _held_names})
 
     def rivals(key: ObjectKey, crd: JSONObject) -> Sequence[JSONObject]:
@@ -94,7 +106,7 @@ def build_crd_controller(informers: InformerFactory, *, for_cluster: ForCluster,
         for name in sorted(set(_held_names(old or {})) - set(_held_names(new or {}))):
             yield from (k for k in crds.index_keys(_WANTED, name) if k != key)
 
-    controller = Controller("crd", CRDReconciler(crds.get, rivals, for_cluster, clock).reconcile, clock=clock, workers=workers)
+    controller = Controller("crd", CRDReconciler(crds.get, rivals, for_cluster, resolve, clock).reconcile, clock=clock, workers=workers)
     controller.watch(crds, touched)
     return controller
 
