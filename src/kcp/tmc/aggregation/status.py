@@ -24,7 +24,7 @@ from kcp.tmc.model.names import (
     is_leaving,
     synced_keys,
 )
-from kcp.tmc.model.wishes import SYNC, Sync, sync_of
+from kcp.tmc.model.wishes import SYNC, Sync, primary_cluster, sync_of
 
 _SUMMED: Mapping[GroupResource, tuple[str, ...]] = {
     GroupResource("apps", "deployments"): (
@@ -89,7 +89,8 @@ def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *
         return wanted
     held = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("type") in (SYNCED, DRIFTED)]
     statuses = [r.status for r in reports if r.status is not None]
-    wanted["status"] = _combine(resource, statuses, len(reports))
+    primary = next((r.status for r in reports if r.cluster == primary_cluster(obj) and r.status is not None), None)
+    wanted["status"] = meta.copy_json(primary) if primary and resource not in _SUMMED else _combine(resource, statuses, len(reports))
     if "conditions" in wanted["status"] or resource in _SUMMED:
         wanted["status"]["conditions"] = [*wanted["status"].get("conditions", ()), *held]
         conditions.set_condition(wanted, synced_condition(reports, now, is_disabled=sync_of(obj) is Sync.DISABLED))

@@ -31,6 +31,12 @@ RESOURCE_LIMITS = "syncer.kcp.io/resource-limits"
 """reduced: copies ask for a fifth of the CPU and a quarter of the memory."""
 IMMUTABLE_FIELDS = "tmc.kcp.io/immutable-fields"
 """report (default): a change that the cluster cannot make in place is an error on the object; recreate: the copy is made anew."""
+PRIMARY_CLUSTER = "syncer.kcp.io/primary-cluster"
+"""Name of the SyncTarget whose status is the object's, of several that report one; what is counted is summed all the same."""
+ERROR_POLICY = "tmc.kcp.io/error-policy"
+"""retry-with-backoff (default); report: what fails is told, and tried again once the object changes."""
+MAX_RETRIES = "tmc.kcp.io/max-retries"
+"""How often a failed sync is tried again before it waits for the object to change; absent: until it works."""
 
 _DELAYS_S = {"immediate": 0.0, "batched": 5.0, "delayed": 30.0}
 _ALLOWED = {
@@ -39,6 +45,7 @@ _ALLOWED = {
     TRANSFORM: ("environment-specific", "none"),
     RESOURCE_LIMITS: ("reduced",),
     IMMUTABLE_FIELDS: ("report", "recreate"),
+    ERROR_POLICY: ("retry-with-backoff", "report"),
 }
 
 
@@ -103,6 +110,22 @@ def may_recreate(obj: Mapping[str, Any]) -> bool:
     return _told(obj, IMMUTABLE_FIELDS) == "recreate"
 
 
+def primary_cluster(obj: Mapping[str, Any]) -> str:
+    return _told(obj, PRIMARY_CLUSTER)
+
+
+def max_retries(obj: Mapping[str, Any]) -> int | None:
+    """None: no limit.
+
+    >>> max_retries({"metadata": {"annotations": {MAX_RETRIES: "3"}}})
+    3
+    """
+    if _told(obj, ERROR_POLICY) == "report":
+        return 0
+    text = _told(obj, MAX_RETRIES)
+    return int(text) if text.isdigit() else None
+
+
 def replicas_for(obj: Mapping[str, Any], cluster: str) -> int | None:
     """Replicas that the user wants of the copy on this cluster; None: as the object, or its share of it, says.
 
@@ -123,6 +146,8 @@ def problems(obj: Mapping[str, Any]) -> list[str]:
         for name, allowed in _ALLOWED.items()
         if (text := _told(obj, name) or (str(meta.labels(obj).get(name) or "") if name == SYNC else "")) and text not in allowed
     ]
+    if (text := _told(obj, MAX_RETRIES)) and not text.isdigit():
+        found.append(f'{MAX_RETRIES}: "{text}" is not a number')
     for word in _patterns(_told(obj, TARGET_REPLICAS)):
         if not word.rpartition("=")[2].isdigit():
             found.append(f'{TARGET_REPLICAS}: "{word}" is neither a number nor cluster=number')

@@ -32,6 +32,7 @@ from kcp.tmc.model.names import (
 )
 from kcp.tmc.syncer.access import TEMPLATED, with_access
 from kcp.tmc.syncer.adapt import adapted
+from kcp.tmc.syncer.attempts import Attempts
 from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied, to_downstream
 from kcp.tmc.syncer.drift import DELETED, account, contest, drifted_fields, last_writer
 from kcp.tmc.syncer.parts import Parts, Turns
@@ -63,6 +64,7 @@ class SpecReconciler:
     parts: Parts
     upstream_get: Callable[[ObjectKey], JSONObject | None]
     downstream_get: Callable[[ObjectKey], JSONObject | None]
+    _attempts: Attempts = field(default_factory=Attempts)
     _gathering: dict[ObjectKey, Gathering] = field(default_factory=dict)
     """Objects whose changes wait for more; after a restart they wait once more."""
 
@@ -70,6 +72,7 @@ class SpecReconciler:
         view = self.upstream_get(key)
         if view is None:
             self._gathering.pop(key, None)
+            self._attempts.forget(key)
             return await self._gone_upstream(key)
         if meta.deletion_timestamp(view):
             self._gathering.pop(key, None)
@@ -94,15 +97,20 @@ class SpecReconciler:
         actual = self.downstream_get(target)
         if actual is not None and is_applied(actual, desired):
             self._gathering.pop(key, None)
+            self._attempts.forget(key)
             await self._report(key, view, self._standing(view))
             return Result()
-        if actual is not None and meta.deletion_timestamp(actual):
-            return Result()  # once it is gone, its deletion brings us back here
+        if (actual is not None and meta.deletion_timestamp(actual)) or self._attempts.are_spent(key, view, desired):
+            return Result()  # once the copy is gone, or the object has changed, that brings us back here
         if wait_s := self._wait_s(key, view, desired):
             return Result(requeue_after_s=wait_s)
         view = await self._hold(key, view)
         if fight := contest(view, self.parts.identity.key, self.parts.identity.name, self.parts.clock.now()):
             return await self._failed(key, view, fight)
+        return await self._put(key, view, desired, actual)
+
+    async def _put(self, key: ObjectKey, view: JSONObject, desired: JSONObject, actual: JSONObject | None) -> Result:
+        """Make or change the copy, and tell of what was put right by that."""
         try:
             fields, by = drifted_fields(actual, desired) if actual is not None else [], ""
             if actual is not None and fields:
@@ -112,7 +120,7 @@ class SpecReconciler:
                 by = last_writer(live)
             put = await Putter(self.gvr, self.parts).put(key, view, desired, actual)
         except (StatusError, TransportError, TMCError) as error:
-            return await self._failed(key, view, error)
+            return await self._failed(key, view, error, desired)
         if put is Put.CREATED and view.get("status") and not wishes.may_recreate(view):
             fields = [DELETED]
         if put is not Put.REMOVED:
@@ -225,12 +233,19 @@ class SpecReconciler:
             return True
         return False
 
-    async def _failed(self, key: ObjectKey, view: JSONObject, raised: Exception) -> Result:
-        """Tell the user on their object, then try again: at once with back-off where that helps, else later."""
+    async def _failed(self, key: ObjectKey, view: JSONObject, raised: Exception, desired: JSONObject | None = None) -> Result:
+        """Tell the user on their object, then try again: at once with back-off where that helps, else later.
+
+        Args: desired: what could not be applied, where that is what failed.
+        """
         operation = "delete" if meta.deletion_timestamp(view) else "apply"
         error = classify(raised, cluster=self.parts.identity.name, operation=operation, resource=self.gvr.group_resource)
         self.parts.record.observe_error(error, str(self.gvr.group_resource))
         log.warning("%s %s on %s: %s", self.gvr.resource, key, self.parts.identity.name, error)
+        if desired is not None and not self._attempts.failed(key, view, desired):
+            advice = f"it is not tried again until the object changes ({wishes.MAX_RETRIES}, {wishes.ERROR_POLICY})"
+            await self._report(key, view, TMCError(error.type, error.message, error.cluster, error.operation, advice=advice))
+            return Result()
         await self._report(key, view, error)
         if error.retryable:
             raise error
