@@ -109,7 +109,7 @@ def _rules(manifest: Manifest) -> list[JSONObject]:
     every = ["create", "get", "list", "watch", "patch", "update", "delete"]
     found: list[JSONObject] = [
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": every},
-        {"apiGroups": [""], "resources": ["endpoints", "events", "nodes", "pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["endpoints", "events", "nodes", "persistentvolumes", "pods"], "verbs": ["get", "list", "watch"]},
         {
             "apiGroups": [""],
             "resources": ["pods/attach", "pods/exec", "pods/log", "pods/portforward", "pods/proxy"],

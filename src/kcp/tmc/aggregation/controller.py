@@ -43,7 +43,7 @@ class AggregationReconciler:
         targets = {k: t for k in synced_keys(obj) if (t := self.target(k)) is not None}
         names = {k: t.name for k, t in targets.items()}
         problems = {k: t.not_ready_reason or "not ready" for k, t in targets.items() if not t.ready}
-        reports = reports_of(obj, names, problems)
+        reports = reports_of(obj, names, problems, {k: t.backlog for k, t in targets.items()})
         if not self.shows_errors:
             reports = [replace(r, error=None) for r in reports]
         wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()))
@@ -60,7 +60,7 @@ def build_aggregation_controller(
         return next((SyncTarget.of(obj) for obj in targets.by_index(BY_KEY, key)), None)
 
     def of_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        told = [(t.ready, t.not_ready_reason) if t else None for t in (SyncTarget.of(o) if o else None for o in (old, new))]
+        told = [(t.ready, t.not_ready_reason, t.backlog > 0) if t else None for t in (SyncTarget.of(o) if o else None for o in (old, new))]
         if told[0] == told[1]:
             return []  # a heartbeat says nothing about any object
         return [meta.key(obj) for obj in objects.by_index(BY_TARGET, sync_target_key(key.cluster, key.name))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from kcp.apimachinery import conditions, meta
@@ -54,12 +55,16 @@ class Report:
     """The TMC error that keeps the object from running there."""
     drift: Mapping[str, Any] | None = None
     """What was last changed in the cluster and put right."""
+    wait: str = ""
+    """Why its report may be long in coming."""
 
 
-def reports_of(obj: JSONObject, names: Mapping[str, str], problems: Mapping[str, str]) -> list[Report]:
+def reports_of(
+    obj: JSONObject, names: Mapping[str, str], problems: Mapping[str, str], backlogs: Mapping[str, int] = MappingProxyType({})
+) -> list[Report]:
     """One report for each target that should run the object, in order of cluster names.
 
-    Args: names: K → SyncTarget name. problems: K → why that target is not ready.
+    Args: names: K → SyncTarget name. problems: K → why that target is not ready. backlogs: K → objects that wait for its syncer.
     """
     annotations = meta.annotations(obj)
     found = [
@@ -70,6 +75,7 @@ def reports_of(obj: JSONObject, names: Mapping[str, str], problems: Mapping[str,
             cluster_problem=problems.get(key, "") if key in names else "its SyncTarget is gone",
             error=_json(annotations.get(OVERRIDE_ERROR_ANNOTATION + key) or annotations.get(SYNC_ERROR_ANNOTATION + key)),
             drift=_json(annotations.get(DRIFT_ANNOTATION + key)),
+            wait=f"{backlogs[key]} objects wait for its syncer" if backlogs.get(key) else "",
         )
         for key in synced_keys(obj)
         if not is_leaving(obj, key)
@@ -167,7 +173,8 @@ def synced_condition(reports: Sequence[Report], now: str, *, is_disabled: bool =
         elif r.cluster_problem:
             troubles.append(("ClusterNotReady", f"{r.cluster}: {r.cluster_problem}"))
         elif r.status is None:
-            troubles.append(("NotReported", f"{r.cluster}: has not reported yet"))
+            reason = "SyncerOverloaded" if r.wait else "NotReported"
+            troubles.append((reason, f"{r.cluster}: has not reported yet" + (f": {r.wait}" if r.wait else "")))
     if troubles:
         return conditions.build(SYNCED, conditions.FALSE, reason=troubles[0][0], message="; ".join(t for _, t in troubles), now=now)
     clusters = ", ".join(r.cluster for r in reports)

@@ -66,6 +66,8 @@ class SyncTarget:
     """Last transition of condition Ready."""
     heartbeat: datetime | None
     incompatible: frozenset[GroupResource]
+    backlog: int
+    """Objects that wait for its syncer, while they are too many; else 0."""
 
     @classmethod
     def of(cls, obj: JSONObject) -> SyncTarget:
@@ -90,6 +92,7 @@ class SyncTarget:
                 for r in status.get("syncedResources") or ()
                 if r.get("state") == "Incompatible"
             ),
+            backlog=int(status.get("syncBacklog") or 0),
         )
 
 

@@ -371,7 +371,12 @@ class Syncer:
             self._capacity.status,
             answered,
             lease,
+            self._overload,
         )
+
+    def _overload(self) -> int:
+        backlog = self._account().backlog()
+        return backlog if backlog > self.config.backlog_limit else 0
 
     def _workspace(self) -> Client:
         """Of the SyncTarget."""

@@ -61,13 +61,15 @@ class Heartbeat:
     """Told of every answer of a side, and whether it had failed before, so that nobody has to wait out their back-off."""
     lease: EpochLease | None = None
     """Renewed with every beat."""
+    overload: Callable[[], int] = lambda: 0
+    """`status.syncBacklog`: objects that wait, while they are too many; else 0."""
     _failures: int = field(default=0)
     _beats: int = field(default=0)
     _missed: int = field(default=0)
     _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
-    _unserved: Sequence[str] | None = field(default=None)
-    """As it was reported."""
+    _told: tuple[Sequence[str] | None, bool] = field(default=(None, False))
+    """What was reported of APIs and of overload: a change of that does not wait for the next beat."""
 
     async def run(self) -> None:
         """Probe every two seconds; report on change, and at the latest every `period_s`.
@@ -78,7 +80,7 @@ class Heartbeat:
         while True:
             started = self.clock.monotonic()
             changed = await self._probe()
-            if changed or self.unserved() != self._unserved or self._report_failed or self.clock.monotonic() >= next_report:
+            if changed or self._urgent() != self._told or self._report_failed or self.clock.monotonic() >= next_report:
                 worked = await self._report()
                 self._heard_of_kcp(worked=worked)
                 if worked:
@@ -147,15 +149,18 @@ class Heartbeat:
             sent_s = self.clock.monotonic()
             held = await targets.get(self.identity.name)
             try:
-                unserved = self.unserved()
+                told = self._urgent()
                 await commit(targets, held, self._wanted(held, facts), field_manager="workload-syncer")
-                self._unserved = unserved
+                self._told = told
                 if self.lease is not None:
                     self.lease.renewed(sent_s)
                 return
             except Conflict:
                 if not attempts_left:
                     raise
+
+    def _urgent(self) -> tuple[Sequence[str] | None, bool]:
+        return self.unserved(), self.overload() > 0
 
     def _wanted(self, held: JSONObject, facts: JSONObject) -> JSONObject:
         if meta.uid(held) != self.identity.uid:
@@ -169,6 +174,9 @@ class Heartbeat:
         status["heartbeat"] = {"count": self._beats + 1, "errors": self._missed, "lastHeartbeat": now}
         if (unserved := self.unserved()) is not None:
             status["unservedAPIs"] = list(unserved)
+        status["syncBacklog"] = self.overload()
+        if not status["syncBacklog"]:
+            del status["syncBacklog"]
         if self._problem is None:
             condition = conditions.build(SYNCER_READY, conditions.TRUE, reason="SyncerConnected", now=now)
         else:
