@@ -42,6 +42,8 @@ class Manifest:
     feature_gates: str
     api_import_poll_interval_s: float
     namespace_clean_delay_s: float
+    upsync_resources: tuple[str, ...] = ()
+    """Of the cluster, to be shown in workspaces."""
 
 
 def syncer_roles(metadata: JSONObject, target: str, namespace: str) -> tuple[JSONObject, JSONObject]:
@@ -151,7 +153,7 @@ def _deployment(manifest: Manifest) -> JSONObject:
         "image": manifest.image,
         "imagePullPolicy": "IfNotPresent",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "command": ["workload-syncer"],
+        "command": ["/ko-app/syncer" if _is_kcps_own(manifest.image) else "workload-syncer"],
         "args": arguments(manifest),
         "env": [{"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
         "volumeMounts": [{"name": "kcp-config", "mountPath": _MOUNT, "readOnly": True}],
@@ -174,6 +176,15 @@ def _deployment(manifest: Manifest) -> JSONObject:
     }
 
 
+def _is_kcps_own(image: str) -> bool:
+    """Whether an image holds the Go syncer of kcp 0.11, which has another name and further flags.
+
+    >>> _is_kcps_own("ghcr.io/kcp-dev/kcp/syncer:v0.11.0")
+    True
+    """
+    return image.partition("@")[0].rpartition("/")[0].endswith("kcp-dev/kcp")
+
+
 def arguments(manifest: Manifest) -> list[str]:
     """The syncer's line, with the flags of kcp 0.11."""
     return [
@@ -184,6 +195,8 @@ def arguments(manifest: Manifest) -> list[str]:
         f"--api-import-poll-interval={manifest.api_import_poll_interval_s:g}s",
         f"--downstream-namespace-clean-delay={manifest.namespace_clean_delay_s:g}s",
         *(f"--resources={resource}" for resource in manifest.resources),
+        *([f"--dns-image={manifest.image}"] if _is_kcps_own(manifest.image) else []),
+        *(f"--upsync-resources={resource}" for resource in manifest.upsync_resources if not _is_kcps_own(manifest.image)),
         f"--qps={manifest.qps:g}",
         f"--burst={manifest.burst}",
         *([f"--feature-gates={manifest.feature_gates}"] if manifest.feature_gates else []),

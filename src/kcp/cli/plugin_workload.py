@@ -63,6 +63,8 @@ def _add_sync(sync: PluginParser) -> None:
     sync.add_argument("-o", "--output-file", default="", metavar="FILE", help="where the manifest goes; - for standard output; required")
     sync.add_argument("-n", "--namespace", default="", help="namespace of the syncer in the physical cluster")
     sync.add_argument("--resources", action="append", default=[], metavar="RESOURCE.GROUP,…", help="to sync beside the APIExports")
+    sync.add_argument("--upsync-resources", action="append", default=[], metavar="RESOURCE.GROUP,…",
+                      help="of the cluster, to be shown in workspaces: pods,persistentvolumes")  # fmt: skip
     sync.add_argument("--apiexports", action="append", metavar="PATH:EXPORT,…", help="APIs of the cluster; root:compute:kubernetes")
     sync.add_argument("--kcp-namespace", default="default", metavar="NAMESPACE", help="of the service account in kcp; default")
     sync.add_argument("--replicas", type=int, default=1, metavar="0|1", help="pods of the syncer; 1 if not given")
@@ -109,7 +111,7 @@ async def sync(session: Session, options: argparse.Namespace, clock: Clock) -> N
         insecure=session.endpoint.insecure_skip_tls_verify, image=options.syncer_image, replicas=options.replicas,
         resources=words(options.resources), permitted=await _permitted(session, target, words(options.resources)), qps=options.qps,
         burst=options.burst, feature_gates=options.feature_gates, api_import_poll_interval_s=options.api_import_poll_interval,
-        namespace_clean_delay_s=options.downstream_namespace_clean_delay,
+        namespace_clean_delay_s=options.downstream_namespace_clean_delay, upsync_resources=words(options.upsync_resources),
     )  # fmt: skip
     text = render(manifest)
     if options.output_file == "-":
