@@ -63,3 +63,18 @@ async def test_between_times_nothing_is_written_and_a_deleted_one_takes_its_jobs
     await world.clock.advance(30)
     assert await world.list("jobs") == []
     assert await world.list("pods") == []
+
+
+async def test_it_tells_of_jobs_that_ended_and_of_those_that_went_missing(world: World) -> None:
+    """Source: test/e2e/apps/cronjob.go (should remove from active list jobs that have been deleted)."""
+    await world.create(cronjob("*/5 * * * *", run_s=100))
+    await world.clock.advance(302)
+    (name,) = [meta.name(job) for job in await world.list("jobs")]
+    await world.resource("jobs").delete(name, namespace="default", propagation="Background")
+    await world.clock.advance(10)
+    assert "active" not in (await world.get("cronjobs", "tick"))["status"]
+    await world.clock.advance(450)
+    told = {e["reason"]: e["message"] for e in await world.list("events") if e["involvedObject"]["kind"] == "CronJob"}
+    assert told["MissingJob"] == f"Active job went missing: {name}"
+    assert told["SawCompletedJob"].endswith(", condition: Complete")
+    assert name not in told["SawCompletedJob"]

@@ -116,6 +116,8 @@ def _start(cronjob: Mapping[str, Any], held: _Standing, times: _Times, now: date
         held.remarks.append((NORMAL, "JobAlreadyActive", text))
         return held.plan()
     replaced = [dict(job) for job in active] if policy == "Replace" else []
+    if replaced:
+        held.status.pop("active", None)  # not missed: given up
     held.status["lastScheduleTime"] = rfc3339(due)
     return held.plan(create=_job(cronjob, due), replaced=replaced)
 
@@ -213,7 +215,9 @@ class CronJobReconciler:
         cronjob = self.cronjobs.get(key)
         if cronjob is None:
             return Result()
-        plan = decide(cronjob, self.jobs.by_index(OWNER_INDEX, meta.uid(cronjob)), self.clock.now())
+        held = self.jobs.by_index(OWNER_INDEX, meta.uid(cronjob))
+        plan = decide(cronjob, held, self.clock.now())
+        await self._tell_of_ended(cronjob, held)
         for kind, reason, message in plan.remarks:
             (self.events.warn if kind == WARNING else self.events.normal)(cronjob, reason, message)
         jobs = self.client.resource(JOB.gvr)
@@ -224,6 +228,25 @@ class CronJobReconciler:
             await self._create(cronjob, plan.create, status)
         await patch_status(self.client.resource(CRONJOBS), cronjob, status)
         return Result(requeue_after_s=plan.again_in_s)
+
+    async def _tell_of_ended(self, cronjob: JSONObject, held: Sequence[Mapping[str, Any]]) -> None:
+        """A word about each Job that was active and is not any more. Source: syncCronJob (SawCompletedJob, MissingJob)."""
+        by_uid = {meta.uid(job): job for job in held}
+        for told in meta.nested(cronjob, "status", "active", default=()):
+            job, name = by_uid.get(told.get("uid") or ""), told.get("name") or ""
+            if job is not None and is_finished(job):
+                kind = "Complete" if conditions.is_true(job, "Complete") else "Failed"
+                self.events.normal(cronjob, "SawCompletedJob", f"Saw completed job: {name}, condition: {kind}")
+            elif job is None and await self._is_gone(name, meta.namespace(cronjob)):
+                self.events.normal(cronjob, "MissingJob", f"Active job went missing: {name}")
+
+    async def _is_gone(self, name: str, namespace: str) -> bool:
+        """What the server itself says: a Job that was made just now may not have come to the mirror yet."""
+        try:
+            await self.client.resource(JOB.gvr).get(name, namespace=namespace)
+        except NotFound:
+            return True
+        return False
 
     async def _create(self, cronjob: JSONObject, job: JSONObject, status: JSONObject) -> None:
         """Make the Job, and count it as active at once. One of its name that is there belongs to an earlier attempt."""
