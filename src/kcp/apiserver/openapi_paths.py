@@ -161,7 +161,7 @@ class _Writer:
             "tags": [self._tag],
             "description": says,
             "operationId": name,
-            "parameters": [_parameter(each) for each in word.parameters],
+            **({"parameters": [_parameter(each) for each in word.parameters]} if word.parameters else {}),  # as Go leaves out empty lists
             "responses": {
                 **{str(code): {"description": _TEXT_OF[code], "content": content} for code in word.codes},
                 "401": {"description": "Unauthorized"},

@@ -82,7 +82,7 @@ def _parameters(parameters: list[JSONObject]) -> list[JSONObject]:
 
 def _operation(operation: JSONObject) -> JSONObject:
     body = operation.get("requestBody")
-    parameters = _parameters(operation["parameters"])
+    parameters = _parameters(operation.get("parameters") or [])
     consumes = ["application/json", "application/yaml"]
     if body is not None:
         consumes = list(body["content"])
@@ -94,7 +94,7 @@ def _operation(operation: JSONObject) -> JSONObject:
         "consumes": consumes,
         "produces": list(found),
         "schemes": ["https"],
-        "parameters": parameters,
+        **({"parameters": parameters} if parameters else {}),
         "responses": {code: _response(response) for code, response in operation["responses"].items()},
     }
 

@@ -157,7 +157,7 @@ def _kept(new: JSONObject, old: JSONObject, *fields: str) -> Iterator[Cause]:
 
 def volume_attributes_class(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:
     driver = str(new.get("driverName") or "")
-    causes = list(_driver_name(driver, "driverName"))
+    causes = [Cause.required("driverName")] if not driver else list(checks.named(driver.lower(), "driverName", names.qualified_name))
     if not obj_at(new, "parameters"):
         causes.append(Cause.required("parameters", "must contain at least one key/value pair"))
     causes += _parameters(new)
