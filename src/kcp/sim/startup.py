@@ -16,19 +16,20 @@ from kcp.controller.factory import InformerFactory
 from kcp.registry.resource import Origin, Resource
 from kcp.sim.apiservices import API_SERVICES
 
-ADMISSION = ("start-kube-apiserver-admission-initializer",)
+ADMISSION = ("start-apiserver-admission-initializer",)
 """Webhooks and policies are followed."""
 NAMESPACES = ("start-system-namespaces-controller",)
 PRIORITIES = ("scheduling/bootstrap-system-priority-classes",)
 AUTHENTICATION = ("start-cluster-authentication-info-controller",)
-SERVICE = ("bootstrap-controller",)
-"""The Service `kubernetes`."""
+SERVICE = ("bootstrap-controller", "start-service-ip-repair-controllers")
+"""The Service `kubernetes`, with its address."""
 INFORMERS = (
     "generic-apiserver-start-informers", "start-apiextensions-informers", "crd-informer-synced", "start-kube-aggregator-informers",
+    "storage-readiness",
 )  # fmt: skip
 CONTROLLERS = (
-    "start-apiextensions-controllers", "apiservice-registration-controller", "apiservice-status-available-controller",
-    "kube-apiserver-autoregistration", "apiservice-openapi-controller",
+    "start-apiextensions-controllers", "apiservice-registration-controller", "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller", "kube-apiserver-autoregistration", "apiservice-openapi-controller",
 )  # fmt: skip
 
 

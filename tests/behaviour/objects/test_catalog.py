@@ -123,12 +123,14 @@ async def test_a_cluster_tells_of_its_groups_levels_and_addresses(world: World) 
 
 
 NECESSARY = (
-    "ping", "log", "etcd", "poststarthook/start-kube-apiserver-admission-initializer", "poststarthook/generic-apiserver-start-informers",
+    "ping", "log", "etcd", "poststarthook/start-apiserver-admission-initializer", "poststarthook/generic-apiserver-start-informers",
     "poststarthook/start-apiextensions-informers", "poststarthook/start-apiextensions-controllers", "poststarthook/crd-informer-synced",
     "poststarthook/bootstrap-controller", "poststarthook/start-system-namespaces-controller",
     "poststarthook/scheduling/bootstrap-system-priority-classes", "poststarthook/start-cluster-authentication-info-controller",
     "poststarthook/start-kube-aggregator-informers", "poststarthook/apiservice-registration-controller",
-    "poststarthook/apiservice-status-available-controller", "poststarthook/kube-apiserver-autoregistration", "autoregister-completion",
+    "poststarthook/apiservice-status-local-available-controller", "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/start-service-ip-repair-controllers", "poststarthook/storage-readiness",
+    "poststarthook/kube-apiserver-autoregistration", "autoregister-completion",
     "poststarthook/apiservice-openapi-controller",
 )  # fmt: skip
 
