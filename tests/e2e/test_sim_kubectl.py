@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.processes import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")]
 
@@ -129,6 +130,46 @@ def test_faults_are_switched_from_another_terminal(tmp_path: Path) -> None:
         port = shell.get("endpoints", "kubernetes")["subsets"][0]["ports"][0]["port"]
         assert f"127.0.0.1:{port} is in use" in shell.sim("cluster", "west", "--port", str(port), ok=False)
     assert "No simulated clusters" in shell.sim("list")
+
+
+FAULTS = """
+apiVersion: sim.kcp.io/v1alpha1
+kind: Fault
+metadata: {name: dead}
+spec: {type: kill, cluster: east}
+---
+apiVersion: sim.kcp.io/v1alpha1
+kind: Scenario
+metadata: {name: more}
+spec:
+  duration: 2h
+  clusters: [east]
+  steps:
+  - {at: 1h, do: slow, target: east, by: 2s, for: 1m}
+  - {at: 1s, do: deploy, name: web, replicas: 1}
+"""
+
+
+def test_faults_are_objects_in_a_file(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    (tmp_path / "faults.yaml").write_text(FAULTS)
+    with cluster(shell, "--nodes", "1"):
+        told = shell.sim("apply", "-f", "faults.yaml")
+        assert told.splitlines() == ["Fault dead created in east: kill.", "Fault step-1 created in east: slow after 1h for 1m."]
+        eventually(lambda: "kill" in shell.sim("list"), timeout_s=10, what=lambda: "a killed cluster")
+        assert "refused" in shell.kubectl("get", "nodes", ok=False)
+        past = ("--server", json.loads((tmp_path / ".kcp/sim/east.json").read_text())["control_url"])
+        rows = {line.split()[0]: line.split()[1:3] for line in shell.kubectl(*past, "get", "faults").splitlines()[1:]}
+        assert rows == {"dead": ["kill", "Active"], "step-1": ["slow", "Waiting"]}
+        shell.kubectl(*past, "delete", "fault", "dead")
+        eventually(lambda: "none" in shell.sim("list"), timeout_s=10, what=lambda: "a mended cluster")
+        shell.kubectl("get", "nodes")
+        shell.kubectl("create", "-f", "-", text=FAULTS.partition("---")[0].replace("kill", "pause"))
+        eventually(lambda: "pause" in shell.sim("list"), timeout_s=10, what=lambda: "a paused cluster")
+        shell.sim("restore", "east")
+        assert shell.get("faults")["items"] == []
+        (tmp_path / "west.yaml").write_text(FAULTS.partition("---")[0].replace("east", "west"))
+        assert 'no simulated cluster "west" runs here' in shell.sim("apply", "-f", "west.yaml", ok=False)
 
 
 def test_a_cluster_comes_back_with_its_data_and_the_same_kubeconfig(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import click
 
 from kcp.aio.durations import format_duration
 from kcp.cli.flags import Duration, fail, setup_logging
+from kcp.cli.sim_apply import apply_command
 from kcp.cli.sim_replay import replay_command
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ _KUBECONFIG = click.option(
 for _verb, _text in _FAULTS.items():
     sim_group.add_command(_fault_command(_verb, _text))
 sim_group.add_command(replay_command)
+sim_group.add_command(apply_command)
 
 
 @sim_group.command("slow", help="Make a simulated cluster answer late.")

@@ -16,6 +16,7 @@ import click
 
 from kcp.aio.durations import format_duration
 from kcp.cli.flags import fail, setup_logging
+from kcp.cli.sim_apply import read_documents
 
 if TYPE_CHECKING:
     from kcp.replay.player import Outcome
@@ -49,7 +50,11 @@ class _Flags:
 @click.option("--clusters", default=3, show_default=True, type=click.IntRange(1, 1000), help="Simulated clusters.")
 @click.option("--faults-per-hour", default=12.0, show_default=True, type=click.FloatRange(0, 3600), help="Faults, and acts of users.")
 @click.option(
-    "-f", "--file", type=click.Path(path_type=Path), default=None, help="Play this scenario instead; its form is what --save writes."
+    "-f",
+    "--file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Play this scenario instead (see --save), and the Faults in the file.",
 )
 @click.option("--save", type=click.Path(path_type=Path), default=None, help="Write the scenario of --seed to this file, and end.")
 @click.option("-q", "--quiet", is_flag=True, help="Show one line for each seed only.")
@@ -77,13 +82,12 @@ def _from_seed(flags: _Flags, seed: int) -> Scenario:
 
 
 def _from_file(path: Path) -> Scenario:
-    import yaml
-
-    from kcp.replay.scenario import ScenarioError, from_document
+    from kcp.replay.faultfiles import scenario_of
+    from kcp.replay.scenario import ScenarioError
 
     try:
-        return from_document(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError, ScenarioError) as error:
+        return scenario_of(read_documents(path))
+    except ScenarioError as error:
         fail(f"--file={path}: {error}")
 
 

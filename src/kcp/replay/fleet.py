@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kcp.aio.clock import Clock
+from kcp.aio.durations import format_duration
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import StatusError
@@ -24,6 +25,7 @@ from kcp.client.transport import TransportError
 from kcp.server.compose import SYSTEM, KcpServer, run_server
 from kcp.server.options import Options, TMCOptions
 from kcp.sim.cluster import SimCluster
+from kcp.sim.faultobjects import FAULTS, delete_all
 from kcp.sim.faults import Fault, FaultSwitch, FaultyTransport
 from kcp.storage.interface import Event, Revision
 from kcp.storage.memory import MemoryStore
@@ -100,7 +102,7 @@ class Fleet:
     async def set_fault(self, target: str, fault: Fault, *, amount: float) -> None:
         """Args: target: a cluster's name, or `control-plane`. amount: seconds of `slow` or `skew`."""
         if target in self.clusters:
-            await self.clusters[target].set_fault(fault, latency_s=amount, skew_s=amount)
+            await self._put_fault(self.clusters[target], fault, amount)
             return
         plane = self.control_plane
         plane.faults.set(fault, latency_s=amount)
@@ -110,6 +112,18 @@ class Fleet:
             plane.faults.set(Fault.KILL)  # nobody is let in before it is ready
             await plane.start()
             plane.faults.set(fault, latency_s=amount)
+
+    @staticmethod
+    async def _put_fault(cluster: SimCluster, fault: Fault, amount: float) -> None:
+        """As an object of the cluster, as whoever breaks clusters by a file would."""
+        faults = cluster.observer().resource(FAULTS)
+        await delete_all(cluster.observer())
+        if fault is not Fault.NONE:
+            amounts = {Fault.SLOW: "latency", Fault.SKEW: "skew"}
+            spec = {"type": fault.value, **({amounts[fault]: format_duration(amount)} if fault in amounts else {})}
+            await faults.create(_object(FAULTS.api_version, "Fault", "replayed", spec))
+        while cluster.faults.state.fault is not fault:  # what follows is to meet it
+            await cluster.faults.wait_change()
 
     def start_syncer(self, name: str) -> None:
         if name not in self._syncers:

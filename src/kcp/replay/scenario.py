@@ -6,7 +6,7 @@ A scenario is data: the same one always plays the same. Before: `cli.sim_replay`
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,8 +81,12 @@ def from_seed(seed: int, *, hours: float, clusters: int = 3, per_hour: float = 1
     names = tuple(f"cluster-{n}" for n in range(1, clusters + 1))
     duration_s = hours * _HOUR_S
     steps = [*_faults(rng, names, duration_s, per_hour), *_acts(rng, names, duration_s, per_hour)]
-    ordered = sorted(steps, key=_order)
-    return Scenario(seed, duration_s, names, rng.randint(1, min(clusters, 3)), tuple(ordered))
+    return Scenario(seed, duration_s, names, rng.randint(1, min(clusters, 3)), in_order(steps))
+
+
+def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """As they happen; those at one time always in the same order."""
+    return tuple(sorted(steps, key=_order))
 
 
 def _order(step: Step) -> tuple[float, str, str, str]:
@@ -159,7 +163,7 @@ def from_document(document: Any) -> Scenario:
         raise ScenarioError(f"spec.numberOfClusters: {count!r} must be between 1 and {len(clusters)}, the number of clusters")
     steps = [_step(held, f"spec.steps[{index}]", clusters) for index, held in enumerate(spec.get("steps") or ())]
     scenario = Scenario(int(spec.get("seed") or 0), _seconds(spec, "duration", "spec"), clusters, count)
-    return replace(scenario, steps=tuple(sorted(steps, key=_order)))
+    return replace(scenario, steps=in_order(steps))
 
 
 def _step(held: Any, at: str, clusters: Sequence[str]) -> Step:

@@ -131,7 +131,7 @@ def build_api_service_controller(
     controller.watch(services)
     controller.watch(crds, of_crd)
     controller.watch(behind, of_service)
-    for name in sorted({f"{r.gvr.version}.{r.gvr.group}" for r in served() if r.origin is Origin.BUILTIN}):
+    for name in sorted({f"{r.gvr.version}.{r.gvr.group}" for r in served()}):
         controller.enqueue(ObjectKey(ClusterName(""), "", name))
     return controller
 

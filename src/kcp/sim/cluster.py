@@ -47,7 +47,8 @@ from kcp.sim import bootstrap, control, server, startup
 from kcp.sim.addresses import IP_ADDRESSES, SERVICE_CIDRS, Allocator
 from kcp.sim.apiservices import build_api_service_controller
 from kcp.sim.choice import Choice, ChoiceError
-from kcp.sim.faults import Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore, SkewedClock
+from kcp.sim.faultobjects import build_fault_controller, delete_all
+from kcp.sim.faults import ASGIApp, Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore, SkewedClock
 from kcp.sim.firstobjects import ensure_first_objects
 from kcp.sim.kubernetesservice import build_kubernetes_service_controller
 from kcp.sim.runstate import ClusterRecord
@@ -151,7 +152,8 @@ class SimCluster:
         self.name = name
         self.labels = dict(labels or {})
         self.faults = FaultSwitch(name)
-        self.clock: Clock = SkewedClock(clock or SystemClock(), self.faults)
+        self._right_clock = clock or SystemClock()
+        self.clock: Clock = SkewedClock(self._right_clock, self.faults)
         self._shape = NodeShape(cpu=cpu_per_node, memory=memory_per_node, labels=self.labels)
         self._node_count = nodes
         self._host, self._port = host, port
@@ -284,6 +286,7 @@ class SimCluster:
         steps.done(*startup.CONTROLLERS)
         self._tasks.spawn(retry_forever(nodes.run, sleep=self.clock.sleep, what="node heartbeats"), name="node heartbeats")
         self._tasks.spawn(remarks.run(), name="events")
+        self._follow_faults()
         self._tasks.spawn(self._store_policy(client), name="default roles")
 
     async def _ensure_own_service(self, client: Client) -> None:
@@ -295,6 +298,14 @@ class SimCluster:
         except ChoiceError as error:
             raise SimError(str(error)) from error
         return [controller for controller in made if self._choice.is_on(controller.name)]
+
+    def _follow_faults(self) -> None:
+        """Break as the objects say, which are seen past what they break."""
+        observer = self.observer()
+        informers = InformerFactory(observer, clock=self._right_clock, seed=self._seed)
+        made = build_fault_controller(self.name, observer, informers, self._set_fault, self._right_clock)
+        informers.run_all(self._tasks)
+        self._tasks.spawn(made.run(), name=made.name)
 
     def _is_stopping(self) -> bool:
         return self._server.app.is_stopping
@@ -357,14 +368,14 @@ class SimCluster:
         self._api = await self._listen(FaultyApp(self._server.app, self.faults, self.clock), self._port)
         self._port = self._api.port  # kept over kill and restore
         authenticated = chain(
-            control.handler(self.name, lambda: self.faults.state, self._set_fault),
+            control.handler(self.name, lambda: self.faults.state, self._command),
             with_errors(),
             with_request_info(),
             with_authentication(self._server.authentication),
         )
-        self._control = await self._listen(App(authenticated), 0)
+        self._control = await self._listen(control.Switchboard(App(authenticated), self._server.app), 0)
 
-    async def _listen(self, app: FaultyApp | App, port: int) -> ServerHandle:
+    async def _listen(self, app: ASGIApp, port: int) -> ServerHandle:
         assert self._pki is not None, "only a cluster with certificates listens"
         files = TLSFiles(certificate=self._pki.serving.certificate, key=self._pki.serving.key, client_ca=self._pki.client_ca.certificate)
         return await serve(app, ServingConfig(host=self._host, port=port, tls=files, port_flag="--port"), clock=self.clock)
@@ -432,11 +443,15 @@ class SimCluster:
     # Breaking it
 
     async def set_fault(self, fault: Fault, *, latency_s: float = 0.0, skew_s: float = 0.0) -> None:
-        """Give the cluster a fault in place of the one it has; `Fault.NONE` mends it."""
-        await self._set_fault(FaultState(fault, latency_s, skew_s))
+        """Give the cluster a fault in place of the one it has; `Fault.NONE` mends it, whatever objects say."""
+        await self._command(FaultState(fault, latency_s, skew_s))
 
     async def restore(self) -> None:
         await self.set_fault(Fault.NONE)
+
+    async def _command(self, wanted: FaultState) -> None:
+        await delete_all(self.observer())
+        await self._set_fault(wanted)
 
     async def _set_fault(self, wanted: FaultState) -> None:
         async with self._changing:

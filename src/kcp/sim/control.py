@@ -1,4 +1,4 @@
-"""The control endpoint of a simulated cluster: reads and sets its fault.
+"""The control endpoint of a simulated cluster: reads and sets its fault, and serves the cluster's API past whatever fault it has.
 
 It listens on a port of its own, so that it answers while the cluster is killed or paused, with the cluster's certificates, for members
 of `system:masters` only.
@@ -7,14 +7,16 @@ of `system:masters` only.
     PUT /sim/faults {"fault":"slow","latencySeconds":0.5}
     PUT /sim/faults {"fault":"skew","skewSeconds":-600}
 
+Setting a fault here removes the Faults that are objects. Every other path is the cluster's API, so that Faults can be read and deleted.
 Before: `kcp sim kill|pause|partition|slow|fill|restore`. After: `cluster.SimCluster.set_fault`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -24,7 +26,7 @@ from kcp.client import kubeconfig
 from kcp.client.endpoint import Endpoint
 from kcp.client.http import HttpTransport
 from kcp.client.rest import Client
-from kcp.sim.faults import Fault, FaultState
+from kcp.sim.faults import ASGIApp, Fault, FaultState
 from kcp.sim.runstate import ClusterRecord
 
 PATH = "/sim/faults"
@@ -52,6 +54,18 @@ def handler(name: str, get: Callable[[], FaultState], set_fault: Callable[[Fault
         return Response(body=orjson.dumps({"cluster": name, **_document(state)}))
 
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Switchboard:
+    """The switches and the cluster's API at one port."""
+
+    switches: ASGIApp
+    cluster: ASGIApp
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        app = self.switches if scope["path"] == PATH else self.cluster
+        await app(scope, receive, send)
 
 
 def parse(body: bytes) -> FaultState:

@@ -75,6 +75,10 @@ class FaultSwitch:
     def is_killed(self) -> bool:
         return self.state.fault is Fault.KILL
 
+    async def wait_change(self) -> None:
+        """Until it is set once more."""
+        await self._changed.wait()
+
     def restore(self) -> None:
         self.set(Fault.NONE)
 

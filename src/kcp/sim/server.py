@@ -70,6 +70,7 @@ from kcp.sim.components import ensure_component_statuses
 from kcp.sim.defaultclasses import DefaultClasses
 from kcp.sim.dialing import Dialing
 from kcp.sim.execution import Executions
+from kcp.sim.faultobjects import FAULTS, definition
 from kcp.sim.podchanges import PodChanges
 from kcp.sim.podverbs import PodVerbs
 from kcp.sim.priority import PodPriority
@@ -200,6 +201,7 @@ async def build(
 
 async def _local_crds(cache: WatchCache) -> LocalCRDSource:
     source = LocalCRDSource()
+    source.changed(LOCAL, f"{FAULTS.resource}.{FAULTS.group}", definition())
 
     def changed(event: CacheEvent) -> None:
         crd = None if event.type == "DELETED" else event.item.decode()
