@@ -158,7 +158,7 @@ async def test_a_cluster_with_a_data_directory_comes_back_as_it_was(tmp_path: Pa
 
 def _client(cluster: SimCluster, path: Path) -> Client:
     cluster.write_kubeconfig(path)
-    return kubeconfig.connect(path, timeouts=Timeouts(request_s=0.5))
+    return kubeconfig.connect(path, timeouts=Timeouts(request_s=2.0))
 
 
 async def test_over_tls_faults_are_set_at_the_control_port_by_the_administrator_only(tmp_path: Path) -> None:
