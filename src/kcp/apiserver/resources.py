@@ -25,7 +25,7 @@ from kcp.apiserver.handlers.watch import watch
 from kcp.apiserver.negotiate import check_answerable, in_form, is_of_metadata
 from kcp.apiserver.request import Handler, Request, RequestInfo, Response
 from kcp.registry.backend import Backend, Scope
-from kcp.registry.resource import Catalog, Resource
+from kcp.registry.resource import Catalog, Origin, Resource
 
 VerbHandler: TypeAlias = Callable[[Call], Awaitable[Response]]
 
@@ -133,8 +133,8 @@ def _check_shape(info: RequestInfo, resource: Resource) -> None:
         if not resource.namespaced and info.resource != "namespaces":
             raise _not_served()
     elif resource.namespaced and info.cluster != WILDCARD:
-        if info.verb in ("create", "deletecollection"):
-            raise _not_allowed(info)
+        if info.verb in ("create", "deletecollection"):  # source for custom kinds: customresource_handler.go (ServeHTTP)
+            raise _not_served() if resource.origin is Origin.CRD else _not_allowed(info)
         if info.verb not in _OF_COLLECTIONS:
             raise _not_served()
     verb = info.verb

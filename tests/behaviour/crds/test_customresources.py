@@ -167,3 +167,19 @@ async def test_a_definition_with_unreadable_authorities_is_not_established(world
     found = conditions.get(await world.crds.get(_NAME), "Established")
     assert found is not None
     assert (found["status"], found["reason"]) == ("False", "InvalidCABundle")
+
+
+async def test_what_has_namespaces_is_not_found_without_one(world: World) -> None:
+    # apiextensions-apiserver/test/integration/scope_test.go (TestHandlerScope)
+    crd = definition({}, status={})
+    crd["spec"]["scope"] = "Namespaced"
+    await world.define(crd)
+    for method, path in (
+        ("POST", _PATH),
+        ("DELETE", _PATH),
+        ("POST", f"{_PATH}/a/status"),
+        ("GET", f"{_PATH}/a"),
+        ("DELETE", f"{_PATH}/a"),
+    ):
+        assert (await world.call(method, path, thing() if method == "POST" else None)).status == 404, (method, path)
+    assert (await world.call("GET", _PATH)).status == 200
