@@ -70,8 +70,11 @@ def cluster(shell: Shell, *flags: str) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        greeting = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
-        yield greeting
+        lines = []
+        while (line := process.stdout.readline()) != "Ctrl-C ends it.\n":
+            assert line, f"it ended: {process.communicate()[1]}"
+            lines.append(line)
+        yield "".join(lines)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=2)
         assert process.returncode == 0
