@@ -179,7 +179,9 @@ class TMC:
         if has_status:
             shows_errors = self.options.error_handling
             built.append(
-                build_aggregation_controller(gvr, objects, self._targets, self.parts.for_cluster, clock=clock, shows_errors=shows_errors)
+                build_aggregation_controller(
+                    gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock, shows_errors=shows_errors
+                )
             )
         for controller in built:
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from kcp.aio.clock import Clock, rfc3339
-from kcp.apimachinery import meta
+from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -19,7 +19,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.aggregation.status import merge, reports_of
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
-from kcp.tmc.model.kinds import SyncTarget
+from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, SyncTarget
 from kcp.tmc.model.names import sync_target_key, synced_keys
 
 
@@ -31,6 +31,7 @@ class AggregationReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
     target: Callable[[str], SyncTarget | None]
     """K → SyncTarget."""
+    namespace: Callable[[ObjectKey], JSONObject | None]
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     shows_errors: bool
@@ -46,15 +47,34 @@ class AggregationReconciler:
         reports = reports_of(obj, names, problems, {k: t.backlog for k, t in targets.items()})
         if not self.shows_errors:
             reports = [replace(r, error=None) for r in reports]
-        wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()))
+        unplaced = "" if reports else unplaced_because(self.namespace(ObjectKey(key.cluster, "", key.namespace)))
+        wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()), unplaced=unplaced)
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
         return Result()
 
 
-def build_aggregation_controller(
-    gvr: GVR, objects: Informer, targets: Informer, for_cluster: Callable[[ClusterName], Client], *, clock: Clock, shows_errors: bool
+def unplaced_because(namespace: JSONObject | None) -> str:
+    """Why no cluster runs what is in this namespace; "" while one does, or where no Placement concerns it."""
+    scheduled = conditions.get(namespace or {}, NAMESPACE_SCHEDULED) or {}
+    return str(scheduled.get("message") or "") if scheduled.get("status") == conditions.FALSE else ""
+
+
+def build_aggregation_controller(  # noqa: PLR0913 - what it reads, spelled out
+    gvr: GVR,
+    objects: Informer,
+    namespaces: Informer,
+    targets: Informer,
+    for_cluster: Callable[[ClusterName], Client],
+    *,
+    clock: Clock,
+    shows_errors: bool,
 ) -> Controller:
     """Args: gvr: without identity; a resource with a status. objects: with index BY_TARGET. targets: with index BY_KEY."""
+
+    def of_namespace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        if new is None or unplaced_because(old) == unplaced_because(new):
+            return ()
+        return list(objects.keys(cluster=key.cluster, namespace=key.name))
 
     def target(key: str) -> SyncTarget | None:
         return next((SyncTarget.of(obj) for obj in targets.by_index(BY_KEY, key)), None)
@@ -65,8 +85,9 @@ def build_aggregation_controller(
             return []  # a heartbeat says nothing about any object
         return [meta.key(obj) for obj in objects.by_index(BY_TARGET, sync_target_key(key.cluster, key.name))]
 
-    reconciler = AggregationReconciler(gvr, objects.get, target, for_cluster, clock, shows_errors)
+    reconciler = AggregationReconciler(gvr, objects.get, target, namespaces.get, for_cluster, clock, shows_errors)
     controller = Controller(f"tmc-aggregation-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(targets, of_target)
+    controller.watch(namespaces, of_namespace)
     return controller

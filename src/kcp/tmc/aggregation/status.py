@@ -88,10 +88,13 @@ def _json(text: str | None) -> JSONObject | None:
     return value if isinstance(value, dict) else None
 
 
-def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *, now: str) -> JSONObject:
-    """`obj` with the aggregate as its status; unchanged where no cluster should run it and none ever did."""
+def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *, now: str, unplaced: str = "") -> JSONObject:
+    """`obj` with the aggregate as its status; unchanged where no cluster should run it and none ever did.
+
+    Args: unplaced: why its namespace has no cluster, "" if nobody wants it to have one.
+    """
     wanted: JSONObject = meta.copy_json(obj)
-    if not reports and conditions.get(obj, SYNCED) is None:
+    if not reports and not unplaced and conditions.get(obj, SYNCED) is None:
         return wanted
     held = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("type") in (SYNCED, DRIFTED)]
     statuses = [r.status for r in reports if r.status is not None]
@@ -99,7 +102,7 @@ def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *
     wanted["status"] = meta.copy_json(primary) if primary and resource not in _SUMMED else _combine(resource, statuses, len(reports))
     if "conditions" in wanted["status"] or resource in _SUMMED:
         wanted["status"]["conditions"] = [*wanted["status"].get("conditions", ()), *held]
-        conditions.set_condition(wanted, synced_condition(reports, now, is_disabled=sync_of(obj) is Sync.DISABLED))
+        conditions.set_condition(wanted, synced_condition(reports, now, is_disabled=sync_of(obj) is Sync.DISABLED, unplaced=unplaced))
         if drift := drifted_condition(reports, now):
             conditions.set_condition(wanted, drift)
     if resource in _SUMMED and "observedGeneration" in wanted["status"]:
@@ -157,14 +160,13 @@ def drifted_condition(reports: Sequence[Report], now: str) -> JSONObject | None:
     return conditions.build(DRIFTED, status, reason=reason, message="; ".join(messages), now=now)
 
 
-def synced_condition(reports: Sequence[Report], now: str, *, is_disabled: bool = False) -> JSONObject:
+def synced_condition(reports: Sequence[Report], now: str, *, is_disabled: bool = False, unplaced: str = "") -> JSONObject:
     """Condition Synced: False names every cluster that errs, is not ready, or has not reported."""
     if not reports and is_disabled:
         return conditions.build(SYNCED, conditions.FALSE, reason="Disabled", message=f"{SYNC} says disabled", now=now)
     if not reports:
-        return conditions.build(
-            SYNCED, conditions.FALSE, reason="NotPlaced", message="no placement chooses a cluster for this namespace", now=now
-        )
+        message = unplaced or "no placement chooses a cluster for this namespace"
+        return conditions.build(SYNCED, conditions.FALSE, reason="NotPlaced", message=message, now=now)
     troubles: list[tuple[str, str]] = []
     for r in reports:
         if r.error:

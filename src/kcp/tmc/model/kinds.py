@@ -143,6 +143,8 @@ class Placement:
     """How long old copies wait for healthy new ones."""
     problems: tuple[str, ...] = ()
     """Selectors that mean nothing: they select nothing, and the Placement's conditions say why."""
+    refusal: str = ""
+    """Why it has too few clusters, as its condition says it."""
 
     @classmethod
     def of(cls, obj: JSONObject, chosen: tuple[str, ...]) -> Placement:
@@ -165,6 +167,7 @@ class Placement:
             hand_over_s=float(meta.nested(spec, "movement", "handOverSeconds", default=600)),
             shares=meta.annotations(obj).get(SHARES_ANNOTATION, ""),
             problems=tuple(problems),
+            refusal=str((conditions.get(obj, SCHEDULED) or {}).get("message") or "") if not chosen else "",
         )
 
     def selects(self, namespace: JSONObject) -> bool:

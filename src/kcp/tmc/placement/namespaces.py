@@ -86,8 +86,8 @@ def decide(
 def _scheduled(mine: Sequence[Placement], keys: Sequence[str], now: str) -> JSONObject:
     if keys:
         return conditions.build(NAMESPACE_SCHEDULED, conditions.TRUE, now=now)
-    names = ", ".join(p.name for p in mine)
-    message = f"No available sync targets: see the conditions of placement {names}" if mine else "No available placements"
+    told = "; ".join(f"placement {p.name}: {p.refusal or 'not decided yet'}" for p in mine)
+    message = f"No available sync targets: {told}" if mine else "No available placements"
     return conditions.build(NAMESPACE_SCHEDULED, conditions.FALSE, reason="Unschedulable", message=message, severity="Info", now=now)
 
 
