@@ -64,6 +64,14 @@ def main() -> None:
 @click.option(
     "--tmc-eviction-grace", type=Duration(), default="5m", show_default=True, help="TMC: how long a cluster may be NotReady first."
 )
+@click.option("--tmc-health-check-interval", "tmc_health_interval_s", type=Duration(), default="5s", show_default=True,
+              help="TMC: time between two looks at every component.")  # fmt: skip
+@click.option("--tmc-health-timeout", "tmc_health_timeout_s", type=Duration(), default="10s", show_default=True,
+              help="TMC: a component that does not answer for so long is Unhealthy.")  # fmt: skip
+@click.option("--tmc-health-degraded-threshold", "tmc_health_degraded_s", type=Duration(), default="2m", show_default=True,
+              help="TMC: a controller whose work stands still for so long is Degraded.")  # fmt: skip
+@click.option("--tmc-health-unhealthy-threshold", "tmc_health_unhealthy_s", type=Duration(), default="5m", show_default=True,
+              help="TMC: and Unhealthy.")  # fmt: skip
 @bool_flag("--tmc-push", default=True, help="TMC: sync to clusters whose SyncTarget names a Secret with a kubeconfig.")
 @bool_flag("--tmc-bind-compute", default=True, help="TMC: new workspaces bind root:compute:kubernetes, so that Deployments work at once.")
 @click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
@@ -86,7 +94,18 @@ def start_command(**flags: Any) -> None:
         heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),
         **{
             name: flags.pop(f"tmc_{name}")
-            for name in ("error_handling", "health_monitoring", "metrics", "recovery", "bind_compute", "push")
+            for name in (
+                "health_interval_s",
+                "health_timeout_s",
+                "health_degraded_s",
+                "health_unhealthy_s",
+                "error_handling",
+                "health_monitoring",
+                "metrics",
+                "recovery",
+                "bind_compute",
+                "push",
+            )
         },
     )
     files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}

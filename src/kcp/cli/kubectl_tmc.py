@@ -15,6 +15,7 @@ from kcp.cli.plugin_command import execute, split
 COMMANDS = {
     "why": ("kcp.cli.plugin_why", "which clusters run an object, how many replicas, how fresh, and why"),
     "preview": ("kcp.cli.plugin_preview", "what an edit, or the loss of a cluster, would move, and what would no longer fit"),
+    "status": ("kcp.cli.plugin_status", "how every component is: server, store, controllers, clusters, syncers, placements"),
     "why-not": ("kcp.cli.plugin_whynot", "why a cluster does not run an object"),
 }
 

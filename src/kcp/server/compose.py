@@ -185,6 +185,7 @@ class _Assembly:
     ) -> None:  # fmt: skip
         self._random = random
         self._follows_workspaces = False
+        self._running: list[Controller[Any]] = []
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
         self._auditor, self._columns = auditor, columns
         self._entry = Entry()
@@ -276,6 +277,7 @@ class _Assembly:
             inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
             auditor=self._auditor,
             connectors=self._tmc.connectors(registry, security) if self._tmc is not None else {},
+            routes=self._tmc.routes(security) if self._tmc is not None else {},
         )  # fmt: skip
         self._entry.handler = build_handler(http)
         return security
@@ -310,6 +312,7 @@ class _Assembly:
         """Controllers and the content of `root`, each as soon as what it needs is there; of several servers, by the one that leads."""
         if not self._options.has_peers:
             await self._lead(supervisor)
+            self._serve_tmc(supervisor)
             server.is_bootstrapped = True
             return
         self._informers.run_all(supervisor)
@@ -327,7 +330,12 @@ class _Assembly:
             await leadership.wait_filled()
             failing.cancel()
         await self._follow_workspaces()
+        self._serve_tmc(supervisor)
         server.is_bootstrapped = True
+
+    def _serve_tmc(self, supervisor: Supervisor) -> None:
+        if self._tmc is not None:
+            self._tmc.serve(supervisor, lambda: self._running)
 
     async def _lead(self, supervisor: Supervisor) -> None:
         self._run(supervisor, build_first(self._parts))
@@ -343,9 +351,9 @@ class _Assembly:
         if self._tmc is not None:
             self._tmc.run(supervisor)
 
-    @staticmethod
-    def _run(supervisor: Supervisor, controllers: Iterable[Controller[Any]]) -> None:
+    def _run(self, supervisor: Supervisor, controllers: Iterable[Controller[Any]]) -> None:
         for controller in controllers:
+            self._running.append(controller)
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")
 
     async def _follow_workspaces(self) -> None:

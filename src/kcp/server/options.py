@@ -24,7 +24,16 @@ class TMCOptions:
     error_handling: bool = True
     """--tmc-error-handling, KCP_TMC_ERROR_HANDLING. Typed errors of clusters are shown on the user's objects."""
     health_monitoring: bool = True
-    """--tmc-health-monitoring, KCP_TMC_HEALTH_MONITORING. A late heartbeat makes a SyncTarget NotReady."""
+    """--tmc-health-monitoring, KCP_TMC_HEALTH_MONITORING. A late heartbeat makes a SyncTarget NotReady; every component is watched,
+    /healthz/tmc and ComponentHealth objects say how it is."""
+    health_interval_s: float = 5.0
+    """--tmc-health-check-interval: between two looks at every component; the reference's 30 s would show a failure after a minute only."""
+    health_timeout_s: float = 10.0
+    """--tmc-health-timeout: a component that does not answer for so long is Unhealthy."""
+    health_degraded_s: float = 120.0
+    """--tmc-health-degraded-threshold: a controller whose work stands still for so long is Degraded."""
+    health_unhealthy_s: float = 300.0
+    """--tmc-health-unhealthy-threshold: and Unhealthy."""
     metrics: bool = True
     """--tmc-metrics, KCP_TMC_METRICS. `tmc_*` metrics at /metrics."""
     recovery: bool = True
@@ -39,6 +48,14 @@ class TMCOptions:
     """--tmc-push. The server syncs to clusters whose SyncTarget names a Secret with a kubeconfig."""
     push_heartbeat_s: float = 20.0
     """Seconds between the heartbeats of those syncers; kcp 0.11's."""
+
+    def problems(self) -> list[str]:
+        found = []
+        if min(self.health_interval_s, self.health_timeout_s) <= 0:
+            found.append("--tmc-health-check-interval and --tmc-health-timeout: must be longer than 0s")
+        if not 0 < self.health_degraded_s <= self.health_unhealthy_s:
+            found.append("--tmc-health-degraded-threshold: must be longer than 0s, and no longer than --tmc-health-unhealthy-threshold")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +177,7 @@ class Options:
         found += battery_problems(tuple(self.batteries))
         if self.tmc.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
+        found += self.tmc.problems()
         if self.tmc.eviction_grace_s < 0:
             found.append("--tmc-eviction-grace: must not be negative")
         found.extend(self.audit.problems())

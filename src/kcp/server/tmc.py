@@ -5,14 +5,14 @@ Before: `server.compose`. After: `tmc`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR
-from kcp.apimachinery.keys import ClusterName, ObjectKey
+from kcp.apimachinery.keys import ROOT, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.request import Handler
@@ -21,7 +21,7 @@ from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
 from kcp.exports.boundresources import bound_resources
 from kcp.exports.names import BINDINGS, EXPORTS, ExportReference
-from kcp.registry.backend import Backend
+from kcp.registry.backend import Backend, UserInfo
 from kcp.registry.resource import Resource
 from kcp.server.controllers import ControllerParts
 from kcp.server.options import TMCOptions
@@ -34,10 +34,14 @@ from kcp.tmc.apis.publishing import build_publishing_controller
 from kcp.tmc.apis.syncedresources import build_synced_resources_controller
 from kcp.tmc.columns import FleetColumns
 from kcp.tmc.health.locations import build_location_controller
+from kcp.tmc.health.monitor import HealthConfig, Monitor
+from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, storage
+from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
+from kcp.tmc.health.states import Check
 from kcp.tmc.health.synctargets import build_synctarget_controller
 from kcp.tmc.metrics import TMCMetrics
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
-from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, SYNC_TARGETS
+from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
 from kcp.tmc.placement.controller import build_placement_controller
 from kcp.tmc.placement.handover import Workloads
@@ -65,9 +69,23 @@ class TMC:
     """Known once the socket is bound."""
     metrics: TMCMetrics | None
     columns: FleetColumns
+    running: list[Controller[Any]] = field(default_factory=list)
+    """Of TMC."""
+    monitor: Monitor | None = None
+    """None with health monitoring off."""
+    publisher: Publisher | None = None
     _following: set[tuple[GVR, str]] = field(default_factory=set)
     _remarks: Remarks | None = None
     _held_workloads: Workloads | None = None
+
+    def __post_init__(self) -> None:
+        if self.options.health_monitoring:
+            options = self.options
+            config = HealthConfig(
+                interval_s=options.health_interval_s, timeout_s=options.health_timeout_s,
+                degraded_s=options.health_degraded_s, unhealthy_s=options.health_unhealthy_s,
+            )  # fmt: skip
+            self.monitor = Monitor(self.parts.clock, config)
 
     @property
     def _targets(self) -> Informer:
@@ -105,7 +123,6 @@ class TMC:
 
     def run(self, supervisor: Supervisor) -> None:
         """Start everything of TMC."""
-        self.columns.connect(self._targets, self.parts.informers.informer(NAMESPACES))
         if self.options.push:
             push = build_push_controller(
                 self.parts.informers,
@@ -116,10 +133,10 @@ class TMC:
             )
             supervisor.spawn(push.run(), name="controller tmc-push")
         for controller in self.controllers():
-            supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+            self._run(supervisor, controller)
         if self.options.error_handling:
             self._remarks = Remarks(self.parts.for_cluster, clock=self.parts.clock)
-            supervisor.spawn(self._remarks.controller.run(), name="controller tmc-remarks")
+            self._run(supervisor, self._remarks.controller)
         for gvr in CORE_SYNCED:
             self._follow(supervisor, gvr, identity="", has_status=False)
         bindings = self.parts.informers.informer(BINDINGS)
@@ -131,6 +148,44 @@ class TMC:
         bindings.add_handler(bound)
         if self.metrics is not None:
             self._targets.add_handler(self.metrics.observe_target)
+        self.publisher = Publisher(self.parts.client.cluster(ROOT), self.parts.clock, self.metrics)
+
+    def _run(self, supervisor: Supervisor, controller: Controller[Any]) -> None:
+        self.running.append(controller)
+        supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+
+    def serve(self, supervisor: Supervisor, others: Callable[[], Iterable[Controller[Any]]]) -> None:
+        """What every server does, whether it runs the controllers or not. Args: others: the controllers besides those of TMC."""
+        self.columns.connect(self._targets, self.parts.informers.informer(NAMESPACES))
+        if self.monitor is None:
+            return
+        clock, config = self.parts.clock, self.monitor.config
+
+        def running() -> Iterable[Controller[Any]]:
+            return (*others(), *self.running)
+
+        self.monitor.add(
+            api_server(self.parts.client, clock),
+            storage(self.parts.foundation.store, clock),
+            Controllers(running, clock, config).provider(),
+            clusters(lambda: self._targets),
+            placements(lambda: self.parts.informers.informer(PLACEMENTS)),
+        )
+        self.monitor.changed = self._publish
+        supervisor.spawn(self.monitor.run(), name="health")
+
+    async def _publish(self, checks: Sequence[Check]) -> None:
+        """Only who runs the controllers writes objects."""
+        if self.publisher is not None:
+            await self.publisher.publish(checks)
+
+    def routes(self, security: Security) -> Mapping[str, Handler]:
+        async def may_list(user: UserInfo) -> bool:
+            return await security.allows(user, ROOT, "list", COMPONENT_HEALTHS.group, COMPONENT_HEALTHS.resource, "")
+
+        if self.monitor is None:
+            return {}
+        return {"/healthz/tmc": Endpoint(self.monitor, self.parts.clock, may_list).handle}
 
     def _follow_binding(self, supervisor: Supervisor, binding: JSONObject) -> None:
         for entry in bound_resources(binding):
@@ -184,7 +239,7 @@ class TMC:
                 )
             )
         for controller in built:
-            supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+            self._run(supervisor, controller)
 
     def admission_plugins(self) -> Sequence[Plugin]:
         return plugins(self._name_of)

@@ -5,12 +5,14 @@ No series grows with objects: labels are clusters, workspaces of clusters, and c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.controller import Outcome
+from kcp.tmc.health.states import Check
 from kcp.tmc.model.kinds import HEARTBEAT_HEALTHY, READY
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class TMCMetrics:
         labels = ("cluster", "logical_cluster")
         self._health = Gauge("tmc_cluster_health", "1 while the SyncTarget is Ready.", labels, registry=registry)
         self._connectivity = Gauge("tmc_cluster_connectivity", "1 while its syncer's heartbeat is in time.", labels, registry=registry)
+        named = ("component_type", "component_id", "cluster")
+        self._components = Gauge("tmc_component_health", "1 Healthy, 0.5 Degraded, 0 Unhealthy, -1 Unknown.", named, registry=registry)
+        self._shown: set[tuple[str, str, str]] = set()
         component = ("component_type", "component_id", "operation")
         self._operations = Counter("tmc_component_operations", "Reconciles, by their end.", (*component, "status"), registry=registry)
         self._durations = Histogram(
@@ -41,6 +46,15 @@ class TMCMetrics:
             return
         self._health.labels(key.name, meta.cluster(new)).set(conditions.is_true(new, READY))
         self._connectivity.labels(key.name, meta.cluster(new)).set(not conditions.is_false(new, HEARTBEAT_HEALTHY))
+
+    def observe_health(self, checks: Sequence[Check]) -> None:
+        """One series for each component there is."""
+        labels = {(check.component.type, check.component.id, check.component.cluster): check for check in checks}
+        for gone in self._shown - labels.keys():
+            self._components.remove(*gone)
+        for names, check in labels.items():
+            self._components.labels(*names).set(check.status.value_of_metric)
+        self._shown = set(labels)
 
     def observe(self, outcome: Outcome) -> None:
         """Hook of the controllers."""
