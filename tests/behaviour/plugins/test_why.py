@@ -24,6 +24,7 @@ async def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     document["current-context"] = "work"
     kubeconfig.save(tmp_path / "kubeconfig", document)
     async with running(tmp_path, monkeypatch) as world:
+        await world.spread()
         await world.deploy("default", "shop", 5)
         await world.settle("default", "shop", 5)
         yield world, User(world.server, tmp_path / "kubeconfig")

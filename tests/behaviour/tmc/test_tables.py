@@ -20,6 +20,7 @@ TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with running(tmp_path, monkeypatch) as world:
+        await world.spread()
         await world.deploy("default", "shop", 5)
         await world.settle("default", "shop", 5)
         yield world

@@ -26,7 +26,8 @@ from kcp.server.options import Options, TMCOptions
 from kcp.sim.cluster import SimCluster
 from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
-from kcp.tmc.model.kinds import PLACEMENTS, SYNC_TARGETS, SYNCED
+from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS, SYNCED
+from kcp.tmc.model.names import synced_keys
 from kcp.tmc.syncer.engine import Syncer, find_target
 from kcp.tmc.syncer.settings import SyncerConfig
 
@@ -64,6 +65,14 @@ class World:
         for name in self.clusters:
             await self.create(SYNC_TARGETS, "SyncTarget", name, spec={})
         await self.create(PLACEMENTS, "Placement", "all", spec={"numberOfClusters": len(self.clusters)})
+
+    async def spread(self) -> None:
+        """Wait until the namespace is on all clusters: whoever is ready first would get the replica that does not divide evenly."""
+
+        async def look() -> int:
+            return len(synced_keys(await self.client.resource(NAMESPACES).get("default")))
+
+        await until(look, lambda found: found == len(self.clusters))
 
     async def deploy(self, namespace: str, name: str, replicas: int) -> JSONObject:
         labels = {"app": name}

@@ -198,7 +198,8 @@ def _with_copies(outcome: Outcome, readings: Mapping[PlacementID, Reading]) -> O
             keys = sorted({t.key for name in mine for t in outcome.decisions[town.path, name].chosen})
             one = workload_id(town, obj)
             divided[one] = combine(found)
-            copies[one] = _divide(obj, [k for k in keys if not left_out(obj, outcome.scene.names[k])], divided[one])
+            here = [k for k in keys if not left_out(obj, outcome.scene.names[k])]
+            copies[one] = _divide(obj, here, divided[one], outcome.scene.names)
     return replace(outcome, copies=copies, shares=divided)
 
 
@@ -207,9 +208,9 @@ def _shares(outcome: Outcome, town: Town, name: str, readings: Mapping[Placement
     return shares_of(readings[town.path, name].policy, outcome.decisions[town.path, name].chosen, held)
 
 
-def _divide(obj: JSONObject, keys: Sequence[str], shares: Shares | None) -> Mapping[str, int]:
+def _divide(obj: JSONObject, keys: Sequence[str], shares: Shares | None, names: Mapping[str, str]) -> Mapping[str, int]:
     current = {key: number for key in keys if (number := share_of(obj, key)) is not None}
-    return share(replicas_of(obj), keys, shares, current=current, pod=pod_requests(obj) if shares is not None else {})
+    return share(replicas_of(obj), keys, shares, current=current, pod=pod_requests(obj) if shares is not None else {}, names=names)
 
 
 def present(scene: Scene) -> Mapping[WorkloadID, Mapping[str, int]]:

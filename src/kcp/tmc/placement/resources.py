@@ -76,15 +76,16 @@ def decide(
             wanted,
             [key for key in staying if key not in leaving],
             Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
+            names,
         )
     return wanted
 
 
-def _share_out(wanted: JSONObject, keys: list[str], shares: Shares | None) -> None:
+def _share_out(wanted: JSONObject, keys: list[str], shares: Shares | None, names: Mapping[str, str]) -> None:
     """A spec diff with its share of the replicas for each target; one that leaves keeps what it had until it is gone."""
     total = int(meta.nested(wanted, "spec", "replicas", default=1))
     current = {key: held for key in keys if (held := share_of(wanted, key)) is not None}
-    placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {})
+    placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {}, names=names)
     for key, number in placed.items():
         diff = json.dumps([{"op": "replace", "path": "/replicas", "value": number}], separators=(",", ":"))
         meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, diff)

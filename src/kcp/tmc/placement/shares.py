@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kcp.apimachinery import meta, quantity
@@ -97,13 +97,29 @@ def combine(found: Iterable[Shares]) -> Shares | None:
     return Shares(listed[0].division, listed[0].preference, clusters)
 
 
-def share(
-    total: int, keys: Sequence[str], shares: Shares | None, *, current: Mapping[str, int], pod: Mapping[str, float]
+def share(  # noqa: PLR0913 - what decides, spelled out
+    total: int,
+    keys: Sequence[str],
+    shares: Shares | None,
+    *,
+    current: Mapping[str, int],
+    pod: Mapping[str, float],
+    names: Mapping[str, str] = {},
 ) -> dict[str, int]:
     """Replicas for each of `keys`; they sum to `total` unless they are duplicated, or the bounds leave some without a place.
 
-    Args: current: what each runs now. pod: resource → what one replica requests.
+    Args: current: what each runs now. pod: resource → what one replica requests. names: by which clusters are ordered where nothing else
+    decides: people know names, and keys are hashes.
     """
+    by_name = {key: f"{names.get(key, '')}/{key}" for key in keys}
+    held = {by_name[key]: number for key, number in current.items() if key in by_name}
+    if shares is not None:
+        shares = replace(shares, clusters={by_name[key]: found for key, found in shares.clusters.items() if key in by_name})
+    placed = _share(total, list(by_name.values()), shares, held, pod)
+    return {key: placed[name] for key, name in by_name.items()}
+
+
+def _share(total: int, keys: Sequence[str], shares: Shares | None, current: Mapping[str, int], pod: Mapping[str, float]) -> dict[str, int]:
     if shares is None:
         return divide(total, keys, current=current)
     clusters = {key: shares.clusters.get(key, ClusterShare()) for key in sorted(set(keys))}
