@@ -13,7 +13,7 @@ import orjson
 from kcp.apimachinery.duplicates import duplicate_fields
 from kcp.apimachinery.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
 from kcp.apimachinery.gvk import GVK, GroupResource
-from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata
+from kcp.apimachinery.meta import MOST_LEVELS, JSONObject, is_deeper, metadata, nested
 from kcp.apiserver.request import Request
 from kcp.registry.backend import Scope
 from kcp.registry.builtin import builtin_schema
@@ -210,7 +210,7 @@ def _check_custom_kind(obj: JSONObject, gvk: GVK) -> None:
         raise BadRequest(f"the API version in the data ({api_version}) does not match the expected API version ({gvk.api_version})")
     if kind != gvk.kind:
         cause = Cause.invalid("kind", kind, f"must be {gvk.kind}")
-        raise Invalid.of(GroupResource(gvk.group, str(kind)), str(kind), str(metadata(obj).get("name") or ""), [cause])
+        raise Invalid.of(GroupResource(gvk.group, str(kind)), str(kind), str(nested(obj, "metadata", "name", default="") or ""), [cause])
 
 
 def check_name(obj: JSONObject, scope: Scope) -> None:
