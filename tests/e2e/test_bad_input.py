@@ -279,7 +279,7 @@ def test_a_placement_that_matches_nothing_says_why(kubectl: Kubectl) -> None:
     assert (decision["syncTarget"], decision["chosen"], decision["reason"]) == ("east", False, "LocationNotMatched")
     described = kubectl("describe", "placement", "mars")
     assert "no locationSelector matches (labels: region=east)" in described
-    assert re.search(r"mars +Pending +False +NoValidTarget", kubectl("get", "placements"))
+    assert re.search(r"mars +Pending +False +<none> +<none> +NoValidTarget; LocationNotMatched: east", kubectl("get", "placements"))
 
 
 def test_a_placement_on_targets_of_an_unknown_workspace_says_so(kubectl: Kubectl) -> None:
