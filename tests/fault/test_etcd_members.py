@@ -20,6 +20,7 @@ from kcp.apiserver.pki import PKI
 from kcp.storage.etcd.config import EtcdConfig
 from kcp.storage.etcd.store import EtcdStore
 from kcp.storage.interface import Event, KeyExists, Revision, StoreError, StoreUnavailable
+from kcp.storage.keyspace import ROOT_PREFIX
 
 P = b"/registry/core/configmaps/-/root/"
 WRITERS, WRITES = 8, 60
@@ -161,5 +162,23 @@ async def test_client_certificates_both_ways(tmp_path: Path) -> None:
         for config in (replace(full, cert_file=None, key_file=None), replace(full, ca_file=None)):
             with pytest.raises(StoreUnavailable, match="etcd does not answer"):
                 await EtcdStore.open(config, SystemClock())
+    finally:
+        etcd.stop()
+
+
+async def test_who_lists_where_others_write_need_not_wait_for_an_event(tmp_path: Path) -> None:
+    etcd = Etcd(tmp_path).start()
+    try:
+        store = await EtcdStore.open(EtcdConfig(endpoints=etcd.endpoints), SystemClock())
+        async with asyncio.timeout(20), aclosing(store.watch(ROOT_PREFIX, Revision(0))) as batches:
+            following = asyncio.ensure_future(anext(batches))
+            await store.create(P + b"a", b"1")
+            await following
+            etcd.control("put", "/elsewhere", "x")
+            page = await store.list(P)
+            reached = 0
+            while reached < page.revision:
+                reached = (await anext(batches))[-1].revision
+        await store.close()
     finally:
         etcd.stop()

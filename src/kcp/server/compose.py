@@ -85,6 +85,8 @@ class KcpServer:
     handle: ServerHandle | None
     admin: AdminAccess
     controllers: Supervisor
+    feed: Supervisor
+    """Of the watch cache: without it nothing that is served is true."""
     is_bootstrapped: bool = field(default=False)
 
     @property
@@ -94,10 +96,16 @@ class KcpServer:
 
     async def wait_failed(self) -> None:
         """Wait until some part of the server has failed, and raise its error."""
-        raise await self.controllers.wait_failed()
+        async with asyncio.TaskGroup() as group:
+            for part in (self.controllers, self.feed):
+                group.create_task(_raise_failure(part), name=f"until {part.name} fails")
 
     def statistics(self) -> dict[str, int]:
         return {**self.foundation.cache.statistics(), **self.foundation.index.statistics()}
+
+
+async def _raise_failure(part: Supervisor) -> None:
+    raise await part.wait_failed()
 
 
 @asynccontextmanager
@@ -149,7 +157,7 @@ async def run_server(
         stack.push_async_callback(assembly.app.shutdown)
         controllers = await stack.enter_async_context(Supervisor("controllers"))
         controllers.spawn(security.issuers.run(), name="authentication configuration")
-        server = assembly.server(handle, controllers)
+        server = assembly.server(handle, controllers, feed)
         await assembly.start(controllers, server)
         yield server
 
@@ -291,7 +299,7 @@ class _Assembly:
         if self._options.token_auth_file is not None:
             self._tokens.load_csv(self._options.token_auth_file)
 
-    def server(self, handle: ServerHandle | None, controllers: Supervisor) -> KcpServer:
+    def server(self, handle: ServerHandle | None, controllers: Supervisor, feed: Supervisor) -> KcpServer:
         """The server as others see it, its kubeconfig written."""
         if handle is not None and not self._options.shard.base_url:
             self._url = handle.url
@@ -302,7 +310,9 @@ class _Assembly:
         )
         if handle is not None and self._options.has_battery(ADMIN):
             write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
-        server = KcpServer(self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers)
+        server = KcpServer(
+            self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers, feed
+        )
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
         stopping = HealthCheck("shutdown", lambda: "process is shutting down" if self.app.is_stopping else "", ("readyz",))
         self._health.add(ready, stopping, HealthCheck("informer-sync", self._informers.to_come, ("readyz",)))

@@ -16,6 +16,8 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
 
 ROOT_PREFIX = b"/registry/"
+TICK = b"/registry/tick"
+"""No object: written where a store needs one more revision, see `storage.etcd.store` and `storage.snapshot.restore`."""
 _FAMILY_SLASHES = 4
 
 

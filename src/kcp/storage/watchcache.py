@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.keys import ObjectKey
-from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError
+from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError, StoreUnavailable
 from kcp.storage.item import Item, make_item
 from kcp.storage.keyspace import ROOT_PREFIX, is_family, object_key
 from kcp.storage.prefixcache import History, PrefixCache
@@ -78,12 +78,21 @@ class WatchCache:
                 try:
                     await self._follow()
                 except (SlowConsumer, Compacted):
-                    await self._restart()
+                    await self._restart_when_possible()
         except StoreClosed:
             return
         finally:
             self._stop(StoreClosed("the watch cache has stopped"))
             await self._tasks.stop()
+
+    async def _restart_when_possible(self) -> None:
+        """A store that does not answer meanwhile is waited for: readers are told by their own requests."""
+        while True:
+            try:
+                return await self._restart()
+            except StoreUnavailable as error:
+                log.warning("the watch cache cannot be filled again yet: %s", error)
+                await self._clock.sleep(_RETRY_S)
 
     async def _follow(self) -> None:
         async with aclosing(self._store.watch(ROOT_PREFIX, Revision(self._revision), prev_values=False)) as batches:

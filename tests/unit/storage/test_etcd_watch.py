@@ -9,8 +9,9 @@ from kcp.storage.etcd import messages
 from kcp.storage.etcd.config import EtcdConfig
 from kcp.storage.etcd.connection import Connection
 from kcp.storage.etcd.store import is_orderly
-from kcp.storage.etcd.watch import TICK, EtcdWatch
-from kcp.storage.interface import Compacted, Revision, SlowConsumer, StoreError
+from kcp.storage.etcd.watch import EtcdWatch, _EndedError
+from kcp.storage.interface import Compacted, Revision, SlowConsumer
+from kcp.storage.keyspace import TICK
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def test_whoever_does_not_take_is_ended_never_given_a_gap(watch: EtcdWatch
 async def test_a_history_that_is_gone_is_told_with_where_it_begins(watch: EtcdWatch) -> None:
     with pytest.raises(Compacted, match="42"):
         watch._receive(messages.WatchResponse(canceled=True, compact_revision=42))
-    with pytest.raises(StoreError, match="permission denied"):
+    with pytest.raises(_EndedError, match="permission denied"):
         watch._receive(messages.WatchResponse(canceled=True, cancel_reason="etcdserver: permission denied"))
 
 

@@ -126,6 +126,25 @@ async def test_a_damaged_snapshot_makes_no_database(tmp_path: Path) -> None:
     assert files(tmp_path) == ["a.snapshot"]
 
 
+async def test_a_snapshot_of_an_etcd_made_from_a_snapshot_fills_the_next_one(tmp_path: Path) -> None:
+    memory, live = MemoryStore(), {}
+    live = await fill(memory)
+    await take(memory, tmp_path / "0.snapshot")
+    for number in range(2):
+        etcd = Etcd(tmp_path / str(number))
+        etcd.directory.mkdir()
+        etcd.start()
+        try:
+            store = await EtcdStore.open(EtcdConfig(endpoints=etcd.endpoints), SystemClock())
+            reader = Reader(tmp_path / f"{number}.snapshot")
+            await to_etcd(reader, store)
+            reader.close()
+            assert (await take(store, tmp_path / f"{number + 1}.snapshot")).objects == len(live)
+            await store.close()
+        finally:
+            etcd.stop()
+
+
 async def test_an_etcd_made_from_a_snapshot_has_each_object_at_its_revision(tmp_path: Path) -> None:
     memory, path, etcd = MemoryStore(), tmp_path / "a.snapshot", Etcd(tmp_path).start()
     try:

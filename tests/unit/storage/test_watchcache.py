@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import orjson
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from kcp.aio.clock import VirtualClock, settle
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.keys import ClusterName, ObjectKey
-from kcp.storage.interface import LATEST, Compacted, Event, Page, Revision, SlowConsumer, StoreClosed
+from kcp.storage.interface import LATEST, Compacted, Event, Page, Revision, SlowConsumer, StoreClosed, StoreUnavailable
 from kcp.storage.item import Item
 from kcp.storage.memory import MemoryStore
 from kcp.storage.subscriptions import Trait
@@ -398,6 +399,31 @@ async def test_a_gap_in_the_stores_watch_restarts_the_cache_and_its_watchers(sto
     with objects.subscribe(P, after=cache.revision()) as following:
         await store.create(P + b"root/ns/new", value())
         assert [e.item.key.name for e in await take(following, 1)] == ["new"]
+
+
+async def test_a_store_that_does_not_answer_while_the_cache_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, clock, away = MemoryStore(), VirtualClock(), [StoreUnavailable("away")] * 3
+    cache = WatchCache(store, clock=clock, config=CONFIG)
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        objects = await cache.prefix(P)
+        await store.create(P + b"root/ns/first", value())
+        await cache.fresh()
+        list_ = store.list
+
+        async def failing(*args: Any, **kwargs: Any) -> Page:
+            if away:
+                raise away.pop()
+            return await list_(*args, **kwargs)
+
+        monkeypatch.setattr(store, "list", failing)
+        for i in range(10_002):
+            await store.create(P + b"root/ns/%d" % i, value())
+        await clock.advance(1.0)
+        assert not away
+        await cache.fresh()
+        assert len(objects) == 10_003
 
 
 async def test_keys_that_no_object_can_have_are_left_out(store: MemoryStore, cache: WatchCache, caplog: pytest.LogCaptureFixture) -> None:

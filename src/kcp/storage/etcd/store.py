@@ -19,7 +19,7 @@ from kcp.storage.etcd import messages
 from kcp.storage.etcd.config import EtcdConfig
 from kcp.storage.etcd.connection import Connection
 from kcp.storage.etcd.messages import Message
-from kcp.storage.etcd.watch import TICK, EtcdWatch
+from kcp.storage.etcd.watch import EtcdWatch
 from kcp.storage.interface import (
     LATEST,
     Compacted,
@@ -33,6 +33,7 @@ from kcp.storage.interface import (
     StoreClosed,
     StoreError,
 )
+from kcp.storage.keyspace import TICK
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,9 @@ class EtcdStore:
         while True:
             size = min(limit - len(items), _PAGE_KEYS) if limit else _PAGE_KEYS
             answer = await self._range(messages.RangeRequest(key=start, range_end=end, limit=size, revision=at))
-            at = at or self._revision(answer)
+            if not at:
+                at = self._revision(answer)
+                self._want(at)
             items += [self._key_value(kv) for kv in answer.kvs]
             if not answer.more or len(items) == limit:
                 return Page(items, at, answer.count - len(answer.kvs))
@@ -211,11 +214,19 @@ class EtcdStore:
                 answer = await self._range(messages.RangeRequest(key=self._namespace + b"/", count_only=True))
                 revision = Revision(answer.header.revision)
                 self._answered = covered, revision
-        if not self._is_nudging and any(watch.reached < revision for watch in self._watches):
+        self._want(revision)
+        return revision
+
+    def _want(self, revision: int) -> None:
+        """Somebody has been told of `revision`, and may wait until the watches are there."""
+        self._wanted = max(self._wanted, revision)
+        if not self._is_nudging and self._behind(revision):
             self._is_nudging = True
             self._tasks.spawn(self._nudge(), name="progress")
-        self._wanted = max(self._wanted, revision)
-        return revision
+
+    def _behind(self, revision: int) -> Sequence[EtcdWatch]:
+        """Watches that are not there yet, and can be brought there: without news of progress, those that see our own key."""
+        return [watch for watch in self._watches if watch.reached < revision and (self._is_orderly or TICK.startswith(watch.prefix))]
 
     async def _nudge(self) -> None:
         """Where others write to the same etcd, the revision that a reader needs may be none of our events: make the watches reach it."""
@@ -223,7 +234,7 @@ class EtcdStore:
             while True:
                 wanted = self._wanted
                 await self._clock.sleep(_NUDGE_S)
-                behind = [watch for watch in self._watches if watch.reached < wanted]
+                behind = self._behind(wanted)
                 if not behind:
                     return
                 if self._is_orderly:

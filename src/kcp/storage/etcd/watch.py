@@ -19,13 +19,16 @@ from kcp.storage.etcd.connection import Connection
 from kcp.storage.etcd.messages import Message
 from kcp.storage.feed import Watcher
 from kcp.storage.interface import Compacted, Event, Revision, StoreError
+from kcp.storage.keyspace import TICK
 
 log = logging.getLogger(__name__)
 
-TICK = b"/registry/tick"
-"""Written by `store` where etcd's own news of progress cannot be trusted; its events are progress and nothing else."""
 _PATIENT_S = 5.0
 """A watch that cannot be had for this long is worth a line in the log."""
+
+
+class _EndedError(Exception):
+    """etcd ended the watch for a reason that may pass, such as a token that ran out."""
 
 
 class EtcdWatch:
@@ -37,6 +40,7 @@ class EtcdWatch:
         self._connection = connection
         self._clock = clock
         self._namespace = len(connection.config.namespace)
+        self.prefix = prefix
         self._key = connection.config.namespace.encode() + prefix
         self._prev_values = prev_values
         self._with_progress = with_progress
@@ -62,6 +66,9 @@ class EtcdWatch:
                 self._connection.fail_over()
                 if "auth token" in lost:
                     self._connection.forget_token()
+            except _EndedError as e:
+                lost = str(e)
+                self._connection.forget_token()
             except StoreError as e:
                 self.queue.end(e)
                 return
@@ -116,7 +123,7 @@ class EtcdWatch:
         if response.canceled:
             if response.compact_revision:
                 raise Compacted(Revision(response.compact_revision))
-            raise StoreError(f"etcd ended the watch: {response.cancel_reason or 'no reason given'}")
+            raise _EndedError(f"etcd ended the watch: {response.cancel_reason or 'no reason given'}")
         if response.events:
             events = [self._event(event) for event in response.events if event.kv.mod_revision > self.reached]
             if events:

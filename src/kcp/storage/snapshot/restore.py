@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kcp.storage.interface import KeyValue, Revision, StoreError
+from kcp.storage.keyspace import ROOT_PREFIX, TICK
 from kcp.storage.snapshot.file import Reader, Summary
 from kcp.storage.sqlitefile import SQLiteConfig, open_writer
 
@@ -24,7 +25,6 @@ Progress = Callable[[int], None]
 _ROWS = 1_000
 _FILLERS = 256
 """Writes that fill the revisions between two objects, under way at once."""
-_FILLER = b"/registry/tick"
 
 
 def to_sqlite(reader: Reader, path: Path, progress: Progress = lambda objects: None) -> Summary:
@@ -75,7 +75,7 @@ async def to_etcd(reader: Reader, store: EtcdStore, progress: Progress = lambda 
     written by then stays, and is refused as not empty the next time.
     """
     at = await store.current_revision()
-    if (await store.list(b"/registry/", limit=1)).items:
+    if any(kv.key != TICK for kv in (await store.list(ROOT_PREFIX, limit=2)).items):
         raise StoreError("etcd holds objects under this prefix already: restore into an empty one, or choose another --etcd-prefix")
     for kv in reader.records():
         if kv.mod_revision <= at:
@@ -97,7 +97,7 @@ async def _fill_up_to(store: EtcdStore, wanted: Revision, at: Revision, progress
     while at < wanted:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(_FILLERS, wanted - at)):
-                group.create_task(store.touch(_FILLER))
+                group.create_task(store.touch(TICK))
         at = Revision(min(at + _FILLERS, wanted))
         progress(at)
     return at

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from kcp.storage.interface import KeyValue, Revision, Store, StoreError
+from kcp.storage.keyspace import ROOT_PREFIX, TICK
 
 _ROWS = 2_000
 _LIVE = (
@@ -61,8 +62,8 @@ class StoreSource:
         found: list[KeyValue] = []
         after = b""
         while True:
-            page = await self._store.list(b"/registry/", after=after, limit=_ROWS, revision=self.revision)
-            found += page.items
+            page = await self._store.list(ROOT_PREFIX, after=after, limit=_ROWS, revision=self.revision)
+            found += [kv for kv in page.items if kv.key != TICK]
             if not page.remaining:
                 break
             after = page.items[-1].key
