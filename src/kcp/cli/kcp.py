@@ -111,7 +111,9 @@ def start_command(**flags: Any) -> None:
     files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}
     opened = gates(str(flags.pop("feature_gates")))
     mounts = MountOptions(enabled=opened["WorkspaceMounts"], **files)
-    serving = ServingCertificate(certificate=flags.pop("tls_cert_file"), key=flags.pop("tls_private_key_file"))
+    serving = ServingCertificate(
+        certificate=flags.pop("tls_cert_file"), key=flags.pop("tls_private_key_file"), names=flags.pop("tls_names")
+    )
     shard, batteries, form = shard_options(flags), flags.pop("batteries_included"), str(flags.pop("logging_format"))
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     authentication = authentication_options(flags, workspace_issuers=opened["WorkspaceAuthentication"])

@@ -60,6 +60,8 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--tls-cert-file", type=_FILE, default=None,
                  help="Certificate to serve with, its authorities behind it. [default: one of the server's own authority]"),
     click.option("--tls-private-key-file", type=_FILE, default=None, help="Its key."),
+    click.option("--tls-san", "tls_names", type=Words(), default="",
+                 help="Further names and addresses in the certificate of the server's own authority, separated by commas."),
     click.option("--batteries-included", type=Words(), default="workspace-types,admin,root-compute-workspace", show_default=True,
                  help="What there is from the start; +NAME and -NAME change the default. workspace-types: types organization and team. "
                  "admin: the administrator's kubeconfig. user: in it, a user and context `user` without rights. metrics-viewer: "

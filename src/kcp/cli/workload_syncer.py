@@ -65,7 +65,8 @@ def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bo
 @click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_read_config,
               help="YAML file with these settings; flags and environment variables win.")  # fmt: skip
 @click.option("--sync-target-name", required=True, envvar="SYNC_TARGET_NAME", help="Name of the SyncTarget this syncer serves.")
-@click.option("--sync-target-uid", required=True, envvar="SYNC_TARGET_UID", help="metadata.uid of that SyncTarget.")
+@click.option("--sync-target-uid", default="", envvar="SYNC_TARGET_UID",
+              help="metadata.uid of that SyncTarget; with another one the syncer does not start.  [default: whichever it has]")  # fmt: skip
 @click.option("--workspace-cluster", "--from-cluster", required=True, envvar="WORKSPACE_CLUSTER",
               help="Workspace of the SyncTarget, such as root:default.")  # fmt: skip
 @click.option("--kcp-kubeconfig", "--from-kubeconfig", required=True, envvar="KCP_KUBECONFIG", type=click.Path(path_type=Path),

@@ -132,7 +132,7 @@ async def run_server(
             store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis,
             columns_of=columns.columns_of if columns is not None else OWN_COLUMNS,
         )  # fmt: skip
-        pki = PKI.ensure(options.root_directory, hosts=[options.external_hostname, options.bind_address], clock=clock)
+        pki = PKI.ensure(options.root_directory, hosts=options.served_names, clock=clock)
         certificate = options.serving.certificate or pki.serving.certificate
         _publish(options.serving_copy, certificate.read_bytes() + pki.ca_pem().encode())
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None

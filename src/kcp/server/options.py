@@ -156,6 +156,11 @@ class Options:
         """What clients are told to connect to."""
         return self.external_hostname or ("127.0.0.1" if self.bind_address in ("0.0.0.0", "::") else self.bind_address)
 
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """Names and addresses in the certificate that the server makes itself."""
+        return (self.external_hostname, self.bind_address, *self.serving.names)
+
     def problems(self) -> list[str]:
         """Every fault of these options, each with what to do."""
         found: list[str] = []

@@ -68,10 +68,12 @@ class ShardOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServingCertificate:
-    """--tls-cert-file and --tls-private-key-file."""
+    """--tls-cert-file and --tls-private-key-file, or what is in the one that the server makes itself."""
 
     certificate: Path | None = None
     key: Path | None = None
+    names: tuple[str, ...] = ()
+    """--tls-san: names and addresses in the server's own certificate, beside those it is bound to. k3s calls the flag so."""
 
     def problems(self) -> Iterable[str]:
         if (self.certificate is None) is not (self.key is None):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import meta
@@ -138,6 +139,15 @@ async def test_a_certificate_of_one_s_own_is_served_and_trusted(tmp_path: Path) 
         assert (await client.resource(kinds.SHARDS).get("root"))["spec"]["baseURL"] == server.url
         await client.close()
         assert (tmp_path / ".kcp" / "apiserver.crt").read_text().startswith(shown.strip())
+
+
+async def test_the_server_s_own_certificate_carries_the_names_it_is_told(tmp_path: Path) -> None:
+    names = ServingCertificate(names=("kcp.your-domain.com", "kcp-internal.kcp-system.svc.cluster.local", "10.0.0.7"))
+    async with running(tmp_path, with_socket=True, serving=names) as server:
+        shown = x509.load_pem_x509_certificate((await certificate_of(server)).encode())
+        told = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert {*names.names[:2], "localhost"} <= set(told.get_values_for_type(x509.DNSName))
+        assert "10.0.0.7" in {str(address) for address in told.get_values_for_type(x509.IPAddress)}
 
 
 def test_half_a_certificate_is_an_error(tmp_path: Path) -> None:

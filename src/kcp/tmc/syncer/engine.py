@@ -59,7 +59,7 @@ _SHORTEST_LEASE_S = 15.0
 async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
     """The SyncTarget that a syncer is told to serve.
 
-    Args: control_plane: base path "" (the server). workspace: path or cluster name.
+    Args: control_plane: base path "" (the server). workspace: path or cluster name. uid: "" for whichever it has.
     Raises: TMCError with what to do: no such workspace or target, or another uid.
     """
     try:
@@ -70,9 +70,9 @@ async def find_target(control_plane: Client, workspace: str, name: str, uid: str
             "and --sync-target-name"
         )
         raise TMCError(ErrorType.CONFIGURATION, message, name, "start") from error
-    if meta.uid(target) != uid:
+    if uid and meta.uid(target) != uid:
         raise made_anew(target, uid)
-    return Identity(meta.cluster(target), name, uid)
+    return Identity(meta.cluster(target), name, meta.uid(target))
 
 
 async def check_cluster(downstream: Client, identity: Identity, clock: Clock) -> None:
