@@ -113,6 +113,19 @@ async def test_no_acknowledged_write_and_no_event_is_lost_or_doubled(three: Etcd
     await store.close()
 
 
+async def test_a_watch_leaves_a_frozen_member_as_soon_as_a_call_found_it_frozen(three: Etcd) -> None:
+    store = await EtcdStore.open(EtcdConfig(endpoints=three.endpoints, attempt_s=1.0, patience_s=60.0), SystemClock())
+    async with aclosing(store.watch(P, Revision(0))) as batches:
+        await write_surely(store, P + b"before")
+        await anext(batches)
+        freeze(three)
+        await write_surely(store, P + b"after")
+        async with asyncio.timeout(5):  # keepalive alone takes fifteen seconds
+            events = await anext(batches)
+    assert [event.key for event in events if not event.is_progress] == [P + b"after"]
+    await store.close()
+
+
 async def test_an_etcd_that_does_not_answer_is_named_with_its_address(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match=r"etcd does not answer \(http://127\.0\.0\.1:1\)"):
         await EtcdStore.open(EtcdConfig(endpoints=["http://127.0.0.1:1"], attempt_s=0.5, patience_s=0.5), SystemClock())

@@ -61,3 +61,13 @@ async def test_a_history_that_is_gone_is_told_with_where_it_begins(watch: EtcdWa
 )
 async def test_news_of_progress_is_trusted_from_the_version_that_keeps_its_order(version: str, expected: bool) -> None:
     assert is_orderly(version) is expected
+
+
+async def test_many_calls_that_fail_at_one_endpoint_move_on_by_one() -> None:
+    connection = Connection(EtcdConfig(endpoints=[f"http://127.0.0.1:{port}" for port in (1, 2, 3)]), VirtualClock())
+    moved: list[str] = []
+    connection.moves.add(lambda: moved.append(connection.endpoint))
+    for _ in range(8):
+        connection.fail_over("http://127.0.0.1:1")
+    assert connection.endpoint == "http://127.0.0.1:2"
+    assert moved == ["http://127.0.0.1:2"]

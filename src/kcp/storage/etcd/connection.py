@@ -8,6 +8,7 @@ Before: `storage.etcd.store`, `storage.etcd.watch`. Source: etcd client/v3 retry
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,7 +29,7 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_permit_without_calls", 0),  # etcd ends a connection that pings without need (--grpc-keepalive-min-time)
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -54,6 +55,8 @@ class Connection:
         self._password = (_read(config.password_file) or b"").decode().partition("\n")[0].strip()
         self._channels: list[grpc.aio.Channel | None] = [None] * len(self._targets)
         self._current = 0
+        self.moves: set[Callable[[], None]] = set()
+        """Called when another endpoint is asked from now on: who has a stream to the one before had better not wait for it."""
         self._token: str | None = None
         self._closed = False
 
@@ -83,9 +86,14 @@ class Connection:
             self._channels[self._current] = channel
         return channel
 
-    def fail_over(self) -> None:
-        """Ask the next endpoint from now on."""
+    def fail_over(self, failed: str) -> None:
+        """Ask the next endpoint from now on, unless that one is no longer asked: many calls fail at once where a member dies."""
+        if failed != self.endpoint:
+            return
         self._current = (self._current + 1) % len(self._targets)
+        if failed != self.endpoint:
+            for move in tuple(self.moves):
+                move()
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Sent with each call: a member that has lost its leader refuses instead of waiting; who we are."""
@@ -107,26 +115,29 @@ class Connection:
         deadline = self._clock.monotonic() + self.config.patience_s
         backoff = Backoff(initial_s=0.02, max_s=0.5)
         while True:
+            endpoint = self.endpoint
             try:
-                return await self._once(method, request, await self.metadata())
+                metadata = await self.metadata()
+                endpoint = self.endpoint
+                return await self._once(method, request, metadata)
             except grpc.aio.AioRpcError as e:
                 if self._closed:
                     raise StoreClosed("the store is closed") from None
                 last = e
-            if not self._may_repeat(last, is_read=is_read):
+            if not self._may_repeat(last, endpoint, is_read=is_read):
                 raise self._as_error(last) from None
             delay_s = backoff.next_s()
             if self._clock.monotonic() + delay_s >= deadline:
                 raise self._unavailable(last) from None
             await self._clock.sleep(delay_s)
 
-    def _may_repeat(self, error: grpc.aio.AioRpcError, *, is_read: bool) -> bool:
+    def _may_repeat(self, error: grpc.aio.AioRpcError, endpoint: str, *, is_read: bool) -> bool:
         details = error.details() or ""
         if any(text in details for text in _BAD_TOKEN):
             self.forget_token()
             return True
         if error.code() in _RETRIABLE:
-            self.fail_over()
+            self.fail_over(endpoint)
         elif "too many requests" not in details:
             return False
         return is_read or any(text in details for text in _NOT_DONE)

@@ -31,6 +31,10 @@ class _EndedError(Exception):
     """etcd ended the watch for a reason that may pass, such as a token that ran out."""
 
 
+class _MovedError(Exception):
+    """The stream was ended by us, to begin it again at another endpoint."""
+
+
 class EtcdWatch:
     """Reads a stream of events into the queue of one watcher, from which `take` hands them out. Run `run` as a task."""
 
@@ -50,11 +54,24 @@ class EtcdWatch:
         self.task: asyncio.Task[None] | None = None
         """Of `run`, once somebody has started it."""
         self._call: Any = None
+        self._endpoint = ""
+        """Where the stream goes."""
+        self._is_moving = False
+        """Whether the stream is ended because another endpoint is asked now."""
+        self._is_begun = False
+        """Whether etcd has said that it takes the watch."""
         self._asked = 0
         """The revision for which news of progress is awaited."""
 
     async def run(self) -> None:
         """Until cancelled, or the watch fails for good; then the queue has the error."""
+        self._connection.moves.add(self._move)
+        try:
+            await self._persist()
+        finally:
+            self._connection.moves.discard(self._move)
+
+    async def _persist(self) -> None:
         backoff, since = Backoff(initial_s=0.02, max_s=1.0), self._clock.monotonic()
         while True:
             reached = self.reached
@@ -63,9 +80,14 @@ class EtcdWatch:
                 lost = "the stream ended"
             except grpc.aio.AioRpcError as e:
                 lost = e.details() or e.code().name
-                self._connection.fail_over()
+                self._connection.fail_over(self._endpoint)
                 if "auth token" in lost:
                     self._connection.forget_token()
+            except TimeoutError:
+                lost = "the watch was not begun in time"
+                self._connection.fail_over(self._endpoint)
+            except _MovedError:
+                lost = "another endpoint is asked"
             except _EndedError as e:
                 lost = str(e)
                 self._connection.forget_token()
@@ -85,39 +107,52 @@ class EtcdWatch:
         if self.task is not None:
             self.task.cancel()
 
+    def _move(self) -> None:
+        """Calls fail at the endpoint of the stream: it would be noticed here by its keepalive only."""
+        if self._call is not None and self._endpoint != self._connection.endpoint:
+            self._is_moving = True
+            self._call.cancel()
+
     async def _follow(self) -> None:
         metadata = await self._connection.metadata()
+        self._endpoint, self._is_moving = self._connection.endpoint, False
         open_stream = self._connection.channel().stream_stream(
             messages.WATCH,
             request_serializer=messages.WatchRequest.SerializeToString,
             response_deserializer=messages.WatchResponse.FromString,
         )
-        call = open_stream(metadata=metadata)
+        self._call = call = open_stream(metadata=metadata)
         try:
-            # From the revision reached itself, which is filtered: from the one after it etcd would not say that it was compacted.
-            await call.write(
-                messages.WatchRequest(
-                    create_request=messages.WatchCreateRequest(
-                        key=self._key,
-                        range_end=messages.range_end(self._key),
-                        start_revision=max(self.reached, 1),
-                        prev_kv=self._prev_values,
-                        progress_notify=self._with_progress,
-                        fragment=True,
-                    )
-                )
-            )
-            while True:
+            async with asyncio.timeout(self._connection.config.attempt_s):
+                await call.write(self._begin())
                 response: Any = await call.read()
-                if response is grpc.aio.EOF:
-                    return
+            while response is not grpc.aio.EOF:
                 if response.created:
-                    self._call = call
+                    self._is_begun = True
                     self._asked = 0
                 self._receive(response)
+                response = await call.read()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_moving and task is not None and not task.cancelling():  # it is the stream that was cancelled, not we
+                raise _MovedError from None
+            raise
         finally:
-            self._call = None
+            self._call, self._is_begun = None, False
             call.cancel()
+
+    def _begin(self) -> Message:
+        """From the revision reached itself, which is filtered: from the one after it etcd would not say that it was compacted."""
+        return messages.WatchRequest(
+            create_request=messages.WatchCreateRequest(
+                key=self._key,
+                range_end=messages.range_end(self._key),
+                start_revision=max(self.reached, 1),
+                prev_kv=self._prev_values,
+                progress_notify=self._with_progress,
+                fragment=True,
+            )
+        )
 
     def _receive(self, response: Message) -> None:
         if response.canceled:
@@ -146,10 +181,10 @@ class EtcdWatch:
 
     async def ask_progress(self, revision: int) -> None:
         """Let etcd say how far this watch is: where others write too, `revision` may be none of its events."""
-        if self._call is None or revision <= max(self.reached, self._asked):
+        if not self._is_begun or revision <= max(self.reached, self._asked):
             return
         self._asked = revision
         try:
             await self._call.write(messages.WatchRequest(progress_request=messages.WatchProgressRequest()))
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError):
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             self._asked = 0  # the stream is ending: the next one begins with where it is
