@@ -1,7 +1,6 @@
 """Request metrics under upstream's names, and `/metrics`.
 
-Counting is plain numbers in a dictionary (about a microsecond per request). `prometheus_client` is imported at the first scrape, or when
-a part of the server wants metrics of its own in `Metrics.registry`.
+Counting is plain numbers in a dictionary (about a microsecond per request). `prometheus_client` is imported at the first scrape.
 
 Labels are bounded: no object, namespace, user or workspace names; verbs from a fixed list; resources only once a request for them has
 succeeded, so that a client cannot make series by asking for things that do not exist or are not for it.
@@ -12,18 +11,16 @@ Source: k8s.io/apiserver/pkg/endpoints/metrics/metrics.go.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.aio.clock import Clock
+from kcp.aio.metrics import CONTENT_TYPE, Histogram, scrape
 from kcp.apimachinery.errors import NotImplementedStatus
 from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response, Upgrade, and_then
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
 BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0)
@@ -45,20 +42,12 @@ RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
 Statistics: TypeAlias = Callable[[], Mapping[str, float]]
 
 
-@dataclass(slots=True, eq=False)
-class _Durations:
-    """One histogram, not yet cumulated."""
-
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
-    sum_s: float = 0.0
-
-
 class RequestMetrics:
     """Numbers about requests."""
 
     def __init__(self) -> None:
         self._totals: dict[tuple[RequestKind, int], int] = {}
-        self._durations: dict[RequestKind, _Durations] = {}
+        self._durations: dict[RequestKind, Histogram] = {}
         self.in_flight = {"readOnly": 0, "mutating": 0}
         self._long_running: dict[RequestKind, int] = {}
         self._watch_events: dict[tuple[str, str, str], int] = {}
@@ -70,11 +59,10 @@ class RequestMetrics:
         if durations is None:
             if code >= 400 or len(self._durations) >= _MAX_SERIES:
                 kind = (kind[0], "", "", "", "", "")
-            durations = self._durations.setdefault(kind, _Durations())
+            durations = self._durations.setdefault(kind, Histogram(BUCKETS_S))
         key = (kind, code)
         self._totals[key] = self._totals.get(key, 0) + 1
-        durations.buckets[bisect_left(BUCKETS_S, seconds)] += 1
-        durations.sum_s += seconds
+        durations.observe(seconds)
 
     async def follow(self, info: RequestInfo, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass a watch through, counting its events (one line each) and itself as long as it lasts."""
@@ -109,7 +97,7 @@ class RequestMetrics:
         yield total
         seconds = HistogramMetricFamily("apiserver_request_duration_seconds", "Response latency in seconds.", labels=_LABELS)
         for kind, durations in self._durations.items():
-            seconds.add_metric(kind, list(_cumulated(durations.buckets)), durations.sum_s)
+            seconds.add_metric(kind, durations.cumulated(), durations.sum)
         yield seconds
         running = GaugeMetricFamily("apiserver_current_inflight_requests", "Requests being answered.", labels=("request_kind",))
         for request_kind, in_flight in self.in_flight.items():
@@ -148,13 +136,6 @@ def _resource_prefix(group: str, resource: str) -> str:
     """
     is_custom = "." in group and not group.endswith(".k8s.io")
     return f"/{group or 'core'}/{resource}{'/customresources' if is_custom else ''}"
-
-
-def _cumulated(buckets: Iterable[int]) -> Iterator[tuple[str, float]]:
-    total = 0
-    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), buckets, strict=True):
-        total += count
-        yield bound, float(total)
 
 
 def _kind(info: RequestInfo) -> RequestKind:
@@ -198,18 +179,6 @@ class Metrics:
         self.requests = RequestMetrics()
         self._statistics: dict[str, Statistics] = {}
         self._families: list[Callable[[], Iterable[Metric]]] = []
-        self._registry: CollectorRegistry | None = None
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """For parts that keep metrics of their own; made, and the library loaded, when first asked for."""
-        if self._registry is None:
-            from prometheus_client import CollectorRegistry, ProcessCollector
-
-            self._registry = CollectorRegistry(auto_describe=False)
-            ProcessCollector(registry=self._registry)
-            self._registry.register(_Collector(self))
-        return self._registry
 
     def add_statistics(self, part: str, read: Statistics) -> None:
         """Show what `statistics()` of a long-lived object answers as gauges `kcp_<part>_<key>`."""
@@ -233,16 +202,4 @@ class Metrics:
         """GET /metrics. Only for the whole server: a workspace has none (kcp answers 501 there)."""
         if req.info.cluster_path:
             raise NotImplementedStatus("metrics are those of the whole server: ask for /metrics without /clusters/…")
-        from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-
-        return Response(200, generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4)
-
-
-class _Collector:
-    """What prometheus_client calls for a scrape."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[Metric]:
-        return self._metrics.collect()
+        return Response(200, scrape(self.collect), CONTENT_TYPE)

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
 from kcp.aio.clock import Clock
+from kcp.aio.metrics import CONTENT_TYPE, Meter, scrape
 from kcp.tmc.syncer.health import Status, SyncerHealth
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +29,11 @@ Page: TypeAlias = Callable[[], Answer]
 _TEXT = "text/plain; charset=utf-8"
 
 
-def pages(
-    health: SyncerHealth, registry: CollectorRegistry, *, metrics_path: str, health_path: str
-) -> tuple[dict[str, Page], dict[str, Page]]:
+def pages(health: SyncerHealth, meter: Meter, *, metrics_path: str, health_path: str) -> tuple[dict[str, Page], dict[str, Page]]:
     """Paths of the metrics endpoint and of the health endpoint."""
 
     def metrics() -> Answer:
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-        return Answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+        return Answer(200, CONTENT_TYPE, scrape(meter.collect))
 
     def alive() -> Answer:
         found = health.assess()

@@ -14,6 +14,7 @@ from math import inf
 from pathlib import Path
 
 from kcp.aio.clock import Clock, SystemClock
+from kcp.aio.metrics import Meter
 from kcp.cli import syncer_endpoints
 from kcp.client import kubeconfig
 from kcp.client.http import HttpTransport
@@ -108,17 +109,13 @@ async def _open_endpoints(stack: AsyncExitStack, options: SyncerOptions, identit
     """Metrics and health, where they were asked for."""
     if not options.metrics_bind_address and not options.health_bind_address:
         return
-    from prometheus_client import CollectorRegistry
-
     clock = record.clock
     started_s = clock.monotonic()
     record.metrics = SyncerMetrics(
-        CollectorRegistry(), sync_target=identity.name, workspace=options.workspace_cluster, uptime_s=lambda: clock.monotonic() - started_s
+        Meter(), sync_target=identity.name, workspace=options.workspace_cluster, uptime_s=lambda: clock.monotonic() - started_s
     )
     health = SyncerHealth(identity.name, record, options.heartbeat_period, options.sync_backlog_limit)
-    metrics, well = syncer_endpoints.pages(
-        health, record.metrics.registry, metrics_path=options.metrics_path, health_path=options.health_path
-    )
+    metrics, well = syncer_endpoints.pages(health, record.metrics.meter, metrics_path=options.metrics_path, health_path=options.health_path)
     sites = {
         "--metrics-bind-address": (options.metrics_bind_address, metrics),
         "--health-bind-address": (options.health_bind_address, well),

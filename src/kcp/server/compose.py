@@ -17,6 +17,7 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from kcp.aio.clock import Clock
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.keys import ROOT, WILDCARD, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -233,10 +234,10 @@ class _Assembly:
         if self._columns is None:
             return None
         from kcp.server.tmc import TMC
-        from kcp.tmc.metrics import TMCMetrics
 
-        metrics = TMCMetrics(self._metrics.registry) if self._options.tmc.metrics else None
-        return TMC(self._parts, self._options.tmc, self._views_url, metrics, self._columns)
+        meter = Meter(is_on=self._options.tmc.metrics)
+        self._metrics.add_families(meter.collect)
+        return TMC(self._parts, self._options.tmc, self._views_url, meter, self._columns)
 
     async def connect(self) -> Security:
         """Security, registry and request path."""

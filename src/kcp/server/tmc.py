@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR
@@ -39,7 +40,7 @@ from kcp.tmc.health.providers import Controllers, api_server, clusters, placemen
 from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
 from kcp.tmc.health.states import Check
 from kcp.tmc.health.synctargets import build_synctarget_controller
-from kcp.tmc.metrics import TMCMetrics
+from kcp.tmc.metrics.controlplane import show_clusters, show_health
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
 from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
@@ -67,7 +68,8 @@ class TMC:
     options: TMCOptions
     server_url: Callable[[], str]
     """Known once the socket is bound."""
-    metrics: TMCMetrics | None
+    meter: Meter
+    """Keeps nothing with metrics off."""
     columns: FleetColumns
     running: list[Controller[Any]] = field(default_factory=list)
     """Of TMC."""
@@ -146,9 +148,7 @@ class TMC:
                 self._follow_binding(supervisor, new)
 
         bindings.add_handler(bound)
-        if self.metrics is not None:
-            self._targets.add_handler(self.metrics.observe_target)
-        self.publisher = Publisher(self.parts.client.cluster(ROOT), self.parts.clock, self.metrics)
+        self.publisher = Publisher(self.parts.client.cluster(ROOT), self.parts.clock)
 
     def _run(self, supervisor: Supervisor, controller: Controller[Any]) -> None:
         self.running.append(controller)
@@ -157,6 +157,7 @@ class TMC:
     def serve(self, supervisor: Supervisor, others: Callable[[], Iterable[Controller[Any]]]) -> None:
         """What every server does, whether it runs the controllers or not. Args: others: the controllers besides those of TMC."""
         self.columns.connect(self._targets, self.parts.informers.informer(NAMESPACES))
+        show_clusters(self.meter, lambda: self._targets)
         if self.monitor is None:
             return
         clock, config = self.parts.clock, self.monitor.config
@@ -171,6 +172,7 @@ class TMC:
             clusters(lambda: self._targets),
             placements(lambda: self.parts.informers.informer(PLACEMENTS)),
         )
+        show_health(self.meter, self.monitor)
         self.monitor.changed = self._publish
         supervisor.spawn(self.monitor.run(), name="health")
 

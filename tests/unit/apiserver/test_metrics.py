@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kcp.aio.clock import VirtualClock
+from kcp.aio.metrics import Meter, counter
 from kcp.apimachinery.errors import NotImplementedStatus
 from kcp.apiserver.metrics import Metrics, with_metrics
 from kcp.apiserver.request import Handler, Request, RequestInfo, Response
@@ -128,11 +129,10 @@ async def test_lists_are_counted_by_prefix_over_all_workspaces_and_namespaces() 
 
 
 async def test_statistics_and_metrics_of_other_parts_are_shown() -> None:
-    from prometheus_client import Counter
-
-    metrics = Metrics()
+    metrics, meter = Metrics(), Meter()
     metrics.add_statistics("storage", lambda: {"keys": 7})
-    Counter("my_things", "Things.", registry=metrics.registry).inc()
+    metrics.add_families(meter.collect)
+    meter.count(counter("my_things_total", "Things."))
     samples = await scrape(metrics)
     assert samples["kcp_storage_keys"] == 7
     assert samples["my_things_total"] == 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from kcp.aio.clock import Clock
 from kcp.aio.deadline import within
+from kcp.aio.metrics import Histogram
 from kcp.apimachinery.errors import StatusError
 from kcp.client.transport import TransportError
 from kcp.storage.interface import StoreError
@@ -48,6 +49,7 @@ class _Shown:
     since_s: float
     candidate: Status | None = None
     seen: int = 0
+    up_since_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -60,6 +62,12 @@ class Monitor:
     """Called after each round."""
     providers: list[Provider] = field(default_factory=list)
     rounds: int = 0
+    looks: int = 0
+    """Of providers at what they know."""
+    failed_looks: dict[str, int] = field(default_factory=dict)
+    """By component type: looks that failed, or were not answered."""
+    durations: Histogram = field(default_factory=Histogram)
+    """Of looks, in seconds."""
     _shown: dict[Component, _Shown] = field(default_factory=dict)
 
     def add(self, *providers: Provider) -> None:
@@ -92,8 +100,13 @@ class Monitor:
         """Seconds since it is in the state that is shown."""
         return self.clock.monotonic() - self._shown[component].since_s
 
+    def up_s(self, component: Component) -> float:
+        """Seconds since it was last shown as Unhealthy or Unknown, or first seen."""
+        return self.clock.monotonic() - self._shown[component].up_since_s
+
     async def _ask(self, provider: Provider) -> Sequence[Check]:
         started = self.clock.monotonic()
+        self.looks += 1
 
         async def look() -> Sequence[Check]:
             return await provider.look()
@@ -106,17 +119,27 @@ class Monitor:
             fault = f"{type(error).__name__}: {error}"
         else:
             took_s = self.clock.monotonic() - started
+            self.durations.observe(took_s)
             return [replace(check, duration_s=took_s) for check in found]
-        return [Check(provider.component, Status.UNHEALTHY, fault, duration_s=self.clock.monotonic() - started)]
+        kind, took_s = provider.component.type, self.clock.monotonic() - started
+        self.failed_looks[kind] = self.failed_looks.get(kind, 0) + 1
+        self.durations.observe(took_s)
+        return [Check(provider.component, Status.UNHEALTHY, fault, duration_s=took_s)]
 
     def _take(self, check: Check) -> None:
         shown = self._shown.get(check.component)
         if shown is None:
-            self._shown[check.component] = _Shown(check, self.clock.monotonic())
+            now = self.clock.monotonic()
+            self._shown[check.component] = _Shown(check, now, up_since_s=now)
         elif check.status is shown.check.status:
             shown.check, shown.candidate, shown.seen = check, None, 0
         else:
             shown.seen = shown.seen + 1 if shown.candidate is check.status else 1
             shown.candidate = check.status
             if shown.seen >= self.config.settle_checks:
-                self._shown[check.component] = _Shown(check, self.clock.monotonic())
+                self._shown[check.component] = self._turned(check, shown)
+
+    def _turned(self, check: Check, before: _Shown) -> _Shown:
+        now = self.clock.monotonic()
+        was_up = before.check.status in (Status.HEALTHY, Status.DEGRADED)
+        return _Shown(check, now, up_since_s=before.up_since_s if was_up else now)

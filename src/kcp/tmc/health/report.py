@@ -1,4 +1,4 @@
-"""Shows what the monitor found: ComponentHealth objects in `root`, series of `tmc_component_health`, and `/healthz/tmc`.
+"""Shows what the monitor found: ComponentHealth objects in `root`, and `/healthz/tmc`.
 
 Objects are written when a state or its message changes, not when it is looked at. `/healthz/tmc` tells more to whoever may list them.
 Before: `server.tmc`. After: `monitor`, the API. Source for names: the TMC reference §2.2, §7, §8.
@@ -24,7 +24,6 @@ from kcp.client.transport import TransportError
 from kcp.registry.backend import UserInfo
 from kcp.tmc.health.monitor import Monitor
 from kcp.tmc.health.states import Check, Component, Status, counts, overall
-from kcp.tmc.metrics import TMCMetrics
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +55,11 @@ class Publisher:
 
     root: Client
     clock: Clock
-    metrics: TMCMetrics | None
     _written: dict[str, tuple[Status, str]] | None = None
 
     async def publish(self, checks: Sequence[Check]) -> None:
         """A write that fails is made up for in the next round."""
         whole = [*checks, summary(checks)]
-        if self.metrics is not None:
-            self.metrics.observe_health(whole)
         try:
             await self._write(whole)
         except (StatusError, TransportError) as error:

@@ -60,9 +60,10 @@ class Record:
 
         def observe(outcome: Outcome) -> None:
             self.last_sync_s = self.clock.monotonic()
-            self._count(failed=outcome.result in ("error", "terminal"))
+            failed = outcome.result in ("error", "terminal")
+            self._count(failed=failed)
             if self.metrics is not None:
-                self.metrics.observe_sync(resource, direction, operation, outcome.duration_s, failed=outcome.result == "error")
+                self.metrics.observe_sync(resource, direction, operation, outcome.duration_s, failed=failed)
 
         return observe
 
@@ -70,7 +71,7 @@ class Record:
         self.controllers.append(controller)
         if self.metrics is not None:
             self.metrics.watch_backlog(resource, lambda: self._depth(resource))
-            self.metrics.controllers.set(len(self.controllers))
+            self.metrics.show_controllers(len(self.controllers))
 
     def observe_error(self, error: TMCError, resource: str) -> None:
         """An error that was reported on an object; those that are tried again at once are counted by `hook`."""

@@ -1,0 +1,269 @@
+"""`Meter`: counts and durations as plain numbers, made into Prometheus families when somebody scrapes.
+
+    Family   what one metric is: its name, help, labels, buckets; a constant of the room that measures it
+    Meter    the numbers; `count`, `observe`, and `show` for what is read at each scrape
+
+Counting costs about a microsecond, and the Prometheus library is loaded by the first scrape. Labels that name what users make, such as
+workspaces, are bounded: the first `MOST_NAMED` of a family keep their names, the rest are counted together as `other`.
+Before: every room that measures; `apiserver.metrics` and the syncer's endpoint collect. After: nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+MOST_NAMED = 50
+"""Workspaces, namespaces and the like that have series of their own in one family."""
+
+OTHER = "other"
+"""All others."""
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Of what `scrape` makes. Source: prometheus.io/docs/instrumenting/exposition_formats, text format."""
+
+Labels: TypeAlias = tuple[str, ...]
+Reading: TypeAlias = Callable[[], Iterable[tuple[Labels, float]]]
+"""Label values in the family's order, and the number; numbers with the same labels are added up."""
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+DEFAULT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Source: github.com/prometheus/client_golang prometheus/histogram.go DefBuckets."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """One metric. Counters are named with their `_total`."""
+
+    kind: Kind
+    name: str
+    help: str
+    labels: Labels = ()
+    buckets: tuple[float, ...] = DEFAULT_BUCKETS_S
+    many: Labels = ()
+    """Labels whose values users make: bounded."""
+    alias: str = ""
+    """Of a gauge whose name breaks Prometheus' rules for names: the name that does not. Both are shown, the former without a type."""
+
+
+def counter(name: str, text: str, labels: Labels = (), *, many: Labels = ()) -> Family:
+    return Family(Kind.COUNTER, name, text, labels, many=many)
+
+
+def gauge(name: str, text: str, labels: Labels = (), *, many: Labels = (), alias: str = "") -> Family:
+    return Family(Kind.GAUGE, name, text, labels, many=many, alias=alias)
+
+
+def histogram(
+    name: str, text: str, labels: Labels = (), *, buckets: tuple[float, ...] = DEFAULT_BUCKETS_S, many: Labels = ()
+) -> Family:  # fmt: skip
+    return Family(Kind.HISTOGRAM, name, text, labels, buckets, many)
+
+
+class Histogram:
+    """Observed values by upper bound, not yet cumulated."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...] = DEFAULT_BUCKETS_S) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """As a scrape shows it.
+
+        >>> held = Histogram((0.1, 1.0))
+        >>> held.observe(0.5)
+        >>> held.cumulated()
+        [('0.1', 0.0), ('1.0', 1.0), ('+Inf', 1.0)]
+        """
+        total, shown = 0, []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            total += count
+            shown.append((bound, float(total)))
+        return shown
+
+
+Histograms: TypeAlias = Callable[[], Iterable[tuple[Labels, Histogram]]]
+
+
+@dataclass(slots=True)
+class _Named:
+    """Which values of the bounded labels have their own series."""
+
+    places: tuple[int, ...]
+    held: set[Labels] = field(default_factory=set)
+
+    def fold(self, labels: Labels) -> Labels:
+        who = tuple(labels[place] for place in self.places)
+        if who in self.held or len(self.held) < MOST_NAMED:
+            self.held.add(who)
+            return labels
+        return tuple(OTHER if place in self.places else label for place, label in enumerate(labels))
+
+    def keep(self, present: Iterable[Labels]) -> None:
+        """Names of what is gone are free again."""
+        self.held &= {tuple(labels[place] for place in self.places) for labels in present}
+
+
+@dataclass(slots=True)
+class _Series:
+    """What is held of one family."""
+
+    family: Family
+    named: _Named
+    numbers: dict[Labels, float] = field(default_factory=dict)
+    durations: dict[Labels, Histogram] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list)
+    histograms: list[Histograms] = field(default_factory=list)
+
+    def key(self, labels: Labels) -> Labels:
+        if len(labels) != len(self.family.labels):
+            raise ValueError(f"{self.family.name} has labels {self.family.labels}, not {labels}")
+        return self.named.fold(labels) if self.named.places else labels
+
+    def read(self) -> dict[Labels, float]:
+        found = [entry for reading in self.readings for entry in reading()]
+        if self.named.places and found:
+            self.named.keep(labels for labels, _ in found)
+        totals = dict(self.numbers)
+        for labels, value in found:
+            key = self.key(labels)
+            totals[key] = totals.get(key, 0.0) + value
+        return totals
+
+
+class Meter:
+    """All numbers of one process, or of one part of it."""
+
+    def __init__(self, *, is_on: bool = True) -> None:
+        """Args: is_on: False for one that nobody asks: it keeps nothing, and those who measure need not know."""
+        self.is_on = is_on
+        self._series: dict[str, _Series] = {}
+
+    def count(self, family: Family, *labels: str, by: float = 1.0) -> None:
+        """Labels in the family's order."""
+        if not self.is_on:
+            return
+        series = self._of(family)
+        held = series.numbers.get(labels)
+        key = labels if held is not None else series.key(labels)
+        series.numbers[key] = (series.numbers.get(key, 0.0) if held is None else held) + by
+
+    def observe(self, family: Family, value: float, *labels: str) -> None:
+        """One value of a histogram, in the unit that its name ends with."""
+        if not self.is_on:
+            return
+        series = self._of(family)
+        held = series.durations.get(labels)
+        if held is None:
+            held = series.durations.setdefault(series.key(labels), Histogram(family.buckets))
+        held.observe(value)
+
+    def show(self, family: Family, read: Reading) -> Callable[[], None]:
+        """Ask `read` at every scrape: for gauges, and for counts that somebody keeps anyway. Gives what ends it."""
+        readings = self._of(family).readings
+        readings.append(read)
+        return lambda: readings.remove(read)
+
+    def show_histograms(self, family: Family, read: Histograms) -> Callable[[], None]:
+        """The same for histograms that somebody keeps."""
+        histograms = self._of(family).histograms
+        histograms.append(read)
+        return lambda: histograms.remove(read)
+
+    def forget(self, label: str, value: str) -> None:
+        """Drop what was counted with this value of this label: a cluster that is gone for good."""
+        for series in self._series.values():
+            if label in series.family.labels:
+                place = series.family.labels.index(label)
+                for held in (series.numbers, series.durations):
+                    for labels in [labels for labels in held if labels[place] == value]:
+                        del held[labels]
+
+    def families(self) -> list[Family]:
+        """Those that something was counted in, or is read for."""
+        return [series.family for series in self._series.values()]
+
+    def collect(self) -> Iterator[Metric]:
+        """For one scrape; a family without numbers is left out."""
+        for series in list(self._series.values()) if self.is_on else ():
+            yield from _shown(series)
+
+    def _of(self, family: Family) -> _Series:
+        series = self._series.get(family.name)
+        if series is None:
+            places = tuple(place for place, label in enumerate(family.labels) if label in family.many)
+            series = self._series[family.name] = _Series(family, _Named(places))
+        return series
+
+
+def _shown(series: _Series) -> Iterator[Metric]:
+    family = series.family
+    if family.kind is Kind.HISTOGRAM:
+        yield from _shown_histogram(series)
+        return
+    values = series.read()
+    if not values:
+        return
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, UntypedMetricFamily
+
+    made: list[CounterMetricFamily | GaugeMetricFamily | UntypedMetricFamily] = []
+    if family.kind is Kind.COUNTER:
+        made.append(CounterMetricFamily(family.name.removesuffix("_total"), family.help, labels=family.labels))
+    elif family.alias:
+        made.append(UntypedMetricFamily(family.name, f"{family.help} The same as {family.alias}.", labels=family.labels))
+        made.append(GaugeMetricFamily(family.alias, family.help, labels=family.labels))
+    else:
+        made.append(GaugeMetricFamily(family.name, family.help, labels=family.labels))
+    for metric in made:
+        for labels, value in values.items():
+            metric.add_metric(labels, value)
+    yield from made
+
+
+def _shown_histogram(series: _Series) -> Iterator[Metric]:
+    family = series.family
+    found = [*series.durations.items(), *(entry for read in series.histograms for entry in read())]
+    if not found:
+        return
+    from prometheus_client.metrics_core import HistogramMetricFamily
+
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, held in found:
+        metric.add_metric(labels, held.cumulated(), held.sum)
+    yield metric
+
+
+@dataclass(frozen=True, slots=True)
+class _Collector:
+    """What the library calls for a scrape."""
+
+    collect: Callable[[], Iterable[Metric]]
+
+
+def scrape(collect: Callable[[], Iterable[Metric]]) -> bytes:
+    """The text of a scrape: these families, and `process_*` of this process."""
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(collect))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)

@@ -1,0 +1,1 @@
+"""TMC's metrics: `families` names them all, once; the other modules measure."""
