@@ -18,6 +18,10 @@ import pytest
 from tests.etcd import Etcd
 
 from kcp.aio.clock import SystemClock
+from kcp.apimachinery.gvk import GroupResource
+from kcp.storage.encryption.ciphers import Sealings
+from kcp.storage.encryption.config import Key, Provider, Rule
+from kcp.storage.encryption.store import EncryptedStore
 from kcp.storage.etcd.config import EtcdConfig
 from kcp.storage.etcd.store import EtcdStore
 from kcp.storage.interface import (
@@ -86,7 +90,21 @@ class EtcdBackend(Backend):
         self._etcd.stop()
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {"memory": MemoryBackend, "sqlite": SQLiteBackend, "etcd": EtcdBackend}
+class EncryptedBackend(SQLiteBackend):
+    """Whatever keeps the data, encrypted."""
+
+    async def open(self) -> Store:
+        keys = (Key("new", b"n" * 32), Key("old", b"o" * 32))
+        rule = Rule((GroupResource("*", "*"),), (Provider("aesgcm", keys), Provider("identity")))
+        return EncryptedStore(await super().open(), Sealings([rule]))
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {
+    "memory": MemoryBackend,
+    "sqlite": SQLiteBackend,
+    "etcd": EtcdBackend,
+    "encrypted": EncryptedBackend,
+}
 
 
 @pytest.fixture(params=BACKENDS)

@@ -15,7 +15,7 @@ from kcp.cli.sandbox import sandbox_command
 from kcp.cli.sim import sim_group
 from kcp.cli.snapshot import snapshot_group, storage_group
 from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
-from kcp.cli.storageflags import etcd_config, leadership_options, storage_flags
+from kcp.cli.storageflags import encryption_options, etcd_config, leadership_options, storage_flags
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -121,7 +121,7 @@ def start_command(**flags: Any) -> None:
     options = Options(
         tmc=tmc, mounts=mounts, cache_apis=opened["CacheAPIs"], export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
         shard=shard, serving=serving, batteries=batteries, audit=audit_config(flags), etcd=etcd_config(flags),
-        leadership=leadership_options(flags), **who, **home, **flags,
+        leadership=leadership_options(flags), encryption=encryption_options(flags), **who, **home, **flags,
     )  # fmt: skip
     setup_logging(options.verbosity, form=form)
     if problems := options.problems():
@@ -144,9 +144,10 @@ def run_kcp(options: object) -> None:
     from kcp.cli.running import run_until_stopped
     from kcp.client.kubeconfig import KubeConfigError
     from kcp.server.leading import LeadershipLostError
+    from kcp.storage.encryption.config import EncryptionConfigError
     from kcp.storage.interface import StoreError
 
-    configured = (AuditError, ConfigurationError, KubeConfigError, TokenFileError)
+    configured = (AuditError, ConfigurationError, EncryptionConfigError, KubeConfigError, TokenFileError)
     expected = (*configured, LeadershipLostError, ListenError, PKIError, ServingError, StoreError, OSError)
     run_until_stopped(lambda: _serve(options), expected=expected)
 

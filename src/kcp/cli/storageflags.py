@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kcp.cli.flags import Duration, bool_flag
 from kcp.server.leadershipoptions import LeadershipOptions
 from kcp.storage.etcd.config import EtcdConfig
+
+if TYPE_CHECKING:
+    from kcp.server.options import EncryptionOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULTS = EtcdConfig()
@@ -35,6 +38,11 @@ _FLAGS = (
 )  # fmt: skip
 
 
+_ENCRYPTION_FLAGS = (
+    click.option("--encryption-provider-config", type=_FILE, default=None,
+                 help="EncryptionConfiguration: which resources are encrypted before they are stored, and with which keys."),
+    bool_flag("--encryption-provider-config-automatic-reload", default=False, help="Follow that file while the server runs."),
+)  # fmt: skip
 _LEADER_FLAGS = (
     bool_flag("--leader-elect", default=_LEADING.enabled, help="Of several servers on one etcd, let one run the controllers."),
     click.option("--leader-elect-lease-duration", type=Duration(), default=f"{_LEADING.lease_duration_s:g}s", show_default=True,
@@ -55,7 +63,7 @@ def etcd_flags(command: F) -> F:
 
 def storage_flags(command: F) -> F:
     """Of a server: the same, and what it needs if it is not alone there."""
-    for option in reversed(_LEADER_FLAGS):
+    for option in reversed((*_ENCRYPTION_FLAGS, *_LEADER_FLAGS)):
         command = option(command)
     return etcd_flags(command)
 
@@ -73,6 +81,14 @@ def etcd_config(flags: dict[str, Any]) -> EtcdConfig:
         attempt_s=flags.pop("etcd_attempt_timeout"),
         patience_s=flags.pop("etcd_request_timeout"),
     )
+
+
+def encryption_options(flags: dict[str, Any]) -> EncryptionOptions:
+    """Takes its flags out of `flags`."""
+    from kcp.server.options import EncryptionOptions
+
+    file, follow = (flags.pop(f"encryption_provider_config{suffix}") for suffix in ("", "_automatic_reload"))
+    return EncryptionOptions(config_file=file, reload=follow)
 
 
 def leadership_options(flags: dict[str, Any]) -> LeadershipOptions:

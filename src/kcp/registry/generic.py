@@ -32,7 +32,7 @@ from kcp.registry.projection import Projections
 from kcp.registry.reads import Reads
 from kcp.registry.versions import Converter, Presentation
 from kcp.registry.watches import Watches
-from kcp.registry.writes import Writes, Writing
+from kcp.registry.writes import IsStale, Writes, Writing
 from kcp.storage.interface import Store
 from kcp.storage.item import Item, WatchEvent
 
@@ -65,14 +65,16 @@ class Registry:
         annotate_cluster: bool,
         random: random_source.Random | None = None,
         converter: Converter | None = None,
+        is_stale: IsStale | None = None,
     ) -> None:
         """Args:
         annotate_cluster: put the logical cluster's name on every object, as kcp does; a single-cluster server does not.
         random: for uids and generated names; seeded by a simulation that must repeat itself.
         converter: asks conversion webhooks.
+        is_stale: whether what is stored under a key would be encrypted otherwise now.
         """
         self._presentation = presentation = Presentation(converter)
-        writing = Writing(store, cache, clock, admission, random or random_source.Random(), annotate_cluster, presentation)
+        writing = Writing(store, cache, clock, admission, random or random_source.Random(), annotate_cluster, presentation, is_stale)
         self._reads = Reads(store, cache, presentation)
         self._watches = Watches(cache, clock, presentation)
         self._projections = Projections(self._reads, self._watches)

@@ -19,6 +19,7 @@ from kcp.storage.interface import (
     StoreError,
     StoreFull,
     StoreUnavailable,
+    Unreadable,
 )
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
@@ -82,6 +83,8 @@ def as_status(error: StoreError, resource: GroupResource, name: str = "") -> Sta
                 resource=resource,
                 name=name,  # no Retry-After: client-go would keep its user waiting for minutes before it tells them this
             )
+        case Unreadable():
+            return InternalError(str(error), resource=resource, name=name)
         case StoreUnavailable():
             return ServiceUnavailable(f"the server's storage does not answer, try again: {error}", retry_after_s=1)
         case StoreClosed():

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery.apply.fields import FieldSet
@@ -55,6 +55,7 @@ from kcp.storage.keyspace import object_key
 if TYPE_CHECKING:
     from kcp.storage.watchcache import WatchCache
 
+IsStale: TypeAlias = Callable[[bytes], Awaitable[bool]]
 _MOST_GENERATED = 8
 """Names tried for one generateName. Source: k8s.io/apiserver/pkg/registry/rest/create.go (RetryGenerateName, KEP-4420)."""
 OTHER_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
@@ -74,6 +75,11 @@ class Writing:
     random: random.Random
     annotate_cluster: bool
     presentation: Presentation
+    is_stale: IsStale | None = None
+    """Whether what is stored under a key would be stored otherwise now, however equal the object. None: nothing ever is."""
+
+    async def is_stored_stale(self, key: bytes) -> bool:
+        return self.is_stale is not None and await self.is_stale(key)
 
     async def current(self, scope: Scope) -> Item | None:
         """The object as of now, in its storage version."""
@@ -309,8 +315,8 @@ class Writes:
     async def _write(self, scope: Scope, current: Item, shown: Item, old: JSONObject, new: JSONObject, options: WriteOptions) -> Item:
         """Store `new`; remove it instead where it waited for nothing but this update; write nothing where nothing changed.
 
-        An object that is stored in an earlier version, or without defaults of a newer schema, is written even if it looks the same: so
-        objects are moved to a new storage version. Returns the object as the resource shows it.
+        An object that is stored in an earlier version, without defaults of a newer schema, or encrypted with an old key, is written even if
+        it looks the same: so objects are moved to a new storage version or key. Returns the object as the resource shows it.
         """
         resource = scope.resource
         key, expected = object_key(resource.storage_prefix, scope.key), Revision(current.revision)
@@ -320,12 +326,13 @@ class Writes:
             return stored_item(scope.key, encode(new, resource.gvr.api_version), current.revision)
         if not (is_same := new == old) and is_newer_only(new, old):
             new, is_same = old, True
-        if is_same and not is_converted(resource):
+        is_stale = is_same and await self._w.is_stored_stale(key)
+        if is_same and not is_stale and not is_converted(resource):
             return shown
         if options.dry_run:
             return stored_item(scope.key, encode(new, resource.gvr.api_version), current.revision)
         value = await self._w.presentation.stored(new, resource)
-        if (is_same or resource.versions is not None) and is_stored_as(current, value):
+        if not is_stale and (is_same or resource.versions is not None) and is_stored_as(current, value):
             return shown
         revision = await self._w.store.update(key, value, expected)
         await self._w.cache.wait_revision(revision)

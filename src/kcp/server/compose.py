@@ -41,6 +41,7 @@ from kcp.exports.scopes import ScopeAdmission
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
+from kcp.registry.writes import IsStale
 from kcp.server.controllers import ControllerParts, build_first, build_rest
 from kcp.server.foundation import OWN_COLUMNS, Foundation, open_store
 from kcp.server.http import Entry, HttpParts, build_handler
@@ -64,6 +65,7 @@ from kcp.tenancy.workspacetype.lister import TypeLister
 
 if TYPE_CHECKING:
     from kcp.apiserver.audit.auditor import Auditor
+    from kcp.server.encryption import Encryption
     from kcp.tmc.columns import FleetColumns
 
 log = logging.getLogger(__name__)
@@ -123,10 +125,14 @@ async def run_server(
         if store is None:
             store = await open_store(options, clock)
             stack.push_async_callback(store.close)
+        encryption = _encryption(store, options, clock)
+        store = encryption.store if encryption is not None else store
         cache = WatchCache(store, clock=clock)
         await cache.start()
         feed = await stack.enter_async_context(Supervisor("watch cache"))
         feed.spawn(cache.run(), name="watch cache")
+        if encryption is not None:
+            feed.spawn(encryption.run(), name="encryption configuration")
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
         columns = _fleet_columns(options)
         foundation = await Foundation.lay(
@@ -138,6 +144,7 @@ async def run_server(
         _publish(options.serving_copy, certificate.read_bytes() + pki.ca_pem().encode())
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
         assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor, columns)
+        assembly.is_stale = encryption.store.is_stale if encryption is not None else None
         security = await assembly.connect()
         stack.push_async_callback(security.close)
         stack.push_async_callback(assembly.conversions.close)
@@ -169,6 +176,15 @@ def _publish(path: Path, certificates: bytes) -> None:
         write_private(path, certificates, mode=0o644)
 
 
+def _encryption(store: Store, options: Options, clock: Clock) -> Encryption | None:
+    """Imported only where it is wanted."""
+    if options.encryption.config_file is None:
+        return None
+    from kcp.server.encryption import Encryption
+
+    return Encryption(store, options.encryption, clock=clock)
+
+
 def _auditing(options: Options, foundation: Foundation, clock: Clock) -> AbstractAsyncContextManager[Auditor]:
     """Imported only where it is wanted."""
     from kcp.server.auditing import auditing
@@ -198,6 +214,8 @@ class _Assembly:
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
         self._auditor, self._columns = auditor, columns
         self._entry = Entry()
+        self.is_stale: IsStale | None = None
+        """Whether what is stored would be encrypted otherwise now; None without encryption."""
         self.conversions = ConversionWebhooks()
         self.app = App(self._entry)
         self._client = Client(AsgiTransport(self.app, SYSTEM), clock=clock, user_agent="kcp")
@@ -261,7 +279,7 @@ class _Assembly:
         security = self._security = await build_security(parts)
         registry = Registry(
             foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True,
-            converter=self.conversions, random=Random(self._random.getrandbits(64)),
+            converter=self.conversions, random=Random(self._random.getrandbits(64)), is_stale=self.is_stale,
         )  # fmt: skip
         foundation.crds.on_retired(registry.end_watches)
         foundation.bound.on_retired(registry.end_watches)

@@ -87,6 +87,21 @@ class MountOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EncryptionOptions:
+    """Of what is stored."""
+
+    config_file: Path | None = None
+    """--encryption-provider-config: EncryptionConfiguration of apiserver.config.k8s.io/v1. None: everything is stored as it is."""
+    reload: bool = False
+    """--encryption-provider-config-automatic-reload: a file that changes is in force within seconds. kube-apiserver's default."""
+
+    def problems(self) -> list[str]:
+        if self.config_file is None:
+            return ["--encryption-provider-config-automatic-reload: needs --encryption-provider-config"] if self.reload else []
+        return [] if self.config_file.is_file() else [f"--encryption-provider-config={self.config_file}: no such file"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """`kcp start`."""
 
@@ -106,6 +121,7 @@ class Options:
     """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
     etcd: EtcdConfig = field(default_factory=EtcdConfig)
     """--etcd-*: a cluster that keeps the objects, instead of the server itself."""
+    encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
     leadership: LeadershipOptions = field(default_factory=LeadershipOptions)
     object_limit: int = 0
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
@@ -170,7 +186,7 @@ class Options:
             found.append(f"--root-directory={self.root_directory}: exists and is not a directory")
         if self.token_auth_file is not None and not self.token_auth_file.is_file():
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
-        found += [*self.etcd.problems(), *self.leadership.problems()]
+        found += [*self.etcd.problems(), *self.encryption.problems(), *self.leadership.problems()]
         if self.etcd.endpoints and self.in_memory:
             found.append("--etcd-servers and --in-memory: give one of them")
         if self.object_limit < 0:

@@ -10,6 +10,7 @@ only a nudge: an event reaches watchers because its row is in the log, never bec
     ├── Compacted            list or watch below the compaction mark
     ├── FutureRevision       list at a revision that does not exist yet
     ├── SlowConsumer         a watcher fell behind its bounded queue
+    ├── Unreadable           a value that is encrypted, and not by a key that is known
     ├── StoreFull            the disk (or quota) is full; nothing was written
     ├── StoreUnavailable     nobody answers; a write may have been done or not
     └── StoreClosed          after close
@@ -26,6 +27,10 @@ Revision = NewType("Revision", int)
 
 LATEST = Revision(0)
 """Stands for the latest revision in a list."""
+
+
+SEALED = b"k8s:enc:"
+"""How an encrypted value begins. In an event: nobody could open it, see `storage.encryption.store`."""
 
 
 class StoreError(Exception):
@@ -66,6 +71,14 @@ class FutureRevision(StoreError):
 
 class SlowConsumer(StoreError):
     """The watcher did not keep up with its queue and was ended; it must list again."""
+
+
+class Unreadable(StoreError):
+    """What is stored under the key cannot be decrypted. Other keys can be read."""
+
+    def __init__(self, key: bytes, why: str) -> None:
+        super().__init__(f"unable to transform key {key.decode(errors='replace')!r}: {why}; see --encryption-provider-config")
+        self.key = key
 
 
 class StoreFull(StoreError):

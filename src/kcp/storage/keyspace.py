@@ -41,6 +41,18 @@ def family_prefix(resource: GroupResource) -> bytes:
     return f"/registry/{resource.group or 'core'}/{resource.resource}/".encode()
 
 
+def resource_of(key: bytes) -> GroupResource:
+    """The resource that a full key is of, whoever defines it.
+
+    >>> resource_of(b"/registry/core/secrets/-/root/default/a")
+    GroupResource(group='', resource='secrets')
+    """
+    parts = key.decode().split("/", 4)
+    if len(parts) < 4:
+        return GroupResource("", "")
+    return GroupResource("" if parts[2] == "core" else parts[2], parts[3])
+
+
 def is_family(prefix: bytes) -> bool:
     """Whether it is the prefix of a family; that of a single resource has a segment more."""
     return prefix.count(b"/") == _FAMILY_SLASHES

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from kcp.apimachinery.keys import ClusterName, ObjectKey
-from kcp.storage.interface import Compacted, Event, KeyValue, Revision, StoreError
+from kcp.storage.interface import SEALED, Compacted, Event, KeyValue, Revision, StoreError, Unreadable
 from kcp.storage.item import Item, at_revision, make_item
 from kcp.storage.keyindex import SortedKeys
 from kcp.storage.keyspace import parse_key
@@ -91,6 +91,10 @@ class PrefixCache:
         self.last_change = 0
         """Revision of the last change of this resource, as far as known: nothing changed since."""
         self.is_ready = False
+        self.fault: Unreadable | None = None
+        """Something in it cannot be decrypted: until it is loaded again, nobody is told anything of this resource."""
+        self.mend_after_s = 0.0
+        """When to try that again."""
         self.settled = asyncio.Event()
         """Set once the first fill has succeeded or failed."""
         self._loaded_at = 0
@@ -186,14 +190,30 @@ class PrefixCache:
 
     def apply(self, event: Event) -> None:
         """Take in one write, the next of this resource."""
+        if self.fault is not None:
+            return
         if self._early is not None:
             self._early.append(event)
+        elif event.value is not None and event.value.startswith(SEALED):
+            self.lose(Unreadable(event.key, "it was written with a key that this server does not have"))
         elif event.revision > self._loaded_at and (change := self._change(event)) is not None:
             self.last_change = event.revision
             self._history.add(change)
             for listener in self._listeners:
                 listener(change)
             self._subscriptions.dispatch(event.key, change)
+
+    def lose(self, fault: Unreadable) -> None:
+        """What is there is not the truth any more: readers are told so, and watchers end."""
+        if self.fault is None:
+            log.error("nothing of %s is served: %s", self.prefix.decode(errors="replace"), fault)
+        self.fault, self.is_ready = fault, False
+        self.end_subscriptions(fault)
+
+    def reopen(self) -> None:
+        """Before it is filled again: events are kept from now on."""
+        self.fault, self._early = None, []
+        self.settled.clear()
 
     def flush(self) -> None:
         """Wake the watchers that the changes since the last time concern. Call after each batch."""

@@ -16,7 +16,18 @@ from dataclasses import dataclass
 from kcp.aio.clock import Clock
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.keys import ObjectKey
-from kcp.storage.interface import LATEST, Compacted, Event, Revision, SlowConsumer, Store, StoreClosed, StoreError, StoreUnavailable
+from kcp.storage.interface import (
+    LATEST,
+    Compacted,
+    Event,
+    Revision,
+    SlowConsumer,
+    Store,
+    StoreClosed,
+    StoreError,
+    StoreUnavailable,
+    Unreadable,
+)
 from kcp.storage.item import Item, make_item
 from kcp.storage.keyspace import ROOT_PREFIX, is_family, object_key
 from kcp.storage.prefixcache import History, PrefixCache
@@ -32,6 +43,8 @@ _FILL_KEYS = 2_000
 """Objects listed per step while a cache is filled; other requests run in between."""
 
 _RETRY_S = 0.1
+_MEND_AFTER_S = 5.0
+"""Time between two tries to read a resource that cannot be decrypted; meanwhile its readers are told at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +144,7 @@ class WatchCache:
             revision = await self._store.current_revision()
             ready = [cache for cache in self._caches.values() if cache.is_ready]
             try:
-                contents = {cache: (await self._list(cache, revision))[0] for cache in ready}
+                contents = {cache: items for cache in ready if (items := await self._list_readable(cache, revision)) is not None}
             except Compacted:
                 await self._clock.sleep(_RETRY_S)
                 continue
@@ -142,6 +155,14 @@ class WatchCache:
             cache.end_subscriptions(Compacted(revision))
             cache.load(items, revision)
         self._reached(revision)
+
+    async def _list_readable(self, cache: PrefixCache, revision: Revision) -> dict[bytes, Item] | None:
+        """None of a resource that cannot be decrypted, which is lost then."""
+        try:
+            return (await self._list(cache, revision))[0]
+        except Unreadable as fault:
+            cache.lose(fault)
+            return None
 
     def _stop(self, error: StoreError) -> None:
         self._ended = error
@@ -198,7 +219,11 @@ class WatchCache:
                 return await self._make(prefix)
             if cache.is_ready:
                 return cache
+            if cache.fault is not None:
+                return await self._mend(cache, cache.fault)
             await cache.settled.wait()
+            if cache.fault is not None:
+                raise cache.fault
 
     async def stored(self, prefix: bytes, key: ObjectKey) -> Item | None:
         """One object as the store has it, for a resource whose cache is not filled yet: with a million objects that takes seconds.
@@ -233,13 +258,33 @@ class WatchCache:
         if is_family(prefix):
             self._families[prefix] = cache
         try:
+            return await self._fill_up(cache)
+        finally:
+            if not cache.is_ready and cache.fault is None:
+                del self._caches[prefix]  # whoever waits for it tries again
+                self._families.pop(prefix, None)
+
+    async def _mend(self, cache: PrefixCache, fault: Unreadable) -> PrefixCache:
+        """Fill a cache again in which something could not be decrypted: it may have been written anew, or the keys may be others now."""
+        if self._clock.monotonic() < cache.mend_after_s:
+            raise fault
+        cache.reopen()
+        try:
+            return await self._fill_up(cache)
+        finally:
+            if not cache.is_ready:
+                cache.lose(cache.fault or fault)
+
+    async def _fill_up(self, cache: PrefixCache) -> PrefixCache:
+        try:
             while not await self._fill(cache):
                 pass
             return cache
+        except Unreadable as fault:
+            cache.mend_after_s = self._clock.monotonic() + _MEND_AFTER_S
+            cache.lose(fault)
+            raise
         finally:
-            if not cache.is_ready:
-                del self._caches[prefix]  # whoever waits for it tries again
-                self._families.pop(prefix, None)
             cache.settled.set()
 
     async def _fill(self, cache: PrefixCache) -> bool:
@@ -253,6 +298,8 @@ class WatchCache:
         if generation != self._generation:
             return False
         cache.load(items, revision)
+        if cache.fault is not None:
+            raise cache.fault
         cache.is_ready = True
         return True
 

@@ -1,7 +1,7 @@
 """The watch cache over a memory store.
 
 Aspects: filling on first use, also while writes go on; freshness; scans; history; subscriptions by scope, name and label; selectors
-(entering and leaving); slow consumers; restarts; stopping.
+(entering and leaving); slow consumers; restarts; stopping; what cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import pytest
 
 from kcp.aio.clock import VirtualClock, settle
 from kcp.aio.supervisor import Supervisor
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
-from kcp.storage.interface import LATEST, Compacted, Event, Page, Revision, SlowConsumer, StoreClosed, StoreUnavailable
+from kcp.storage.encryption.ciphers import Sealings
+from kcp.storage.encryption.config import Key, Provider, Rule
+from kcp.storage.encryption.store import EncryptedStore
+from kcp.storage.interface import LATEST, Compacted, Event, Page, Revision, SlowConsumer, StoreClosed, StoreUnavailable, Unreadable
 from kcp.storage.item import Item
 from kcp.storage.memory import MemoryStore
 from kcp.storage.subscriptions import Trait
@@ -482,3 +486,58 @@ async def test_revisions_without_events_are_reached_through_progress(cache: Watc
     assert Event.progress(Revision(9)).is_progress
     cache._dispatch([Event.progress(Revision(9))])
     assert cache.revision() == 9
+
+
+ALL = GroupResource("*", "*")
+
+
+def sealings(*names: str) -> Sealings:
+    keys = tuple(Key(name, name.encode() * 32) for name in names)
+    return Sealings([Rule((ALL,), (Provider("aesgcm", keys), Provider("identity")))])
+
+
+async def test_what_cannot_be_decrypted_fails_its_readers_until_the_key_is_there(store: MemoryStore) -> None:
+    clock, mine, theirs = VirtualClock(), EncryptedStore(store, sealings("a")), EncryptedStore(store, sealings("b"))
+    cache, secret, other = WatchCache(mine, clock=clock), P + b"root/default/secret", b"/registry/core/pods/-/root/default/a"
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        first = await mine.create(P + b"root/default/kept", value(a="1"))
+        maps, pods = await cache.prefix(P), await cache.prefix(b"/registry/core/pods/-/")
+        heard: list[CacheEvent] = []
+        maps.listen(heard.append)
+        watching = maps.subscribe(P, after=first)
+        revision = await theirs.create(secret, value(b="2"))
+        await cache.wait_revision(revision)
+        assert cache.prefix_nowait(P) is None
+        with pytest.raises(Unreadable, match="/root/default/secret"):
+            await anext(watching)
+        with pytest.raises(Unreadable, match='provider aesgcm with key "b"'):
+            await cache.prefix(P)
+        await cache.wait_revision(await mine.create(other, value()))
+        assert pods.get(other) is not None, "others go on"
+        late = await mine.create(P + b"root/default/late", value())
+        await cache.wait_revision(late)
+        mine.use(sealings("a", "b"))
+        with pytest.raises(Unreadable):
+            await cache.prefix(P)  # not tried again at once
+        await clock.advance(5)
+        assert await cache.prefix(P) is maps
+        assert [item.key.name for item in maps.scan(P)] == ["kept", "late", "secret"]
+        assert [(event.type, event.item.key.name) for event in heard[1:]] == [("MODIFIED", "kept"), ("ADDED", "late"), ("ADDED", "secret")]
+        with pytest.raises(Compacted):
+            maps.subscribe(P, after=first)
+
+
+async def test_a_resource_that_cannot_be_decrypted_from_the_start_is_tried_again(store: MemoryStore) -> None:
+    clock, theirs, mine = VirtualClock(), EncryptedStore(store, sealings("b")), EncryptedStore(store, sealings("a"))
+    await theirs.create(P + b"root/default/secret", value())
+    cache = WatchCache(mine, clock=clock)
+    await cache.start()
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        found = await asyncio.gather(*(cache.prefix(P) for _ in range(3)), return_exceptions=True)
+        assert all(isinstance(error, Unreadable) for error in found)
+        await theirs.delete(P + b"root/default/secret")
+        await clock.advance(5)
+        assert len(await cache.prefix(P)) == 0
