@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kcp.cli.kcp import start_command
+from kcp.cli.settingsflags import shown
+from kcp.server.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -55,3 +57,31 @@ def test_every_option_of_the_syncer_is_documented() -> None:
     source = (ROOT / "src" / "kcp" / "cli" / "workload_syncer.py").read_text()
     text = (ROOT / "docs" / "settings.md").read_text()
     assert sorted(f for f in set(re.findall(r'option\("(--[a-z][a-z-]*)"', source)) if f"`{f}`" not in text) == []
+
+
+_SETTINGS = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+
+
+def _table_of_settings() -> str:
+    lines = ["| flag | variable | field of the file | default | meaning |", "|---|---|---|---|---|"]
+    for setting in SETTINGS:
+        told = shown(setting, setting.default)
+        meaning = setting.help.removeprefix("TMC: ") + (f" ({', '.join(setting.words)})" if setting.words else "")
+        live = " Without a restart." if setting.is_live else ""
+        cells = f"`{setting.flag}`", f"`{setting.env}`", f"`{setting.path}`", f"`{told}`" if told else "none", meaning + live
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _with_table(text: str) -> str:
+    return _SETTINGS.sub(lambda found: f"{found[1]}{_table_of_settings()}{found[2]}", text)
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert _with_table(text) == text, "run: python -m tests.test_docs"
+
+
+if __name__ == "__main__":
+    page = ROOT / "docs" / "settings.md"
+    page.write_text(_with_table(page.read_text()))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kcp import __version__
 from kcp.cli.accessflags import access_flags, authentication_options, authorization_options
 from kcp.cli.auditflags import audit_config, audit_flags
+from kcp.cli.configview import config_group
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
+from kcp.cli.settingsflags import Given, settings_flags, take_settings
 from kcp.cli.sim import sim_group
 from kcp.cli.snapshot import snapshot_group, storage_group
 from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
 from kcp.cli.storageflags import encryption_options, etcd_config, leadership_options, storage_flags
+
+if TYPE_CHECKING:
+    from kcp.server.options import Options
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -53,61 +58,34 @@ def main() -> None:
 @click.option("--mount-proxy-client-key-file", type=click.Path(path_type=Path), default=None, help="Its key.")
 @click.option("--mount-proxy-server-ca-file", type=click.Path(path_type=Path), default=None,
               help="Authorities of servers behind mounts, beside the system's.")  # fmt: skip
-@bool_flag("--enable-tmc", default=False, envvar="KCP_TMC_ENABLED", help="Transparent Multi-Cluster: placement, syncers, aggregation.")
-@bool_flag("--tmc-error-handling", default=True, envvar="KCP_TMC_ERROR_HANDLING",
-           help="TMC: show clusters' errors, typed and with hints, on the objects they concern.")  # fmt: skip
-@bool_flag("--tmc-health-monitoring", default=True, envvar="KCP_TMC_HEALTH_MONITORING",
-           help="TMC: a late heartbeat makes a SyncTarget NotReady.")  # fmt: skip
-@bool_flag("--tmc-metrics", default=True, envvar="KCP_TMC_METRICS", help="TMC: tmc_* metrics at /metrics.")
-@bool_flag("--tmc-recovery", default=True, envvar="KCP_TMC_RECOVERY",
-           help="TMC: place the work of a cluster that stays NotReady elsewhere.")  # fmt: skip
-@click.option(
-    "--tmc-eviction-grace", type=Duration(), default="5m", show_default=True, help="TMC: how long a cluster may be NotReady first."
-)
-@click.option("--tmc-health-check-interval", "tmc_health_interval_s", type=Duration(), default="5s", show_default=True,
-              help="TMC: time between two looks at every component.")  # fmt: skip
-@click.option("--tmc-health-timeout", "tmc_health_timeout_s", type=Duration(), default="10s", show_default=True,
-              help="TMC: a component that does not answer for so long is Unhealthy.")  # fmt: skip
-@click.option("--tmc-health-degraded-threshold", "tmc_health_degraded_s", type=Duration(), default="2m", show_default=True,
-              help="TMC: a controller whose work stands still for so long is Degraded.")  # fmt: skip
-@click.option("--tmc-health-unhealthy-threshold", "tmc_health_unhealthy_s", type=Duration(), default="5m", show_default=True,
-              help="TMC: and Unhealthy.")  # fmt: skip
-@bool_flag("--tmc-push", default=True, help="TMC: sync to clusters whose SyncTarget names a Secret with a kubeconfig.")
-@bool_flag("--tmc-bind-compute", default=True, help="TMC: new workspaces bind root:compute:kubernetes, so that Deployments work at once.")
-@click.option("--sync-target-heartbeat-threshold", type=Duration(), default="1m", show_default=True,
-              help="TMC: time without a heartbeat after which a SyncTarget is NotReady.")  # fmt: skip
+@settings_flags
 @storage_flags
 @start_flags
 @access_flags
 @audit_flags
-@click.option("--v", "verbosity", default=2, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
-def start_command(**flags: Any) -> None:
+@click.option(
+    "--v", "verbosity", default=2, show_default=True, envvar="KCP_LOG_LEVEL", help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug."
+)
+@click.pass_context
+def start_command(ctx: click.Context, /, **flags: Any) -> None:
+    say_what_is_ignored(flags)
+    given = take_settings(ctx, flags)
+    options, form = _options(flags, given)
+    setup_logging(options.verbosity, form=form)
+    if problems := [*given.faults, *options.problems()]:
+        fail("\n  ".join(problems))
+    for field in given.without_effect:
+        click.echo(f"warning: without effect: {field}", err=True)
+    run_kcp(options)
+
+
+def _options(flags: dict[str, Any], given: Given) -> tuple[Options, str]:
+    """What the flags mean, and the form of the log."""
     from kcp.server.options import MountOptions, Options, TMCOptions
     from kcp.server.startoptions import ServingCertificate
 
-    say_what_is_ignored(flags)
     if flags.pop("experimental_bind_free_port") and flags["secure_port"] != 0:
         fail("--secure-port=0 required if --experimental-bind-free-port is set")
-    tmc = TMCOptions(
-        enabled=flags.pop("enable_tmc"),
-        eviction_grace_s=flags.pop("tmc_eviction_grace"),
-        heartbeat_threshold_s=flags.pop("sync_target_heartbeat_threshold"),
-        **{
-            name: flags.pop(f"tmc_{name}")
-            for name in (
-                "health_interval_s",
-                "health_timeout_s",
-                "health_degraded_s",
-                "health_unhealthy_s",
-                "error_handling",
-                "health_monitoring",
-                "metrics",
-                "recovery",
-                "bind_compute",
-                "push",
-            )
-        },
-    )
     files = {name: flags.pop(f"mount_proxy_{name}") for name in ("client_cert_file", "client_key_file", "server_ca_file")}
     opened = gates(str(flags.pop("feature_gates")))
     mounts = MountOptions(enabled=opened["WorkspaceMounts"], **files)
@@ -119,14 +97,12 @@ def start_command(**flags: Any) -> None:
     authentication = authentication_options(flags, workspace_issuers=opened["WorkspaceAuthentication"])
     who: dict[str, Any] = {"authentication": authentication, "authorization": authorization_options(flags)}
     options = Options(
-        tmc=tmc, mounts=mounts, cache_apis=opened["CacheAPIs"], export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
+        tmc=TMCOptions(**given.of("tmc")), mounts=mounts, cache_apis=opened["CacheAPIs"],
+        export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
         shard=shard, serving=serving, batteries=batteries, audit=audit_config(flags), etcd=etcd_config(flags),
         leadership=leadership_options(flags), encryption=encryption_options(flags), **who, **home, **flags,
     )  # fmt: skip
-    setup_logging(options.verbosity, form=form)
-    if problems := options.problems():
-        fail("\n  ".join(problems))
-    run_kcp(options)
+    return options, form
 
 
 def _list_of(text: object) -> tuple[str, ...]:
@@ -177,6 +153,7 @@ main.add_command(sim_group)
 main.add_command(snapshot_group)
 main.add_command(storage_group)
 main.add_command(sandbox_command)
+main.add_command(config_group)
 
 if __name__ == "__main__":
     main()

@@ -56,6 +56,18 @@ class Outcome:
     """Failures of this key in a row, this one included."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What an operator may say of controllers, beside what each knows itself."""
+
+    workers: int = 0
+    """Of each that may have more than one; 0: as many as it has by itself."""
+    slots: asyncio.Semaphore | None = None
+    """Shared by controllers: keys in work at once."""
+    timeout_s: float | None = None
+    """A reconcile that takes longer is given up and tried again."""
+
+
 MapFunction: TypeAlias = Callable[[ObjectKey, JSONObject | None, JSONObject | None], Iterable[K]]
 """From a change `(key, old, new)` of any object to the keys to look at."""
 
@@ -90,6 +102,23 @@ class Controller(Generic[K]):
         self._informers: list[Informer] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._counts = {"success": 0, "requeue_after": 0, "error": 0, "terminal": 0}
+
+    def limit(self, limits: Limits) -> None:
+        """Before `run`."""
+        if limits.workers and self._workers > 1:
+            self._workers = limits.workers
+        reconcile, slots, timeout_s = self._reconcile, limits.slots, limits.timeout_s
+
+        async def timed(key: K) -> Result:
+            async with asyncio.timeout(timeout_s):
+                return await reconcile(key)
+
+        async def in_turn(key: K) -> Result:
+            assert slots is not None
+            async with slots:
+                return await timed(key)
+
+        self._reconcile = in_turn if slots is not None else timed if timeout_s is not None else reconcile
 
     def watch(self, informer: Informer, map: MapFunction[K] | None = None) -> None:  # noqa: A002 - the word for it
         """Look at the keys that `map` names for each change of an object of `informer`; without it, at the object's own key.

@@ -1,6 +1,7 @@
 """What `kcp start` can be told, parsed once; nobody else reads flags or the environment.
 
-Flags win over environment variables, which win over the defaults. `problems` names every fault at once. docs/settings.md lists each field.
+Flags win over environment variables, which win over the `--config` file, which wins over the defaults. `problems` names every fault at
+once. docs/settings.md lists each field.
 """
 
 from __future__ import annotations
@@ -12,50 +13,10 @@ from kcp.apiserver.audit.config import AuditConfig
 from kcp.server.accessoptions import AuthenticationOptions, AuthorizationOptions
 from kcp.server.leadershipoptions import LeadershipOptions
 from kcp.server.startoptions import DEFAULT_BATTERIES, ServingCertificate, ShardOptions, battery_problems, chosen
+from kcp.server.tmcoptions import TMCOptions
 from kcp.storage.etcd.config import EtcdConfig
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TMCOptions:
-    """Transparent Multi-Cluster. Source for the names: docs/settings.md, section TMC."""
-
-    enabled: bool = False
-    """--enable-tmc, KCP_TMC_ENABLED. Off: nothing of `kcp.tmc` is loaded."""
-    error_handling: bool = True
-    """--tmc-error-handling, KCP_TMC_ERROR_HANDLING. Typed errors of clusters are shown on the user's objects."""
-    health_monitoring: bool = True
-    """--tmc-health-monitoring, KCP_TMC_HEALTH_MONITORING. A late heartbeat makes a SyncTarget NotReady; every component is watched,
-    /healthz/tmc and ComponentHealth objects say how it is."""
-    health_interval_s: float = 5.0
-    """--tmc-health-check-interval: between two looks at every component; the reference's 30 s would show a failure after a minute only."""
-    health_timeout_s: float = 10.0
-    """--tmc-health-timeout: a component that does not answer for so long is Unhealthy."""
-    health_degraded_s: float = 120.0
-    """--tmc-health-degraded-threshold: a controller whose work stands still for so long is Degraded."""
-    health_unhealthy_s: float = 300.0
-    """--tmc-health-unhealthy-threshold: and Unhealthy."""
-    metrics: bool = True
-    """--tmc-metrics, KCP_TMC_METRICS. `tmc_*` metrics at /metrics."""
-    recovery: bool = True
-    """--tmc-recovery, KCP_TMC_RECOVERY. Work of a cluster that stays NotReady is placed elsewhere after `eviction_grace_s`."""
-    eviction_grace_s: float = 300.0
-    """--tmc-eviction-grace: seconds. Kubernetes waits as long before it evicts pods of an unreachable node."""
-    heartbeat_threshold_s: float = 60.0
-    """--sync-target-heartbeat-threshold: seconds without a heartbeat after which a SyncTarget is NotReady."""
-    bind_compute: bool = True
-    """--tmc-bind-compute. New universal workspaces bind `root:compute:kubernetes`, so that Deployments work at once."""
-    push: bool = True
-    """--tmc-push. The server syncs to clusters whose SyncTarget names a Secret with a kubeconfig."""
-    push_heartbeat_s: float = 20.0
-    """Seconds between the heartbeats of those syncers; kcp 0.11's."""
-
-    def problems(self) -> list[str]:
-        found = []
-        if min(self.health_interval_s, self.health_timeout_s) <= 0:
-            found.append("--tmc-health-check-interval and --tmc-health-timeout: must be longer than 0s")
-        if not 0 < self.health_degraded_s <= self.health_unhealthy_s:
-            found.append("--tmc-health-degraded-threshold: must be longer than 0s, and no longer than --tmc-health-unhealthy-threshold")
-        return found
+__all__ = ["MountOptions", "Options", "TMCOptions"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,10 +157,6 @@ class Options:
             found.append("--conversion-cel-transformation-timeout: must be longer than 0s")
         found += [*self.mounts.problems(self.serving_copy), *self.shard.problems(), *self.serving.problems()]
         found += battery_problems(tuple(self.batteries))
-        if self.tmc.heartbeat_threshold_s <= 0:
-            found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         found += self.tmc.problems()
-        if self.tmc.eviction_grace_s < 0:
-            found.append("--tmc-eviction-grace: must not be negative")
         found.extend(self.audit.problems())
         return found

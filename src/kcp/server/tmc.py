@@ -5,6 +5,7 @@ Before: `server.compose`. After: `tmc`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.request import Handler
 from kcp.apiserver.resources import ConnectorKey
-from kcp.controller.controller import Controller
+from kcp.controller.controller import Controller, Limits
 from kcp.controller.informer import Informer
 from kcp.exports.boundresources import bound_resources
 from kcp.exports.names import BINDINGS, EXPORTS, ExportReference
@@ -44,9 +45,7 @@ from kcp.tmc.metrics.controlplane import show_clusters, show_health
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
 from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
-from kcp.tmc.placement.controller import build_placement_controller
 from kcp.tmc.placement.handover import Workloads
-from kcp.tmc.placement.namespaces import build_namespace_scheduler
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.placement.upsynced import build_upsynced_controller
 from kcp.tmc.push.controller import build_push_controller
@@ -79,15 +78,13 @@ class TMC:
     _following: set[tuple[GVR, str]] = field(default_factory=set)
     _remarks: Remarks | None = None
     _held_workloads: Workloads | None = None
+    _limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.options.health_monitoring:
-            options = self.options
-            config = HealthConfig(
-                interval_s=options.health_interval_s, timeout_s=options.health_timeout_s,
-                degraded_s=options.health_degraded_s, unhealthy_s=options.health_unhealthy_s,
-            )  # fmt: skip
-            self.monitor = Monitor(self.parts.clock, config)
+            self.monitor = Monitor(self.parts.clock, _health_config(self.options))
+        slots = asyncio.Semaphore(self.options.operation_limit) if self.options.operation_limit else None
+        self._limits = Limits(workers=self.options.workers, slots=slots, timeout_s=self.options.operation_timeout_s)
 
     @property
     def _targets(self) -> Informer:
@@ -104,9 +101,7 @@ class TMC:
     def controllers(self) -> list[Controller[Any]]:
         """Those that exist once; the ones per synced resource are added by `follow_bindings`."""
         informers, for_cluster, clock = self.parts.informers, self.parts.for_cluster, self.parts.clock
-        index = self.parts.foundation.index
         options = self.options
-        grace_s = options.eviction_grace_s if options.recovery else float("inf")
         return [
             build_synctarget_controller(
                 informers, for_cluster, clock=clock, server_url=self.server_url(), threshold_s=options.heartbeat_threshold_s,
@@ -116,6 +111,18 @@ class TMC:
             build_synced_resources_controller(informers, self._on_exports, for_cluster, self._exported, clock=clock),
             build_negotiation_controller(informers, for_cluster, clock=clock),
             build_publishing_controller(informers, for_cluster, self._exported, clock=clock),
+            *(self._placement() if options.placement_controller else ()),
+        ]  # fmt: skip
+
+    def _placement(self) -> Sequence[Controller[Any]]:
+        """Who decides; what carries a namespace's labels on to its objects works for whoever else does."""
+        from kcp.tmc.placement.controller import build_placement_controller
+        from kcp.tmc.placement.namespaces import build_namespace_scheduler
+
+        informers, for_cluster, clock = self.parts.informers, self.parts.for_cluster, self.parts.clock
+        index = self.parts.foundation.index
+        grace_s = self.options.eviction_grace_s if self.options.recovery else float("inf")
+        return [
             build_placement_controller(
                 informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s,
@@ -131,9 +138,12 @@ class TMC:
                 self.parts.client.at(""),
                 supervisor,
                 clock=self.parts.clock,
-                config=SyncerConfig(heartbeat_period_s=self.options.push_heartbeat_s, transformations=DEFAULT_PLACE),
-            )
-            supervisor.spawn(push.run(), name="controller tmc-push")
+                config=SyncerConfig(
+                    heartbeat_period_s=self.options.push_heartbeat_s, transformations=DEFAULT_PLACE,
+                    workers=self.options.push_workers, backlog_limit=self.options.push_backlog_limit,
+                ),
+            )  # fmt: skip
+            self._run(supervisor, push)
         for controller in self.controllers():
             self._run(supervisor, controller)
         if self.options.error_handling:
@@ -151,6 +161,7 @@ class TMC:
         self.publisher = Publisher(self.parts.client.cluster(ROOT), self.parts.clock)
 
     def _run(self, supervisor: Supervisor, controller: Controller[Any]) -> None:
+        controller.limit(self._limits)
         self.running.append(controller)
         supervisor.spawn(controller.run(), name=f"controller {controller.name}")
 
@@ -170,7 +181,7 @@ class TMC:
             storage(self.parts.foundation.store, clock),
             Controllers(running, clock, config).provider(),
             clusters(lambda: self._targets),
-            placements(lambda: self.parts.informers.informer(PLACEMENTS)),
+            *([placements(lambda: self.parts.informers.informer(PLACEMENTS))] if self.options.placement_controller else ()),
         )
         show_health(self.meter, self.monitor)
         self.monitor.changed = self._publish
@@ -208,7 +219,7 @@ class TMC:
         everywhere = GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}")
         objects = self.parts.informers.informer(everywhere, metadata_only=True, indexers={BY_TARGET: index_by_target})
         controller = build_upsynced_controller(gvr, objects, self._targets, self._name_of, self.parts.for_cluster, clock=self.parts.clock)
-        supervisor.spawn(controller.run(), name=f"controller {controller.name}")
+        self._run(supervisor, controller)
 
     def _name_of(self, key: str) -> str:
         """K → name of its SyncTarget, "" if there is none."""
@@ -316,3 +327,10 @@ class TMC:
             return ()
         offered = (r for own in export.resources if own.virtual is None for r in foundation.schemas.read_offered(export, own))
         return [r for r in offered if r.gvr.version == (r.storage_version or r.gvr.version)]
+
+
+def _health_config(options: TMCOptions) -> HealthConfig:
+    return HealthConfig(
+        interval_s=options.health_interval_s, timeout_s=options.health_timeout_s,
+        degraded_s=options.health_degraded_s, unhealthy_s=options.health_unhealthy_s,
+    )  # fmt: skip

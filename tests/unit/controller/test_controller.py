@@ -11,7 +11,7 @@ from kcp.aio.clock import VirtualClock, settle
 from kcp.apimachinery.errors import Conflict, NotFound, StatusError
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
-from kcp.controller.controller import Controller, Outcome, Result, TerminalError
+from kcp.controller.controller import Controller, Limits, Outcome, Result, TerminalError
 
 KEY = ObjectKey(ClusterName("c1"), "default", "web")
 
@@ -122,3 +122,59 @@ async def test_wait_idle_returns_when_all_is_done() -> None:
             controller.enqueue(ObjectKey(ClusterName("c1"), "", name))
         await controller.wait_idle()
         assert len(done) == 5
+
+
+async def test_limits_hold_over_all_controllers_that_share_them() -> None:
+    clock, slots, at_once, most = VirtualClock(), asyncio.Semaphore(3), 0, 0
+
+    async def reconcile(key: ObjectKey) -> Result:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await clock.sleep(1.0)
+        at_once -= 1
+        return Result()
+
+    controllers: list[Controller] = [Controller(f"test{n}", reconcile, clock=clock, workers=2) for n in range(2)]
+    tasks = []
+    for controller in controllers:
+        controller.limit(Limits(workers=5, slots=slots))
+        for n in range(10):
+            controller.enqueue(ObjectKey(ClusterName("c1"), "", str(n)))
+        tasks.append(asyncio.ensure_future(controller.run()))
+    await clock.advance(20.0)
+    assert most == 3
+    assert [controller.statistics()["success"] for controller in controllers] == [10, 10]
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_reconcile_that_hangs_is_given_up_and_tried_again() -> None:
+    clock, seen, calls, again, given_up = VirtualClock(), list[Outcome](), 0, asyncio.Event(), asyncio.Event()
+
+    async def reconcile(key: ObjectKey) -> Result:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await asyncio.Event().wait()
+        again.set()
+        return Result()
+
+    def observe(outcome: Outcome) -> None:
+        seen.append(outcome)
+        given_up.set()
+
+    controller: Controller = Controller("test", reconcile, clock=clock, workers=1, observe=observe)
+    controller.limit(Limits(workers=5, timeout_s=0.01))
+    task = asyncio.ensure_future(controller.run())
+    controller.enqueue(KEY)
+    await given_up.wait()
+    await clock.advance(1.0)
+    await again.wait()
+    await settle()
+    assert [outcome.result for outcome in seen] == ["error", "success"]
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
