@@ -143,10 +143,8 @@ class Sealing:
                 return key.cipher.open(value[len(key.prefix) :], name)
             except ValueError:
                 continue  # another key may have the same name
-        how = _told(value)
-        raise CannotOpenError(
-            f"it is encrypted by {how}, whose secret is another" if tried else f"it is encrypted by {how}, which is not there"
-        )
+        why = "whose secret is another" if tried else "which is not there"
+        raise CannotOpenError(f"it is encrypted by {_told(value)}, {why}")
 
     def is_current(self, value: bytes) -> bool:
         """Whether a stored value is as it would be written now."""
