@@ -103,6 +103,13 @@ class PKI:
         """Who signs the certificates of clients."""
         return self.client_ca.certificate.read_text()
 
+    def renew(self, hosts: Iterable[str]) -> None:
+        """The serving certificate once more, where it expires soon. Raises: PKIError."""
+        try:
+            self._ensure_serving(hosts)
+        except (OSError, ValueError) as fault:
+            raise PKIError(f"cannot renew {self.serving.certificate}: {fault}") from fault
+
     def issue_client(self, name: str, groups: Sequence[str] = (), *, lifetime: timedelta = LEAF_LIFETIME) -> ClientCertificate:
         """A new client certificate: common name and organizations are user and groups."""
         from kcp.apiserver import pki_issue

@@ -22,6 +22,10 @@ Files: TypeAlias = tuple[Path, Path]
 _SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
 
 
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL 1.1 and newer, which the ssl module has no name for."""
+
+
 class Refused(Exception):
     """One of the two sides refuses; the message says why."""
 
@@ -74,21 +78,43 @@ def subject_of(decoded: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def handshake(*, server: Files, trusted_by_client: Path, client: Files | None = None, trusted_by_server: Path | None = None) -> Handshake:
+def read_pair(certificate: Path, key: Path) -> PeerCertificate:
+    """What a certificate file says, expired or not, whoever signed it. Raises Refused where the key is not its own."""
+    any_signer = NO_CHECK_TIME | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    return handshake(server=(certificate, key), trusted_by_client=certificate, flags=any_signer).server
+
+
+def authorities_expire(bundle: Path) -> datetime:
+    """When the first of some certificate authorities expires. Raises Refused."""
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(bundle)
+        return min(_instant(str(held["notAfter"])) for held in context.get_ca_certs())
+    except (OSError, ValueError) as fault:
+        raise Refused(f"it cannot be loaded: {fault}") from fault
+
+
+def handshake(
+    *, server: Files, trusted_by_client: Path, client: Files | None = None, trusted_by_server: Path | None = None,
+    flags: ssl.VerifyFlags = ssl.VerifyFlags.VERIFY_DEFAULT,
+) -> Handshake:  # fmt: skip
     """Let both sides meet; host names are not compared. Raises Refused."""
     try:
-        return _handshake(server, trusted_by_client, client, trusted_by_server)
+        return _handshake(server, trusted_by_client, client, trusted_by_server, flags)
     except ssl.SSLCertVerificationError as fault:
         raise Refused(fault.verify_message) from fault
     except (ssl.SSLError, OSError, ValueError) as fault:
         raise Refused(f"it cannot be loaded: {fault}") from fault
 
 
-def _handshake(server: Files, trusted_by_client: Path, client: Files | None, trusted_by_server: Path | None) -> Handshake:
+def _handshake(
+    server: Files, trusted_by_client: Path, client: Files | None, trusted_by_server: Path | None, flags: ssl.VerifyFlags
+) -> Handshake:
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(*server)
     client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client_context.check_hostname = False
+    client_context.verify_flags |= flags
     client_context.load_verify_locations(trusted_by_client)
     if client is not None and trusted_by_server is not None:
         client_context.load_cert_chain(*client)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import format_datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from kcp.aio.clock import Clock
 from kcp.apiserver.listening import bind
-from kcp.apiserver.peerauthorities import PeerAuthorities
+from kcp.apiserver.tls import ServedTLS
+from kcp.apiserver.tls import ServingError as ServingError
+from kcp.apiserver.tls import TLSFiles as TLSFiles
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -29,24 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-class ServingError(Exception):
-    """The server cannot be started; the message says which file and why."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TLSFiles:
-    """PEM files of the server's side of TLS."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-    """Who signs client certificates. A client may show one; if it does, it must be valid."""
-    more_client_ca: Path | None = None
-    """Who else signs client certificates. Only beside `client_ca`."""
-    proxy_ca: Path | None = None
-    """Who signs the certificates of proxies that name users in headers. Only beside `client_ca`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +69,7 @@ class ServerHandle:
     _server: asyncio.AbstractServer = field(repr=False)
     _state: ServerState = field(repr=False)
     _grace_s: float = field(repr=False)
+    tls: ServedTLS | None = field(default=None, repr=False)
 
     async def stop(self) -> None:
         """Take no more connections, let requests end, end streams, close everything: within three times `grace_s`. Idempotent."""
@@ -128,7 +111,7 @@ async def serve(app: ASGIApp, config: ServingConfig, *, clock: Clock) -> ServerH
 
     Raises: ListenError (address in use, …), ServingError (certificate files).
     """
-    context = tls_context(config.tls) if config.tls else None
+    context = ServedTLS(config.tls) if config.tls else None
     _spare_malloc_the_kernel()
     listener = bind(config.host, config.port, flag=config.port_flag)
     from uvicorn.config import Config
@@ -141,19 +124,19 @@ async def serve(app: ASGIApp, config: ServingConfig, *, clock: Clock) -> ServerH
         timeout_keep_alive=int(config.keep_alive_s),
     )  # fmt: skip
     settings.load()
-    authorities = _authorities(config.tls)
     state = ServerState()
     loop = asyncio.get_running_loop()
     limits = Limits(config.keep_alive_s, config.head_bytes, config.head_s, config.linger_s, config.stall_s)
     date = _DateHeader(loop, clock)
     server = await loop.create_server(
-        lambda: Connection(settings, state, loop, limits, date, clock.now, authorities), sock=listener, ssl=context, backlog=1024,
+        lambda: Connection(settings, state, loop, limits, date, clock.now, context.authorities if context else None),
+        sock=listener, ssl=context, backlog=1024,
         ssl_handshake_timeout=config.handshake_s if context else None, ssl_shutdown_timeout=config.grace_s if context else None,
     )  # fmt: skip
     port = listener.getsockname()[1]
     host = config.external_host or config.host or "localhost"
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return ServerHandle(config.host, port, f"{'https' if context else 'http'}://{netloc}", server, state, config.grace_s)
+    return ServerHandle(config.host, port, f"{'https' if context else 'http'}://{netloc}", server, state, config.grace_s, context)
 
 
 def _spare_malloc_the_kernel() -> None:
@@ -163,17 +146,6 @@ def _spare_malloc_the_kernel() -> None:
     for every request halve the throughput (measured: 34,000 instead of 65,000 GET/s). Source: mallopt(3), M_MMAP_THRESHOLD.
     """
     bytes(1 << 20)
-
-
-def _authorities(files: TLSFiles | None) -> PeerAuthorities | None:
-    """None where there is one only. Raises ServingError."""
-    if files is None or files.client_ca is None or files.proxy_ca is None:
-        return None
-    try:
-        of_users = [files.client_ca] if files.more_client_ca is None else [files.client_ca, files.more_client_ca]
-        return PeerAuthorities(of_users, [files.proxy_ca])
-    except (OSError, ValueError) as fault:
-        raise ServingError(f"cannot read the client CAs {files.client_ca} and {files.proxy_ca}: {fault}") from fault
 
 
 class _DateHeader:
@@ -191,72 +163,3 @@ class _DateHeader:
             self._second = second
             self._line = f"date: {format_datetime(self._clock.now(), usegmt=True)}\r\n".encode()
         return self._line
-
-
-_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
-"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL 1.1 and newer, which the ssl module has no name for."""
-
-
-_NOT_TLS = b"Client sent an HTTP request to an HTTPS server.\n"
-_TELL_NOT_TLS = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(_NOT_TLS)
-
-
-class _ToldTLS(ssl.SSLContext):
-    """Its handshakes have the way to the client without TLS at hand."""
-
-    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        made = super().wrap_bio(incoming, outgoing, *args, **kwargs)
-        if isinstance(made, _LoggedTLS):
-            made.plain = outgoing
-        return made
-
-
-class _LoggedTLS(ssl.SSLObject):
-    """Says in the log why a client's certificate was refused: the client itself is told only an alert. Tells HTTP that it is not TLS."""
-
-    plain: ssl.MemoryBIO | None = None
-    """What is written here is sent as it is."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except ssl.SSLError as fault:
-            if fault.reason == "HTTP_REQUEST" and self.plain is not None:
-                self.plain.write(_TELL_NOT_TLS + _NOT_TLS)
-                self.plain = None
-                raise ssl.SSLWantReadError from None  # sends it, and ends with the client's connection or the handshake's time
-            self._log(fault)
-            raise
-
-    def _log(self, fault: ssl.SSLError) -> None:
-        if isinstance(fault, ssl.SSLCertVerificationError):
-            log.warning(
-                "a client certificate was refused: %s; the client needs a new one from this server's client CA", fault.verify_message
-            )
-
-
-def tls_context(files: TLSFiles) -> ssl.SSLContext:
-    """TLS 1.2 or newer, HTTP/1.1, session tickets; with a client CA, client certificates are asked for but not required.
-
-    Whether a client certificate is valid in time is left to authentication, which answers 401 Unauthorized: a handshake that fails
-    tells its client nothing, in TLS 1.3 not even that it has failed.
-    Raises: ServingError.
-    """
-    context = _ToldTLS(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.sslobject_class = _LoggedTLS
-    try:
-        context.load_cert_chain(files.certificate, files.key)
-    except (OSError, ssl.SSLError) as fault:
-        raise ServingError(f"cannot serve with certificate {files.certificate} and key {files.key}: {fault}") from fault
-    for authority in (files.client_ca, files.more_client_ca, files.proxy_ca):
-        if authority is None:
-            continue
-        try:
-            context.load_verify_locations(authority)
-        except (OSError, ssl.SSLError) as fault:
-            raise ServingError(f"cannot read the client CA {authority}: {fault}") from fault
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.verify_flags |= _NO_CHECK_TIME
-    return context

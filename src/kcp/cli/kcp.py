@@ -10,6 +10,7 @@ import click
 from kcp import __version__
 from kcp.cli.accessflags import access_flags, authentication_options, authorization_options
 from kcp.cli.auditflags import audit_config, audit_flags
+from kcp.cli.certs import certs_group
 from kcp.cli.configview import config_group
 from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
 from kcp.cli.sandbox import sandbox_command
@@ -90,8 +91,9 @@ def _options(flags: dict[str, Any], given: Given) -> tuple[Options, str]:
     opened = gates(str(flags.pop("feature_gates")))
     mounts = MountOptions(enabled=opened["WorkspaceMounts"], **files)
     serving = ServingCertificate(
-        certificate=flags.pop("tls_cert_file"), key=flags.pop("tls_private_key_file"), names=flags.pop("tls_names")
-    )
+        certificate=flags.pop("tls_cert_file"), key=flags.pop("tls_private_key_file"), names=flags.pop("tls_names"),
+        min_version=flags.pop("tls_min_version"), ciphers=flags.pop("tls_cipher_suites"),
+    )  # fmt: skip
     shard, batteries, form = shard_options(flags), flags.pop("batteries_included"), str(flags.pop("logging_format"))
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     authentication = authentication_options(flags, workspace_issuers=opened["WorkspaceAuthentication"])
@@ -149,6 +151,7 @@ async def _serve(options: object) -> None:
         await server.wait_failed()
 
 
+main.add_command(certs_group)
 main.add_command(sim_group)
 main.add_command(snapshot_group)
 main.add_command(storage_group)

@@ -62,6 +62,9 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--tls-private-key-file", type=_FILE, default=None, help="Its key."),
     click.option("--tls-san", "tls_names", type=Words(), default="",
                  help="Further names and addresses in the certificate of the server's own authority, separated by commas."),
+    click.option("--tls-min-version", default="VersionTLS12", show_default=True, help="VersionTLS12 or VersionTLS13."),
+    click.option("--tls-cipher-suites", type=Words(), default="",
+                 help="Cipher suites of TLS 1.2, by their IANA names. [default: ECDHE with AES-GCM or ChaCha20-Poly1305]"),
     click.option("--batteries-included", type=Words(), default="workspace-types,admin,root-compute-workspace", show_default=True,
                  help="What there is from the start; +NAME and -NAME change the default. workspace-types: types organization and team. "
                  "admin: the administrator's kubeconfig. user: in it, a user and context `user` without rights. metrics-viewer: "

@@ -12,7 +12,6 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,7 @@ from kcp.apiserver.authn.tokens import StaticTokens
 from kcp.apiserver.conversion import ConversionWebhooks
 from kcp.apiserver.health import Health, HealthCheck, of_store
 from kcp.apiserver.metrics import Metrics
-from kcp.apiserver.pki import PKI, write_private
-from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
+from kcp.apiserver.serving import ServerHandle, ServingConfig, serve
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller
@@ -42,6 +40,7 @@ from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import UserInfo
 from kcp.registry.generic import Registry
 from kcp.registry.writes import IsStale
+from kcp.server.certificates import Certificates
 from kcp.server.controllers import ControllerParts, build_first, build_rest
 from kcp.server.foundation import OWN_COLUMNS, Foundation, open_store
 from kcp.server.http import Entry, HttpParts, build_handler
@@ -139,11 +138,9 @@ async def run_server(
             store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis,
             columns_of=columns.columns_of if columns is not None else OWN_COLUMNS,
         )  # fmt: skip
-        pki = PKI.ensure(options.root_directory, hosts=options.served_names, clock=clock)
-        certificate = options.serving.certificate or pki.serving.certificate
-        _publish(options.serving_copy, certificate.read_bytes() + pki.ca_pem().encode())
+        certificates = Certificates(options, clock=clock)
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
-        assembly = _Assembly(options, clock, foundation, pki, Random(seed) if seed else SystemRandom(), auditor, columns)
+        assembly = _Assembly(options, clock, foundation, certificates, Random(seed) if seed else SystemRandom(), auditor, columns)
         assembly.is_stale = encryption.store.is_stale if encryption is not None else None
         security = await assembly.connect()
         stack.push_async_callback(security.close)
@@ -152,28 +149,20 @@ async def run_server(
             stack.push_async_callback(assembly.mounts.close)
         handle = None
         if with_socket:
-            tls = TLSFiles(
-                certificate=certificate, key=options.serving.key or pki.serving.key, client_ca=pki.client_ca.certificate,
-                more_client_ca=options.authentication.client_ca_file,
-                proxy_ca=options.authentication.request_header.client_ca_file,
-            )  # fmt: skip
             config = ServingConfig(
-                host=options.bind_address, port=options.secure_port, tls=tls, external_host=options.host, port_flag="--secure-port"
-            )
+                host=options.bind_address, port=options.secure_port, tls=certificates.files, external_host=options.host,
+                port_flag="--secure-port",
+            )  # fmt: skip
             handle = await serve(assembly.app, config, clock=clock)
             stack.push_async_callback(handle.stop)
         stack.push_async_callback(assembly.app.shutdown)
         controllers = await stack.enter_async_context(Supervisor("controllers"))
         controllers.spawn(security.issuers.run(), name="authentication configuration")
+        if handle is not None and handle.tls is not None:
+            controllers.spawn(certificates.run(handle.tls), name="certificates")
         server = assembly.server(handle, controllers, feed)
         await assembly.start(controllers, server)
         yield server
-
-
-def _publish(path: Path, certificates: bytes) -> None:
-    """A file for everybody to read, written only where it says something else."""
-    if not path.is_file() or path.read_bytes() != certificates:
-        write_private(path, certificates, mode=0o644)
 
 
 def _encryption(store: Store, options: Options, clock: Clock) -> Encryption | None:
@@ -205,13 +194,13 @@ class _Assembly:
     """The parts on their way to a server."""
 
     def __init__(  # noqa: PLR0913 - what a server is made of
-        self, options: Options, clock: Clock, foundation: Foundation, pki: PKI, random: Random, auditor: Auditor | None,
+        self, options: Options, clock: Clock, foundation: Foundation, certificates: Certificates, random: Random, auditor: Auditor | None,
         columns: FleetColumns | None,
     ) -> None:  # fmt: skip
         self._random = random
         self._follows_workspaces = False
         self._running: list[Controller[Any]] = []
-        self._options, self._clock, self._foundation, self._pki = options, clock, foundation, pki
+        self._options, self._clock, self._foundation, self._pki = options, clock, foundation, certificates.pki
         self._auditor, self._columns = auditor, columns
         self._entry = Entry()
         self.is_stale: IsStale | None = None
@@ -222,11 +211,12 @@ class _Assembly:
         self._informers = InformerFactory(self._client.cluster(WILDCARD), clock=clock, transform=without_managed_fields)
         self._tokens = StaticTokens()
         self._metrics = Metrics()
+        self._metrics.add_families(certificates.collect)
         self._health = Health(tuple(of_store(foundation.store.current_revision)))
         self._admin_tokens = AdminTokens.ensure(options.admin_token_path or options.root_directory / FILE)
         self._url = options.shard.base_url or f"https://{options.host}:{options.secure_port}"
         own = options.serving.certificate
-        ca_pem = self._ca_pem = pki.ca_pem() + (own.read_text() if own is not None else "")
+        ca_pem = self._ca_pem = self._pki.ca_pem() + (own.read_text() if own is not None else "")
         index = foundation.index
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
         self._security: Security

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kcp.apiserver.tls import CIPHER_SUITES, MIN_VERSIONS
 from kcp.tenancy.bootstrap.content import COMPUTE_BATTERY, METRICS_BATTERY, WORKSPACE_TYPES_BATTERY
 
 ADMIN, USER = "admin", "user"
@@ -72,6 +73,10 @@ class ServingCertificate:
 
     certificate: Path | None = None
     key: Path | None = None
+    min_version: str = "VersionTLS12"
+    """--tls-min-version."""
+    ciphers: tuple[str, ...] = ()
+    """--tls-cipher-suites: of TLS 1.2, by IANA's names; default all that are sound."""
     names: tuple[str, ...] = ()
     """--tls-san: names and addresses in the server's own certificate, beside those it is bound to. k3s calls the flag so."""
 
@@ -81,3 +86,7 @@ class ServingCertificate:
         for flag, file in (("cert", self.certificate), ("private-key", self.key)):
             if file is not None and not file.is_file():
                 yield f"--tls-{flag}-file={file}: no such file"
+        if self.min_version not in MIN_VERSIONS:
+            yield f"--tls-min-version={self.min_version}: must be one of {', '.join(MIN_VERSIONS)}"
+        if unknown := [name for name in self.ciphers if name not in CIPHER_SUITES]:
+            yield f"--tls-cipher-suites={','.join(unknown)}: not supported; choose of {', '.join(CIPHER_SUITES)}"

@@ -368,3 +368,77 @@ def on_uvloop(scenario: Awaitable[None]) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+# --- certificates that change, versions and ciphers ---
+
+
+def copies(pki: PKI, directory: Path) -> TLSFiles:
+    files = {name: directory / name for name in ("tls.crt", "tls.key", "client-ca.crt")}
+    for file, source in zip(files.values(), (pki.serving.certificate, pki.serving.key, pki.client_ca.certificate), strict=True):
+        file.write_bytes(source.read_bytes())
+    return TLSFiles(certificate=files["tls.crt"], key=files["tls.key"], client_ca=files["client-ca.crt"])
+
+
+async def test_a_certificate_that_changes_is_shown_to_new_connections_and_old_ones_go_on(pki: PKI, tmp_path: Path) -> None:
+    other = PKI.ensure(tmp_path / "other", clock=CLOCK)
+    files = copies(pki, tmp_path)
+    async with await serve(Echo(), ServingConfig(port=0, tls=files), clock=CLOCK) as handle, connected(handle, client_context(pki)) as old:
+        assert handle.tls is not None
+        assert not handle.tls.refresh(), "nothing has changed"
+        files.certificate.write_bytes(other.serving.certificate.read_bytes())
+        with pytest.raises(ServingError):
+            handle.tls.refresh()  # the key is still the old one's
+        async with connected(handle, client_context(pki)) as still:
+            assert "200" in (await still.ask("/a"))[0]
+        files.key.write_bytes(other.serving.key.read_bytes())
+        assert handle.tls.refresh()
+        async with connected(handle, client_context(other)) as new:
+            assert "200" in (await new.ask("/a"))[0]
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.open_connection("127.0.0.1", handle.port, ssl=client_context(pki))
+        assert "200" in (await old.ask("/a"))[0]
+
+
+async def test_a_client_authority_that_is_replaced_lets_its_clients_in_no_more(pki: PKI, tmp_path: Path) -> None:
+    other, files = PKI.ensure(tmp_path / "other", clock=CLOCK), copies(pki, tmp_path)
+    ann, bob = pki.ensure_client("ann", "ann"), other.ensure_client("bob", "bob")
+    trusts_ann, trusts_bob = (client_context(pki, pair.certificate, pair.key) for pair in (ann, bob))
+    async with await serve(Echo(), ServingConfig(port=0, tls=files), clock=CLOCK) as handle:
+        async with connected(handle, trusts_ann) as client:
+            assert "200" in (await client.ask("/a"))[0]
+        assert files.client_ca is not None
+        files.client_ca.write_bytes(other.client_ca.certificate.read_bytes())
+        assert handle.tls is not None
+        assert handle.tls.refresh()
+        async with connected(handle, trusts_bob) as client:
+            assert "200" in (await client.ask("/a"))[0]
+        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+            async with connected(handle, client_context(pki, ann.certificate, ann.key)) as client:
+                await client.ask("/a")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "meet"),
+    [
+        ({}, {"maximum_version": ssl.TLSVersion.TLSv1_2}, True),
+        ({"min_version": "VersionTLS13"}, {"maximum_version": ssl.TLSVersion.TLSv1_2}, False),
+        ({"ciphers": ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",)}, {"ciphers": "ECDHE-ECDSA-AES256-GCM-SHA384"}, True),
+        ({"ciphers": ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",)}, {"ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256"}, False),
+        ({}, {"ciphers": "ECDHE-ECDSA-AES128-SHA"}, False),
+    ],
+    ids=["1.2 is spoken", "1.2 is refused", "the cipher chosen", "another cipher", "CBC by default"],
+)
+async def test_versions_and_ciphers_are_those_asked_for(pki: PKI, ours: dict[str, Any], theirs: dict[str, Any], meet: bool) -> None:
+    files = TLSFiles(certificate=pki.serving.certificate, key=pki.serving.key, **ours)
+    context = client_context(pki)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if "ciphers" in theirs:
+        context.set_ciphers(theirs["ciphers"])
+    async with await serve(Echo(), ServingConfig(port=0, tls=files), clock=CLOCK) as handle:
+        if meet:
+            async with connected(handle, context) as client:
+                assert "200" in (await client.ask("/a"))[0]
+        else:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await asyncio.open_connection("127.0.0.1", handle.port, ssl=context)
