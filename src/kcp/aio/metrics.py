@@ -4,23 +4,25 @@
     Meter    the numbers; `count`, `observe`, and `show` for what is read at each scrape
 
 Counting costs about a microsecond, and the Prometheus library is loaded by the first scrape. Labels that name what users make, such as
-workspaces, are bounded: the first `MOST_NAMED` of a family keep their names, the rest are counted together as `other`.
+workspaces, are bounded: the first `MOST_NAMED` series of a family keep these names, the rest are counted together as `other`.
 Before: every room that measures; `apiserver.metrics` and the syncer's endpoint collect. After: nothing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-MOST_NAMED = 50
-"""Workspaces, namespaces and the like that have series of their own in one family."""
+K = TypeVar("K", bound=Hashable)
+
+MOST_NAMED = 100
+"""Series of one family that name a workspace, a namespace or the like."""
 
 OTHER = "other"
 """All others."""
@@ -72,6 +74,19 @@ def histogram(
     return Family(Kind.HISTOGRAM, name, text, labels, buckets, many)
 
 
+def _as_go(bound: float) -> str:
+    """As Go prints it, and so as rules and dashboards that were made for Go programs name it.
+
+    >>> [_as_go(bound) for bound in (0.005, 1.0, 300, 2**20)]
+    ['0.005', '1', '300', '1.048576e+06']
+    """
+    text = f"{bound:g}"
+    if float(text) == bound and "e" not in text:
+        return text
+    digits, _, exponent = f"{bound:.15e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{exponent}"
+
+
 class Histogram:
     """Observed values by upper bound, not yet cumulated."""
 
@@ -92,13 +107,32 @@ class Histogram:
         >>> held = Histogram((0.1, 1.0))
         >>> held.observe(0.5)
         >>> held.cumulated()
-        [('0.1', 0.0), ('1.0', 1.0), ('+Inf', 1.0)]
+        [('0.1', 0.0), ('1', 1.0), ('+Inf', 1.0)]
         """
         total, shown = 0, []
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*map(_as_go, self.bounds), "+Inf"), self.counts, strict=True):
             total += count
             shown.append((bound, float(total)))
         return shown
+
+    def merge(self, other: Histogram) -> None:
+        """Add what the other has, of the same bounds."""
+        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+
+L = TypeVar("L", bound=Hashable)
+
+
+def merged(found: Iterable[tuple[L, Histogram]], bounds: tuple[float, ...]) -> dict[L, Histogram]:
+    """One histogram for each label, of all that bear it."""
+    totals: dict[L, Histogram] = {}
+    for labels, held in found:
+        total = totals.get(labels)
+        if total is None:
+            total = totals[labels] = Histogram(bounds)
+        total.merge(held)
+    return totals
 
 
 Histograms: TypeAlias = Callable[[], Iterable[tuple[Labels, Histogram]]]
@@ -106,21 +140,20 @@ Histograms: TypeAlias = Callable[[], Iterable[tuple[Labels, Histogram]]]
 
 @dataclass(slots=True)
 class _Named:
-    """Which values of the bounded labels have their own series."""
+    """Which series of a bounded family keep their names."""
 
     places: tuple[int, ...]
     held: set[Labels] = field(default_factory=set)
 
     def fold(self, labels: Labels) -> Labels:
-        who = tuple(labels[place] for place in self.places)
-        if who in self.held or len(self.held) < MOST_NAMED:
-            self.held.add(who)
+        if labels in self.held or len(self.held) < MOST_NAMED:
+            self.held.add(labels)
             return labels
         return tuple(OTHER if place in self.places else label for place, label in enumerate(labels))
 
     def keep(self, present: Iterable[Labels]) -> None:
         """Names of what is gone are free again."""
-        self.held &= {tuple(labels[place] for place in self.places) for labels in present}
+        self.held.intersection_update(present)
 
 
 @dataclass(slots=True)
@@ -148,6 +181,30 @@ class _Series:
             key = self.key(labels)
             totals[key] = totals.get(key, 0.0) + value
         return totals
+
+
+class Tally(Generic[K]):
+    """How many things have which labels, kept in step with each change instead of counted anew at each scrape."""
+
+    def __init__(self) -> None:
+        self._held: dict[K, tuple[Labels, ...]] = {}
+        self._counts: dict[Labels, int] = {}
+
+    def put(self, key: K, *now: Labels) -> None:
+        """This thing has these labels now; none: it is gone."""
+        for labels in self._held.pop(key, ()):
+            if self._counts[labels] == 1:
+                del self._counts[labels]
+            else:
+                self._counts[labels] -= 1
+        for labels in now:
+            self._counts[labels] = self._counts.get(labels, 0) + 1
+        if now:
+            self._held[key] = now
+
+    def read(self) -> list[tuple[Labels, float]]:
+        """For `Meter.show`."""
+        return [(labels, float(count)) for labels, count in self._counts.items()]
 
 
 class Meter:

@@ -16,7 +16,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.aio.clock import Clock
-from kcp.aio.metrics import CONTENT_TYPE, Histogram, scrape
+from kcp.aio.metrics import CONTENT_TYPE, Histogram, Labels, merged, scrape
 from kcp.apimachinery.errors import NotImplementedStatus
 from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response, Upgrade, and_then
 
@@ -36,6 +36,16 @@ _VERBS = {
 _READ_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
 
+_COMPONENT = "apiserver"
+"""Upstream tells requests to aggregated servers apart by it; here there are none."""
+
+_LATENCIES = {
+    "apiserver_request_duration_seconds": "Response latency in seconds.",
+    "apiserver_request_sli_duration_seconds": "The same under the name that alerts of Kubernetes' service levels ask for.",
+}
+
+_METHODS = {"LIST": "GET", "WATCH": "GET", "DELETECOLLECTION": "DELETE"}
+
 RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
 """Verb, group, version, resource, subresource, scope."""
 
@@ -46,23 +56,28 @@ class RequestMetrics:
     """Numbers about requests."""
 
     def __init__(self) -> None:
-        self._totals: dict[tuple[RequestKind, int], int] = {}
-        self._durations: dict[RequestKind, Histogram] = {}
+        self._durations: dict[tuple[RequestKind, int], Histogram] = {}
+        self._known: set[RequestKind] = set()
         self.in_flight = {"readOnly": 0, "mutating": 0}
         self._long_running: dict[RequestKind, int] = {}
         self._watch_events: dict[tuple[str, str, str], int] = {}
 
     def count(self, info: RequestInfo, code: int, seconds: float) -> None:
         """One request has been answered."""
-        kind = _kind(info)
-        durations = self._durations.get(kind)
+        key = (_kind(info), code)
+        durations = self._durations.get(key)
         if durations is None:
-            if code >= 400 or len(self._durations) >= _MAX_SERIES:
-                kind = (kind[0], "", "", "", "", "")
-            durations = self._durations.setdefault(kind, Histogram(BUCKETS_S))
-        key = (kind, code)
-        self._totals[key] = self._totals.get(key, 0) + 1
+            durations = self._begun(key)
         durations.observe(seconds)
+
+    def _begun(self, key: tuple[RequestKind, int]) -> Histogram:
+        """The series for it; a resource has some once a request for it has succeeded."""
+        kind, code = key
+        if kind not in self._known:
+            if code >= 400 or len(self._known) >= _MAX_SERIES:
+                kind = (kind[0], "", "", "", "", "")
+            self._known.add(kind)
+        return self._durations.setdefault((kind, code), Histogram(BUCKETS_S))
 
     async def follow(self, info: RequestInfo, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass a watch through, counting its events (one line each) and itself as long as it lasts."""
@@ -91,14 +106,16 @@ class RequestMetrics:
         """As metric families, for one scrape."""
         from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        total = CounterMetricFamily("apiserver_request", "Counter of apiserver requests.", labels=(*_LABELS, "code"))
-        for (kind, code), count in self._totals.items():
-            total.add_metric((*kind, str(code)), count)
+        total = CounterMetricFamily("apiserver_request", "Counter of apiserver requests.", labels=(*_LABELS, "component", "code"))
+        for (kind, code), durations in self._durations.items():
+            total.add_metric((*kind, _COMPONENT, str(code)), sum(durations.counts))
         yield total
-        seconds = HistogramMetricFamily("apiserver_request_duration_seconds", "Response latency in seconds.", labels=_LABELS)
-        for kind, durations in self._durations.items():
-            seconds.add_metric(kind, durations.cumulated(), durations.sum)
-        yield seconds
+        of_kinds = merged(((kind, durations) for (kind, _), durations in self._durations.items()), BUCKETS_S)
+        for name, text in _LATENCIES.items():
+            seconds = HistogramMetricFamily(name, text, labels=(*_LABELS, "component"))
+            for kind, durations in of_kinds.items():
+                seconds.add_metric((*kind, _COMPONENT), durations.cumulated(), durations.sum)
+            yield seconds
         running = GaugeMetricFamily("apiserver_current_inflight_requests", "Requests being answered.", labels=("request_kind",))
         for request_kind, in_flight in self.in_flight.items():
             running.add_metric((request_kind,), in_flight)
@@ -118,13 +135,20 @@ class RequestMetrics:
             lists.add_metric((prefix, ""), count)
         yield lists
 
+    def by_endpoint(self) -> dict[Labels, Histogram]:
+        """Durations by method, path of the resource, and status code."""
+        return merged(
+            (((_METHODS.get(kind[0], kind[0]), _endpoint(kind), str(code)), held) for (kind, code), held in self._durations.items()),
+            BUCKETS_S,
+        )
+
     def _lists(self) -> Mapping[str, int]:
         """Successful LISTs by the prefix of the resource's keys. Source: k8s.io/apiserver/pkg/storage/cacher/metrics."""
         found: dict[str, int] = {}
-        for ((verb, group, _, resource, *_), code), count in self._totals.items():
+        for ((verb, group, _, resource, *_), code), durations in self._durations.items():
             if verb == "LIST" and resource and code == 200:
                 prefix = _resource_prefix(group, resource)
-                found[prefix] = found.get(prefix, 0) + count
+                found[prefix] = found.get(prefix, 0) + sum(durations.counts)
         return found
 
 
@@ -136,6 +160,15 @@ def _resource_prefix(group: str, resource: str) -> str:
     """
     is_custom = "." in group and not group.endswith(".k8s.io")
     return f"/{group or 'core'}/{resource}{'/customresources' if is_custom else ''}"
+
+
+def _endpoint(kind: RequestKind) -> str:
+    """
+    >>> _endpoint(("GET", "apps", "v1", "deployments", "scale", "resource")), _endpoint(("GET", "", "", "", "", ""))
+    ('/apis/apps/v1/deployments', '/')
+    """
+    _, group, version, resource, *_ = kind
+    return f"/{f'apis/{group}' if group else 'api'}/{version}/{resource}" if resource else "/"
 
 
 def _kind(info: RequestInfo) -> RequestKind:

@@ -93,6 +93,8 @@ class Controller(Generic[K]):
         observe: Callable[[Outcome], None] | None = None,
     ) -> None:
         """Args: observe: called after every reconcile, for metrics."""
+        self.failed: Callable[[Exception], None] | None = None
+        """Called with what a reconcile raised, unless it merely lost a race with another writer."""
         self.name = name
         self._reconcile = reconcile
         self._clock = clock
@@ -174,6 +176,11 @@ class Controller(Generic[K]):
     def statistics(self) -> dict[str, int]:
         return {**self._queue.statistics(), **self._counts}
 
+    @property
+    def queue(self) -> WorkQueue[K]:
+        """For those who measure it."""
+        return self._queue
+
     async def _work(self) -> None:
         while True:
             try:
@@ -193,6 +200,7 @@ class Controller(Generic[K]):
             result = await self._reconcile(key)
         except TerminalError as error:
             log.error("%s: %s: %s (not tried again until it changes)", self.name, key, error)
+            self._tell(error)
             self._queue.forget(key)
             self._count(key, "terminal", started)
             return
@@ -210,10 +218,16 @@ class Controller(Generic[K]):
         """The first failure of a key in full, the following ones in a line; losing a race with another writer is part of normal work."""
         if isinstance(error, Conflict) or _has_gone(key, error):
             log.debug("%s: %s: %s; trying again", self.name, key, error)
-        elif isinstance(error, TransportError) or self._queue.failures(key):
+            return
+        self._tell(error)
+        if isinstance(error, TransportError) or self._queue.failures(key):
             log.warning("%s: %s: %s: %s; trying again", self.name, key, type(error).__name__, error)
         else:
             log.error("%s: %s failed; trying again", self.name, key, exc_info=error)
+
+    def _tell(self, error: Exception) -> None:
+        if self.failed is not None:
+            self.failed(error)
 
     def _count(self, key: K, result: Literal["success", "requeue_after", "error", "terminal"], started: float) -> None:
         self._counts[result] += 1

@@ -13,10 +13,15 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from kcp.aio.clock import Clock
+from kcp.aio.metrics import Histogram
 from kcp.aio.turns import take_turn
 from kcp.controller.ratelimit import RateLimiter, default_rate_limiter
 
 K = TypeVar("K", bound=Hashable)
+
+BUCKETS_S = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+"""Of the histograms; upstream's, without those that no disk or network reaches.
+Source: k8s.io/component-base/metrics/prometheus/workqueue/metrics.go."""
 
 
 class ShutDown(Exception):
@@ -56,10 +61,18 @@ class WorkQueue(Generic[K]):
         self._ready: asyncio.Queue[K | _Stop] = asyncio.Queue()  # bounded by the number of keys: each stands in it once
         self._background: OrderedDict[K, None] = OrderedDict()
         self._has_background = asyncio.Event()
-        self._dirty: set[K] = set()
+        self._dirty: dict[K, float] = {}
+        """Key → since when it is to be taken."""
         self._dirty_behind: set[K] = set()
         """Keys in work that are to come again, in the background."""
-        self._processing: set[K] = set()
+        self._processing: dict[K, float] = {}
+        """Key → since when it is with a worker."""
+        self._since: dict[K, float] = {}
+        """Key → since when it waits to be done well."""
+        self.waits = Histogram(BUCKETS_S)
+        """How long keys stood in the queue."""
+        self.works = Histogram(BUCKETS_S)
+        """How long workers had them."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._shut = False
@@ -78,7 +91,8 @@ class WorkQueue(Generic[K]):
                 self._bring_forward(key)
             return
         self._counts["adds"] += 1
-        self._dirty.add(key)
+        now = self._dirty[key] = self._clock.monotonic()
+        self._since.setdefault(key, now)
         self._idle.clear()
         if key not in self._processing:
             self._put(key, is_background=is_background)
@@ -107,13 +121,15 @@ class WorkQueue(Generic[K]):
                 if self._ready.qsize() == 1:
                     raise ShutDown
                 continue
-            self._dirty.discard(key)
-            self._processing.add(key)
+            now = self._processing[key] = self._clock.monotonic()
+            self.waits.observe(now - self._dirty.pop(key, now))
             return key
 
     def done(self, key: K) -> None:
         """The worker is finished with `key`, well or not."""
-        self._processing.discard(key)
+        started = self._processing.pop(key, None)
+        if started is not None:
+            self.works.observe(self._clock.monotonic() - started)
         if key in self._dirty:
             is_background = key in self._dirty_behind
             self._dirty_behind.discard(key)
@@ -155,6 +171,19 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """The key works: its next failure starts from the shortest delay."""
         self._limiter.forget(key)
+        if key in self._dirty:
+            self._since[key] = self._dirty[key]
+        else:
+            self._since.pop(key, None)
+
+    def oldest_s(self) -> float:
+        """Age of the oldest key that was added and is not done well yet; 0 when there is none."""
+        return self._clock.monotonic() - min(self._since.values()) if self._since else 0.0
+
+    def in_work_s(self) -> list[float]:
+        """For how long each worker that works has been at its key."""
+        now = self._clock.monotonic()
+        return [now - started for started in self._processing.values()]
 
     def failures(self, key: K) -> int:
         return self._limiter.failures(key)

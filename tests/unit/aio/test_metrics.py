@@ -26,7 +26,7 @@ def test_counts_and_histograms_are_shown_by_their_labels() -> None:
     meter.observe(WAITS, 0.5, "blue")
     shown = text(meter)
     assert 'things_total{colour="red"} 3.0' in shown
-    assert ['wait_seconds_bucket{colour="blue",le="0.1"} 0.0', 'wait_seconds_bucket{colour="blue",le="1.0"} 1.0'] == shown[-5:-3]
+    assert ['wait_seconds_bucket{colour="blue",le="0.1"} 0.0', 'wait_seconds_bucket{colour="blue",le="1"} 1.0'] == shown[-5:-3]
     assert not any("_created" in line for line in shown), "a series that never changes"
 
 

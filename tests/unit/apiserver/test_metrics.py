@@ -39,7 +39,7 @@ async def scrape(metrics: Metrics, cluster_path: str = "") -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-LABELS = 'verb="GET",group="",version="v1",resource="configmaps",subresource="",scope="resource"'
+LABELS = 'verb="GET",group="",version="v1",resource="configmaps",subresource="",scope="resource",component="apiserver"'
 
 
 def labelled(samples: dict[str, float], metric: str) -> dict[frozenset[str], float]:
