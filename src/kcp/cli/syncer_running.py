@@ -20,6 +20,8 @@ from kcp.client import kubeconfig
 from kcp.client.http import HttpTransport
 from kcp.client.pacing import Bucket, PacedTransport
 from kcp.client.rest import Client
+from kcp.controller.measures import show_queues
+from kcp.tmc.metrics.process import show_process
 from kcp.tmc.syncer.engine import Syncer, check_cluster, find_target
 from kcp.tmc.syncer.health import SyncerHealth
 from kcp.tmc.syncer.identity import Identity
@@ -111,11 +113,13 @@ async def _open_endpoints(stack: AsyncExitStack, options: SyncerOptions, identit
         return
     clock = record.clock
     started_s = clock.monotonic()
-    record.metrics = SyncerMetrics(
-        Meter(), sync_target=identity.name, workspace=options.workspace_cluster, uptime_s=lambda: clock.monotonic() - started_s
-    )
+    meter = Meter()
+    record.metrics = SyncerMetrics(meter, identity.name, options.workspace_cluster)
+    record.metrics.show_process(lambda: clock.monotonic() - started_s)
+    show_process(meter, clock)
+    show_queues(meter, lambda: record.controllers)
     health = SyncerHealth(identity.name, record, options.heartbeat_period, options.sync_backlog_limit)
-    metrics, well = syncer_endpoints.pages(health, record.metrics.meter, metrics_path=options.metrics_path, health_path=options.health_path)
+    metrics, well = syncer_endpoints.pages(health, meter, metrics_path=options.metrics_path, health_path=options.health_path)
     sites = {
         "--metrics-bind-address": (options.metrics_bind_address, metrics),
         "--health-bind-address": (options.health_bind_address, well),

@@ -31,6 +31,7 @@ from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
+from kcp.controller.measures import show_queues
 from kcp.exports.admission import BoundNames
 from kcp.exports.conversionadmission import ConversionAdmission
 from kcp.exports.keptschemas import SchemaKeeper
@@ -242,9 +243,12 @@ class _Assembly:
         if self._columns is None:
             return None
         from kcp.server.tmc import TMC
+        from kcp.tmc.metrics.controlplane import show_requests
 
         meter = Meter(is_on=self._options.tmc.metrics)
         self._metrics.add_families(meter.collect)
+        if meter.is_on:
+            show_requests(meter, self._metrics.requests.by_endpoint)
         return TMC(self._parts, self._options.tmc, self._views_url, meter, self._columns)
 
     async def connect(self) -> Security:
@@ -279,6 +283,9 @@ class _Assembly:
             lambda user: security.allows(user, ROOT, "create", kinds.WORKSPACES.group, kinds.WORKSPACES.resource, "~"),
         )  # fmt: skip
         self._metrics.add_statistics("storage", foundation.cache.statistics)
+        meter = Meter()
+        show_queues(meter, lambda: (*self._running, *(self._tmc.running if self._tmc is not None else ())))
+        self._metrics.add_families(meter.collect)
         if self._auditor is not None:
             self._metrics.add_families(self._auditor.collect)
         http = HttpParts(

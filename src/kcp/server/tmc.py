@@ -41,7 +41,10 @@ from kcp.tmc.health.providers import Controllers, api_server, clusters, placemen
 from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
 from kcp.tmc.health.states import Check
 from kcp.tmc.health.synctargets import build_synctarget_controller
-from kcp.tmc.metrics.controlplane import show_clusters, show_health
+from kcp.tmc.metrics.controlplane import measure_failures, show_clusters, show_controllers, show_health
+from kcp.tmc.metrics.placements import show_placement_queue, show_placements
+from kcp.tmc.metrics.process import show_process
+from kcp.tmc.metrics.syncing import SyncTally
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
 from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
@@ -78,9 +81,11 @@ class TMC:
     _following: set[tuple[GVR, str]] = field(default_factory=set)
     _remarks: Remarks | None = None
     _held_workloads: Workloads | None = None
+    _tally: SyncTally = field(init=False)
     _limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        self._tally = SyncTally(self._name_of)
         if self.options.health_monitoring:
             self.monitor = Monitor(self.parts.clock, _health_config(self.options))
         slots = asyncio.Semaphore(self.options.operation_limit) if self.options.operation_limit else None
@@ -125,7 +130,7 @@ class TMC:
         return [
             build_placement_controller(
                 informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
-                required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s,
+                required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s, meter=self.meter,
             ),
             build_namespace_scheduler(informers, for_cluster, self._workloads, clock=clock),
         ]  # fmt: skip
@@ -142,6 +147,7 @@ class TMC:
                     heartbeat_period_s=self.options.push_heartbeat_s, transformations=DEFAULT_PLACE,
                     workers=self.options.push_workers, backlog_limit=self.options.push_backlog_limit,
                 ),
+                meter=self.meter,
             )  # fmt: skip
             self._run(supervisor, push)
         for controller in self.controllers():
@@ -163,18 +169,24 @@ class TMC:
     def _run(self, supervisor: Supervisor, controller: Controller[Any]) -> None:
         controller.limit(self._limits)
         self.running.append(controller)
+        if self.meter.is_on:
+            measure_failures(self.meter, controller)
+            if controller.name == "placement":
+                show_placement_queue(self.meter, controller)
         supervisor.spawn(controller.run(), name=f"controller {controller.name}")
 
     def serve(self, supervisor: Supervisor, others: Callable[[], Iterable[Controller[Any]]]) -> None:
         """What every server does, whether it runs the controllers or not. Args: others: the controllers besides those of TMC."""
         self.columns.connect(self._targets, self.parts.informers.informer(NAMESPACES))
-        show_clusters(self.meter, lambda: self._targets)
-        if self.monitor is None:
-            return
-        clock, config = self.parts.clock, self.monitor.config
 
         def running() -> Iterable[Controller[Any]]:
             return (*others(), *self.running)
+
+        if self.meter.is_on:
+            self._measure(running)
+        if self.monitor is None:
+            return
+        clock, config = self.parts.clock, self.monitor.config
 
         self.monitor.add(
             api_server(self.parts.client, clock),
@@ -183,9 +195,21 @@ class TMC:
             clusters(lambda: self._targets),
             *([placements(lambda: self.parts.informers.informer(PLACEMENTS))] if self.options.placement_controller else ()),
         )
-        show_health(self.meter, self.monitor)
         self.monitor.changed = self._publish
         supervisor.spawn(self.monitor.run(), name="health")
+
+    def _measure(self, running: Callable[[], Iterable[Controller[Any]]]) -> None:
+        """Everything that is read at scrapes."""
+        meter = self.meter
+        show_process(meter, self.parts.clock)
+        show_clusters(meter, self._targets)
+        show_placements(meter, self.parts.informers.informer(PLACEMENTS))
+        show_controllers(meter, running)
+        self._tally.show(meter)
+        for controller in running():
+            measure_failures(meter, controller)
+        if self.monitor is not None:
+            show_health(meter, self.monitor)
 
     async def _publish(self, checks: Sequence[Check]) -> None:
         """Only who runs the controllers writes objects."""
@@ -236,6 +260,8 @@ class TMC:
         namespaces = informers.informer(NAMESPACES)
         if self._remarks is not None:
             self._remarks.follow(objects)
+        if self.meter.is_on:
+            self._tally.follow(str(gvr.group_resource), objects)
         if gvr.group_resource in DIVIDED:
             self._workloads.add(objects)
             self.columns.follow(objects)
@@ -248,9 +274,10 @@ class TMC:
             shows_errors = self.options.error_handling
             built.append(
                 build_aggregation_controller(
-                    gvr, objects, namespaces, self._targets, self.parts.for_cluster, clock=clock, shows_errors=shows_errors
+                    gvr, objects, namespaces, self._targets, self.parts.for_cluster,
+                    clock=clock, shows_errors=shows_errors, meter=self.meter,
                 )
-            )
+            )  # fmt: skip
         for controller in built:
             self._run(supervisor, controller)
 

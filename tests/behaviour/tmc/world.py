@@ -13,6 +13,7 @@ import pytest
 from tests.faults import FailingTransport
 
 from kcp.aio.clock import SystemClock
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import NotFound
@@ -29,6 +30,8 @@ from kcp.tenancy.waiting import wait_for
 from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS, SYNCED
 from kcp.tmc.model.names import synced_keys
 from kcp.tmc.syncer.engine import Syncer, find_target
+from kcp.tmc.syncer.metrics import SyncerMetrics
+from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
@@ -46,6 +49,8 @@ class World:
     client: Client
     """Of the test itself, for the workspace; meets no faults."""
     faults: dict[str, FailingTransport] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    """Of the syncers, with their metrics."""
 
     def writes(self, side: str) -> list[str]:
         return self.faults[side].written
@@ -198,7 +203,8 @@ async def syncing(world: World, *, through: Through = lambda inner: inner, confi
             control_plane = Client(up, clock=CLOCK)
             target = await world.client.resource(SYNC_TARGETS).get(name)
             identity = await find_target(control_plane, "root:work", name, meta.uid(target))
-            tasks.spawn(Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, config).run(), name=f"syncer {name}")
+            record = world.records[name] = Record(CLOCK, SyncerMetrics(Meter(), name, "root:work"))
+            tasks.spawn(Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, config, record).run(), name=f"syncer {name}")
         targets = world.client.resource(SYNC_TARGETS)
         for name in world.clusters:
             await wait_for(targets, name, lambda t: conditions.is_true(t, "Ready"), timeout_s=10.0, what=f"SyncTarget {name}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.metrics import Meter
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
@@ -18,9 +19,11 @@ from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.aggregation.status import merge, reports_of
+from kcp.tmc.metrics import families
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, SyncTarget
 from kcp.tmc.model.names import sync_target_key, synced_keys
+from kcp.tmc.model.wishes import primary_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,18 @@ class AggregationReconciler:
     clock: Clock
     shows_errors: bool
     """Whether typed errors of clusters are put into condition Synced."""
+    meter: Meter
+
+    def _count(self, key: ObjectKey, obj: JSONObject, started_s: float) -> None:
+        strategy = "Primary" if primary_cluster(obj) else "Combined"
+        self.meter.count(families.AGGREGATIONS, str(self.gvr.group_resource), strategy, "success")
+        self.meter.observe(families.AGGREGATION_DURATION, self.clock.monotonic() - started_s, str(key.cluster))
 
     async def reconcile(self, key: ObjectKey) -> Result:
         obj = self.get(key)
         if obj is None or meta.deletion_timestamp(obj):
             return Result()
+        started_s = self.clock.monotonic()
         targets = {k: t for k in synced_keys(obj) if (t := self.target(k)) is not None}
         names = {k: t.name for k, t in targets.items()}
         problems = {k: t.not_ready_reason or "not ready" for k, t in targets.items() if not t.ready}
@@ -50,6 +60,7 @@ class AggregationReconciler:
         unplaced = "" if reports else unplaced_because(self.namespace(ObjectKey(key.cluster, "", key.namespace)))
         wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()), unplaced=unplaced)
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
+        self._count(key, obj, started_s)
         return Result()
 
 
@@ -68,6 +79,7 @@ def build_aggregation_controller(  # noqa: PLR0913 - what it reads, spelled out
     *,
     clock: Clock,
     shows_errors: bool,
+    meter: Meter,
 ) -> Controller:
     """Args: gvr: without identity; a resource with a status. objects: with index BY_TARGET. targets: with index BY_KEY."""
 
@@ -85,7 +97,7 @@ def build_aggregation_controller(  # noqa: PLR0913 - what it reads, spelled out
             return []  # a heartbeat says nothing about any object
         return [meta.key(obj) for obj in objects.by_index(BY_TARGET, sync_target_key(key.cluster, key.name))]
 
-    reconciler = AggregationReconciler(gvr, objects.get, target, namespaces.get, for_cluster, clock, shows_errors)
+    reconciler = AggregationReconciler(gvr, objects.get, target, namespaces.get, for_cluster, clock, shows_errors, meter)
     controller = Controller(f"tmc-aggregation-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(targets, of_target)

@@ -36,6 +36,11 @@ API_SERVER, STORAGE = Component("APIServer", "kcp"), Component("Storage", "store
 _TYPES = {"placement": "PlacementController", "synctarget": "SyncTargetController"}
 
 
+def component_type(controller: str) -> str:
+    """Of the controller with this name."""
+    return _TYPES.get(controller, "Controller")
+
+
 class Worker(Protocol):
     """A controller, as far as its health goes."""
 
@@ -108,7 +113,7 @@ class Controllers:
         if ran or not waiting:
             seen.moved_at = now
         seen.done, seen.failed = done, failed
-        component = Component(_TYPES.get(name, "Controller"), name)
+        component = Component(component_type(name), name)
         details = {"reconciles": str(done), "errors": str(failed), "waiting": str(waiting)}
         still_s = now - seen.moved_at
         if still_s > self.config.degraded_s:

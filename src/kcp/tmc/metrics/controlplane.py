@@ -5,12 +5,18 @@ Before: `server.tmc`. After: the informers and the monitor, which hold what is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-from kcp.aio.metrics import Labels, Meter
-from kcp.apimachinery import conditions, meta
+from kcp.aio.metrics import Histogram, Labels, Meter, merged
+from kcp.apimachinery import conditions, meta, quantity
+from kcp.apimachinery.meta import JSONObject
+from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
+from kcp.controller.workqueue import BUCKETS_S
+from kcp.tmc.errors import classify
 from kcp.tmc.health.monitor import Monitor
+from kcp.tmc.health.providers import component_type
 from kcp.tmc.health.report import summary
 from kcp.tmc.health.states import Check, Status
 from kcp.tmc.metrics import families
@@ -46,11 +52,66 @@ def _names(check: Check) -> Labels:
     return check.component.type, check.component.id, check.component.cluster
 
 
-def show_clusters(meter: Meter, targets: Callable[[], Informer]) -> None:
-    """Of each SyncTarget."""
+def show_clusters(meter: Meter, targets: Informer) -> None:
+    """Of each SyncTarget; what was counted of a cluster goes with the last target of its name."""
 
-    def of_each(is_well: Callable[[meta.JSONObject], bool]) -> Callable[[], Iterable[tuple[Labels, float]]]:
-        return lambda: (((meta.name(target), str(meta.cluster(target))), float(is_well(target))) for target in targets().list())
+    def of_each(is_well: Callable[[JSONObject], bool]) -> Callable[[], Iterable[tuple[Labels, float]]]:
+        return lambda: (((meta.name(target), str(meta.cluster(target))), float(is_well(target))) for target in targets.list())
 
+    def changed(key: Any, old: JSONObject | None, new: JSONObject | None) -> None:  # noqa: ARG001
+        if new is None and not any(other.name == key.name for other in targets.keys()):
+            for label in ("cluster", "sync_target", "source_cluster", "target_cluster"):
+                meter.forget(label, key.name)
+
+    targets.add_handler(changed)
     meter.show(families.CLUSTER_HEALTH, of_each(lambda target: conditions.is_true(target, READY)))
     meter.show(families.CLUSTER_CONNECTIVITY, of_each(lambda target: not conditions.is_false(target, HEARTBEAT_HEALTHY)))
+    meter.show(families.CLUSTER_UTILIZATION, lambda: (pair for target in targets.list() for pair in utilization(target)))
+
+
+def utilization(target: JSONObject) -> Numbers:
+    """Of each resource of which the cluster says both how much there is and how much is in use."""
+    status = target.get("status") or {}
+    used: Mapping[str, Any] = status.get("usage") or {}
+    for name, total in (status.get("allocatable") or {}).items():
+        if name in used and (amount := quantity.parse(str(total))):
+            yield (meta.name(target), name), float(quantity.parse(str(used[name])) / amount)
+
+
+def show_controllers(meter: Meter, running: Callable[[], Iterable[Controller[Any]]]) -> None:
+    """What they did, from their own counts; `measure_failures` is told of what went wrong."""
+
+    def operations() -> Numbers:
+        for controller in running():
+            counts = controller.statistics()
+            names = (component_type(controller.name), controller.name, "reconcile")
+            if done := counts["success"] + counts["requeue_after"]:
+                yield (*names, "success"), float(done)
+            if failed := counts["error"] + counts["terminal"]:
+                yield (*names, "error"), float(failed)
+
+    def durations() -> Iterable[tuple[Labels, Histogram]]:
+        used = [controller for controller in running() if controller.statistics()["adds"]]
+        found = (((component_type(c.name), c.name, "reconcile"), c.queue.works) for c in used)
+        return merged(found, BUCKETS_S).items()
+
+    meter.show(families.COMPONENT_OPERATIONS, operations)
+    meter.show_histograms(families.COMPONENT_DURATIONS, durations)
+
+
+def measure_failures(meter: Meter, controller: Controller[Any]) -> None:
+    """Count its errors by their TMC type."""
+    names = (component_type(controller.name), controller.name)
+
+    def failed(error: Exception) -> None:
+        found = classify(error)
+        meter.count(families.COMPONENT_ERRORS, *names, str(found.type), str(found.severity))
+        meter.count(families.ERRORS, str(found.type), str(found.severity), controller.name)
+
+    controller.failed = failed
+
+
+def show_requests(meter: Meter, by_endpoint: Callable[[], Mapping[Labels, Histogram]]) -> None:
+    """Args: by_endpoint: durations by method, endpoint and status code."""
+    meter.show(families.API_REQUESTS, lambda: [(labels, float(sum(held.counts))) for labels, held in by_endpoint().items()])
+    meter.show_histograms(families.API_REQUEST_DURATION, lambda: by_endpoint().items())

@@ -14,20 +14,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.metrics import Meter
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import NotFound
+from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
+from kcp.client.transport import TransportError
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
+from kcp.tmc.errors import ErrorType
+from kcp.tmc.metrics.placements import DecisionMeasures
 from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, sync_target_key, synced_keys
 from kcp.tmc.placement.inputs import Surroundings, neighbour_of, snapshot_of
 from kcp.tmc.placement.observe import Observed, location_of
 from kcp.tmc.placement.policy import Policy
+from kcp.tmc.placement.reasons import error_of
 from kcp.tmc.placement.rebalancing import Rebalancing
 from kcp.tmc.placement.record import is_told, record
 from kcp.tmc.placement.reservations import SETTLE_S, Reservations, fresh_in, told_since
@@ -58,10 +63,18 @@ class PlacementReconciler:
     clock: Clock
     eviction_grace_s: float
     reservations: Reservations
+    measures: DecisionMeasures
     one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Placements that look at others are decided one after the other, on what the server has: two that keep apart never choose the same."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
+        try:
+            return await self._decide(key)
+        except (StatusError, TransportError) as error:
+            self.measures.retried(key.cluster, error)
+            raise
+
+    async def _decide(self, key: ObjectKey) -> Result:
         obj = self.placements.get(key)
         if obj is None or meta.deletion_timestamp(obj):
             return Result()
@@ -73,6 +86,7 @@ class PlacementReconciler:
             return await self._place(obj, reading, [neighbour_of(p) for p in listed.items if meta.name(p) != key.name])
 
     async def _place(self, obj: JSONObject, reading: Reading, neighbours: Sequence[Neighbour]) -> Result:
+        ended = self.measures.began()
         placement = Placement.of(obj, chosen_keys(obj))
         home = self.location_workspace(placement)
         now = self.clock.now()
@@ -91,8 +105,21 @@ class PlacementReconciler:
         finally:
             if not is_written:
                 self.reservations.withdraw(key)
+        ended(key.cluster, str(reading.policy.strategy), len(decision.chosen) >= decision.number)
+        self._tell_wanting(key, decision)
         waits = SETTLE_S if len(decision.chosen) < decision.number and any(t.reserved for t in decision.fleet) else None
         return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision), waits))
+
+    def _tell_wanting(self, key: ObjectKey, decision: Decision) -> None:
+        """What kept it from its clusters: each kind of reason once, with the cluster if it is one."""
+        if len(decision.chosen) >= decision.number:
+            return
+        by_error: dict[ErrorType, list[str]] = {}
+        for name, refusal in decision.refused.items():
+            by_error.setdefault(error_of(refusal.reason), []).append(name)
+        names = {target.key: target.name for target in decision.fleet}
+        for error, refused in (by_error or {ErrorType.PLACEMENT_CONSTRAINT: []}).items():
+            self.measures.wanting(key.cluster, error, names.get(refused[0], "") if len(refused) == 1 else "")
 
     async def _write(  # noqa: PLR0913 - what a decision is written down with
         self, obj: JSONObject, placement: Placement, home: ClusterName | None, reading: Reading, decision: Decision,
@@ -219,6 +246,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     required_apis: Callable[[ClusterName], Mapping[str, str]],
     clock: Clock,
     eviction_grace_s: float,
+    meter: Meter,
 ) -> Controller:
     """Args: resolve: workspace path → cluster. ancestors: a workspace's parents, nearest first. path_of: its path."""
     placements = informers.informer(PLACEMENTS, indexers=INDEXERS)
@@ -240,6 +268,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
         placements, records, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), lambda: targets.resource_version,
         lambda cluster: locations.list(cluster=cluster), lambda cluster: namespaces.list(cluster=cluster),
         location_workspace, required_apis, path_of, for_cluster, clock, eviction_grace_s, reservations,
+        DecisionMeasures(clock, meter),
     )  # fmt: skip
     controller = Controller("placement", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(placements, wake.of_placement)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from kcp.tmc.errors import ErrorType
+
 
 class Reason(StrEnum):
     """Why a target was, or was not, chosen."""
@@ -38,3 +40,18 @@ class Reason(StrEnum):
 
 
 CHOSEN = frozenset({Reason.SELECTED, Reason.KEPT, Reason.KEPT_UNREADY, Reason.KEPT_FOR_BUDGET})
+
+
+_ERRORS = {
+    Reason.INSUFFICIENT: ErrorType.PLACEMENT_CAPACITY,
+    Reason.NOT_READY: ErrorType.CLUSTER_UNAVAILABLE,
+    Reason.UNSCHEDULABLE: ErrorType.PLACEMENT_POLICY,
+    Reason.EVICTED: ErrorType.PLACEMENT_POLICY,
+    Reason.TAINTED: ErrorType.PLACEMENT_POLICY,
+    Reason.WORKSPACE_NOT_SERVED: ErrorType.PLACEMENT_POLICY,
+}
+
+
+def error_of(reason: Reason) -> ErrorType:
+    """Which of TMC's errors a refusal is."""
+    return _ERRORS.get(reason, ErrorType.PLACEMENT_CONSTRAINT)

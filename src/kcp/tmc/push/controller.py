@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor, retry_forever
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
@@ -27,6 +28,8 @@ from kcp.tmc.model.kinds import SYNC_TARGETS, SYNCER_READY
 from kcp.tmc.push.credentials import entry_of
 from kcp.tmc.syncer.engine import Syncer
 from kcp.tmc.syncer.identity import Identity
+from kcp.tmc.syncer.metrics import SyncerMetrics
+from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class PushReconciler:
     supervisor: Supervisor
     clock: Clock
     config: SyncerConfig
+    meter: Meter
     _running: dict[ObjectKey, _Running] = field(default_factory=dict)
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -88,8 +92,15 @@ class PushReconciler:
 
     def _start(self, identity: Identity, entry: KubeConfigEntry) -> asyncio.Task[None]:
         async def serve() -> None:
+            record = Record(self.clock, SyncerMetrics(self.meter, identity.name, str(identity.cluster)))
+            try:
+                await serve_as(record)
+            finally:
+                record.close()
+
+        async def serve_as(record: Record) -> None:
             async with entry.connect(clock=self.clock, user_agent="workload-syncer/cluster") as downstream:
-                await Syncer(identity, self.server, downstream, self.clock, self.config, holder=HOLDER).run()
+                await Syncer(identity, self.server, downstream, self.clock, self.config, record, HOLDER).run()
 
         what = f"syncer of {identity.cluster}|{identity.name}"
         return self.supervisor.spawn(retry_forever(serve, sleep=self.clock.sleep, what=what), name=what)
@@ -111,7 +122,7 @@ class PushReconciler:
 
 
 def build_push_controller(
-    informers: InformerFactory, server: Client, supervisor: Supervisor, *, clock: Clock, config: SyncerConfig
+    informers: InformerFactory, server: Client, supervisor: Supervisor, *, clock: Clock, config: SyncerConfig, meter: Meter
 ) -> Controller:
     """Args: supervisor: of the syncers."""
     targets, secrets = informers.informer(SYNC_TARGETS), informers.informer(SECRETS)
@@ -119,7 +130,7 @@ def build_push_controller(
     def of_secret(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         return [meta.key(target) for target in targets.list(cluster=ClusterName(key.cluster)) if secret_of(target) == key]
 
-    reconciler = PushReconciler(targets.get, secrets.get, server, supervisor, clock, config)
+    reconciler = PushReconciler(targets.get, secrets.get, server, supervisor, clock, config, meter)
     controller: Controller = Controller("tmc-push", reconciler.reconcile, clock=clock, workers=2)
     controller.watch(targets)
     controller.watch(secrets, of_secret)

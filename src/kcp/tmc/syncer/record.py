@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from kcp.aio.clock import Clock
 from kcp.controller.controller import Controller, Outcome
 from kcp.tmc.errors import TMCError
-from kcp.tmc.syncer.metrics import SyncerMetrics
+from kcp.tmc.syncer.metrics import Queue, SyncerMetrics
 
 DOWN, UP = "kcp-to-cluster", "cluster-to-kcp"
 """Directions of a sync, as metrics name them."""
@@ -70,7 +70,7 @@ class Record:
     def add_controller(self, resource: str, controller: Controller) -> None:
         self.controllers.append(controller)
         if self.metrics is not None:
-            self.metrics.watch_backlog(resource, lambda: self._depth(resource))
+            self.metrics.watch(resource, Queue(lambda: self._depth(resource), lambda: self._oldest_s(resource)))
             self.metrics.show_controllers(len(self.controllers))
 
     def observe_error(self, error: TMCError, resource: str) -> None:
@@ -78,12 +78,16 @@ class Record:
         if not error.retryable:
             self._count(failed=True)
         if self.metrics is not None:
-            self.metrics.observe_error(resource, str(error.type))
+            self.metrics.observe_error(resource, error)
 
     def observe_drift(self, resource: str) -> None:
         """A copy was put right."""
         if self.metrics is not None:
             self.metrics.observe_drift(resource)
+
+    def observe_transformation(self, resource: str, *, failed: bool) -> None:
+        if self.metrics is not None:
+            self.metrics.observe_transformation(resource, failed=failed)
 
     def observe_connection(self, what: str, worked: bool) -> None:  # noqa: FBT001 - the answer is the measurement
         """Args: what: `heartbeat`, or the side that was asked: `kcp`, `cluster`."""
@@ -95,6 +99,11 @@ class Record:
         self.reachable["kcp" if what == "heartbeat" else what] = worked
         if self.metrics is not None:
             self.metrics.observe_connection(what, worked)
+
+    def close(self) -> None:
+        """Its syncer has ended."""
+        if self.metrics is not None:
+            self.metrics.close()
 
     def backlog(self) -> int:
         """Objects that wait to be looked at."""
@@ -121,4 +130,10 @@ class Record:
         return int(self.clock.monotonic() // _SLOT_S)
 
     def _depth(self, resource: str) -> int:
-        return sum(c.statistics()["depth"] for c in self.controllers if c.name.endswith(f"-{resource}"))
+        return sum(controller.statistics()["depth"] for controller in self._of(resource))
+
+    def _oldest_s(self, resource: str) -> float:
+        return max((controller.queue.oldest_s() for controller in self._of(resource)), default=0.0)
+
+    def _of(self, resource: str) -> list[Controller]:
+        return [controller for controller in self.controllers if controller.name.endswith(f"-{resource}")]

@@ -131,10 +131,21 @@ class SpecReconciler:
         identity = self.parts.identity
         adapted_view = adapted(view, identity.name)
         if wishes.is_transformed(view):
-            adapted_view = self.parts.transformations.apply(adapted_view)
+            adapted_view = self._transformed(adapted_view)
         if self.gvr.group_resource in TEMPLATED:
             adapted_view = await self._at_home(adapted_view)
         return to_downstream(adapted_view, self.gvr.group_resource, key=identity.key, namespace=target.namespace)
+
+    def _transformed(self, view: JSONObject) -> JSONObject:
+        record, resource = self.parts.record, str(self.gvr.group_resource)
+        try:
+            found = self.parts.transformations.apply(view)
+        except TMCError:
+            record.observe_transformation(resource, failed=True)
+            raise
+        if found is not view:
+            record.observe_transformation(resource, failed=False)
+        return found
 
     async def _at_home(self, view: JSONObject) -> JSONObject:
         """A workload whose pods find their workspace, and are shown in it."""
