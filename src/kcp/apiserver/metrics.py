@@ -39,11 +39,6 @@ _LABELS = ("verb", "group", "version", "resource", "subresource", "scope")
 _COMPONENT = "apiserver"
 """Upstream tells requests to aggregated servers apart by it; here there are none."""
 
-_LATENCIES = {
-    "apiserver_request_duration_seconds": "Response latency in seconds.",
-    "apiserver_request_sli_duration_seconds": "The same under the name that alerts of Kubernetes' service levels ask for.",
-}
-
 _METHODS = {"LIST": "GET", "WATCH": "GET", "DELETECOLLECTION": "DELETE"}
 
 RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
@@ -104,18 +99,16 @@ class RequestMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """As metric families, for one scrape."""
-        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
         total = CounterMetricFamily("apiserver_request", "Counter of apiserver requests.", labels=(*_LABELS, "component", "code"))
         for (kind, code), durations in self._durations.items():
             total.add_metric((*kind, _COMPONENT, str(code)), sum(durations.counts))
         yield total
         of_kinds = merged(((kind, durations) for (kind, _), durations in self._durations.items()), BUCKETS_S)
-        for name, text in _LATENCIES.items():
-            seconds = HistogramMetricFamily(name, text, labels=(*_LABELS, "component"))
-            for kind, durations in of_kinds.items():
-                seconds.add_metric((*kind, _COMPONENT), durations.cumulated(), durations.sum)
-            yield seconds
+        yield _latencies("apiserver_request_duration_seconds", "Response latency in seconds.", of_kinds)
+        together = merged((((verb, "", "", "", sub, scope), held) for (verb, _, _, _, sub, scope), held in of_kinds.items()), BUCKETS_S)
+        yield _latencies("apiserver_request_sli_duration_seconds", "The same, all resources together, for service levels.", together)
         running = GaugeMetricFamily("apiserver_current_inflight_requests", "Requests being answered.", labels=("request_kind",))
         for request_kind, in_flight in self.in_flight.items():
             running.add_metric((request_kind,), in_flight)
@@ -160,6 +153,15 @@ def _resource_prefix(group: str, resource: str) -> str:
     """
     is_custom = "." in group and not group.endswith(".k8s.io")
     return f"/{group or 'core'}/{resource}{'/customresources' if is_custom else ''}"
+
+
+def _latencies(name: str, text: str, found: Mapping[RequestKind, Histogram]) -> Metric:
+    from prometheus_client.metrics_core import HistogramMetricFamily
+
+    seconds = HistogramMetricFamily(name, text, labels=(*_LABELS, "component"))
+    for kind, durations in found.items():
+        seconds.add_metric((*kind, _COMPONENT), durations.cumulated(), durations.sum)
+    return seconds
 
 
 def _endpoint(kind: RequestKind) -> str:
