@@ -33,7 +33,13 @@ CACHE_CRDS = ("clustercachedresources.cache.kcp.io", "clustercachedresourceendpo
 TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
     "scheduling.kcp.io": ("locations.scheduling.kcp.io", "placements.scheduling.kcp.io"),
     "workload.kcp.io": ("synctargets.workload.kcp.io",),
-    "tmc.kcp.io": ("componenthealths.tmc.kcp.io", "overridepolicies.tmc.kcp.io", "placementdecisions.tmc.kcp.io"),
+    "tmc.kcp.io": (
+        "aggregatedviews.tmc.kcp.io",
+        "componenthealths.tmc.kcp.io",
+        "overridepolicies.tmc.kcp.io",
+        "placementdecisions.tmc.kcp.io",
+        "statusrules.tmc.kcp.io",
+    ),
     "apiresource.kcp.io": ("apiresourceimports.apiresource.kcp.io", "negotiatedapiresources.apiresource.kcp.io"),
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -34,7 +34,6 @@ from kcp.storage.subscriptions import CacheEvent, Trait, translate
 if TYPE_CHECKING:
     from kcp.storage.prefixcache import PrefixCache
     from kcp.storage.subscriptions import Subscription
-    from kcp.storage.watchcache import WatchCache
 
 BOOKMARK_INTERVAL_S = 60.0
 """Source: k8s.io/apiserver/pkg/storage/cacher/cacher.go, defaultBookmarkFrequency."""
@@ -47,10 +46,20 @@ _INITIAL_BATCH = 500
 """Objects of the state handed over at once, so that a large one does not block everybody else."""
 
 
+class Cached(Protocol):
+    """Where objects and their changes come from: `storage.watchcache`, or what is made of it."""
+
+    async def prefix(self, prefix: bytes) -> PrefixCache: ...
+
+    async def fresh(self) -> int: ...
+
+    def revision(self) -> int: ...
+
+
 class Watches:
     """The watching part of `Registry`."""
 
-    def __init__(self, cache: WatchCache, clock: Clock, presentation: Presentation) -> None:
+    def __init__(self, cache: Cached, clock: Clock, presentation: Presentation) -> None:
         self._cache = cache
         self._presentation = presentation
         self._clock = clock

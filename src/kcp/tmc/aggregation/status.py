@@ -1,7 +1,6 @@
 """Merging the statuses of several clusters into one. Pure.
 
 The aggregate is true: a cluster that has not reported counts nothing, and condition Synced says which one and why.
-Source for the sums: kcp-dev/contrib-tmc coordination/deployment.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.aggregation.combining import SUMMED, combine
 from kcp.tmc.errors import ErrorType
 from kcp.tmc.model.kinds import DRIFTED, SYNCED
 from kcp.tmc.model.names import (
@@ -26,18 +26,6 @@ from kcp.tmc.model.names import (
     synced_keys,
 )
 from kcp.tmc.model.wishes import SYNC, Sync, primary_cluster, sync_of
-
-_SUMMED: Mapping[GroupResource, tuple[str, ...]] = {
-    GroupResource("apps", "deployments"): (
-        "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas", "terminatingReplicas",
-    ),
-    GroupResource("apps", "statefulsets"): ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"),
-    GroupResource("apps", "daemonsets"): (
-        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "updatedNumberScheduled",
-        "numberAvailable", "numberUnavailable",
-    ),
-    GroupResource("batch", "jobs"): ("active", "succeeded", "failed", "ready"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,51 +87,17 @@ def merge(obj: JSONObject, resource: GroupResource, reports: Sequence[Report], *
     held = [c for c in meta.nested(obj, "status", "conditions", default=()) if c.get("type") in (SYNCED, DRIFTED)]
     statuses = [r.status for r in reports if r.status is not None]
     primary = next((r.status for r in reports if r.cluster == primary_cluster(obj) and r.status is not None), None)
-    wanted["status"] = meta.copy_json(primary) if primary and resource not in _SUMMED else _combine(resource, statuses, len(reports))
-    if "conditions" in wanted["status"] or resource in _SUMMED:
+    wanted["status"] = meta.copy_json(primary) if primary and resource not in SUMMED else combine(resource, statuses, len(reports))
+    if "conditions" in wanted["status"] or resource in SUMMED:
         wanted["status"]["conditions"] = [*wanted["status"].get("conditions", ()), *held]
         conditions.set_condition(wanted, synced_condition(reports, now, is_disabled=sync_of(obj) is Sync.DISABLED, unplaced=unplaced))
         if drift := drifted_condition(reports, now):
             conditions.set_condition(wanted, drift)
-    if resource in _SUMMED and "observedGeneration" in wanted["status"]:
+    if resource in SUMMED and "observedGeneration" in wanted["status"]:
         everyone = len(statuses) == len(reports)
         observed = min(s.get("observedGeneration", 0) for s in statuses) if everyone else 0
         wanted["status"]["observedGeneration"] = max(observed, meta.nested(obj, "status", "observedGeneration", default=0))
     return wanted
-
-
-def _combine(resource: GroupResource, statuses: Sequence[JSONObject], expected: int) -> JSONObject:
-    if not statuses:
-        return {}
-    if len(statuses) == 1 and expected == 1:
-        status: JSONObject = meta.copy_json(statuses[0])
-        return status
-    if resource == GroupResource("", "services") or resource == GroupResource("networking.k8s.io", "ingresses"):
-        ingress = [i for s in statuses for i in meta.nested(s, "loadBalancer", "ingress", default=())]
-        return {"loadBalancer": {"ingress": ingress}} if ingress else {"loadBalancer": {}}
-    combined = {name: value for name, value in statuses[0].items() if all(s.get(name) == value for s in statuses)}
-    for name in _SUMMED.get(resource, ()):
-        if any(name in s for s in statuses):
-            combined[name] = sum(int(s.get(name) or 0) for s in statuses)
-    if any("observedGeneration" in s for s in statuses):
-        combined["observedGeneration"] = min(int(s.get("observedGeneration") or 0) for s in statuses)
-    if merged := _combine_conditions(statuses):
-        combined["conditions"] = merged
-    return combined
-
-
-_RANK = {"False": 0, "Unknown": 1, "True": 2}
-
-
-def _combine_conditions(statuses: Sequence[JSONObject]) -> list[JSONObject]:
-    """For each type the worst status that any cluster reports, with that cluster's reason and message."""
-    worst: dict[str, JSONObject] = {}
-    for status in statuses:
-        for condition in status.get("conditions") or ():
-            kind = condition.get("type", "")
-            if kind not in worst or _RANK.get(condition.get("status"), 1) < _RANK.get(worst[kind].get("status", ""), 1):
-                worst[kind] = condition
-    return [dict(worst[kind]) for kind in sorted(worst)]
 
 
 def drifted_condition(reports: Sequence[Report], now: str) -> JSONObject | None:

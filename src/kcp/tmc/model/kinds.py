@@ -20,6 +20,8 @@ SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
 LOCATIONS = GVR("scheduling.kcp.io", "v1alpha1", "locations")
 PLACEMENTS = GVR("scheduling.kcp.io", "v1alpha1", "placements")
 PLACEMENT_DECISIONS = GVR("tmc.kcp.io", "v1alpha1", "placementdecisions")
+AGGREGATED_VIEWS = GVR("tmc.kcp.io", "v1alpha1", "aggregatedviews")
+STATUS_RULES = GVR("tmc.kcp.io", "v1alpha1", "statusrules")
 OVERRIDE_POLICIES = GVR("tmc.kcp.io", "v1alpha1", "overridepolicies")
 NAMESPACES = GVR("", "v1", "namespaces")
 
