@@ -175,7 +175,7 @@ def documents(names: Sequence[str]) -> list[JSONObject]:
     """Raises PluginError: a file that cannot be read, or holds what cannot be previewed."""
     found: list[JSONObject] = []
     for name in names:
-        for document in _parsed(name):
+        for document in parsed(name):
             items = document.get("items") if document.get("kind") == "List" else [document]
             found += items or []
     for document in found:
@@ -186,7 +186,7 @@ def documents(names: Sequence[str]) -> list[JSONObject]:
     return found
 
 
-def _parsed(name: str) -> list[JSONObject]:
+def parsed(name: str) -> list[JSONObject]:
     import yaml
 
     try:

@@ -78,6 +78,8 @@ class TMC:
     monitor: Monitor | None = None
     """None with health monitoring off."""
     publisher: Publisher | None = None
+    _overviews: Any = None
+    """None with --tmc-virtual-workspaces=false: then nothing of it is even imported."""
     _following: set[tuple[GVR, str]] = field(default_factory=set)
     _remarks: Remarks | None = None
     _held_workloads: Workloads | None = None
@@ -86,6 +88,10 @@ class TMC:
 
     def __post_init__(self) -> None:
         self._tally = SyncTally(self._name_of)
+        if self.options.virtual_workspaces:
+            from kcp.server.overviews import Overviews
+
+            self._overviews = Overviews(self.parts, lambda: self._targets, self.server_url)
         if self.options.health_monitoring:
             self.monitor = Monitor(self.parts.clock, _health_config(self.options))
         slots = asyncio.Semaphore(self.options.operation_limit) if self.options.operation_limit else None
@@ -117,6 +123,7 @@ class TMC:
             build_negotiation_controller(informers, for_cluster, clock=clock),
             build_publishing_controller(informers, for_cluster, self._exported, clock=clock),
             *(self._placement() if options.placement_controller else ()),
+            *(self._overviews.controllers() if self._overviews is not None else ()),
         ]  # fmt: skip
 
     def _placement(self) -> Sequence[Controller[Any]]:
@@ -178,6 +185,8 @@ class TMC:
     def serve(self, supervisor: Supervisor, others: Callable[[], Iterable[Controller[Any]]]) -> None:
         """What every server does, whether it runs the controllers or not. Args: others: the controllers besides those of TMC."""
         self.columns.connect(self._targets, self.parts.informers.informer(NAMESPACES))
+        if self._overviews is not None:
+            self._overviews.serve(supervisor)
 
         def running() -> Iterable[Controller[Any]]:
             return (*others(), *self.running)
@@ -194,6 +203,7 @@ class TMC:
             Controllers(running, clock, config).provider(),
             clusters(lambda: self._targets),
             *([placements(lambda: self.parts.informers.informer(PLACEMENTS))] if self.options.placement_controller else ()),
+            *(self._overviews.providers() if self._overviews is not None else ()),
         )
         self.monitor.changed = self._publish
         supervisor.spawn(self.monitor.run(), name="health")
@@ -282,7 +292,7 @@ class TMC:
             self._run(supervisor, controller)
 
     def admission_plugins(self) -> Sequence[Plugin]:
-        return plugins(self._name_of)
+        return [*plugins(self._name_of), *(self._overviews.plugins() if self._overviews is not None else ())]
 
     def connectors(self, backend: Backend, security: Security) -> Mapping[ConnectorKey, Handler]:
         """Where syncers open their tunnels, and what leads through them."""
@@ -300,7 +310,8 @@ class TMC:
         foundation = self.parts.foundation
         syncer = SyncerViews(foundation.catalog, backend, self.parts.clock, self.server_url)
         upsyncer = UpsyncerViews(backend, self._is_placed)
-        return [
+        overviews = [self._overviews.virtual_workspace(backend, security)] if self._overviews is not None else []
+        targets = [
             TargetView(
                 name,
                 build,
@@ -312,6 +323,7 @@ class TMC:
             )
             for name, build in (("syncer", syncer.build), ("upsyncer", upsyncer.build))
         ]
+        return [*targets, *overviews]
 
     def _is_placed(self, cluster: ClusterName, namespace: str, key: str) -> bool:
         """Whether a namespace, or for "" any of the workspace, is placed on the target K."""

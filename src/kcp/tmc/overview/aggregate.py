@@ -87,9 +87,9 @@ def aggregate(obj: JSONObject, members: Sequence[Member], kind: Kind, policy: Po
 def _counted(members: Sequence[Member], policy: Policy) -> Sequence[Member]:
     """Those that make the aggregate; of clusters that are known, if there are any."""
     if policy.merge is Merge.PRIORITY:
-        return [max(reversed(members), key=lambda m: (m.is_known, m.target.priority))]
+        return [max(members, key=lambda m: (m.is_known, m.target.priority))]
     if policy.merge is Merge.LATEST:
-        return [max(reversed(members), key=lambda m: (m.is_known, m.instance.reported))]
+        return [max(members, key=lambda m: (m.is_known, m.instance.reported))]
     return members
 
 
@@ -141,7 +141,7 @@ def _status(obj: JSONObject, counted: Sequence[Member], kind: Kind, policy: Poli
 def _primary(obj: JSONObject, known: Sequence[Member]) -> Member:
     """The cluster that the object names, else the one of highest priority, then weight; the first by name of equals."""
     named = primary_cluster(obj)
-    return max(reversed(known), key=lambda m: (m.target.name == named, m.target.priority, m.target.weight))
+    return max(known, key=lambda m: (m.target.name == named, m.target.priority, m.target.weight))
 
 
 def _named(member: Member) -> JSONObject:
@@ -177,10 +177,10 @@ def _resolve(obj: JSONObject, counted: Sequence[Member], policy: Policy) -> Mapp
 def _winner(counted: Sequence[Member], how: Resolution) -> Member | None:
     """Whose copy is shown; None: nobody's, but the workspace's own."""
     if how is Resolution.LAST_WRITER:
-        return max(reversed(counted), key=lambda m: m.instance.reported)
+        return max(counted, key=lambda m: m.instance.reported)
     if how is Resolution.FIRST_WRITER:
         return min(counted, key=lambda m: m.instance.reported or "~")
-    return max(reversed(counted), key=lambda m: m.target.weight) if how is Resolution.CLUSTER_WEIGHT else None
+    return max(counted, key=lambda m: m.target.weight) if how is Resolution.CLUSTER_WEIGHT else None
 
 
 # --- what is told ---

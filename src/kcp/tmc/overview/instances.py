@@ -116,6 +116,13 @@ def _read(obj: JSONObject, target: Target, kind: Kind, signature: tuple[object, 
     )  # fmt: skip
 
 
+def of_cluster(obj: JSONObject, target: Target, kind: Kind) -> Instance:
+    """What a cluster says whose object this is, status and all."""
+    status = obj.get("status")
+    finding, problem = _finding(obj, status, target, kind, is_taken=True)
+    return Instance(target.key, (), status, "", finding, knowledge.replicas(kind.resource, obj, status), problem=problem)
+
+
 _BADNESS = {Status.HEALTHY: 0, Status.UNKNOWN: 1, Status.DEGRADED: 2, Status.UNHEALTHY: 3}
 
 

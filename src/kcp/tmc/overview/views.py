@@ -16,6 +16,7 @@ from kcp.aio.clock import Clock, rfc3339
 from kcp.aio.durations import format_duration
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import Expired
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -23,11 +24,12 @@ from kcp.controller.informer import Informer
 from kcp.registry.backend import Scope
 from kcp.registry.resource import Catalog, Resource
 from kcp.registry.selection import Matches, select
+from kcp.storage.keyspace import object_key
 from kcp.storage.prefixcache import History, PrefixCache
 from kcp.storage.subscriptions import CacheEvent, QueueLimits
 from kcp.storage.wakeups import Wakeups
 from kcp.storage.watchcache import WatchCache
-from kcp.tmc.model.kinds import Placement, SyncTarget
+from kcp.tmc.model.kinds import AGGREGATED_VIEWS, Placement, SyncTarget
 from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, sync_target_key
 from kcp.tmc.overview.columns import columns_of
 from kcp.tmc.overview.instances import Kind, Target
@@ -128,6 +130,16 @@ class Views:
     def get(self, key: ObjectKey) -> OneView | None:
         return self._held.get(key)
 
+    async def find(self, key: ObjectKey) -> OneView | None:
+        """The same, for a reader who may have made it a moment ago: the informer tells of it a little later."""
+        await self.wait_synced()
+        if key not in self._held and (resource := self.sources.catalog.resolve(key.cluster, AGGREGATED_VIEWS)) is not None:
+            await self.sources.cache.fresh()
+            stored = (await self.sources.cache.prefix(resource.storage_prefix)).get(object_key(resource.storage_prefix, key))
+            if stored is not None:
+                self._on_view(key, None, stored.decode())
+        return self._held.get(key)
+
     def served(self, held: OneView) -> Mapping[GVR, Resource]:
         """The resources of a view, as it serves them; the same objects until something changes."""
         cluster = held.spec.cluster
@@ -150,6 +162,8 @@ class Views:
         source = await self.sources.cache.prefix(resource.storage_prefix)
         if (found := held.opened.get(resource.gvr)) is not None:
             return found
+        if self._held.get(ObjectKey(held.spec.cluster, "", held.spec.name)) is not held or held.resources.get(resource.gvr) is not resource:
+            raise Expired(f"AggregatedView {held.spec.name} has changed: list again")
         made = self._make(held, resource, source)
         held.opened[resource.gvr] = made
         if resource.storage_prefix not in self._listening:

@@ -38,7 +38,8 @@ _MOST_VIEWS = 64
 class OverviewWorkspace:
     """Implements VirtualWorkspace."""
 
-    views: Views
+    all_views: Callable[[], Views]
+    """Asked for with the first request."""
     backend: Backend
     authorizer: Authorizer
     resolve: Callable[[str], ClusterName | None]
@@ -51,11 +52,9 @@ class OverviewWorkspace:
         """Raises Forbidden; NotFound to those who may look; BadRequest for a demand that is no duration."""
         path, name = parameters
         key = ObjectKey(self.resolve(path) or ClusterName(path), "", name)
-        await self._check(
-            request, AuthzAttributes(request.user, "get", key.cluster, AGGREGATED_VIEWS.group, AGGREGATED_VIEWS.resource, name=name)
-        )
-        await self.views.wait_synced()
-        held = self.views.get(key)
+        group, resource = AGGREGATED_VIEWS.group, AGGREGATED_VIEWS.resource
+        await self._check(AuthzAttributes(request.user, "get", key.cluster, group, resource, name=name))
+        held = await self.all_views().find(key)
         if held is None:
             raise NotFound.of(AGGREGATED_VIEWS.group_resource, name)
         info = request.info
@@ -65,10 +64,10 @@ class OverviewWorkspace:
             asked = AuthzAttributes(
                 request.user, info.verb, key.cluster, info.group, info.resource, info.subresource, info.namespace, info.name
             )
-            await self._check(request, asked)
+            await self._check(asked)
         return self._view(held, place, _demand(request))
 
-    async def _check(self, request: Request, asked: AuthzAttributes) -> None:
+    async def _check(self, asked: AuthzAttributes) -> None:
         decision = await self.authorizer.authorize(asked)
         if not decision.is_allowed:
             raise forbidden(asked, decision.reason)
@@ -88,13 +87,13 @@ class OverviewWorkspace:
     def _forget(self) -> None:
         """What was made of AggregatedViews that are gone, or have changed."""
         for number, (held, _) in list(self._made.items()):
-            if self.views.get(ObjectKey(held.spec.cluster, "", held.spec.name)) is not held:
+            if self.all_views().get(ObjectKey(held.spec.cluster, "", held.spec.name)) is not held:
                 del self._made[number]
 
     def _build(self, held: OneView, place: str, demand: float | None) -> View:
-        catalog = ViewCatalog(self.views, held)
+        catalog = ViewCatalog(self.all_views(), held)
         if place == "*":
-            return View(catalog, ViewBackend(self.views, held, self.clock, demand))
+            return View(catalog, ViewBackend(self.all_views(), held, self.clock, demand))
         target = next((t for t in held.targets.values() if t.name == place), None)
         if target is None:
             known = ", ".join(sorted(t.name for t in held.targets.values())[:10]) or "none"
