@@ -44,12 +44,12 @@ async def _run(options: argparse.Namespace, _flags: ConnectionFlags) -> int:
     if len(found) != 1:
         raise PluginError(f"{options.filename} holds {len(found)} StatusRules; one is tested at a time")
     objects = [document for name in options.object for document in parsed(name)]
-    words, code = tested(found[0], objects)
+    words, code = examine(found[0], objects)
     print(words)
     return code
 
 
-def tested(rule: JSONObject, objects: Sequence[JSONObject]) -> tuple[str, int]:
+def examine(rule: JSONObject, objects: Sequence[JSONObject]) -> tuple[str, int]:
     """What is printed, and the exit code. Raises PluginError: what the server would refuse."""
     if causes := list(rules.faults(rule)):
         raise PluginError(f"StatusRule {meta.name(rule)} is invalid: {'; '.join(map(str, causes))}")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kcp.cli.plugin_session import PluginError
-from kcp.cli.plugin_testrule import FAILED, tested
+from kcp.cli.plugin_testrule import FAILED, examine
 
 
 def rule(**spec: Any) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def queue(name: str, cluster: str = "", **status: Any) -> dict[str, Any]:
 
 def test_each_cluster_and_the_whole_are_shown() -> None:
     fields = [{"name": "backlog", "expression": "clusters.map(c, c.status.backlog).sum()"}]
-    text, code = tested(rule(fields=fields), [queue("q", backlog=5), queue("q", "west", backlog=500), queue("q", "far", backlog=1)])
+    text, code = examine(rule(fields=fields), [queue("q", backlog=5), queue("q", "west", backlog=500), queue("q", "far", backlog=1)])
     rows = [line.split() for line in text.splitlines()[1:5]]
     assert rows == [
         ["d/q", "cluster-1", "Healthy"], ["d/q", "west", "Unhealthy", "StatusRule", "queues"], ["d/q", "far", "Healthy"],
@@ -34,7 +34,7 @@ def test_each_cluster_and_the_whole_are_shown() -> None:
 
 
 def test_what_fails_is_named_and_the_rest_is_shown() -> None:
-    text, code = tested(rule(), [queue("q", backlog=5), queue("r")])
+    text, code = examine(rule(), [queue("q", backlog=5), queue("r")])
     assert "FAILED d/r: cluster-1: object.status.backlog < 100: no such key: backlog" in text
     assert ["d/q", "*", "Healthy"] in [line.split() for line in text.splitlines()]
     assert code == FAILED
@@ -49,4 +49,4 @@ def test_what_fails_is_named_and_the_rest_is_shown() -> None:
 )
 def test_what_cannot_be_tested_is_said(spec: dict[str, Any], objects: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(PluginError, match=message):
-        tested(rule(**spec), objects)
+        examine(rule(**spec), objects)
