@@ -47,6 +47,10 @@ class SyncerMetrics:
     def _labels(self) -> Labels:
         return self.sync_target, self.workspace
 
+    @property
+    def _component(self) -> Labels:
+        return "SyncTargetController", f"syncer-{self.sync_target}"
+
     def show_process(self, uptime_s: Callable[[], float]) -> None:
         """What is said once for a process, which serves this SyncTarget alone."""
         show = self.meter.show
@@ -65,7 +69,10 @@ class SyncerMetrics:
         meter = self.meter
         meter.observe(families.SYNCER_DURATION, duration_s, *self._labels, resource, operation)
         meter.observe(families.SYNC_DURATION, duration_s, self.sync_target, resource, operation)
-        meter.count(families.SYNC_OPERATIONS, "error" if failed else "success")
+        status = "error" if failed else "success"
+        meter.count(families.SYNC_OPERATIONS, status)
+        meter.count(families.COMPONENT_OPERATIONS, *self._component, operation, status)
+        meter.observe(families.COMPONENT_DURATIONS, duration_s, *self._component, operation)
         if not failed:
             meter.count(families.SYNCER_SYNCED, *self._labels, resource, direction)
 
@@ -73,7 +80,7 @@ class SyncerMetrics:
         meter, kind, severity = self.meter, str(error.type), str(error.severity)
         meter.count(families.SYNCER_ERRORS, *self._labels, resource, kind)
         meter.count(families.SYNC_ERRORS, self.sync_target, resource, kind)
-        meter.count(families.COMPONENT_ERRORS, "SyncTargetController", f"syncer-{self.sync_target}", kind, severity)
+        meter.count(families.COMPONENT_ERRORS, *self._component, kind, severity)
         meter.count(families.ERRORS, kind, severity, "syncer")
         if kind.endswith("Conflict"):
             self.observe_conflict(resource, kind, "Reported")
