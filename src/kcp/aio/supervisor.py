@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self
+
+from kcp.aio.tracecontext import CURRENT
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,9 @@ class Supervisor:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run `coroutine` until it ends or the supervisor stops."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        context = copy_context()
+        context.run(CURRENT.set, None)  # it lives on after the work that started it
+        task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._tasks.append(task)
         task.add_done_callback(self._ended)
         return task

@@ -17,6 +17,7 @@ from kcp.streams.ways import Duplex
 
 if TYPE_CHECKING:
     from kcp.apiserver.audit.record import Record
+    from kcp.tracing.revisions import Revisions
 
 Upgrade: TypeAlias = Callable[[Duplex], Awaitable[None]]
 """What is done with a connection that has changed its protocol."""
@@ -82,7 +83,14 @@ class Request:
     """Names this request in audit events and in its answer; "" until somebody needs it."""
     failure: Exception | None = None
     """What an answer that is an error was made of."""
+    traces: Revisions | None = None
+    """Of a watch that wants to hear to which trace each change belongs."""
     _query: dict[str, str] | None = None
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it comes from this process."""
+        return not self.peer_address
 
     def values(self, header: str) -> Sequence[str]:
         """All values of a header, in the order they came."""

@@ -60,6 +60,8 @@ def main() -> None:
 @click.option("--mount-proxy-server-ca-file", type=click.Path(path_type=Path), default=None,
               help="Authorities of servers behind mounts, beside the system's.")  # fmt: skip
 @settings_flags
+@click.option("--tracing-config-file", type=click.Path(path_type=Path), default=None,
+              help="TracingConfiguration of Kubernetes: turns traces on, says where they go and how many are recorded.")  # fmt: skip
 @storage_flags
 @start_flags
 @access_flags
@@ -84,6 +86,7 @@ def _options(flags: dict[str, Any], given: Given) -> tuple[Options, str]:
     """What the flags mean, and the form of the log."""
     from kcp.server.options import MountOptions, Options, TMCOptions
     from kcp.server.startoptions import ServingCertificate
+    from kcp.tracing.config import TracingOptions
 
     if flags.pop("experimental_bind_free_port") and flags["secure_port"] != 0:
         fail("--secure-port=0 required if --experimental-bind-free-port is set")
@@ -99,7 +102,8 @@ def _options(flags: dict[str, Any], given: Given) -> tuple[Options, str]:
     authentication = authentication_options(flags, workspace_issuers=opened["WorkspaceAuthentication"])
     who: dict[str, Any] = {"authentication": authentication, "authorization": authorization_options(flags)}
     options = Options(
-        tmc=TMCOptions(**given.of("tmc")), mounts=mounts, cache_apis=opened["CacheAPIs"],
+        tmc=TMCOptions(**given.of("tmc")), tracing=TracingOptions(**given.of("tracing"), config_file=flags.pop("tracing_config_file")),
+        mounts=mounts, cache_apis=opened["CacheAPIs"],
         export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
         shard=shard, serving=serving, batteries=batteries, audit=audit_config(flags), etcd=etcd_config(flags),
         leadership=leadership_options(flags), encryption=encryption_options(flags), **who, **home, **flags,

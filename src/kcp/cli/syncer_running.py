@@ -29,6 +29,7 @@ from kcp.tmc.syncer.lease import alone_here
 from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import Filters, SyncerConfig
+from kcp.tracing.config import TracingOptions
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class SyncerOptions:
         )
 
 
-async def serve(options: SyncerOptions) -> None:
+async def serve(options: SyncerOptions, traced: TracingOptions) -> None:
     """Sync until cancelled. Raises: KubeConfigError, ListenError, TMCError, TransportError: what keeps it from starting."""
     clock = SystemClock()
     upstream = _paced(_kcp(options), options, clock)
@@ -103,8 +104,13 @@ async def serve(options: SyncerOptions) -> None:
         log.info("serving SyncTarget %s of %s, key %s", identity.name, options.workspace_cluster, identity.key)
         record = Record(clock)
         await _open_endpoints(stack, options, identity, record)
+        tracer = None
+        if traced.enabled:
+            from kcp.tracing.exporting import tracing
+
+            tracer = (await stack.enter_async_context(tracing(traced, clock, component="workload-syncer"))).tracer
         holder = stack.enter_context(alone_here(identity)) if options.leader_elect else ""
-        await Syncer(identity, control_plane, downstream, clock, options.config(), record, holder, log.info).run()
+        await Syncer(identity, control_plane, downstream, clock, options.config(), record, holder, log.info, tracer).run()
 
 
 async def _open_endpoints(stack: AsyncExitStack, options: SyncerOptions, identity: Identity, record: Record) -> None:

@@ -115,6 +115,10 @@ def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bo
 @click.option("--health-bind-address", default="", envvar="SYNCER_HEALTH_PORT", callback=_host_and_port,
               help="host:port of /healthz, /readyz and --health-path; a port alone for all addresses.  [default: none]")  # fmt: skip
 @click.option("--health-path", default="/health", show_default=True, help="Path of the health report in JSON.")
+@bool_flag("--tracing", default=False, help="Go on with the control plane's traces, and send them by OTLP.")
+@click.option("--tracing-endpoint", default="", help="Who receives them. [default: localhost:4317, or http://localhost:4318/v1/traces]")
+@click.option("--tracing-protocol", default="grpc", show_default=True, type=click.Choice(["grpc", "http"]), help="OTLP over gRPC or HTTP.")
+@click.option("--tracing-service-name", default="workload-syncer", show_default=True, help="Under this name they are found.")
 @click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]), help="Form of the log.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="File for the log.  [default: standard error]")
 @bool_flag("--alsologtostderr", default=False, help="With --log-file: log to standard error as well.")
@@ -133,5 +137,12 @@ def main(verbosity: int, log_format: str, log_file: Path | None, alsologtostderr
     from kcp.cli.syncer_running import SyncerOptions, serve
     from kcp.client.kubeconfig import KubeConfigError
     from kcp.tmc.errors import TMCError
+    from kcp.tracing.config import TracingOptions
 
-    run_until_stopped(lambda: serve(SyncerOptions(**flags)), expected=(KubeConfigError, ListenError, TMCError, OSError))  # type: ignore[arg-type]
+    tracing = TracingOptions(
+        enabled=bool(flags.pop("tracing")), endpoint=str(flags.pop("tracing_endpoint")), protocol=str(flags.pop("tracing_protocol")),
+        service_name=str(flags.pop("tracing_service_name")),
+    )  # fmt: skip
+    if faults := list(tracing.problems()):
+        fail("\n  ".join(faults))
+    run_until_stopped(lambda: serve(SyncerOptions(**flags), tracing), expected=(KubeConfigError, ListenError, TMCError, OSError))  # type: ignore[arg-type]

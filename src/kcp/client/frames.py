@@ -16,6 +16,8 @@ from kcp.client.transport import TransportError
 
 _HEAD = b'{"type":"'
 _MIDDLE = b'","object":'
+_TRACE, _TRACE_END = b',"trace":"', b'-01"}'
+_TRACE_BYTES = len(_TRACE) + 52 + len(_TRACE_END)
 
 
 class WatchEvent(NamedTuple):
@@ -27,6 +29,8 @@ class WatchEvent(NamedTuple):
     """Fresh, the receiver's to change. A BOOKMARK carries `metadata.resourceVersion` only."""
     raw: bytes
     """The JSON of `object`, as it came."""
+    trace: str = ""
+    """The span that the change belongs to, if the server tells."""
 
 
 async def decode(chunks: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, None]:
@@ -52,12 +56,15 @@ async def decode(chunks: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, Non
 def decode_frame(line: bytes) -> WatchEvent:
     """One event. Raises: the StatusError of an ERROR event; TransportError for what is not a frame."""
     try:
+        trace = ""
+        if line.endswith(_TRACE_END) and line.startswith(_TRACE, at := len(line) - _TRACE_BYTES):
+            line, trace = line[:at] + b"}", line[at + len(_TRACE) : -2].decode()
         kind, obj, raw = _split(line)
     except (ValueError, KeyError, TypeError) as error:
         raise TransportError(f"the watch sent what is not an event: {line[:200]!r}") from error
     if kind == "ERROR":
         raise from_status(int(obj.get("code") or 500), obj)
-    return WatchEvent(kind, obj, raw)
+    return WatchEvent(kind, obj, raw, trace)
 
 
 def _split(line: bytes) -> tuple[str, JSONObject, bytes]:

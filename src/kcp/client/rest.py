@@ -17,12 +17,14 @@ from urllib.parse import quote
 import orjson
 
 from kcp.aio.clock import Clock, SystemClock
+from kcp.aio.tracecontext import CURRENT, HEADER
 from kcp.apimachinery.errors import StatusError, Unauthorized, from_status
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject, name, namespace, resource_version
 from kcp.client.discovery import APIResource, Discovered
 from kcp.client.frames import WatchEvent, decode
 from kcp.client.transport import RawRequest, RawResponse, Transport, decode_object
+from kcp.tracing.revisions import WANTED
 
 __all__ = ["APIResource", "Client", "ObjectList", "PatchType", "ResourceClient", "WatchEvent"]
 
@@ -117,7 +119,10 @@ class Client:
     def request(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> RawRequest:
-        return RawRequest(method, self.base_path + path, query or {}, {"user-agent": self.user_agent, **(headers or {})}, body)
+        sent = {"user-agent": self.user_agent, **(headers or {})}
+        if (span := CURRENT.get()) is not None:
+            sent[HEADER] = str(span)
+        return RawRequest(method, self.base_path + path, query or {}, sent, body)
 
     def error_of(self, response: RawResponse) -> StatusError:
         """The error that an answer of 400 or above stands for."""
@@ -307,8 +312,8 @@ class ResourceClient:
             query["allowWatchBookmarks"] = "true"
         if timeout_s:
             query["timeoutSeconds"] = str(timeout_s)
-        accept = {"accept": _METADATA if self._metadata_only else _JSON}
-        request = self.client.request("GET", self._path(namespace), query=query, headers=accept)
+        headers = {"accept": _METADATA if self._metadata_only else _JSON, WANTED: "1"}
+        request = self.client.request("GET", self._path(namespace), query=query, headers=headers)
         async with self.client.transport.stream(request) as (response, chunks):
             if response.status != 200:
                 raise self.client.error_of(response)

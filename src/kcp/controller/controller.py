@@ -8,17 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
 
 from kcp.aio.clock import Clock
+from kcp.aio.tracecontext import CURRENT, SpanContext
 from kcp.apimachinery.errors import Conflict, NotFound
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.transport import TransportError
 from kcp.controller.informer import Informer
 from kcp.controller.ratelimit import RateLimiter
 from kcp.controller.workqueue import ShutDown, WorkQueue
+from kcp.tracing.tracer import Span, Tracer
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -30,6 +33,7 @@ else:
     K = TypeVar("K", bound=Hashable)
 
 log = logging.getLogger(__name__)
+_UNTRACED: nullcontext[None] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class Controller(Generic[K]):
         self._queue: WorkQueue[K] = WorkQueue(clock=clock, rate_limiter=rate_limiter)
         self._informers: list[Informer] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._tracing: tuple[Tracer, str, Callable[[K], SpanContext | None]] | None = None
+        self._causes: dict[K, SpanContext] = {}
+        """Key that waits → the span that it is looked at for."""
         self._counts = {"success": 0, "requeue_after": 0, "error": 0, "terminal": 0}
 
     def limit(self, limits: Limits) -> None:
@@ -122,6 +129,26 @@ class Controller(Generic[K]):
 
         self._reconcile = in_turn if slots is not None else timed if timeout_s is not None else reconcile
 
+    def trace(self, tracer: Tracer, *, component: str = "", cause_of: Callable[[K], SpanContext | None] = lambda _: None) -> None:
+        """Record the reconciles of keys whose change belongs to a trace that is recorded. Before `run`.
+
+        Args: component: "" for one made of the name. cause_of: asked where no event told.
+        """
+        self._tracing = (tracer, component or _component(self.name), cause_of)
+
+    def _span(self, key: K) -> Span | None:
+        if self._tracing is None:
+            return None
+        tracer, component, cause_of = self._tracing
+        cause = self._causes.pop(key, None) or cause_of(key)
+        if cause is None:
+            return None
+        named = key if isinstance(key, ObjectKey) else ObjectKey(ClusterName(""), "", "")
+        return tracer.span(
+            f"{component}.reconcile", cause, component=component, component_id=self.name, operation="reconcile",
+            logical_cluster=named.cluster, namespace=named.namespace, object_name=named.name,
+        )  # fmt: skip
+
     def watch(self, informer: Informer, map: MapFunction[K] | None = None) -> None:  # noqa: A002 - the word for it
         """Look at the keys that `map` names for each change of an object of `informer`; without it, at the object's own key.
 
@@ -137,7 +164,10 @@ class Controller(Generic[K]):
 
         def enqueue(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
             is_background = is_replayed or not informer.has_synced
+            cause = CURRENT.get() if self._tracing is not None else None
             for target in name_keys(key, old, new):
+                if cause is not None:
+                    self._causes[target] = cause
                 self._queue.add(target, is_background=is_background)
 
         informer.add_handler(enqueue)
@@ -197,7 +227,8 @@ class Controller(Generic[K]):
     async def _process(self, key: K) -> None:
         started = self._clock.monotonic()
         try:
-            result = await self._reconcile(key)
+            with self._span(key) or _UNTRACED:
+                result = await self._reconcile(key)
         except TerminalError as error:
             log.error("%s: %s: %s (not tried again until it changes)", self.name, key, error)
             self._tell(error)
@@ -238,3 +269,14 @@ class Controller(Generic[K]):
 def _has_gone(key: object, error: Exception) -> bool:
     """Whether the very object that was worked on was deleted meanwhile; its deletion is on its way to the informer."""
     return isinstance(error, NotFound) and bool(error.name) and error.name == getattr(key, "name", "")
+
+
+def _component(name: str) -> str:
+    """Who works, for people: few names, whatever the resources.
+
+    >>> [_component(name) for name in ("placement", "tmc-resource-deployments", "garbage-collector")]
+    ['PlacementController', 'TmcResourceController', 'GarbageCollectorController']
+    """
+    words = name.split("-")
+    kept = words[:2] if words[0] in ("tmc", "syncer") else words
+    return "".join(word.capitalize() for word in kept) + "Controller"

@@ -17,6 +17,7 @@ import orjson
 
 from kcp.aio.backoff import Backoff
 from kcp.aio.clock import Clock
+from kcp.aio.tracecontext import CURRENT, parse
 from kcp.aio.turns import take_turn
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Expired, InternalError, ServiceUnavailable, StatusError, Timeout, TooManyRequests
@@ -315,6 +316,15 @@ class Informer:
         return self._opened_s is not None and self._clock.monotonic() - self._opened_s >= _SHORT_WATCH_S
 
     def _take(self, event: WatchEvent) -> None:
+        """Handlers hear of a change while the span that it belongs to is the current one."""
+        token = CURRENT.set(parse(event.trace)) if event.trace else None
+        try:
+            self._take_in(event)
+        finally:
+            if token is not None:
+                CURRENT.reset(token)
+
+    def _take_in(self, event: WatchEvent) -> None:
         self._counts["events"] += 1
         version = meta.resource_version(event.object)
         if event.type == "DELETED":

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ from kcp.apiserver.authn.tokens import StaticTokens
 from kcp.apiserver.conversion import ConversionWebhooks
 from kcp.apiserver.health import Health, HealthCheck, of_store
 from kcp.apiserver.metrics import Metrics
+from kcp.apiserver.pki import PKI
 from kcp.apiserver.serving import ServerHandle, ServingConfig, serve
+from kcp.apiserver.tracing import TracedAdmission
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.controller.controller import Controller
@@ -38,7 +41,7 @@ from kcp.exports.keptschemas import SchemaKeeper
 from kcp.exports.partitionsets import partition_plugin
 from kcp.exports.scopes import ScopeAdmission
 from kcp.exports.system import compute_apis, root_apis
-from kcp.registry.backend import UserInfo
+from kcp.registry.backend import Admission, UserInfo
 from kcp.registry.generic import Registry
 from kcp.registry.writes import IsStale
 from kcp.server.certificates import Certificates
@@ -53,6 +56,7 @@ from kcp.server.tokens import FILE, AdminTokens
 from kcp.server.views import export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
 from kcp.storage.compaction import Compactor
 from kcp.storage.interface import Store
+from kcp.storage.tracing import TracedStore
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
 from kcp.tenancy.authz.inactive import SERVER_NAME
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
     from kcp.apiserver.audit.auditor import Auditor
     from kcp.server.encryption import Encryption
     from kcp.tmc.columns import FleetColumns
+    from kcp.tracing.exporting import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +146,9 @@ async def run_server(
         )  # fmt: skip
         certificates = Certificates(options, clock=clock)
         auditor = await stack.enter_async_context(_auditing(options, foundation, clock)) if options.audit.is_on else None
-        assembly = _Assembly(options, clock, foundation, certificates, Random(seed) if seed else SystemRandom(), auditor, columns)
+        traced = await stack.enter_async_context(_tracing(options, certificates.pki, clock)) if options.tracing.is_on else None
+        random = Random(seed) if seed else SystemRandom()
+        assembly = _Assembly(options, clock, foundation, certificates, random, auditor, columns, traced)
         assembly.is_stale = encryption.store.is_stale if encryption is not None else None
         security = await assembly.connect()
         stack.push_async_callback(security.close)
@@ -182,6 +189,13 @@ def _auditing(options: Options, foundation: Foundation, clock: Clock) -> Abstrac
     return auditing(options.audit, foundation.index, clock)
 
 
+def _tracing(options: Options, pki: PKI, clock: Clock) -> AbstractAsyncContextManager[Tracing]:
+    """Imported only where it is wanted; servers with the same key for tokens know each other's traces again."""
+    from kcp.tracing.exporting import tracing
+
+    return tracing(options.tracing, clock, component="kcp", secret=sha256(pki.service_accounts.key.read_bytes()).digest())
+
+
 def _fleet_columns(options: Options) -> FleetColumns | None:
     """What `kubectl get` shows of clusters; None without `--enable-tmc`."""
     if not options.tmc.enabled:
@@ -196,13 +210,13 @@ class _Assembly:
 
     def __init__(  # noqa: PLR0913 - what a server is made of
         self, options: Options, clock: Clock, foundation: Foundation, certificates: Certificates, random: Random, auditor: Auditor | None,
-        columns: FleetColumns | None,
+        columns: FleetColumns | None, traced: Tracing | None,
     ) -> None:  # fmt: skip
         self._random = random
         self._follows_workspaces = False
         self._running: list[Controller[Any]] = []
         self._options, self._clock, self._foundation, self._pki = options, clock, foundation, certificates.pki
-        self._auditor, self._columns = auditor, columns
+        self._auditor, self._columns, self._traced = auditor, columns, traced
         self._entry = Entry()
         self.is_stale: IsStale | None = None
         """Whether what is stored would be encrypted otherwise now; None without encryption."""
@@ -249,7 +263,8 @@ class _Assembly:
         self._metrics.add_families(meter.collect)
         if meter.is_on:
             show_requests(meter, self._metrics.requests.by_endpoint)
-        return TMC(self._parts, self._options.tmc, self._views_url, meter, self._columns)
+        tracer = self._traced.tracer if self._traced is not None else None
+        return TMC(self._parts, self._options.tmc, self._views_url, meter, self._columns, tracer)
 
     async def connect(self) -> Security:
         """Security, registry and request path."""
@@ -271,8 +286,12 @@ class _Assembly:
             object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
         )  # fmt: skip
         security = self._security = await build_security(parts)
+        store: Store = foundation.store
+        admission: Admission = security.admission
+        if self._traced is not None:
+            store, admission = TracedStore(store, self._traced.revisions), TracedAdmission(admission, self._traced.tracer)
         registry = Registry(
-            foundation.store, foundation.cache, clock=clock, admission=security.admission, annotate_cluster=True,
+            store, foundation.cache, clock=clock, admission=admission, annotate_cluster=True,
             converter=self.conversions, random=Random(self._random.getrandbits(64)), is_stale=self.is_stale,
         )  # fmt: skip
         foundation.crds.on_retired(registry.end_watches)
@@ -288,6 +307,8 @@ class _Assembly:
         self._metrics.add_families(meter.collect)
         if self._auditor is not None:
             self._metrics.add_families(self._auditor.collect)
+        if self._traced is not None:
+            self._metrics.add_statistics("tracing", self._traced.statistics)
         http = HttpParts(
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
             virtual_workspaces=[
@@ -299,7 +320,7 @@ class _Assembly:
             ],
             mounts=self.mounts,
             inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
-            auditor=self._auditor,
+            auditor=self._auditor, traced=self._traced,
             connectors=self._tmc.connectors(registry, security) if self._tmc is not None else {},
             routes=self._tmc.routes(security) if self._tmc is not None else {},
         )  # fmt: skip
@@ -379,6 +400,8 @@ class _Assembly:
 
     def _run(self, supervisor: Supervisor, controllers: Iterable[Controller[Any]]) -> None:
         for controller in controllers:
+            if self._traced is not None:
+                controller.trace(self._traced.tracer)
             self._running.append(controller)
             supervisor.spawn(controller.run(), name=f"controller {controller.name}")
 

@@ -36,6 +36,7 @@ from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Respons
 from kcp.apiserver.resources import ConnectorKey, ResourceHandler
 from kcp.apiserver.root import Root
 from kcp.apiserver.router import Router
+from kcp.apiserver.tracing import with_tracing
 from kcp.apiserver.version import version
 from kcp.registry.backend import Backend
 from kcp.registry.resource import Catalog
@@ -50,6 +51,7 @@ from kcp.virtual.framework import SERVICES, Forward, View, VirtualHandler, Virtu
 
 if TYPE_CHECKING:
     from kcp.apiserver.audit.auditor import Auditor
+    from kcp.tracing.exporting import Tracing
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class HttpParts:
     """After authorization."""
     auditor: Auditor | None = None
     """None: nothing is recorded."""
+    traced: Tracing | None = None
+    """None: there are no traces."""
     routes: Mapping[str, Handler] = field(default_factory=dict)
     connectors: Mapping[ConnectorKey, Handler] = field(default_factory=dict)
     """Of features that are turned on, beside those of security."""
@@ -135,7 +139,7 @@ def build_handler(parts: HttpParts) -> Handler:
 
 def _authenticated(parts: HttpParts, info_of: Callable[[Request], RequestInfo] = lambda req: req.info) -> Sequence[Filter]:
     """From who asks to as whom; `info_of` says what is asked for, where that is not known from the URL alone."""
-    security, auditor = parts.security, parts.auditor
+    security, auditor, traced = parts.security, parts.auditor, parts.traced
 
     async def refused(req: Request, refusal: Unauthorized) -> None:
         if auditor is not None:
@@ -143,6 +147,7 @@ def _authenticated(parts: HttpParts, info_of: Callable[[Request], RequestInfo] =
 
     return (
         for_strangers(with_authentication(security.authentication, refused)),
+        *([with_tracing(traced.tracer, traced.revisions, info_of)] if traced is not None else ()),
         with_account_cluster(),
         *([with_audit(auditor, info_of)] if auditor is not None else ()),
         with_impersonation(security.authorizer, guard_impersonation),

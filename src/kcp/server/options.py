@@ -15,6 +15,7 @@ from kcp.server.leadershipoptions import LeadershipOptions
 from kcp.server.startoptions import DEFAULT_BATTERIES, ServingCertificate, ShardOptions, battery_problems, chosen
 from kcp.server.tmcoptions import TMCOptions
 from kcp.storage.etcd.config import EtcdConfig
+from kcp.tracing.config import TracingOptions
 
 __all__ = ["MountOptions", "Options", "TMCOptions"]
 
@@ -110,6 +111,7 @@ class Options:
     audit: AuditConfig = field(default_factory=AuditConfig)
     """--audit-*: which requests are recorded, and where."""
     tmc: TMCOptions = field(default_factory=TMCOptions)
+    tracing: TracingOptions = field(default_factory=TracingOptions)
 
     @property
     def admin_kubeconfig(self) -> Path:
@@ -157,6 +159,6 @@ class Options:
             found.append("--conversion-cel-transformation-timeout: must be longer than 0s")
         found += [*self.mounts.problems(self.serving_copy), *self.shard.problems(), *self.serving.problems()]
         found += battery_problems(tuple(self.batteries))
-        found += self.tmc.problems()
+        found += [*self.tmc.problems(), *self.tracing.problems()]
         found.extend(self.audit.problems())
         return found

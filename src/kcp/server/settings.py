@@ -178,6 +178,20 @@ SETTINGS: tuple[Setting, ...] = (
            "TMC: workers of each syncer in this process, per resource and direction."),
     _count("push_backlog_limit", "sync.syncBacklogLimit", "--tmc-push-backlog-limit", 1000, (100, 10_000),
            "TMC: objects that may wait in one of them before it reports itself overloaded."),
+    Setting(part="tracing", field="enabled", path="tracing.enabled", flag="--tracing", variable="KCP_TMC_TRACING", default=False,
+            help="Traces by OpenTelemetry, sent by OTLP."),
+    Setting(part="tracing", field="ratio", path="tracing.samplingRate", flag="--tracing-sampling-ratio", default=0.1, kind=Kind.NUMBER,
+            low=0, high=1, help="Of the traces that begin here, how many are recorded."),
+    Setting(part="tracing", field="endpoint", path="tracing.otlpEndpoint", flag="--tracing-endpoint", default="", kind=Kind.TEXT,
+            help="Who receives them. Empty: localhost:4317, or http://localhost:4318/v1/traces."),
+    Setting(part="tracing", field="protocol", path="tracing.otlpProtocol", flag="--tracing-protocol", default="grpc", kind=Kind.TEXT,
+            words=("grpc", "http"), help="OTLP over gRPC, or over HTTP as protobuf."),
+    Setting(part="tracing", field="service_name", path="tracing.serviceName", flag="--tracing-service-name", default="kcp-tmc",
+            kind=Kind.TEXT, help="Under this name they are found."),
+    Setting(part="tracing", field="service_version", path="tracing.serviceVersion", flag="--tracing-service-version", default="v1.0.0",
+            kind=Kind.TEXT, help="And this version."),
+    Setting(part="tracing", field="environment", path="core.environment", flag="--tracing-environment", default="production",
+            kind=Kind.TEXT, help="And in this environment."),
 )  # fmt: skip
 
 _OURS = "events drive it here, not intervals"
@@ -186,6 +200,11 @@ _LABELS = "Placements and SyncTargets say it"
 _MEMORY = "informers hold what there is, no more"
 WITHOUT_EFFECT: Mapping[str, str] = {
     "core.enableProfiling": "py-spy profiles a running server from outside",
+    "core.serviceName": "tracing.serviceName says it",
+    "core.serviceVersion": "tracing.serviceVersion says it",
+    "tracing.otlpEnabled": "tracing.enabled says it",
+    "tracing.jaegerEnabled": "Jaeger receives OTLP, at port 4317",
+    "tracing.jaegerEndpoint": "Jaeger receives OTLP, at port 4317",
     "placement.syncInterval": _OURS,
     "placement.maxConcurrentPlacements": "core.workerPoolSize says it for every controller",
     "placement.defaultStrategy": _OBJECTS,

@@ -59,7 +59,11 @@ from kcp.tmc.tunnel.tunnels import Tunnels
 from kcp.tmc.view.syncer import SyncerViews
 from kcp.tmc.view.target import TargetView
 from kcp.tmc.view.upsyncer import UpsyncerViews
+from kcp.tracing.tracer import Tracer
 from kcp.virtual.framework import VirtualWorkspace
+
+_COMPONENTS = {"tmc-aggregation": "CrossClusterResourceAggregator"}
+"""Controllers that the reference calls otherwise: beginning of the name → component."""
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class TMC:
     meter: Meter
     """Keeps nothing with metrics off."""
     columns: FleetColumns
+    tracer: Tracer | None = None
     running: list[Controller[Any]] = field(default_factory=list)
     """Of TMC."""
     monitor: Monitor | None = None
@@ -155,6 +160,7 @@ class TMC:
                     workers=self.options.push_workers, backlog_limit=self.options.push_backlog_limit,
                 ),
                 meter=self.meter,
+                tracer=self.tracer,
             )  # fmt: skip
             self._run(supervisor, push)
         for controller in self.controllers():
@@ -175,6 +181,8 @@ class TMC:
 
     def _run(self, supervisor: Supervisor, controller: Controller[Any]) -> None:
         controller.limit(self._limits)
+        if self.tracer is not None:
+            controller.trace(self.tracer, component=_COMPONENTS.get(controller.name.rpartition("-")[0], ""))
         self.running.append(controller)
         if self.meter.is_on:
             measure_failures(self.meter, controller)

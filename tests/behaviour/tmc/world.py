@@ -33,6 +33,7 @@ from kcp.tmc.syncer.engine import Syncer, find_target
 from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
+from kcp.tracing.tracer import Tracer
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 CLOCK = SystemClock()
@@ -152,10 +153,10 @@ async def running(
 
 @asynccontextmanager
 async def with_control_plane(
-    directory: Path, patch: pytest.MonkeyPatch, clusters: dict[str, SimCluster], *, in_memory: bool
+    directory: Path, patch: pytest.MonkeyPatch, clusters: dict[str, SimCluster], *, in_memory: bool, **more: Any
 ) -> AsyncIterator[World]:
-    """The server and its workspace `root:work`, made if it is not there."""
-    options = Options(root_directory=directory / ".kcp", in_memory=in_memory, tmc=TMCOptions(enabled=True))
+    """The server and its workspace `root:work`, made if it is not there. Args: more: options of the server."""
+    options = Options(root_directory=directory / ".kcp", in_memory=in_memory, tmc=TMCOptions(enabled=True), **more)
     async with run_server(options, clock=CLOCK, with_socket=False) as server:
         untouched = Client(AsgiTransport(server.app, SYSTEM), clock=CLOCK)
         workspaces = untouched.cluster("root").resource(kinds.WORKSPACES)
@@ -191,7 +192,9 @@ def _interpose(transport: Transport, patch: pytest.MonkeyPatch) -> FailingTransp
 
 
 @asynccontextmanager
-async def syncing(world: World, *, through: Through = lambda inner: inner, config: SyncerConfig = QUIET) -> AsyncIterator[None]:
+async def syncing(
+    world: World, *, through: Through = lambda inner: inner, config: SyncerConfig = QUIET, tracer: Tracer | None = None
+) -> AsyncIterator[None]:
     """A syncer for each cluster; east's meets the faults "syncer up" and "syncer down", and reaches its cluster `through` this."""
     async with Supervisor("syncers") as tasks:
         for name, cluster in world.clusters.items():
@@ -204,7 +207,8 @@ async def syncing(world: World, *, through: Through = lambda inner: inner, confi
             target = await world.client.resource(SYNC_TARGETS).get(name)
             identity = await find_target(control_plane, "root:work", name, meta.uid(target))
             record = world.records[name] = Record(CLOCK, SyncerMetrics(Meter(), name, "root:work"))
-            tasks.spawn(Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, config, record).run(), name=f"syncer {name}")
+            syncer = Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, config, record, tracer=tracer)
+            tasks.spawn(syncer.run(), name=f"syncer {name}")
         targets = world.client.resource(SYNC_TARGETS)
         for name in world.clusters:
             await wait_for(targets, name, lambda t: conditions.is_true(t, "Ready"), timeout_s=10.0, what=f"SyncTarget {name}")

@@ -46,7 +46,8 @@ def _encoder(call: Call, form: Wanted) -> Encode:
     if form.media == PROTOBUF:
         return _protobuf_encoder(call, form)
     if not form.transform:
-        return _plain
+        traces = call.req.traces
+        return _plain if traces is None else lambda event: traces.frame(event.frame, event.revision)
     if form.transform == "Table":
         return _TableFrames(call, form)
     key, version = (form.transform, form.meta_version), form.meta_version

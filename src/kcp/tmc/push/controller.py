@@ -31,6 +31,7 @@ from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
+from kcp.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class PushReconciler:
     clock: Clock
     config: SyncerConfig
     meter: Meter
+    tracer: Tracer | None = None
     _running: dict[ObjectKey, _Running] = field(default_factory=dict)
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -100,7 +102,8 @@ class PushReconciler:
 
         async def serve_as(record: Record) -> None:
             async with entry.connect(clock=self.clock, user_agent="workload-syncer/cluster") as downstream:
-                await Syncer(identity, self.server, downstream, self.clock, self.config, record, HOLDER).run()
+                syncer = Syncer(identity, self.server, downstream, self.clock, self.config, record, HOLDER, tracer=self.tracer)
+                await syncer.run()
 
         what = f"syncer of {identity.cluster}|{identity.name}"
         return self.supervisor.spawn(retry_forever(serve, sleep=self.clock.sleep, what=what), name=what)
@@ -122,7 +125,14 @@ class PushReconciler:
 
 
 def build_push_controller(
-    informers: InformerFactory, server: Client, supervisor: Supervisor, *, clock: Clock, config: SyncerConfig, meter: Meter
+    informers: InformerFactory,
+    server: Client,
+    supervisor: Supervisor,
+    *,
+    clock: Clock,
+    config: SyncerConfig,
+    meter: Meter,
+    tracer: Tracer | None = None,
 ) -> Controller:
     """Args: supervisor: of the syncers."""
     targets, secrets = informers.informer(SYNC_TARGETS), informers.informer(SECRETS)
@@ -130,7 +140,7 @@ def build_push_controller(
     def of_secret(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         return [meta.key(target) for target in targets.list(cluster=ClusterName(key.cluster)) if secret_of(target) == key]
 
-    reconciler = PushReconciler(targets.get, secrets.get, server, supervisor, clock, config, meter)
+    reconciler = PushReconciler(targets.get, secrets.get, server, supervisor, clock, config, meter, tracer)
     controller: Controller = Controller("tmc-push", reconciler.reconcile, clock=clock, workers=2)
     controller.watch(targets)
     controller.watch(secrets, of_secret)

@@ -41,9 +41,11 @@ from kcp.tmc.syncer.record import Record
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
+from kcp.tmc.syncer.tracing import SyncerTracing
 from kcp.tmc.syncer.transformations import Transformations
 from kcp.tmc.syncer.tunnel import Tunnel
 from kcp.tmc.syncer.upsync import Upsyncing
+from kcp.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +127,9 @@ class Syncer:
     """Who this is, for the epoch lease; "": no lease, as where nobody else can serve the target."""
     announce: Callable[[str], None] = lambda _: None
     """Told, in a sentence, what a user watching the syncer wants to know."""
+    tracer: Tracer | None = None
+    """None: nothing is traced."""
+    _tracing: SyncerTracing | None = None
     _synced: dict[GVR, Pair] = field(default_factory=dict)
     _unserved: list[str] | None = None
     """Group-resources of the target's exports that the cluster does not serve; None: not looked yet."""
@@ -136,6 +141,11 @@ class Syncer:
     _look_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when discovery should not wait for its turn."""
     _missing: set[GroupResource] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.tracer is not None:
+            self._tracing = SyncerTracing(self.tracer, self.clock, self.identity.name)
+            self.downstream = self._tracing.client(self.downstream)
 
     async def run(self) -> None:
         if not self.holder:
@@ -332,6 +342,9 @@ class Syncer:
         spec = build_spec_controller(SpecReconciler(gvr, self._parts, above.get, below.get), above, below, self._turns)
         status = build_status_controller(StatusReconciler(gvr, self._parts, below.get, above.get), below, above, self._turns)
         self._synced[gvr] = Pair(above, below, spec, status)
+        if self._tracing is not None:
+            self._tracing.follow(spec)
+            self._tracing.follow(status, answers_for=gvr)
         if gvr == SECRETS:
             above.add_handler(self._token_changed)
         for controller in (spec, status):
