@@ -24,6 +24,9 @@ async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> 
             alarm.cancel()
             task.cancel()
     except BaseExceptionGroup as failed:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise asyncio.CancelledError from failed  # what the work says on its way out must not hide that we are told to end
         raise failed.exceptions[0] from None
     if task not in done:
         raise TimeoutError(f"not done within {seconds:g} s")

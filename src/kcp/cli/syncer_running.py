@@ -22,7 +22,7 @@ from kcp.client.pacing import Bucket, PacedTransport
 from kcp.client.rest import Client
 from kcp.controller.measures import show_queues
 from kcp.tmc.metrics.process import show_process
-from kcp.tmc.syncer.engine import Syncer, check_cluster, find_target
+from kcp.tmc.syncer.engine import Syncer, check_cluster, first_contact
 from kcp.tmc.syncer.health import SyncerHealth
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.lease import alone_here
@@ -99,7 +99,10 @@ async def serve(options: SyncerOptions, traced: TracingOptions) -> None:
     downstream = _paced(_physical_cluster(options), options, clock)
     async with upstream, downstream, AsyncExitStack() as stack:
         control_plane = upstream.at("")
-        identity = await find_target(control_plane, options.workspace_cluster, options.sync_target_name, options.sync_target_uid)
+        identity = await first_contact(
+            control_plane, downstream, clock, options.config(),
+            workspace=options.workspace_cluster, name=options.sync_target_name, uid=options.sync_target_uid,
+        )  # fmt: skip
         await check_cluster(downstream, identity, clock)
         log.info("serving SyncTarget %s of %s, key %s", identity.name, options.workspace_cluster, identity.key)
         record = Record(clock)

@@ -21,7 +21,7 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.errors import StatusError
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
-from kcp.client.transport import TransportError
+from kcp.client.transport import Transport, TransportError
 from kcp.server.compose import SYSTEM, KcpServer, run_server
 from kcp.server.options import Options, TMCOptions
 from kcp.sim.cluster import SimCluster
@@ -33,7 +33,7 @@ from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
 from kcp.tmc.errors import TMCError
 from kcp.tmc.model.kinds import PLACEMENTS, SYNC_TARGETS
-from kcp.tmc.syncer.engine import Syncer, find_target
+from kcp.tmc.syncer.engine import Syncer, first_contact
 from kcp.tmc.syncer.settings import SyncerConfig
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,12 @@ class ControlPlane:
         """All writes from now on, through all lives of the server."""
         return self._store.watch(b"/registry/", Revision(self._store.current_revision_nowait() or 0), prev_values=False)
 
-    def client(self, *, through_faults: bool = True) -> Client:
-        inner = AsgiTransport(self, SYSTEM, where="the control plane")
-        return Client(FaultyTransport(inner, self.faults, self._clock) if through_faults else inner, clock=self._clock)
+    def client(self, *, through_faults: bool = True, way: FaultSwitch | None = None) -> Client:
+        """Args: way: a further switch between this client and the server."""
+        transport: Transport = AsgiTransport(self, SYSTEM, where="the control plane")
+        for switch in (self.faults, *((way,) if way is not None else ())) if through_faults else ():
+            transport = FaultyTransport(transport, switch, self._clock)
+        return Client(transport, clock=self._clock)
 
 
 @dataclass
@@ -93,6 +96,10 @@ class Fleet:
     control_plane: ControlPlane
     clusters: Mapping[str, SimCluster]
     tasks: Supervisor
+    uids: Mapping[str, str] = field(default_factory=dict)
+    """Of the SyncTargets, as syncers are told them."""
+    cuts: Mapping[str, FaultSwitch] = field(default_factory=dict)
+    """By cluster: the way of its syncer to the control plane."""
     _syncers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def user(self) -> Client:
@@ -125,6 +132,10 @@ class Fleet:
         while cluster.faults.state.fault is not fault:  # what follows is to meet it
             await cluster.faults.wait_change()
 
+    def cut_off(self, name: str) -> None:
+        """The cluster and its syncer hear nothing of the control plane; inside, everything goes on."""
+        self.cuts[name].set(Fault.PARTITION)
+
     def start_syncer(self, name: str) -> None:
         if name not in self._syncers:
             self._syncers[name] = self.tasks.spawn(self._sync(name), name=f"syncer {name}")
@@ -138,13 +149,14 @@ class Fleet:
 
     async def _sync(self, name: str) -> None:
         """The syncer of a cluster, started again whenever it ends, with the clock of its cluster."""
-        cluster = self.clusters[name]
+        cluster, config = self.clusters[name], SyncerConfig()
         while True:
-            control_plane = self.control_plane.client()
+            control_plane = self.control_plane.client(way=self.cuts.get(name))
             try:
-                target = await control_plane.cluster(PATH).resource(SYNC_TARGETS).get(name)
-                identity = await find_target(control_plane, PATH, name, meta.uid(target))
-                await Syncer(identity, control_plane, cluster.client(), cluster.clock, SyncerConfig()).run()
+                identity = await first_contact(
+                    control_plane, cluster.client(), cluster.clock, config, workspace=PATH, name=name, uid=self.uids[name]
+                )
+                await Syncer(identity, control_plane, cluster.client(), cluster.clock, config, holder=name).run()
             except (TMCError, StatusError, TransportError) as error:  # anything else is a fault of the program, and ends the replay
                 log.info("syncer of %s ended and starts again: %s", name, error)
             await self.clock.sleep(RESTART_S)
@@ -163,24 +175,25 @@ async def run_fleet(
         plane = ControlPlane(directory, clock, seed)
         await plane.start()
         stack.push_async_callback(plane.stop)
-        await _set_up(plane.client(through_faults=False), clusters, number_of_clusters)
+        uids = await _set_up(plane.client(through_faults=False), clusters, number_of_clusters)
         tasks = await stack.enter_async_context(Supervisor("replay"))
-        fleet = Fleet(clock, plane, made, tasks)
+        fleet = Fleet(clock, plane, made, tasks, uids, {name: FaultSwitch(f"way of {name}") for name in clusters})
         for name in clusters:
             fleet.start_syncer(name)
         yield fleet
 
 
-async def _set_up(client: Client, clusters: tuple[str, ...], number_of_clusters: int) -> None:
+async def _set_up(client: Client, clusters: tuple[str, ...], number_of_clusters: int) -> dict[str, str]:
+    """The uids of the SyncTargets by name."""
     workspaces = client.cluster("root").resource(kinds.WORKSPACES)
     await workspaces.create(_object(kinds.WORKSPACES.api_version, "Workspace", WORKSPACE, {"type": {"name": "universal", "path": "root"}}))
     await wait_for(workspaces, WORKSPACE, lambda w: meta.nested(w, "status", "phase") == "Ready", timeout_s=60.0, what=PATH)
     work = client.cluster(PATH)
-    for name in clusters:
-        await work.resource(SYNC_TARGETS).create(_object(SYNC_TARGETS.api_version, "SyncTarget", name, {}))
+    made = [await work.resource(SYNC_TARGETS).create(_object(SYNC_TARGETS.api_version, "SyncTarget", name, {})) for name in clusters]
     await work.resource(PLACEMENTS).create(
         _object(PLACEMENTS.api_version, "Placement", "all", {"numberOfClusters": number_of_clusters, "namespaceSelector": {}})
     )
+    return {meta.name(target): meta.uid(target) for target in made}
 
 
 def _object(api_version: str, kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,10 @@ class Ledger:
     meddled: dict[tuple[str, str], float] = field(default_factory=dict)
     """(cluster, name) → when somebody in that cluster changed or removed the copy."""
     cordoned: set[str] = field(default_factory=set)
+    exclusive: dict[str, str] = field(default_factory=dict)
+    """Deployments that may run in one cluster at a time → how strictly."""
+    unwatched: set[str] = field(default_factory=set)
+    """Clusters whose syncer was dead at some time: nobody was there who could have stopped anything."""
     faults: dict[str, str] = field(default_factory=dict)
     """Target → the fault it has now."""
     quiet_since_s: float = 0.0

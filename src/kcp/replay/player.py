@@ -26,12 +26,14 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import ResourceClient
 from kcp.client.transport import TransportError
 from kcp.replay import invariants
+from kcp.replay.exclusion import ExclusionWatch
 from kcp.replay.fleet import Fleet, run_fleet
 from kcp.replay.invariants import DEPLOYMENTS, FOREIGN, FOREIGN_NAMESPACE, NAMESPACE, PATIENCE_S, DeletionWatch, Violation
 from kcp.replay.ledger import Ledger
 from kcp.replay.scenario import CONTROL_PLANE, Scenario, Step
 from kcp.sim.faults import Fault
 from kcp.tmc.model.kinds import SYNC_TARGETS
+from kcp.tmc.model.wishes import EXCLUSIVE
 
 CONFIG_MAPS, NAMESPACES = GVR("", "v1", "configmaps"), GVR("", "v1", "namespaces")
 LOOK_EVERY_S = 30.0
@@ -75,6 +77,7 @@ class _Player:
         self._clock = fleet.clock
         self._ledger = Ledger()
         self._deletions = DeletionWatch(fleet, self._ledger)
+        self._exclusion = ExclusionWatch(fleet, self._ledger)
         self._acts: asyncio.Queue[Step] = asyncio.Queue()
         self._order = itertools.count()
         self._due: list[tuple[float, int, str, Step]] = []
@@ -93,6 +96,7 @@ class _Player:
             tasks.spawn(self._deletions.follow_originals(), name="originals")
             for name in self._fleet.clusters:
                 tasks.spawn(self._deletions.follow(name), name=f"deletions in {name}")
+                tasks.spawn(self._exclusion.follow(name), name=f"pods in {name}")
             tasks.spawn(self._work(), name="user")
             yield self
 
@@ -147,6 +151,9 @@ class _Player:
         self._plan(self._now_s() + step.for_s, _ENDING, step)
         if step.verb == "stop-syncer":
             await self._fleet.stop_syncer(step.target)
+            self._ledger.unwatched.add(step.target)
+        elif step.verb == "cut-off":
+            self._fleet.cut_off(step.target)
         else:
             await self._fleet.set_fault(step.target, Fault(step.verb), amount=step.amount)
 
@@ -156,6 +163,8 @@ class _Player:
         self._tell(f"{_ENDING} {step.target}, which had {step.verb}")
         if step.verb == "stop-syncer":
             self._fleet.start_syncer(step.target)
+        elif step.verb == "cut-off":
+            self._fleet.cuts[step.target].restore()
         else:
             await self._fleet.set_fault(step.target, Fault.NONE, amount=0.0)
         del self._ledger.faults[step.target]
@@ -192,8 +201,12 @@ class _Player:
         user, wanted = self._fleet.user(), self._ledger.wanted
         deployments = user.resource(DEPLOYMENTS)
         if step.verb == "deploy" and step.name not in wanted:
-            await _made(deployments, _deployment(step.name, step.replicas, "web:1"))
+            await _made(deployments, _deployment(step.name, step.replicas, "web:1", step.exclusive))
             wanted[step.name] = step.replicas
+            if step.exclusive:
+                self._ledger.exclusive[step.name] = step.exclusive
+            else:
+                self._ledger.exclusive.pop(step.name, None)
         elif step.verb in ("scale", "deploy") and step.name in wanted:
             await deployments.patch(step.name, {"spec": {"replicas": step.replicas}}, namespace=NAMESPACE)
             wanted[step.name] = step.replicas
@@ -232,8 +245,9 @@ class _Player:
         if ledger.faults.get(CONTROL_PLANE) == Fault.KILL.value and self._fleet.control_plane.server is not None:
             return  # it is on its way up
         view = await invariants.look(self._fleet)
-        found = [*invariants.always(view, ledger), *self._deletions.found]
+        found = [*invariants.always(view, ledger), *self._deletions.found, *self._exclusion.found]
         self._deletions.found.clear()
+        self._exclusion.found.clear()
         self.outcome.looks += 1
         if ledger.is_calm(now_s, PATIENCE_S):
             self.outcome.calm_looks += 1
@@ -278,10 +292,14 @@ def _object(api_version: str, kind: str, name: str, **parts: Any) -> JSONObject:
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, **parts}
 
 
-def _deployment(name: str, replicas: int, image: str) -> JSONObject:
+def _deployment(name: str, replicas: int, image: str, exclusive: str = "") -> JSONObject:
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": image}]}}
-    return _object("apps/v1", "Deployment", name, spec={"replicas": replicas, "selector": {"matchLabels": labels}, "template": template})
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    deployment = _object("apps/v1", "Deployment", name, spec=spec)
+    if exclusive:
+        meta.set_annotation(deployment, EXCLUSIVE, exclusive)
+    return deployment
 
 
 def _config(name: str) -> JSONObject:

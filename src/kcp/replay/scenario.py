@@ -18,13 +18,15 @@ API_VERSION = "sim.kcp.io/v1alpha1"
 CONTROL_PLANE = "control-plane"
 """As the `target` of a fault: the server itself instead of a cluster."""
 
-CLUSTER_FAULTS = ("kill", "pause", "partition", "slow", "fill", "skew", "stop-syncer")
+CLUSTER_FAULTS = ("kill", "pause", "partition", "slow", "fill", "skew", "stop-syncer", "cut-off")
 CONTROL_PLANE_FAULTS = ("kill", "pause", "slow")
 ACTS = ("deploy", "scale", "image", "delete", "config", "drift", "remove-copy", "cordon", "uncordon")
 
 _COUNTED = ("deploy", "scale", "image", "drift")
 """Acts with a number: of replicas, or of the image's version."""
 _HOUR_S = 3600.0
+EXCLUSIVE_APP = "app-only"
+"""Of scenarios from a seed: it runs in one cluster at a time."""
 
 
 class ScenarioError(ValueError):
@@ -44,6 +46,8 @@ class Step:
     """Seconds of latency (`slow`) or of clock error (`skew`)."""
     name: str = ""
     replicas: int = 0
+    exclusive: str = ""
+    """Of a Deployment: `lease` or `confirmed`, where it may run in one cluster at a time only."""
 
     @property
     def is_fault(self) -> bool:
@@ -112,6 +116,8 @@ def _acts(rng: random.Random, clusters: Sequence[str], duration_s: float, per_ho
     """Users work on five Deployments; whoever has access to a cluster meddles with the copies."""
     names = [f"app-{n}" for n in range(1, 6)]
     steps = [Step(float(index + 1), "deploy", name=name, replicas=rng.randint(1, 6)) for index, name in enumerate(names[:3])]
+    steps.append(Step(4.0, "deploy", name=EXCLUSIVE_APP, replicas=rng.randint(1, 3), exclusive=rng.choice(("lease", "confirmed"))))
+    names.append(EXCLUSIVE_APP)
     for _ in range(max(1, round(duration_s / _HOUR_S * per_hour))):
         at_s, verb, name = round(rng.uniform(5.0, duration_s), 3), rng.choice(ACTS), rng.choice(names)
         wants_cluster = verb in ("drift", "remove-copy", "cordon", "uncordon")
@@ -149,6 +155,8 @@ def _step_document(step: Step) -> dict[str, Any]:
         held["name"] = step.name
     if step.verb in _COUNTED:
         held["replicas"] = step.replicas
+    if step.exclusive:
+        held["exclusive"] = step.exclusive
     return held
 
 
@@ -182,10 +190,13 @@ def _step(held: Any, at: str, clusters: Sequence[str]) -> Step:
         raise ScenarioError(f"{at}.name: required: of the Deployment (or ConfigMap)")
     for_s = _seconds(held, "for", at) if verb in CLUSTER_FAULTS else 0.0
     amount = _seconds(held, "by", at) if verb in ("slow", "skew") else 0.0
+    exclusive = str(held.get("exclusive") or "")
+    if exclusive not in ("", "lease", "confirmed"):
+        raise ScenarioError(f"{at}.exclusive: {exclusive!r} is neither lease nor confirmed")
     replicas = held.get("replicas", int(verb in _COUNTED))
     if not isinstance(replicas, int) or replicas < 0:
         raise ScenarioError(f"{at}.replicas: {replicas!r} must be a number, not negative")
-    return Step(_seconds(held, "at", at), verb, target, for_s, amount, name, replicas)
+    return Step(_seconds(held, "at", at), verb, target, for_s, amount, name, replicas, exclusive)
 
 
 def _seconds(held: Mapping[str, Any], name: str, at: str) -> float:

@@ -300,7 +300,7 @@ class TMC:
             self._run(supervisor, controller)
 
     def admission_plugins(self) -> Sequence[Plugin]:
-        return [*plugins(self._name_of), *(self._overviews.plugins() if self._overviews is not None else ())]
+        return [*plugins(self._name_of, self.parts.clock), *(self._overviews.plugins() if self._overviews is not None else ())]
 
     def connectors(self, backend: Backend, security: Security) -> Mapping[ConnectorKey, Handler]:
         """Where syncers open their tunnels, and what leads through them."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Forbidden, Invalid
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.registry.backend import Attributes
-from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS
+from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import STATE_UPSYNC, upsyncing_key
 from kcp.tmc.overrides import policy
 from kcp.tmc.placement.spec import read
@@ -81,9 +82,20 @@ async def refuse_upsynced(name_of: Callable[[str], str], attributes: Attributes)
         )
 
 
-def plugins(name_of: Callable[[str], str]) -> list[Plugin]:
+async def stamp_lease(clock: Clock, attributes: Attributes) -> JSONObject | None:
+    """A lease is renewed when the server hears of it: what hour it is in the cluster says nothing about when it ends."""
+    old, new = attributes.old, attributes.new
+    lease = meta.nested(new or {}, "status", "syncerLease", default=None)
+    if new is None or lease is None or lease == meta.nested(old or {}, "status", "syncerLease", default=None):
+        return new
+    return {**new, "status": {**new["status"], "syncerLease": {**lease, "renewTime": rfc3339(clock.now())}}}
+
+
+def plugins(name_of: Callable[[str], str], clock: Clock) -> list[Plugin]:
     """Args: name_of: K → name of its SyncTarget, "" if there is none."""
+    targets = frozenset({SYNC_TARGETS.group_resource})
     return [
+        Plugin(name="TMCLease", mutate=partial(stamp_lease, clock), resources=targets, subresources=frozenset(("status",))),
         Plugin(name="TMCUpsynced", validate=partial(refuse_upsynced, name_of), verbs=("UPDATE", "DELETE"), subresources=None),
         Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS)),
         Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),

@@ -49,3 +49,19 @@ async def test_cancelling_the_caller_cancels_the_work() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_it_also_does_when_the_work_fails_on_its_way_out() -> None:
+    clock = VirtualClock()
+
+    async def work() -> None:
+        try:
+            await clock.sleep(100.0)
+        finally:
+            raise OSError("the connection broke")
+
+    task = asyncio.ensure_future(within(clock, 1.0, work()))
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -40,6 +40,13 @@ def test_only_what_belongs_to_the_user_goes_down() -> None:
     assert "status" not in found
 
 
+def test_what_each_cluster_counts_by_itself_does_not_go_down() -> None:
+    counted = {"deprecated.daemonset.template.generation": "3", "deployment.kubernetes.io/revision": "2"}
+    daemons = {"metadata": {"name": "d", "annotations": counted}, "spec": {}}
+    made = to_downstream(daemons, GroupResource("apps", "daemonsets"), key="K", namespace="n")
+    assert not set(counted) & set(made["metadata"]["annotations"])
+
+
 def test_a_copy_with_defaults_counts_as_applied_until_something_differs() -> None:
     desired = to_downstream(view(), DEPLOYMENTS, key="K", namespace="kcp-x")
     actual = meta.copy_json(desired)

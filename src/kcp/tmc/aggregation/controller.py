@@ -22,7 +22,7 @@ from kcp.tmc.aggregation.status import merge, reports_of
 from kcp.tmc.metrics import families
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, SyncTarget
-from kcp.tmc.model.names import sync_target_key, synced_keys
+from kcp.tmc.model.names import WAITING_ANNOTATION, sync_target_key, synced_keys
 from kcp.tmc.model.wishes import primary_cluster
 
 
@@ -57,7 +57,8 @@ class AggregationReconciler:
         reports = reports_of(obj, names, problems, {k: t.backlog for k, t in targets.items()})
         if not self.shows_errors:
             reports = [replace(r, error=None) for r in reports]
-        unplaced = "" if reports else unplaced_because(self.namespace(ObjectKey(key.cluster, "", key.namespace)))
+        waiting = meta.annotations(obj).get(WAITING_ANNOTATION, "")
+        unplaced = "" if reports else waiting or unplaced_because(self.namespace(ObjectKey(key.cluster, "", key.namespace)))
         wanted = merge(obj, self.gvr.group_resource, reports, now=rfc3339(self.clock.now()), unplaced=unplaced)
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
         self._count(key, obj, started_s)

@@ -33,6 +33,16 @@ NOT_SYNCED_DOWN = frozenset(
 """Bound resources that belong to the physical side. Source: kcp 0.11 pkg/virtual/syncer."""
 DIVIDED = frozenset({GroupResource("apps", "deployments")})
 """Resources whose `spec.replicas` is divided over the chosen targets; all others are duplicated."""
+_NO_NODE: JSONObject = {"template": {"spec": {"nodeSelector": {"tmc.kcp.io/fenced": "true"}}}}
+STOPPABLE: Mapping[GVR, JSONObject] = {
+    GVR("apps", "v1", "deployments"): {"replicas": 0},
+    GVR("apps", "v1", "statefulsets"): {"replicas": 0},
+    GVR("apps", "v1", "replicasets"): {"replicas": 0},
+    GVR("apps", "v1", "daemonsets"): _NO_NODE,
+    GVR("batch", "v1", "jobs"): {"suspend": True},
+    GVR("batch", "v1", "cronjobs"): {"suspend": True},
+}
+"""What a syncer can stop without deleting it, with the part of `spec` that does so."""
 
 READY = "Ready"
 SYNCER_READY = "SyncerReady"

@@ -37,6 +37,9 @@ ERROR_POLICY = "tmc.kcp.io/error-policy"
 """retry-with-backoff (default); report: what fails is told, and tried again once the object changes."""
 MAX_RETRIES = "tmc.kcp.io/max-retries"
 """How often a failed sync is tried again before it waits for the object to change; absent: until it works."""
+EXCLUSIVE = "tmc.kcp.io/exclusive"
+"""It runs in one cluster at a time. lease: elsewhere it starts once it has left, or its cluster must have stopped it; confirmed: only once
+it has left. As a label on copies it is what a syncer stops that has lost touch."""
 
 _DELAYS_S = {"immediate": 0.0, "batched": 5.0, "delayed": 30.0}
 _ALLOWED = {
@@ -46,6 +49,7 @@ _ALLOWED = {
     RESOURCE_LIMITS: ("reduced",),
     IMMUTABLE_FIELDS: ("report", "recreate"),
     ERROR_POLICY: ("retry-with-backoff", "report"),
+    EXCLUSIVE: ("lease", "confirmed"),
 }
 
 
@@ -53,6 +57,11 @@ class Sync(StrEnum):
     ENABLED = "enabled"
     DISABLED = "disabled"
     PAUSE = "pause"
+
+
+class Exclusive(StrEnum):
+    LEASE = "lease"
+    CONFIRMED = "confirmed"
 
 
 def _told(obj: Mapping[str, Any], name: str) -> str:
@@ -65,6 +74,18 @@ def sync_of(obj: Mapping[str, Any]) -> Sync:
     if not text:
         return Sync.ENABLED
     return Sync(text) if text in _ALLOWED[SYNC] else Sync.PAUSE
+
+
+def exclusive_of(obj: Mapping[str, Any]) -> Exclusive | None:
+    """None: it may run in several clusters at once. A word that means nothing is the stricter one: nothing runs twice by a typing mistake.
+
+    >>> exclusive_of({"metadata": {"annotations": {EXCLUSIVE: "lease"}}})
+    <Exclusive.LEASE: 'lease'>
+    """
+    text = _told(obj, EXCLUSIVE)
+    if not text:
+        return None
+    return Exclusive(text) if text in _ALLOWED[EXCLUSIVE] else Exclusive.CONFIRMED
 
 
 def left_out(obj: Mapping[str, Any], cluster: str) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -22,7 +24,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
-from kcp.tmc.model.kinds import DIVIDED
+from kcp.tmc.model.kinds import DIVIDED, SYNC_TARGETS
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     OVERRIDE_ANNOTATION,
@@ -32,6 +34,7 @@ from kcp.tmc.model.names import (
     STATE_LABEL,
     STATE_SYNC,
     UNPLACED_ANNOTATION,
+    WAITING_ANNOTATION,
     forget_target,
     held_keys,
     is_leaving,
@@ -39,42 +42,54 @@ from kcp.tmc.model.names import (
     synced_keys,
     upsyncing_key,
 )
-from kcp.tmc.model.wishes import left_out
+from kcp.tmc.model.wishes import exclusive_of, left_out
 from kcp.tmc.overrides.policy import Cluster, OverrideError, patch_for
+from kcp.tmc.placement.exclusive import Lease, Leases, Turn, candidate, surely_gone, turn_of
 from kcp.tmc.placement.handover import handing_over
 from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
 from kcp.tmc.placement.upsynced import UpsyncedReconciler
 
 
-def decide(
-    obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = (), names: Mapping[str, str] = {}
-) -> JSONObject:
+def chosen_for(obj: JSONObject, namespace: JSONObject | None, gone: Collection[str], names: Mapping[str, str]) -> list[str]:
+    """K of the targets of its namespace that the object's own annotations do not leave out. Pure."""
+    if namespace is None or meta.deletion_timestamp(obj):
+        return []
+    found = (key for key in synced_keys(namespace) if key not in gone and not is_leaving(namespace, key))
+    return [key for key in found if not left_out(obj, names.get(key, ""))]
+
+
+def decide(  # noqa: PLR0913 - what an object depends on, spelled out
+    obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = (),
+    names: Mapping[str, str] = MappingProxyType({}), turn: Turn | None = None,
+) -> JSONObject:  # fmt: skip
     """The object with labels and annotations for the targets of its namespace, but for those that its own annotations leave out. Pure.
 
     What OverridePolicies make of it is added by `ResourceReconciler`.
 
     Args: namespace: None if it is gone (then nothing new is placed). divided: `spec.replicas` is shared out. names: K → SyncTarget name.
     gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten; what runs there stays.
+    turn: of an exclusive object.
     """
     wanted: JSONObject = meta.copy_json(obj)
-    for key in gone:
+    forgotten = {*gone, *turn.dropped} if turn is not None else set(gone)
+    for key in forgotten:
         forget_target(wanted, key)
-    staying: list[str] = []
-    for key in synced_keys(namespace) if namespace is not None else ():
-        if namespace is None or key in gone or is_leaving(namespace, key) or left_out(obj, names.get(key, "")):
-            continue
-        if not meta.deletion_timestamp(obj):
-            meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
-            meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
-            staying.append(key)
+    staying = chosen_for(obj, namespace, gone, names)
+    if turn is not None:
+        staying = [turn.key] if turn.key else []
+    if turn is not None or WAITING_ANNOTATION in meta.annotations(obj):
+        meta.set_annotation(wanted, WAITING_ANNOTATION, (turn.waits or None) if turn is not None else None)
+    for key in staying:
+        meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
+        meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
     for key in synced_keys(obj):
-        if key not in staying and key not in gone and DELETION_ANNOTATION + key not in meta.annotations(obj):
+        if key not in staying and key not in forgotten and DELETION_ANNOTATION + key not in meta.annotations(obj):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if divided:
         leaving = handing_over(namespace or {})
         _share_out(
             wanted,
-            [key for key in staying if key not in leaving],
+            staying if turn is not None else [key for key in staying if key not in leaving],
             Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
             names,
         )
@@ -132,6 +147,7 @@ class ResourceReconciler:
     """K → name of its SyncTarget, "" if there is none."""
     overrides: Callable[[JSONObject, str], Overrides | None]
     """What OverridePolicies make of an object for target K; None where there are none."""
+    leases: Leases
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
 
@@ -144,13 +160,21 @@ class ResourceReconciler:
         namespace = self.namespace(ObjectKey(key.cluster, "", key.namespace))
         gone = [key for key in held_keys(obj) if not self.name_of(key)]
         names = {key: self.name_of(key) for key in synced_keys(namespace)} if namespace is not None else {}
-        divided = self.gvr.group_resource in DIVIDED
-        wanted = decide(obj, namespace, divided=divided, now=rfc3339(self.clock.now()), gone=gone, names=names)
+        divided, turn = self.gvr.group_resource in DIVIDED, None
+        if exclusive_of(obj) is not None and not meta.deletion_timestamp(obj):
+            turn = await self._turn(obj, namespace, gone, names)
+            gone = surely_gone(self.gvr.group_resource, obj, gone, self.clock.now())
+        wanted = decide(obj, namespace, divided=divided, now=rfc3339(self.clock.now()), gone=gone, names=names, turn=turn)
         for target in synced_keys(wanted):
             if not is_leaving(wanted, target):
                 put_overrides(wanted, target, self.overrides(wanted, target))
         await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
-        return Result()
+        return Result(requeue_after_s=turn.look_again_s if turn is not None else None)
+
+    async def _turn(self, obj: JSONObject, namespace: JSONObject | None, gone: Sequence[str], names: Mapping[str, str]) -> Turn:
+        staying = chosen_for(obj, namespace, gone, names)
+        first = candidate(obj, staying, handing_over(namespace or {}), names)
+        return await turn_of(self.gvr.group_resource, obj, first, self.leases, self.clock.now()) if first else Turn()
 
 
 def build_resource_controller(
@@ -193,7 +217,14 @@ def build_resource_controller(
     def name_of(key: str) -> str:
         return next((found.name for found in targets.index_keys(BY_KEY, key)), "")
 
-    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, name_of, overrides, for_cluster, clock)
+    async def lease_of(key: str) -> Lease | None:
+        found = next(iter(targets.index_keys(BY_KEY, key)), None)
+        try:
+            return Lease.of(await for_cluster(found.cluster).resource(SYNC_TARGETS).get(found.name)) if found is not None else None
+        except NotFound:
+            return None
+
+    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, name_of, overrides, lease_of, for_cluster, clock)
     controller = Controller(f"tmc-resource-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(namespaces, of_namespace)

@@ -16,6 +16,7 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import CLUSTER_ANNOTATION
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL, NAMESPACE_LOCATOR_ANNOTATION, STATE_LABEL, TENANT_LABEL, NamespaceLocator
+from kcp.tmc.model.wishes import EXCLUSIVE, exclusive_of
 
 GENERATION_ANNOTATION = "internal.tmc.kcp.io/generation"
 """On objects downstream: generation of the upstream object they were made from."""
@@ -24,6 +25,7 @@ APPLIED_ANNOTATION = "internal.tmc.kcp.io/applied"
 
 _SECRETS, _DEFAULT_TOKEN = GroupResource("", "secrets"), "default-token"
 _RENAMED = {GroupResource("", "configmaps"): {"kube-root-ca.crt": "kcp-root-ca.crt"}}
+_NOT_SENT = frozenset({"kubectl.kubernetes.io", "deployment.kubernetes.io", "deprecated.daemonset.template.generation"})
 _DROPPED_METADATA = (
     "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences",
     "finalizers", "managedFields", "selfLink", "namespace",
@@ -70,6 +72,8 @@ def to_downstream(view: JSONObject, resource: GroupResource, *, key: str, namesp
     metadata["namespace"] = namespace
     labels = {k: v for k, v in meta.labels(view).items() if not k.startswith(STATE_LABEL)}
     metadata["labels"] = {**labels, DOWNSTREAM_CLUSTER_LABEL: key}
+    if exclusive := exclusive_of(view):
+        metadata["labels"][EXCLUSIVE] = str(exclusive)
     annotations = {k: v for k, v in meta.annotations(view).items() if not _is_kcps(k)}
     desired: JSONObject = {k: v for k, v in view.items() if k not in ("metadata", "status")}
     if resource == _SECRETS and desired.get("type") == "kubernetes.io/service-account-token":
@@ -83,9 +87,9 @@ def to_downstream(view: JSONObject, resource: GroupResource, *, key: str, namesp
 
 
 def _is_kcps(annotation: str) -> bool:
-    """Annotations that say something about the control plane, or that kubectl would misread downstream."""
+    """Annotations about the control plane, those that kubectl would misread downstream, and those that each cluster counts by itself."""
     domain = annotation.partition("/")[0]
-    return annotation == CLUSTER_ANNOTATION or domain.endswith("kcp.io") or domain == "kubectl.kubernetes.io"
+    return annotation == CLUSTER_ANNOTATION or domain.endswith("kcp.io") or domain in _NOT_SENT
 
 
 def is_applied(actual: JSONObject, desired: JSONObject) -> bool:

@@ -30,6 +30,7 @@ from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
 from kcp.tmc.syncer.access import BY_TOKEN, SECRETS, TEMPLATED, Tokens, index_by_token, is_token
 from kcp.tmc.syncer.capacity import Capacity
+from kcp.tmc.syncer.fence import Fence
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.identity import Identity, made_anew
@@ -55,7 +56,6 @@ _RESYNC_SLICES = 16
 _SECOND_LOOK_S = 1.0
 _GATHER_S = 0.05
 """Seconds in which several APIs that appear make one look."""
-_SHORTEST_LEASE_S = 15.0
 
 
 async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
@@ -75,6 +75,31 @@ async def find_target(control_plane: Client, workspace: str, name: str, uid: str
     if uid and meta.uid(target) != uid:
         raise made_anew(target, uid)
     return Identity(meta.cluster(target), name, meta.uid(target))
+
+
+async def first_contact(  # noqa: PLR0913 - what a syncer is told, spelled out
+    control_plane: Client, downstream: Client, clock: Clock, config: SyncerConfig, *, workspace: str, name: str, uid: str
+) -> Identity:
+    """`find_target` of a syncer that starts. Where it cannot ask, it stops the exclusive copies of an earlier one: nobody else would.
+
+    It tries for a third of a lease before it does so; where there is nothing to stop it raises at once.
+    Raises: as `find_target`; TransportError, StatusError.
+    """
+    fence, ends_s = Fence.by_name(name, downstream, clock), clock.monotonic() + config.lease_s / 3
+    while True:
+        try:
+            return await within(clock, config.lease_s / 3, find_target(control_plane, workspace, name, uid))
+        except (TransportError, StatusError, TimeoutError) as error:
+            needed = await fence.is_needed()
+            if needed and clock.monotonic() < ends_s:
+                log.warning("kcp cannot be asked for SyncTarget %s; it is tried again: %s", name, error)
+                await clock.sleep(_SECOND_LOOK_S)
+                continue
+            if needed:
+                await fence.stop()
+            if isinstance(error, TimeoutError):
+                raise TransportError(f"kcp does not answer when asked for SyncTarget {name}", where=workspace) from error
+            raise
 
 
 async def check_cluster(downstream: Client, identity: Identity, clock: Clock) -> None:
@@ -150,15 +175,17 @@ class Syncer:
     async def run(self) -> None:
         if not self.holder:
             await self._serve(None)
-        duration_s = self.config.lease_duration_s or max(3 * self.config.heartbeat_period_s, _SHORTEST_LEASE_S)
-        lease = EpochLease(self.identity, self._workspace(), self.clock, self.holder, duration_s)
+        lease = EpochLease(self.identity, self._workspace(), self.clock, self.holder, self.config.lease_s)
         while True:
-            await lease.acquire(self._account().stand_by)
+            await lease.acquire(self._account().stand_by, self._fence().stop)
             try:
                 async with held(lease):
                     await self._serve(lease)
             except LeaseLost as lost:
                 log.warning("%s; standing by", lost)
+
+    def _fence(self) -> Fence:
+        return Fence.of(self.identity, self.downstream, self.clock)
 
     def _account(self) -> Record:
         if self.record is None:
@@ -188,7 +215,7 @@ class Syncer:
             downstream.run_all(supervisor)
             supervisor.spawn(self._heartbeat(upstream, downstream, lease).run(), name="heartbeat")
             if lease is not None:
-                supervisor.spawn(lease.expire(), name="lease")
+                supervisor.spawn(lease.expire(self._fence().stop), name="lease")
             upsyncing = self._upsyncing(supervisor, shown.at(self.identity.view_path("upsyncer")), downstream)
             importer = self._importer(supervisor, downstream)
             looks = Looks(supervisor, view, upstream, downstream, importer, upsyncing)

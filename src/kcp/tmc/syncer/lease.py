@@ -13,11 +13,13 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.deadline import within
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Conflict, NotFound, StatusError
 from kcp.apimachinery.meta import JSONObject
@@ -33,6 +35,12 @@ log = logging.getLogger(__name__)
 FIELD = "syncerLease"
 """Of the SyncTarget's status: holder, epoch, renewTime, durationSeconds."""
 _LOOK_S = 2.0
+AtEnd: TypeAlias = Callable[[], Awaitable[None]]
+"""What happens in the cluster at the end of a lease. Raises nothing for a cluster that does not answer, and takes seconds at most."""
+
+
+async def _nothing() -> None:
+    return
 
 
 class LeaseLost(Exception):
@@ -56,25 +64,37 @@ class EpochLease:
     _renewed_s: float = 0.0
     _seen: tuple[object, float] = (None, 0.0)
 
-    async def acquire(self, standing_by: Callable[[bool], None] = lambda _: None) -> None:
+    async def acquire(self, standing_by: Callable[[bool], None] = lambda _: None, at_end: AtEnd = _nothing) -> None:
         """Wait until the target is ours to serve. Raises: TMCError once it has another uid.
 
-        Args: standing_by: told whether another one serves it.
+        Args: standing_by: told whether another one serves it. at_end: called, again and again, while nobody can say who serves it, for so
+        long that whoever did so cannot have renewed: a third of the lease for a syncer that starts, all of it for one that stands by.
         """
-        told = ""
+        told, heard_s, patience_s = "", self.clock.monotonic(), self.duration_s / 3
         while True:
             try:
-                other = await self._try()
+                other = await within(self.clock, self.duration_s / 3, self._ask())
+                heard_s, patience_s = self.clock.monotonic(), self.duration_s
                 standing_by(bool(other))
                 if not other:
                     return
                 trouble = f"is served by {other}; standing by"
-            except (StatusError, TransportError) as error:
+            except (StatusError, TransportError, TimeoutError) as error:
                 trouble = f"cannot be asked who serves it; it is tried again: {error}"
+                if self.clock.monotonic() - heard_s >= patience_s:
+                    await at_end()
             if trouble != told:
                 log.warning("SyncTarget %s %s", self.identity.name, trouble)
             told = trouble
             await self.clock.sleep(_LOOK_S)
+
+    async def _ask(self) -> str:
+        """Others write the SyncTarget too: a conflict is no answer."""
+        while True:
+            try:
+                return await self._try()
+            except Conflict:
+                await self.clock.sleep(0)
 
     async def _try(self) -> str:
         """Take the lease if it is free. Gives the holder if it is not."""
@@ -119,8 +139,11 @@ class EpochLease:
         self._renewed_s = at_s
         self._valid.set()
 
-    async def expire(self) -> None:
-        """Until cancelled: rest whenever the lease was not renewed for two thirds of its time."""
+    async def expire(self, at_end: AtEnd = _nothing) -> None:
+        """Until cancelled: rest whenever the lease was not renewed for two thirds of its time.
+
+        Args: at_end: called then, again and again until it is renewed.
+        """
         while True:
             left_s = self._renewed_s + self.duration_s * 2 / 3 - self.clock.monotonic()
             if left_s <= 0:
@@ -129,6 +152,7 @@ class EpochLease:
                         "SyncTarget %s: the lease cannot be renewed; nothing is changed in the cluster until it can", self.identity.name
                     )
                 self._valid.clear()
+                await at_end()
                 left_s = _LOOK_S
             await self.clock.sleep(left_s)
 

@@ -26,6 +26,8 @@ _EVERYBODYS = frozenset({(GroupResource("", "serviceaccounts"), "default")})
 
 
 _LONGEST_LABEL = 63
+CLUSTER_LABEL = "syncer.kcp.io/cluster"
+"""On copies: name of their SyncTarget, where it fits into a label."""
 
 
 class Put(Enum):
@@ -48,7 +50,7 @@ def stamped(desired: JSONObject, view: JSONObject, identity: Identity, now: date
         "syncer.kcp.io/resource-version": meta.resource_version(view),
         "syncer.kcp.io/sync-generation": str(meta.generation(view)),
     }
-    labels = {"syncer.kcp.io/cluster": identity.name, "syncer.kcp.io/origin": cluster}
+    labels = {CLUSTER_LABEL: identity.name, "syncer.kcp.io/origin": cluster}
     metadata = desired["metadata"]
     return {
         **desired,

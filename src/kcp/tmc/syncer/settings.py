@@ -43,6 +43,9 @@ class Filters:
         return f"the syncer takes only objects with label {', '.join(missing)} (its config file, sync.filters)" if missing else ""
 
 
+_SHORTEST_LEASE_S = 15.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncerConfig:
     heartbeat_period_s: float = DEFAULT_HEARTBEAT_PERIOD_S
@@ -70,3 +73,7 @@ class SyncerConfig:
     transformations: str = ""
     """`namespace/name` of the ConfigMap with transformations, in the SyncTarget's workspace; "" for none."""
     filters: Filters = field(default_factory=Filters)
+
+    @property
+    def lease_s(self) -> float:
+        return self.lease_duration_s or max(3 * self.heartbeat_period_s, _SHORTEST_LEASE_S)

@@ -35,6 +35,7 @@ from kcp.tmc.syncer.adapt import adapted
 from kcp.tmc.syncer.attempts import Attempts
 from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied, to_downstream
 from kcp.tmc.syncer.drift import DELETED, account, contest, drifted_fields, last_writer
+from kcp.tmc.syncer.fence import lift
 from kcp.tmc.syncer.parts import Parts, Turns
 from kcp.tmc.syncer.put import Put, Putter
 from kcp.tmc.syncer.record import DOWN
@@ -111,6 +112,8 @@ class SpecReconciler:
 
     async def _put(self, key: ObjectKey, view: JSONObject, desired: JSONObject, actual: JSONObject | None) -> Result:
         """Make or change the copy, and tell of what was put right by that."""
+        if wishes.exclusive_of(view) is not None and not await self._is_still_ours(key):
+            return Result()
         try:
             fields, by = drifted_fields(actual, desired) if actual is not None else [], ""
             if actual is not None and fields:
@@ -118,6 +121,8 @@ class SpecReconciler:
                 if live is None or not drifted_fields(live, desired):
                     return Result()  # seen late: what it is now is on its way to us
                 by = last_writer(live)
+            if actual is not None:
+                await lift(self.parts.downstream, self.gvr, actual)
             put = await Putter(self.gvr, self.parts).put(key, view, desired, actual)
         except (StatusError, TransportError, TMCError) as error:
             return await self._failed(key, view, error, desired)
@@ -165,6 +170,14 @@ class SpecReconciler:
             held = Gathering(version, now_s + window_s)
         self._gathering[key] = Gathering(version, held.due_s)
         return max(held.due_s - now_s, 0.001)
+
+    async def _is_still_ours(self, key: ObjectKey) -> bool:
+        """Of an exclusive object, as the view says now: it may have begun elsewhere while we heard nothing."""
+        try:
+            live = await self.parts.upstream(key.cluster).resource(self.gvr).get(key.name, namespace=key.namespace)
+        except NotFound:
+            return False
+        return not meta.deletion_timestamp(live)
 
     async def _live(self, actual: JSONObject) -> JSONObject | None:
         """A copy with its managers, as it is now: who changed it must be asked before it is put right, which takes the fields from them."""
