@@ -167,6 +167,6 @@ def test_a_syncer_that_stops_nothing_is_found_out(tmp_path: Path, monkeypatch: p
         return
 
     monkeypatch.setattr(Fence, "stop", nothing)
-    steps = (Step(1.0, "deploy", name="only", replicas=2, exclusive="lease"), Step(60.0, "cut-off", "east", 500.0))
-    outcome = played(Scenario(1, 600.0, CLUSTERS, 1, steps), tmp_path)
-    assert {violation.invariant for violation in outcome.violations} == {"twice"}
+    only = Step(1.0, "deploy", name="only", replicas=2, exclusive="lease")
+    outcomes = [played(Scenario(1, 600.0, CLUSTERS, 1, (only, Step(60.0, "cut-off", name, 500.0))), tmp_path / name) for name in CLUSTERS]
+    assert {violation.invariant for outcome in outcomes for violation in outcome.violations} == {"twice"}
