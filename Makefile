@@ -28,7 +28,7 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 
 $(COMPAT_STAMP): $(DEV_STAMP)
 	@echo "Installing the clients that tests/compat runs …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat,delivery]'
 	@touch $@
 
 $(FUZZ_STAMP): $(DEV_STAMP)
@@ -78,6 +78,8 @@ replay: $(STAMP) ## Fleets under virtual time, a thousand seeds; REPLAY="--seeds
 .PHONY: benchmark
 benchmark: $(STAMP) ## Every benchmark, one after the other; the figures of docs/benchmarks.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+include make/delivery.mk
 
 .PHONY: run
 run: $(STAMP) ## The control plane with TMC, in the foreground

@@ -29,6 +29,7 @@
 {{- $given := include "kcp-tmc.given" .Values.prometheus | fromYaml -}}
 {{- $all := mergeOverwrite (deepCopy .Values.monitoring.prometheus) $given -}}
 {{- $_ := set $all "enabled" (and .Values.monitoring.enabled $all.enabled) -}}
+{{- $_ := set $all "operator" (or $all.assumeOperator (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) -}}
 {{ toYaml $all }}
 {{- end }}
 

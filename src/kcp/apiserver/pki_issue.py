@@ -167,10 +167,19 @@ def _signed(
     builder = builder.add_extension(_usage(is_ca=False), critical=True)
     if usages:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
+    builder = builder.add_extension(_key_identifier(issuer), critical=False)
     if names is not None:
         builder = builder.add_extension(names, critical=False)
     return builder.sign(signing_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def _key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """What the authority calls its own key: others than us hash it otherwise (Go since 1.25), and OpenSSL compares."""
+    try:
+        named = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: _PublicKey, now: datetime, lifetime: timedelta) -> x509.CertificateBuilder:

@@ -8,6 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from kcp.aio.clock import SystemClock
 from kcp.apiserver import pki_issue
@@ -36,6 +41,21 @@ def test_everything_is_made_and_fits_together(tmp_path: Path) -> None:
     hosts = meet(pki).server.hosts
     assert {"localhost", "127.0.0.1", "::1", "kubernetes.default.svc", "kcp.example.org", "10.0.0.7"} <= hosts
     assert pki.ca_pem().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_an_authority_of_others_is_used_under_the_name_that_it_gives_its_key(tmp_path: Path) -> None:
+    """Go names keys by SHA-256 since 1.25: authorities that Helm, kubeadm or cert-manager made."""
+    key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "helm")]), CLOCK.now()
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=99))
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    made = made.add_extension(x509.SubjectKeyIdentifier(b"another hash of it. "), critical=False)
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki" / "ca.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    (tmp_path / "pki" / "ca.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    pki = PKI.ensure(tmp_path, clock=CLOCK)
+    assert "localhost" in meet(pki).server.hosts
+    first = contents(pki)
+    assert contents(PKI.ensure(tmp_path, clock=CLOCK)) == first
 
 
 def test_private_keys_are_private(tmp_path: Path) -> None:
