@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make each chart's README.md and values.schema.json out of its values.yaml, and copy rules and dashboards from `monitoring/` into it.
+"""Make each chart's README.md and values.schema.json out of its values.yaml.
 
 Run by `make chart-docs`; tests/unit/delivery/test_chart_documents.py fails when what is there differs from what this makes.
 A value is described by the comment behind it. The comment may begin with its type in parentheses: `(string)`, `(int-or-string)`,
@@ -20,8 +20,6 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ("kcp-syncer", "kcp-tmc")
-COPIES = {"prometheus/rules/*.yaml": "rules", "grafana/*.json": "dashboards"}
-"""Files below monitoring/ → folder below charts/kcp-tmc/files."""
 OF_THE_OTHER = {
     "kcp-tmc": {"syncer": {"type": "object", "description": "Of chart kcp-syncer: one file may serve both"}},
     "kcp-syncer": {},
@@ -129,24 +127,12 @@ def made() -> dict[Path, str]:
         text = (chart / "values.yaml").read_text()
         found[chart / "README.md"] = readme(chart, text)
         found[chart / "values.schema.json"] = schema(name, text)
-    for pattern, folder in COPIES.items():
-        for file in sorted((ROOT / "monitoring").glob(pattern)):
-            found[ROOT / "charts" / "kcp-tmc" / "files" / folder / file.name] = file.read_text()
     return found
-
-
-def stale() -> list[Path]:
-    """Copies whose original is gone."""
-    files = (ROOT / "charts" / "kcp-tmc" / "files").glob("*/*")
-    return sorted(set(files) - set(made()))
 
 
 def main() -> None:
     for path, text in made().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    for path in stale():
-        path.unlink()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from tests.delivery.charts import CRDS, LOADER, objects, one
+from tests.delivery.charts import CRDS, LOADER, ROOT, objects, one
 from tests.delivery.combinations import COMBINATIONS, values_of
 
 from kcp.apimachinery.meta import JSONObject
@@ -161,6 +161,15 @@ def test_an_alert_of_one_s_own_stands_beside_those_that_are_shipped() -> None:
     assert [g["name"] for g in groups].count("tmc-alerts") == 1
     (mine,) = [g for g in groups if g["name"] == "tmc-alerts"]
     assert [rule["alert"] for rule in mine["rules"]] == ["TMCComponentDown", "SyncerHighErrorRate"]
+
+
+def test_every_rule_of_monitoring_is_shipped() -> None:
+    """By a symbolic link, which Helm follows: there is no second copy."""
+    files = (ROOT / "monitoring" / "prometheus" / "rules").glob("*.yaml")
+    wanted = {group["name"] for file in files for group in yaml.safe_load(file.read_text())["groups"]}
+    rule = one(objects("kcp-tmc", {"monitoring": {"prometheus": {"assumeOperator": True}}}), "PrometheusRule")
+    assert {group["name"] for group in rule["spec"]["groups"]} == wanted
+    assert wanted
 
 
 @pytest.mark.parametrize("chart", ["kcp-tmc", "kcp-syncer"])
