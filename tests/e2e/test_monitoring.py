@@ -1,0 +1,111 @@
+"""A real Prometheus scrapes a server and syncers: every target answers, every panel of the dashboards has data, every alert fires and clears."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.e2e.fleet import WORKSPACE, Fleet, deployment
+from tests.e2e.processes import BIN, Process, eventually, free_port
+from tests.e2e.prometheus import MONITORING, PROMETHEUS, Prometheus
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not PROMETHEUS.exists(), reason="prometheus is not here: apt-get install prometheus"),
+]
+
+DOWN_WITH_CLUSTERS = {
+    "TMCComponentDown", "TMCComponentUnhealthy", "TMCSystemDegraded", "TMCHighErrorRate", "TMCSyncLagHigh", "TMCSyncBacklogHigh",
+    "SyncerHighErrorRate", "SyncBacklogHigh", "SyncerDisconnected",
+}  # fmt: skip
+DOWN_WITH_SYNCER = {"SyncerDown", "TMCClusterDisconnected"}
+DOWN_WITH_SERVER = {"KCPDown", "HeartbeatMissing"}
+NOT_PROVOKED = {"TMCMigrationFailed", "CertificateExpired", "CertificateExpiresSoon"}
+"""promtool's unit tests alone see these fire."""
+
+
+@dataclass
+class Watched:
+    fleet: Fleet
+    prometheus: Prometheus
+    metrics: dict[str, int]
+
+    def start_syncer(self, name: str) -> None:
+        command = self.fleet.syncer_command(name, heartbeat_period="1s", metrics_bind_address=f"127.0.0.1:{self.metrics[name]}")
+        self.fleet.syncers[name] = Process.start(command, cwd=self.fleet.directory)
+
+    def sim(self, fault: str, name: str) -> None:
+        process = Process.start([str(BIN / "kcp"), "sim", fault, name, "--kubeconfig", f"{name}.kubeconfig"], cwd=self.fleet.directory)
+        process.popen.wait(20)
+        assert process.popen.returncode == 0, process.output
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    flags = (
+        "--enable-tmc",
+        "--v=2",
+        "--sync-target-heartbeat-threshold=4s",
+        "--tmc-health-check-interval=1s",
+        "--tmc-eviction-grace=1h",
+        "--batteries-included=+metrics-viewer",
+    )
+    fleet = Fleet(tmp_path, kcp_flags=flags)
+    found = Watched(fleet, Prometheus(tmp_path / "prometheus"), {name: free_port() for name in ("east", "west")})
+    fleet.start_syncer = found.start_syncer  # type: ignore[method-assign,assignment]  # with metrics
+    try:
+        fleet.start()
+        found.prometheus.start(fleet, found.metrics)
+        yield found
+    finally:
+        found.prometheus.stop()
+        fleet.stop()
+
+
+def objects(count: int) -> str:
+    maps = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"late-{n}"}, "data": {"a": "b"}} for n in range(count)]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": maps})
+
+
+def test_every_target_is_scraped_every_panel_has_data_and_every_alert_fires_and_clears(watched: Watched) -> None:
+    fleet, prometheus = watched.fleet, watched.prometheus
+    kubectl = fleet.at(WORKSPACE)
+    placement = {
+        "apiVersion": "scheduling.kcp.io/v1alpha1",
+        "kind": "Placement",
+        "metadata": {"name": "all"},
+        "spec": {"numberOfClusters": 2},
+    }
+    kubectl("apply", "-f", "-", stdin=json.dumps(placement))
+    kubectl("apply", "-f", "-", stdin=json.dumps(deployment("web", 4)))
+    fleet.wait_deployments({"web": 4})
+    everything = {rule["alert"] for rule in _rules()}
+    assert everything == DOWN_WITH_CLUSTERS | DOWN_WITH_SYNCER | DOWN_WITH_SERVER | NOT_PROVOKED
+    eventually(lambda: len(prometheus.query("up == 1")) == 3, timeout_s=15, what=lambda: f"all targets: {prometheus.get('targets')}")
+    prometheus.wait_clear(everything)
+
+    watched.sim("pause", "east")
+    watched.sim("kill", "west")
+    kubectl("apply", "-f", "-", stdin=objects(30))
+    prometheus.wait_firing(DOWN_WITH_CLUSTERS)
+    watched.sim("restore", "east")
+    watched.sim("restore", "west")
+    prometheus.wait_clear(everything)
+
+    fleet.syncers["west"].kill()
+    prometheus.wait_firing(DOWN_WITH_SYNCER)
+    assert fleet.kcp is not None
+    fleet.kcp.kill()
+    prometheus.wait_firing(DOWN_WITH_SERVER)
+    fleet.start_kcp()
+    watched.start_syncer("west")
+    prometheus.wait_clear(everything)
+
+
+def _rules() -> list[dict[str, str]]:
+    files = (MONITORING / "prometheus" / "rules").glob("*.yaml")
+    return [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
