@@ -105,6 +105,20 @@ def test_every_target_is_scraped_every_panel_has_data_and_every_alert_fires_and_
     watched.start_syncer("west")
     prometheus.wait_clear(everything)
 
+    empty = [query for query in _queries() if not has_data(prometheus, query)]
+    assert not empty
+
+
+def has_data(prometheus: Prometheus, query: str) -> bool:
+    """Whether a panel shows a number; the window of rates holds the whole test."""
+    found = prometheus.query(query.replace("$__rate_interval", "5m"))
+    return any(sample["value"][1] != "NaN" for sample in found)
+
+
+def _queries() -> list[str]:
+    files = (MONITORING / "grafana").glob("*.json")
+    return [target["expr"] for file in files for panel in json.loads(file.read_text())["panels"] for target in panel["targets"]]
+
 
 def _rules() -> list[dict[str, str]]:
     files = (MONITORING / "prometheus" / "rules").glob("*.yaml")
