@@ -84,12 +84,15 @@ class ControlPlane:
     root: Path
 
     @classmethod
-    def start(cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp", port: int = 0) -> ControlPlane:
+    def start(  # noqa: PLR0913 - all but the first by name
+        cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp", port: int = 0, flags: Sequence[str] = ()
+    ) -> ControlPlane:
         """Args: port: of an earlier start with what is stored there, whose URLs are in the objects; default: a free one."""
         root, port = directory / f".{name}", port or free_port()
         command = ["kcp", "start", f"--root-directory={root}", f"--secure-port={port}", "--v=1"]
         command += ["--enable-tmc"] if tmc else []
         command += [f"--token-auth-file={tokens}"] if tokens else []
+        command += flags
         program = Program.start(name, command, cwd=directory)
         url = f"https://127.0.0.1:{port}"
         try:

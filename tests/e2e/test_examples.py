@@ -76,3 +76,11 @@ def test_a_preview_says_what_will_happen(directory: Path) -> None:
     assert "cart/cart    east 2, west 2   west 4          2 from east to west" in shown
     assert "Placement cart: 1 of 2 clusters found: east: not ready: lost (what if)" in shown
     assert "east-new-1" in shown
+
+
+def test_one_view_shows_what_all_clusters_run_and_what_is_unknown(directory: Path) -> None:
+    shown = told(directory, "09-views")
+    assert re.search(r"^atlas +deployment.apps/atlas +east,west +Healthy +3/3 +3 +3 +0 ", shown, re.MULTILINE), shown
+    assert len(re.findall(r"^atlas +pod/atlas-\S+ +(?:east|west) +Healthy ", shown, re.MULTILINE)) == 3, shown
+    assert re.search(r"^atlas +atlas +east,west\? +Unknown ", shown, re.MULTILINE), shown
+    assert re.search(r"^atlas +Active +2 +1 ", shown, re.MULTILINE), shown

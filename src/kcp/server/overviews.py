@@ -66,7 +66,7 @@ class Overviews:
     def controllers(self) -> Sequence[Controller[Any]]:
         """What keeps their status, on the server that runs the controllers."""
         informer = self.parts.informers.informer(AGGREGATED_VIEWS)
-        return [build_view_controller(self.views, informer, self.parts.for_cluster, self._url, clock=self.parts.clock)]
+        return [build_view_controller(self.views, informer, self.targets(), self.parts.for_cluster, self._url, clock=self.parts.clock)]
 
     def plugins(self) -> Sequence[Plugin]:
         return [plugin()]

@@ -6,15 +6,15 @@ Before: `workspace`. After: `views`, `resourceview`, and the registry's own watc
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.apply.versions import Show
 from kcp.apimachinery.errors import BadRequest, Expired, MethodNotAllowed, NotFound
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import (
     Deleted,
@@ -36,6 +36,7 @@ from kcp.registry.translate import too_large_revision
 from kcp.registry.versions import Presentation
 from kcp.registry.watches import Watches
 from kcp.storage.keyspace import object_key
+from kcp.tmc.overview.columns import plain_columns
 from kcp.tmc.overview.resourceview import ResourceView
 from kcp.tmc.overview.views import OneView, Views
 
@@ -107,22 +108,13 @@ class ViewBackend:
             distrusted = self.views.older_than(self.held, self.max_staleness_s)
             concerned: set[ObjectKey] = set().union(*(view.by_target.get(key, ()) for key in distrusted))
             items = [(view.shown(i.key, distrusted) or i) if i.key in concerned else i for i in items]
-        seen = self._times()
-        return [replace(item, raw=_SEEN.sub(seen, item.raw)) for item in items]
+        times = _Times(self.views, self.held)
+        return [Item(i.key, i.revision, _SEEN.sub(times.of, i.raw), i.labels) for i in items]
 
     def _event(self, event: WatchEvent) -> WatchEvent:
         if event.item is None:
             return event
-        return WatchEvent(event.type, replace(event.item, raw=_SEEN.sub(self._times(), event.item.raw)), event.revision)
-
-    def _times(self) -> Callable[[re.Match[bytes]], bytes]:
-        """When each cluster was last heard of; what only looks like a question for that stays as it is."""
-        targets, found = self.held.targets, _Times(self.views, {})
-
-        def time(match: re.Match[bytes]) -> bytes:
-            return found[match[1]] if match[1].decode() in targets else match[0]
-
-        return time
+        return WatchEvent(event.type, replace(event.item, raw=_SEEN.sub(_Times(self.views, self.held).of, event.item.raw)), event.revision)
 
     # --- what a view does not do ---
 
@@ -142,17 +134,20 @@ class ViewBackend:
         raise _refused(scope)
 
 
-@dataclass(slots=True)
-class _Times:
-    """K → time, looked up once for each answer."""
+class _Times(dict[bytes, bytes]):
+    """K → when the cluster was last heard of, looked up once for each answer. What only looks like a question for that stays as it is."""
 
-    views: Views
-    held: dict[bytes, bytes]
+    def __init__(self, views: Views, held: OneView) -> None:
+        super().__init__()
+        self._views, self._held = views, held
 
-    def __getitem__(self, key: bytes) -> bytes:
-        if (found := self.held.get(key)) is None:
-            found = self.held[key] = self.views.seen(key.decode()).encode()
+    def __missing__(self, key: bytes) -> bytes:
+        k = key.decode()
+        found = self[key] = self._views.seen(k).encode() if k in self._held.targets else b"@seen:" + key + b"@"
         return found
+
+    def of(self, match: re.Match[bytes]) -> bytes:
+        return self[match[1]]
 
 
 def _refused(scope: Scope) -> MethodNotAllowed:
@@ -165,14 +160,23 @@ class ViewCatalog:
 
     views: Views
     held: OneView
+    is_of_one_cluster: bool = False
+    """Whose tables are those of any cluster."""
+    _plain: dict[GVR, Resource] = field(default_factory=dict)
 
-    def resolve(self, cluster: Any, gvr: Any) -> Resource | None:
-        return self.views.served(self.held).get(gvr)
+    def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
+        found = self.views.served(self.held).get(gvr)
+        return self._plainly(found) if found is not None and self.is_of_one_cluster else found
 
-    def resources(self, cluster: Any) -> Sequence[Resource]:
-        found: Mapping[Any, Resource] = self.views.served(self.held)
-        return [found[gvr] for gvr in sorted(found)]
+    def _plainly(self, resource: Resource) -> Resource:
+        held = self._plain.get(resource.gvr)
+        if held is None or held.schema_id != resource.schema_id:
+            held = self._plain[resource.gvr] = replace(resource, columns=plain_columns(resource.columns))
+        return held
 
-    def version(self, cluster: Any) -> str:
+    def resources(self, cluster: ClusterName) -> Sequence[Resource]:
+        return [found for gvr in sorted(self.views.served(self.held)) if (found := self.resolve(cluster, gvr)) is not None]
+
+    def version(self, cluster: ClusterName) -> str:
         self.views.served(self.held)
         return f"{self.held.spec.uid}/{self.held.spec.generation}/{self.held.catalog_version}"

@@ -20,6 +20,7 @@ from kcp.tmc.overview.aggregate import AGGREGATE_ANNOTATION
 
 _MOST_NAMES = 4
 """Clusters that are named in a row."""
+_ADDED = frozenset({"Cluster", "Health", "Unknown", "Observed", "Why"})
 _REPLACED = frozenset({"Clusters", "Unknown", "Observed", "Synced", "Reason"})
 """Columns of Deployments that read what a view does not show."""
 
@@ -36,6 +37,11 @@ def columns_of(resource: Resource) -> tuple[Column, ...]:
     observed = Column("Observed", description="When the cluster was heard of that was not heard of for longest", getter=_observed)
     why = Column("Why", description="What is wrong, cluster by cluster", priority=1, getter=_why)
     return (held[0], names, health, *held[1:at], unknown, observed, *held[at:], why)
+
+
+def plain_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Without those that `columns_of` added."""
+    return tuple(column for column in columns if column.name not in _ADDED)
 
 
 def told(obj: JSONObject) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Before: `views`. After: the user's `kubectl get aggregatedviews`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
@@ -28,6 +28,8 @@ _SOON_S = 0.2
 """While a view is being filled."""
 _SEEN_EVERY_S = 30.0
 """`lastSeen` of a healthy cluster moves no oftener: a heartbeat is no reason to write."""
+_FEW = 500
+"""Objects that are aggregated at once, so that the status tells of them; more take their time."""
 _MOST_TARGETS, _MOST_PROBLEMS = 100, 3
 RULES_APPLIED = "RulesApplied"
 _NEVER_EMPTY = "no Placement of this workspace has chosen a cluster that the view selects"
@@ -52,7 +54,9 @@ class ViewReconciler:
         if held is None or held.spec.generation != meta.generation(obj):
             return Result(requeue_after_s=_SOON_S)  # the views hear of it through the same informer, in a moment
         for resource in self.views.served(held).values():
-            await self.views.open(held, resource)
+            view = await self.views.open(held, resource)
+            if view.waiting <= _FEW:
+                await view.settle()
         wanted = self._wanted(obj, held)
         await commit(self.for_cluster(key.cluster).resource(AGGREGATED_VIEWS), obj, wanted)
         return Result(requeue_after_s=_SOON_S if wanted["status"]["phase"] == "Synchronizing" else INTERVAL_S)
@@ -106,7 +110,7 @@ def _phase(obj: JSONObject, held: OneView) -> str:
         return "Error"
     if not held.targets:
         return "Pending"
-    return "Synchronizing" if any(view.waiting > len(view.health) for view in held.opened.values()) else "Active"
+    return "Synchronizing" if any(view.waiting > _FEW for view in held.opened.values()) else "Active"
 
 
 def _counts(health: Counter[Status]) -> JSONObject:
@@ -144,10 +148,18 @@ def _rules_applied(held: OneView, now: str) -> JSONObject:
     )
 
 
-def build_view_controller(
-    views: Views, informer: Informer, for_cluster: Callable[[ClusterName], Client], url: Callable[[OneView], str], *, clock: Clock
-) -> Controller:
-    """Args: informer: of AggregatedViews."""
+def build_view_controller(  # noqa: PLR0913 - what it works with, spelled out
+    views: Views, informer: Informer, targets: Informer, for_cluster: Callable[[ClusterName], Client], url: Callable[[OneView], str],
+    *, clock: Clock,
+) -> Controller:  # fmt: skip
+    """Args: informer: of AggregatedViews. targets: SyncTargets."""
+
+    def of_target(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """It became ready, or ceased to be; a heartbeat can wait for the next turn."""
+        told = [conditions.is_true(obj, READY) if obj is not None else None for obj in (old, new)]
+        return informer.keys() if told[0] != told[1] else ()
+
     controller = Controller("tmc-views", ViewReconciler(views, informer, for_cluster, url, clock).reconcile, clock=clock, workers=2)
     controller.watch(informer)
+    controller.watch(targets, of_target)
     return controller

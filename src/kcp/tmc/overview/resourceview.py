@@ -16,11 +16,10 @@ import orjson
 from kcp.aio.clock import Clock
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.registry.resource import Resource
 from kcp.registry.selection import Matches
 from kcp.storage.interface import Compacted, Event, Revision
 from kcp.storage.item import Item, make_item
-from kcp.storage.keyspace import object_key, scope_prefix
+from kcp.storage.keyspace import object_key
 from kcp.storage.prefixcache import PrefixCache
 from kcp.storage.watchcache import WatchCache
 from kcp.tmc.health.states import Status
@@ -48,7 +47,6 @@ class Work:
 class About:
     """What a resource's aggregation depends on."""
 
-    resource: Resource
     kind: Kind
     policy: Policy
     targets: Callable[[], Mapping[str, Target]]
@@ -224,7 +222,3 @@ def selected(view_selects: Iterable[Matches], namespaces: Callable[[], frozenset
         return not tests or any(test(item) for test in tests)
 
     return selects
-
-
-def prefix_in(resource: Resource, cluster: str) -> bytes:
-    return scope_prefix(resource.storage_prefix, cluster)  # type: ignore[arg-type]  # a name

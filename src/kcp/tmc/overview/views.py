@@ -201,7 +201,6 @@ class Views:
         fields: list[Matches] = [_test(select(scope, None, fields).matches) for fields in policy.fields]
         of_view = selected([_both(tests, fields)] if tests or fields else (), lambda: held.namespaces)
         about = About(
-            resource,
             Kind(resource.group_resource, kind, stored is not None and stored.has_status, self._rule(spec.cluster, group, kind)),
             policy, lambda: held.targets, of_view,
         )  # fmt: skip

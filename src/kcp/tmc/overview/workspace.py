@@ -99,6 +99,7 @@ class OverviewWorkspace:
             known = ", ".join(sorted(t.name for t in held.targets.values())[:10]) or "none"
             raise NotFound(f'AggregatedView "{held.spec.name}" is not over a cluster {place!r}; it is over {known}')
         selector = LabelSelector([Requirement(STATE_LABEL + target.key, "exists")])
+        catalog = ViewCatalog(self.all_views(), held, is_of_one_cluster=True)
         return View(catalog, TransformingBackend(self.backend, selector, OneCluster(target.key, target.name)))
 
 

@@ -1,0 +1,128 @@
+"""What TMC costs at the size of a fleet: views over all clusters.
+
+    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only change,list] [--write]
+
+One control plane over TLS; clusters are SyncTargets whose reports this program writes, through the virtual workspace of syncers.
+Each workload is a Deployment on `copies` clusters. Sections are functions, see `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from measure.members import BASE, Members
+from measure.plain import watching
+from measure.processes import ControlPlane
+from measure.report import Report, percentile, replace_section, spread_ms
+
+CHANGES, PER_S = 500, 25
+LISTS = 15
+VIEWS = f"{BASE}/apis/tmc.kcp.io/v1alpha1/aggregatedviews"
+AGGREGATE = "tmc.kcp.io/aggregate"
+
+
+def view_of(members: Members) -> str:
+    """Path of the view, made if it is not there."""
+    client = members.client()
+    if client.call("GET", f"{VIEWS}/all")[0] == 404:
+        view = {"apiVersion": "tmc.kcp.io/v1alpha1", "kind": "AggregatedView", "metadata": {"name": "all"}, "spec": {}}
+        client.json("POST", VIEWS, view)
+    return "/services/tmc/root:bench/all/clusters/*/apis/apps/v1/deployments"
+
+
+def changes(report: Report, members: Members) -> None:
+    """Member changes, each of another workload, at a steady rate: from before the syncer's request to the event of the view."""
+    path, client = view_of(members), members.client()
+    revision = client.json("GET", path)["metadata"]["resourceVersion"]
+    chosen = random.Random(1).sample(range(members.workloads), min(CHANGES, members.workloads))
+    begun: dict[str, float] = {}
+    took: list[float] = []
+
+    async def follow() -> None:
+        async with watching(members.server.url, members.token, f"{path}?watch=1&resourceVersion={revision}") as lines:
+            sending = asyncio.create_task(asyncio.to_thread(send))
+            async for line in lines:
+                metadata = json.loads(line)["object"]["metadata"]
+                told = json.loads(metadata["annotations"][AGGREGATE])
+                if told["replicas"]["unready"] and metadata["name"] in begun:
+                    took.append(time.perf_counter() - begun.pop(metadata["name"]))
+                    if len(took) == len(chosen):
+                        break
+            await sending
+
+    def send() -> None:
+        started = time.perf_counter()
+        for turn, number in enumerate(chosen):
+            time.sleep(max(0.0, started + turn / PER_S - time.perf_counter()))
+            begun[f"w-{number:05}"] = time.perf_counter()
+            members.report(client, number, 0)
+
+    used_s = members.server.program.cpu_s()
+    asyncio.run(follow())
+    used_s = members.server.program.cpu_s() - used_s
+    p99 = percentile(took, 0.99)
+    report.row(
+        f"member change → visible in the view, {PER_S}/s", f"{spread_ms(took)}; {used_s / len(chosen) * 1e3:.1f} ms CPU each",
+        target="p99 ≤ 500 ms", reached=p99 <= 0.5,
+    )  # fmt: skip
+
+
+def lists(report: Report, members: Members) -> None:
+    path, client = view_of(members), members.client()
+    started = time.perf_counter()
+    first = client.json("GET", path)["items"]
+    report.row(f"first LIST of {len(first)}, or later", f"{time.perf_counter() - started:.2f} s")
+    took, size = [], 0
+    for _ in range(LISTS):
+        started = time.perf_counter()
+        status, body = client.call("GET", path)
+        took.append(time.perf_counter() - started)
+        size = len(body)
+        assert status == 200, body[:300]
+    report.row(
+        f"LIST of {len(first)} aggregated ({size / 2**20:.0f} MiB)",
+        spread_ms(took),
+        target="≤ 300 ms",
+        reached=percentile(took, 0.9) <= 0.3,
+    )
+    report.row("RSS of the server", f"{members.server.program.rss_kib() / 1024:.0f} MiB")
+
+
+SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--clusters", type=int, default=100)
+    parser.add_argument("--workloads", type=int, default=10_000)
+    parser.add_argument("--copies", type=int, default=3, help="clusters that run a workload")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args()
+    report = Report(f"TMC over {options.clusters} clusters with {options.workloads} workloads on {options.copies} clusters each")
+    with tempfile.TemporaryDirectory(prefix="kcp-bench-") as name:
+        flags = ["--tmc-placement-controller=false", "--sync-target-heartbeat-threshold=24h"]
+        server = ControlPlane.start(Path(name), flags=flags)
+        try:
+            members = Members(server, server.shard_admin_token(), options.clusters, options.workloads, options.copies)
+            report.step(f"{options.clusters} SyncTargets and {options.workloads} Deployments")
+            members.set_up()
+            for section in options.only.split(","):
+                report.step(section)
+                SECTIONS[section](report, members)
+        finally:
+            server.stop()
+    text = report.end()
+    if options.write:
+        replace_section(Path(__file__).parent.parent / "docs/benchmarks.md", "views", text)
+
+
+if __name__ == "__main__":
+    main()
