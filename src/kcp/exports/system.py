@@ -38,6 +38,7 @@ TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
         "componenthealths.tmc.kcp.io",
         "overridepolicies.tmc.kcp.io",
         "placementdecisions.tmc.kcp.io",
+        "resourceprojections.tmc.kcp.io",
         "statusrules.tmc.kcp.io",
     ),
     "apiresource.kcp.io": ("apiresourceimports.apiresource.kcp.io", "negotiatedapiresources.apiresource.kcp.io"),

@@ -13,6 +13,7 @@ from typing import Any
 from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import Cause
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ROOT, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -37,7 +38,7 @@ from kcp.tmc.apis.syncedresources import build_synced_resources_controller
 from kcp.tmc.columns import FleetColumns
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.monitor import HealthConfig, Monitor
-from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, storage
+from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, projections, storage
 from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
 from kcp.tmc.health.states import Check
 from kcp.tmc.health.synctargets import build_synctarget_controller
@@ -46,11 +47,24 @@ from kcp.tmc.metrics.placements import show_placement_queue, show_placements
 from kcp.tmc.metrics.process import show_process
 from kcp.tmc.metrics.syncing import SyncTally
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
-from kcp.tmc.model.kinds import CORE_SYNCED, DIVIDED, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
+from kcp.tmc.model.kinds import (
+    CORE_SYNCED,
+    DIVIDED,
+    NAMESPACES,
+    NOT_SYNCED_DOWN,
+    OVERRIDE_POLICIES,
+    PLACEMENTS,
+    RESOURCE_PROJECTIONS,
+    SYNC_TARGETS,
+)
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
+from kcp.tmc.model.views import Views
+from kcp.tmc.placement.changes import Changes
 from kcp.tmc.placement.handover import Workloads
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.placement.upsynced import build_upsynced_controller
+from kcp.tmc.projection.copies import BY_PROJECTION, Copies, index_by_projection
+from kcp.tmc.projection.spec import Projection
 from kcp.tmc.push.controller import build_push_controller
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.transformations import DEFAULT_PLACE
@@ -90,6 +104,8 @@ class TMC:
     _held_workloads: Workloads | None = None
     _tally: SyncTally = field(init=False)
     _limits: Limits = field(default_factory=Limits)
+    _held_projections: Views[Projection] | None = None
+    _copies: Copies = field(default_factory=Copies)
 
     def __post_init__(self) -> None:
         self._tally = SyncTally(self._name_of)
@@ -114,6 +130,12 @@ class TMC:
             self._held_workloads = Workloads(lambda: self.parts.informers.informer(BINDINGS).has_synced)
         return self._held_workloads
 
+    @property
+    def _projections(self) -> Views[Projection]:
+        if self._held_projections is None:
+            self._held_projections = Views(self.parts.informers.informer(RESOURCE_PROJECTIONS), Projection.of)
+        return self._held_projections
+
     def controllers(self) -> list[Controller[Any]]:
         """Those that exist once; the ones per synced resource are added by `follow_bindings`."""
         informers, for_cluster, clock = self.parts.informers, self.parts.for_cluster, self.parts.clock
@@ -129,6 +151,7 @@ class TMC:
             build_publishing_controller(informers, for_cluster, self._exported, clock=clock),
             *(self._placement() if options.placement_controller else ()),
             *(self._overviews.controllers() if self._overviews is not None else ()),
+            *(self._projection() if options.projection else ()),
         ]  # fmt: skip
 
     def _placement(self) -> Sequence[Controller[Any]]:
@@ -145,6 +168,18 @@ class TMC:
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s, meter=self.meter,
             ),
             build_namespace_scheduler(informers, for_cluster, self._workloads, clock=clock),
+        ]  # fmt: skip
+
+    def _projection(self) -> Sequence[Controller[Any]]:
+        from kcp.tmc.projection.controller import build_projection_controller
+
+        index, copies = self.parts.foundation.index, self._copies
+        copies.show(self.meter)
+        return [
+            build_projection_controller(
+                self.parts.informers, self._projections, copies, self.parts.for_cluster, resolve=index.resolve,
+                ancestors=index.ancestors, path_of=index.path_of, meter=self.meter, clock=self.parts.clock,
+            )
         ]  # fmt: skip
 
     def run(self, supervisor: Supervisor) -> None:
@@ -212,6 +247,7 @@ class TMC:
             clusters(lambda: self._targets),
             *([placements(lambda: self.parts.informers.informer(PLACEMENTS))] if self.options.placement_controller else ()),
             *(self._overviews.providers() if self._overviews is not None else ()),
+            *([projections(lambda: self._projections.informer)] if self.options.projection else ()),
         )
         self.monitor.changed = self._publish
         supervisor.spawn(self.monitor.run(), name="health")
@@ -274,7 +310,8 @@ class TMC:
         self._following.add((gvr, identity))
         informers, clock = self.parts.informers, self.parts.clock
         everywhere = GVR(gvr.group, gvr.version, f"{gvr.resource}:{identity}") if identity else gvr
-        objects = informers.informer(everywhere, indexers={BY_TARGET: index_by_target})
+        objects = informers.informer(everywhere, indexers={BY_TARGET: index_by_target, BY_PROJECTION: index_by_projection})
+        self._copies.add(str(gvr.group_resource), objects)
         namespaces = informers.informer(NAMESPACES)
         if self._remarks is not None:
             self._remarks.follow(objects)
@@ -285,7 +322,7 @@ class TMC:
             self.columns.follow(objects)
         built: list[Controller[Any]] = [
             build_resource_controller(
-                gvr, objects, namespaces, self._targets, informers.informer(OVERRIDE_POLICIES), self.parts.for_cluster, clock=clock
+                gvr, objects, namespaces, self._targets, self._changes(everywhere), self.parts.for_cluster, clock=clock
             )
         ]
         if has_status:
@@ -298,6 +335,17 @@ class TMC:
             )  # fmt: skip
         for controller in built:
             self._run(supervisor, controller)
+
+    def _changes(self, everywhere: GVR) -> Changes:
+        """Args: everywhere: with identity."""
+        informers, catalog = self.parts.informers, self.parts.foundation.catalog
+
+        def validate(obj: JSONObject) -> Sequence[Cause]:
+            resource = catalog.resolve(meta.cluster(obj), GVR(everywhere.group, everywhere.version, everywhere.resource.partition(":")[0]))
+            return resource.schema.validate(obj) if resource is not None and resource.schema is not None else ()
+
+        projections = self._projections if self.options.projection else None
+        return Changes(self._targets, informers.informer(OVERRIDE_POLICIES), projections, validate)
 
     def admission_plugins(self) -> Sequence[Plugin]:
         return [*plugins(self._name_of, self.parts.clock), *(self._overviews.plugins() if self._overviews is not None else ())]
@@ -334,7 +382,9 @@ class TMC:
         return [*targets, *overviews]
 
     def _is_placed(self, cluster: ClusterName, namespace: str, key: str) -> bool:
-        """Whether a namespace, or for "" any of the workspace, is placed on the target K."""
+        """Whether a namespace, or for "" any of the workspace, is placed on the target K, or something may be projected there."""
+        if self.options.projection and any(key in projection.chosen for projection in self._projections.of_cluster(cluster)):
+            return True
         if namespace:
             found = self._namespaces.get(ObjectKey(cluster, "", namespace))
             return found is not None and key in synced_keys(found)

@@ -17,10 +17,11 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.registry.backend import Attributes
-from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
+from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS, RESOURCE_PROJECTIONS, SYNC_TARGETS
 from kcp.tmc.model.names import STATE_UPSYNC, upsyncing_key
 from kcp.tmc.overrides import policy
 from kcp.tmc.placement.spec import read
+from kcp.tmc.projection.spec import faults as projection_faults
 
 MASTERS = "system:masters"
 _SELECTORS = {
@@ -63,6 +64,13 @@ async def validate_overrides(attributes: Attributes) -> None:
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
 
 
+async def validate_projections(attributes: Attributes) -> None:
+    """The same for ResourceProjections. Raises: Invalid."""
+    resource, new = attributes.scope.resource, attributes.new
+    if new is not None and (causes := list(projection_faults(new))):
+        raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
+
+
 async def refuse_upsynced(name_of: Callable[[str], str], attributes: Attributes) -> None:
     """Raises: Forbidden to change an upsynced object: the next look at the cluster would undo it, or worse, not.
 
@@ -98,5 +106,6 @@ def plugins(name_of: Callable[[str], str], clock: Clock) -> list[Plugin]:
         Plugin(name="TMCLease", mutate=partial(stamp_lease, clock), resources=targets, subresources=frozenset(("status",))),
         Plugin(name="TMCUpsynced", validate=partial(refuse_upsynced, name_of), verbs=("UPDATE", "DELETE"), subresources=None),
         Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS)),
+        Plugin(name="TMCProjections", validate=validate_projections, resources=frozenset({RESOURCE_PROJECTIONS.group_resource})),
         Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),
     ]

@@ -22,7 +22,7 @@ from kcp.registry.backend import UserInfo
 from kcp.server.compose import KcpServer, run_server
 from kcp.server.options import Options, TMCOptions
 from kcp.tmc.health.report import COMPONENT_HEALTHS
-from kcp.tmc.model.kinds import SYNC_TARGETS
+from kcp.tmc.model.kinds import RESOURCE_PROJECTIONS, SYNC_TARGETS
 
 
 @pytest.fixture
@@ -116,3 +116,14 @@ async def test_off_means_not_there(tmp_path: Path) -> None:
         response = await client.transport.request(client.request("GET", "/healthz/tmc"))
         assert response.status == 404
         assert "tmc_component_health{" not in (await client.raw("GET", "/metrics")).body.decode()
+
+
+async def test_projections_that_are_refused_are_named(server: KcpServer) -> None:
+    org = await workspace(server, "root", "org", type_="organization")
+    await sync_target(org, "east")
+    spec = {"source": {"clusters": ["east"]}, "targetClusters": ["east"], "resourceSelectors": [{"kind": "Service"}]}
+    body = {"apiVersion": RESOURCE_PROJECTIONS.api_version, "kind": "ResourceProjection", "metadata": {"name": "loop"}, "spec": spec}
+    await org.resource(RESOURCE_PROJECTIONS).create(body)
+    found = await until(lambda: told(server.client), lambda f: states(f).get("projections") == "Degraded")
+    message = next(c["message"] for c in found["components"] if c["componentID"] == "projections")
+    assert "loop: what it projects would come back: east → east (loop)" in message

@@ -6,6 +6,7 @@
     ClusterHealthTracker   each physical cluster, by its SyncTarget
     SyncTargetController   each syncer, by what it reports and its heartbeat
     PlacementController    Placements that no cluster fits
+    ProjectionController   ResourceProjections that some cluster does not have as it should
 
 Before: `server.tmc`. After: `monitor`. Source for names and thresholds of error rates: the TMC reference §5 and §7.
 """
@@ -33,7 +34,7 @@ _FEW = 5
 _FAILING, _OFTEN_FAILING = 0.1, 0.5
 
 API_SERVER, STORAGE = Component("APIServer", "kcp"), Component("Storage", "store")
-_TYPES = {"placement": "PlacementController", "synctarget": "SyncTargetController"}
+_TYPES = {"placement": "PlacementController", "projection": "ProjectionController", "synctarget": "SyncTargetController"}
 
 
 def component_type(controller: str) -> str:
@@ -176,6 +177,26 @@ def placements(informer: Callable[[], Informer]) -> Provider:
             return [Check(component, Status.HEALTHY, details=details)]
         names = ", ".join(sorted(f"{meta.cluster(obj)}/{meta.name(obj)}" for obj in waiting)[:3])
         message = f"{len(waiting)} of {len(every)} Placements have no cluster: {names}; `kubectl tmc why` says why"
+        return [Check(component, Status.DEGRADED, message, details)]
+
+    return Provider(component, look)
+
+
+def projections(informer: Callable[[], Informer]) -> Provider:
+    component = Component("ProjectionController", "projections")
+
+    async def look() -> Sequence[Check]:
+        held = informer()
+        await held.wait_synced()
+        every = held.list()
+        troubled = [obj for obj in every if meta.nested(obj, "status", "phase") in ("Failed", "OutOfSync")]
+        details = {"projections": str(len(every)), "troubled": str(len(troubled))}
+        if not troubled:
+            return [Check(component, Status.HEALTHY, details=details)]
+        first = min(troubled, key=lambda obj: (meta.cluster(obj), meta.name(obj)))
+        message = (
+            f"{len(troubled)} of {len(every)} ResourceProjections fail: {meta.cluster(first)}/{meta.name(first)}: {_message(first, READY)}"
+        )
         return [Check(component, Status.DEGRADED, message, details)]
 
     return Provider(component, look)

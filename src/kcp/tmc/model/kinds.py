@@ -23,6 +23,7 @@ PLACEMENT_DECISIONS = GVR("tmc.kcp.io", "v1alpha1", "placementdecisions")
 AGGREGATED_VIEWS = GVR("tmc.kcp.io", "v1alpha1", "aggregatedviews")
 STATUS_RULES = GVR("tmc.kcp.io", "v1alpha1", "statusrules")
 OVERRIDE_POLICIES = GVR("tmc.kcp.io", "v1alpha1", "overridepolicies")
+RESOURCE_PROJECTIONS = GVR("tmc.kcp.io", "v1alpha1", "resourceprojections")
 NAMESPACES = GVR("", "v1", "namespaces")
 
 CORE_SYNCED = (GVR("", "v1", "configmaps"), GVR("", "v1", "secrets"), GVR("", "v1", "serviceaccounts"))

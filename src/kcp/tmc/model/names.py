@@ -42,6 +42,14 @@ OVERRIDE_ANNOTATION = "override.tmc.kcp.io/"
 """+K: JSON patch of the whole object that OverridePolicies make for this target, applied after the spec diff. Ours."""
 OVERRIDE_ERROR_ANNOTATION = "override-error.tmc.kcp.io/"
 """+K: JSON of the TMC error that keeps OverridePolicies from being applied; the copy stays as it is. Ours."""
+PROJECTED_ANNOTATION = "projected.tmc.kcp.io/"
+"""+K: JSON {by, from}: the ResourceProjections that want this target to have a copy, and where the object is from. Ours."""
+PROJECTED_LABEL, PROJECTION_SOURCE_LABEL = "workload.kcp.io/projected", "workload.kcp.io/projection-source"
+"""On projected copies: "true", and where the object is from. Source: tmc reference §4."""
+ORIGIN_CLUSTER_ANNOTATION = "workload.kcp.io/origin-cluster"
+PROJECTED_TO_ANNOTATION = "workload.kcp.io/projected-to"
+PROJECTED_AT_ANNOTATION = "workload.kcp.io/projected-at"
+PROJECTION_STATUS_ANNOTATION = "workload.kcp.io/projection-status"
 EPOCH_HEADER = "x-tmc-syncer-epoch"
 """Of requests to the syncer's view: epoch of the lease that the syncer holds. Ours; a syncer that shows none is not fenced."""
 UPSYNC_DIFF_ANNOTATION = "internal.workload.kcp.io/upsyncdiff"
@@ -157,7 +165,7 @@ def upsyncing_key(obj: Mapping[str, Any]) -> str:
 
 _PER_TARGET_ANNOTATIONS = (
     DELETION_ANNOTATION, DRIFT_ANNOTATION, HANDOVER_ANNOTATION, OBSERVED_ANNOTATION, OVERRIDE_ANNOTATION, OVERRIDE_ERROR_ANNOTATION,
-    SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
+    PROJECTED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
 )  # fmt: skip
 
 

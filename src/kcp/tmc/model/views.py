@@ -20,7 +20,8 @@ class Views(Generic[T]):
     """At most one view for each object that exists, and only of those somebody asked for."""
 
     def __init__(self, informer: Informer, make: Callable[[JSONObject], T]) -> None:
-        self._informer, self._make = informer, make
+        self.informer = self._informer = informer
+        self._make = make
         self._held: dict[ObjectKey, tuple[str, T]] = {}
         informer.add_deletion_handler(lambda obj: self._forget(meta.key(obj)))
 

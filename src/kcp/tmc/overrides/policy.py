@@ -164,12 +164,13 @@ def _path_faults(operation: Mapping[str, Any], where: str) -> Iterator[Cause]:
         except PatchError as error:
             yield Cause.invalid(f"{where}.{field}".lstrip("."), text, str(error))
             continue
-        if not _is_open(steps):
+        if not is_open(steps):
             detail = "only spec, data and the like, and single labels and annotations outside kcp.io, may be overridden"
             yield Cause.invalid(f"{where}.{field}".lstrip("."), text, detail)
 
 
-def _is_open(steps: tuple[str, ...]) -> bool:
+def is_open(steps: tuple[str, ...]) -> bool:
+    """Whether a field is anybody's to change in a copy; what is below it is, then, too."""
     if not steps or steps[0] in ("apiVersion", "kind", "status"):
         return False
     if steps[0] != "metadata":

@@ -17,37 +17,39 @@ from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.apimachinery.patch import json_patch
 from kcp.client.rest import Client
 from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
-from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import DIVIDED, SYNC_TARGETS
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     OVERRIDE_ANNOTATION,
     OVERRIDE_ERROR_ANNOTATION,
+    PROJECTED_ANNOTATION,
     SHARES_ANNOTATION,
     SPEC_DIFF_ANNOTATION,
     STATE_LABEL,
     STATE_SYNC,
     UNPLACED_ANNOTATION,
     WAITING_ANNOTATION,
+    chosen_keys,
     forget_target,
     held_keys,
     is_leaving,
+    keys_with,
     sync_target_key,
     synced_keys,
     upsyncing_key,
 )
 from kcp.tmc.model.wishes import exclusive_of, left_out
-from kcp.tmc.overrides.policy import Cluster, OverrideError, patch_for
+from kcp.tmc.placement.changes import Changes, Overrides, told_of
 from kcp.tmc.placement.exclusive import Lease, Leases, Turn, candidate, surely_gone, turn_of
 from kcp.tmc.placement.handover import handing_over
 from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
 from kcp.tmc.placement.upsynced import UpsyncedReconciler
+from kcp.tmc.projection.spec import Mark
 
 
 def chosen_for(obj: JSONObject, namespace: JSONObject | None, gone: Collection[str], names: Mapping[str, str]) -> list[str]:
@@ -60,36 +62,44 @@ def chosen_for(obj: JSONObject, namespace: JSONObject | None, gone: Collection[s
 
 def decide(  # noqa: PLR0913 - what an object depends on, spelled out
     obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = (),
-    names: Mapping[str, str] = MappingProxyType({}), turn: Turn | None = None,
+    names: Mapping[str, str] = MappingProxyType({}), turn: Turn | None = None, projected: Mapping[str, Mark] = MappingProxyType({}),
 ) -> JSONObject:  # fmt: skip
-    """The object with labels and annotations for the targets of its namespace, but for those that its own annotations leave out. Pure.
+    """The object with labels and annotations for the targets of its namespace and those it is projected to, but for what its own
+    annotations leave out. Pure.
 
-    What OverridePolicies make of it is added by `ResourceReconciler`.
+    What OverridePolicies and projections make of it is added by `ResourceReconciler`.
 
     Args: namespace: None if it is gone (then nothing new is placed). divided: `spec.replicas` is shared out. names: K → SyncTarget name.
     gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten; what runs there stays.
-    turn: of an exclusive object.
+    turn: of an exclusive object. projected: K → the projections that want a copy there; none of an exclusive object.
     """
     wanted: JSONObject = meta.copy_json(obj)
     forgotten = {*gone, *turn.dropped} if turn is not None else set(gone)
     for key in forgotten:
         forget_target(wanted, key)
-    staying = chosen_for(obj, namespace, gone, names)
+    placed = chosen_for(obj, namespace, gone, names)
     if turn is not None:
-        staying = [turn.key] if turn.key else []
+        placed = [turn.key] if turn.key else []
     if turn is not None or WAITING_ANNOTATION in meta.annotations(obj):
         meta.set_annotation(wanted, WAITING_ANNOTATION, (turn.waits or None) if turn is not None else None)
+    copied = [] if meta.deletion_timestamp(obj) else [key for key in projected if key not in gone and not left_out(obj, names.get(key, ""))]
+    staying = sorted({*placed, *copied})
     for key in staying:
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
         meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
+    for key in {*keys_with(meta.annotations(obj), PROJECTED_ANNOTATION), *copied}:
+        meta.set_annotation(wanted, PROJECTED_ANNOTATION + key, projected[key].to_json() if key in copied else None)
     for key in synced_keys(obj):
         if key not in staying and key not in forgotten and DELETION_ANNOTATION + key not in meta.annotations(obj):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
     if divided:
         leaving = handing_over(namespace or {})
+        for key in staying:
+            if key not in placed:
+                meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, None)  # a projected copy is whole
         _share_out(
             wanted,
-            staying if turn is not None else [key for key in staying if key not in leaving],
+            placed if turn is not None else [key for key in placed if key not in leaving],
             Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
             names,
         )
@@ -113,14 +123,6 @@ def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], str]:
     return leaving, set(handing_over(namespace)), meta.annotations(namespace).get(SHARES_ANNOTATION, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What OverridePolicies come to for one target."""
-
-    patch: Sequence[JSONObject] = ()
-    error: TMCError | None = None
-
-
 def put_overrides(wanted: JSONObject, key: str, found: Overrides | None) -> None:
     """Write them on the object. With an error the last good patch stays, and the view holds the copy back."""
     error = json.dumps(found.error.to_object(), separators=(",", ":"), sort_keys=True) if found and found.error else None
@@ -128,12 +130,6 @@ def put_overrides(wanted: JSONObject, key: str, found: Overrides | None) -> None
     if error is None:
         patch = json.dumps(found.patch, separators=(",", ":")) if found and found.patch else None
         meta.set_annotation(wanted, OVERRIDE_ANNOTATION + key, patch)
-
-
-def for_target(obj: JSONObject, key: str) -> JSONObject:
-    """The object as target K gets it without overrides: with its share. `obj` is not changed."""
-    diff = meta.annotations(obj).get(SPEC_DIFF_ANNOTATION + key)
-    return {**obj, "spec": json_patch.apply(obj.get("spec") or {}, json.loads(diff))} if diff else obj
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +141,10 @@ class ResourceReconciler:
     namespace: Callable[[ObjectKey], JSONObject | None]
     name_of: Callable[[str], str]
     """K → name of its SyncTarget, "" if there is none."""
+    projected: Callable[[JSONObject], Mapping[str, Mark]]
+    """K → the projections that want a copy of an object there."""
     overrides: Callable[[JSONObject, str], Overrides | None]
-    """What OverridePolicies make of an object for target K; None where there are none."""
+    """What OverridePolicies and projections make of an object for target K; None where there are none."""
     leases: Leases
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
@@ -155,16 +153,20 @@ class ResourceReconciler:
         obj = self.get(key)
         if obj is None:
             return Result()
-        if upsyncing_key(obj):
+        shown_by = upsyncing_key(obj)
+        if shown_by and not self.name_of(shown_by):
             return await UpsyncedReconciler(self.gvr, self.get, self.name_of, self.for_cluster).reconcile(key)
-        namespace = self.namespace(ObjectKey(key.cluster, "", key.namespace))
+        namespace = None if shown_by else self.namespace(ObjectKey(key.cluster, "", key.namespace))
         gone = [key for key in held_keys(obj) if not self.name_of(key)]
-        names = {key: self.name_of(key) for key in synced_keys(namespace)} if namespace is not None else {}
-        divided, turn = self.gvr.group_resource in DIVIDED, None
-        if exclusive_of(obj) is not None and not meta.deletion_timestamp(obj):
+        is_exclusive = exclusive_of(obj) is not None
+        projected = {} if is_exclusive else self.projected(obj)
+        names = {key: self.name_of(key) for key in (*(synced_keys(namespace) if namespace is not None else ()), *projected)}
+        divided, turn = self.gvr.group_resource in DIVIDED and not shown_by, None
+        if is_exclusive and not meta.deletion_timestamp(obj):
             turn = await self._turn(obj, namespace, gone, names)
             gone = surely_gone(self.gvr.group_resource, obj, gone, self.clock.now())
-        wanted = decide(obj, namespace, divided=divided, now=rfc3339(self.clock.now()), gone=gone, names=names, turn=turn)
+        now = rfc3339(self.clock.now())
+        wanted = decide(obj, namespace, divided=divided, now=now, gone=gone, names=names, turn=turn, projected=projected)
         for target in synced_keys(wanted):
             if not is_leaving(wanted, target):
                 put_overrides(wanted, target, self.overrides(wanted, target))
@@ -178,12 +180,10 @@ class ResourceReconciler:
 
 
 def build_resource_controller(
-    gvr: GVR, objects: Informer, namespaces: Informer, targets: Informer, policies: Informer,
+    gvr: GVR, objects: Informer, namespaces: Informer, targets: Informer, changes: Changes,
     for_cluster: Callable[[ClusterName], Client], *, clock: Clock,
 ) -> Controller:  # fmt: skip
-    """Args: gvr: without identity. objects: of that resource over all workspaces, with index BY_TARGET. targets: with index BY_KEY.
-    policies: OverridePolicies.
-    """
+    """Args: gvr: without identity. objects: of that resource over all workspaces, with index BY_TARGET. targets: with index BY_KEY."""
 
     def of_namespace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         states = [_state(ns) if ns is not None else None for ns in (old, new)]
@@ -192,27 +192,19 @@ def build_resource_controller(
         return [meta.key(obj) for obj in objects.list(cluster=key.cluster, namespace=key.name)]
 
     def of_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        """It went, or its labels changed, which policies may ask for."""
-        if new is not None and (old is None or meta.labels(old) == meta.labels(new)):
+        """It went, or something changed that policies and projections may ask for."""
+        if new is not None and (old is None or told_of(old) == told_of(new)):
             return []
         found = objects.index_keys(BY_TARGET, sync_target_key(key.cluster, key.name))
-        return found if new is None else [k for k in found if policies.count(cluster=k.cluster, namespace=k.namespace)]
+        return found if new is None else [k for k in found if changes.concern(k)]
 
     def of_policy(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         return objects.keys(cluster=key.cluster, namespace=key.namespace)
 
-    def overrides(obj: JSONObject, target: str) -> Overrides | None:
-        cluster, namespace = meta.cluster(obj), meta.namespace(obj)
-        found = next(iter(targets.by_index(BY_KEY, target)), None) if policies.count(cluster=cluster, namespace=namespace) else None
-        if found is None:
-            return None
-        name = meta.name(found)
-        held = policies.list(cluster=cluster, namespace=namespace)
-        try:
-            return Overrides(patch_for(held, for_target(obj, target), Cluster(name, meta.labels(found))))
-        except (OverrideError, ValueError) as error:  # a spec diff may not fit either
-            advice = "mend the OverridePolicy or the object; until then the copy stays as it is"
-            return Overrides(error=TMCError(ErrorType.PROJECTION_TRANSFORM, str(error), name, "override", advice=advice))
+    def of_projection(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
+        """Whatever it may select, if its spec or its clusters changed."""
+        seen = [(meta.uid(p), meta.generation(p), chosen_keys(p)) if p is not None else None for p in (old, new)]
+        return objects.keys(cluster=key.cluster) if seen[0] != seen[1] else []
 
     def name_of(key: str) -> str:
         return next((found.name for found in targets.index_keys(BY_KEY, key)), "")
@@ -224,10 +216,15 @@ def build_resource_controller(
         except NotFound:
             return None
 
-    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, name_of, overrides, lease_of, for_cluster, clock)
+    def projected(obj: JSONObject) -> Mapping[str, Mark]:
+        return changes.wanted_by(obj, name_of(shown_by) if (shown_by := upsyncing_key(obj)) else "")
+
+    reconciler = ResourceReconciler(gvr, objects.get, namespaces.get, name_of, projected, changes.of, lease_of, for_cluster, clock)
     controller = Controller(f"tmc-resource-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(objects)
     controller.watch(namespaces, of_namespace)
     controller.watch(targets, of_target)
-    controller.watch(policies, of_policy)
+    controller.watch(changes.policies, of_policy)
+    if changes.projections is not None:
+        controller.watch(changes.projections.informer, of_projection)
     return controller

@@ -16,7 +16,15 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.errors import ErrorType, TMCError, is_immutable
-from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL, SYNCER_FIELD_MANAGER
+from kcp.tmc.model.names import (
+    DOWNSTREAM_CLUSTER_LABEL,
+    ORIGIN_CLUSTER_ANNOTATION,
+    PROJECTED_AT_ANNOTATION,
+    PROJECTED_LABEL,
+    PROJECTED_TO_ANNOTATION,
+    PROJECTION_STATUS_ANNOTATION,
+    SYNCER_FIELD_MANAGER,
+)
 from kcp.tmc.model.wishes import may_recreate
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.parts import Parts
@@ -40,7 +48,7 @@ class Put(Enum):
 def stamped(desired: JSONObject, view: JSONObject, identity: Identity, now: datetime) -> JSONObject:
     """A copy with where it comes from and when it was written. They are no part of what is compared: a later hour alone writes nothing.
 
-    Source: tmc reference §5.2 (annotations and labels under syncer.kcp.io/).
+    Source: tmc reference §5.2 (annotations and labels under syncer.kcp.io/), §4 (stamps on projected copies).
     """
     cluster = str(meta.cluster(view))
     stamps = {
@@ -50,6 +58,13 @@ def stamped(desired: JSONObject, view: JSONObject, identity: Identity, now: date
         "syncer.kcp.io/resource-version": meta.resource_version(view),
         "syncer.kcp.io/sync-generation": str(meta.generation(view)),
     }
+    if (origin := meta.annotations(view).get(ORIGIN_CLUSTER_ANNOTATION)) and meta.labels(view).get(PROJECTED_LABEL) == "true":
+        stamps |= {
+            ORIGIN_CLUSTER_ANNOTATION: origin,
+            PROJECTED_TO_ANNOTATION: identity.name,
+            PROJECTED_AT_ANNOTATION: rfc3339(now),
+            PROJECTION_STATUS_ANNOTATION: "Active",
+        }
     labels = {CLUSTER_LABEL: identity.name, "syncer.kcp.io/origin": cluster}
     metadata = desired["metadata"]
     return {

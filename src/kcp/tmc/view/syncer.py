@@ -27,8 +27,11 @@ from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     DRIFT_ANNOTATION,
     OBSERVED_ANNOTATION,
+    ORIGIN_CLUSTER_ANNOTATION,
     OVERRIDE_ANNOTATION,
     OVERRIDE_ERROR_ANNOTATION,
+    PROJECTED_LABEL,
+    PROJECTION_SOURCE_LABEL,
     SOFT_FINALIZERS_ANNOTATION,
     SPEC_DIFF_ANNOTATION,
     STATE_LABEL,
@@ -42,8 +45,11 @@ from kcp.tmc.model.names import (
     is_leaving,
 )
 from kcp.tmc.model.wishes import SYNC, Sync
+from kcp.tmc.projection.spec import Mark
 from kcp.virtual.framework import View
 from kcp.virtual.transform import TransformingBackend
+
+_LONGEST_LABEL = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ class SyncerTransformation:
             obj.pop("status", None)
             if status:
                 obj["status"] = json.loads(status)
+        if (mark := Mark.of(obj, self.key)) is not None:
+            _stamp(obj, mark)
         self._hide_others(obj, annotations)
         meta.set_annotation(obj, SPEC_DIFF_ANNOTATION + self.key, None)  # it is applied above; nobody should do it once more
         meta.set_annotation(obj, WORKSPACE_URL_ANNOTATION, f"{self.workspaces_url}/{meta.cluster(obj)}")
@@ -117,6 +125,14 @@ class SyncerTransformation:
         released = (held and not keeps) or STATE_LABEL + self.key not in meta.labels(view)
         if released and is_leaving(live, self.key):
             forget_target(wanted, self.key)
+
+
+def _stamp(obj: JSONObject, mark: Mark) -> None:
+    """A projected copy says so in its cluster. Source: tmc reference §4 (stamps on copies)."""
+    meta.set_label(obj, PROJECTED_LABEL, "true")
+    if len(mark.origin) <= _LONGEST_LABEL:
+        meta.set_label(obj, PROJECTION_SOURCE_LABEL, mark.origin)
+    meta.set_annotation(obj, ORIGIN_CLUSTER_ANNOTATION, mark.origin)
 
 
 def _override(obj: JSONObject, patch: str | None) -> bool:

@@ -37,7 +37,7 @@ from kcp.registry.backend import (
     Written,
 )
 from kcp.registry.resource import Resource
-from kcp.tmc.model.names import STATE_LABEL, STATE_UPSYNC, UPSYNC_DIFF_ANNOTATION
+from kcp.tmc.model.names import STATE_LABEL, STATE_UPSYNC, SYNCER_FINALIZER, UPSYNC_DIFF_ANNOTATION, is_foreign
 from kcp.virtual.framework import View
 
 UPSYNCER = UserInfo("system:kcp:upsyncer", ("system:masters", "system:authenticated"))
@@ -97,7 +97,7 @@ class UpsyncerBackend:
             wanted = mutate(live)
             changed = await wanted if isawaitable(wanted) else wanted
             self._refuse_unlabelled(changed)
-            return self._shown(changed)
+            return with_marks_of_others(self._shown(changed), live, self.key)
 
         return await self.inner.update(scope, own, replace(options, user=UPSYNCER, create_if_missing=False))
 
@@ -134,6 +134,20 @@ class UpsyncerBackend:
             raise BadRequest(f"the annotation {UPSYNC_DIFF_ANNOTATION}{self.key} cannot be applied: {error}") from error
         meta.set_annotation(shown, UPSYNC_DIFF_ANNOTATION + self.key, None)
         return shown
+
+
+def with_marks_of_others(wanted: JSONObject, live: JSONObject, key: str) -> JSONObject:
+    """What other targets keep on an object that is projected to them is none of this syncer's to take away. `wanted` may be changed."""
+    held = {label: value for label, value in meta.labels(live).items() if label.startswith(STATE_LABEL) and label != STATE_LABEL + key}
+    marks = {name: value for name, value in meta.annotations(live).items() if is_foreign(name, key)}
+    finalizers = [f for f in meta.finalizers(live) if f.startswith(SYNCER_FINALIZER) and f != SYNCER_FINALIZER + key]
+    for label, value in held.items():
+        meta.set_label(wanted, label, value)
+    for name, value in marks.items():
+        meta.set_annotation(wanted, name, value)
+    if lost := [f for f in finalizers if f not in meta.finalizers(wanted)]:
+        meta.set_finalizers(wanted, [*meta.finalizers(wanted), *lost])
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)

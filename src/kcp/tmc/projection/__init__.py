@@ -1,0 +1,1 @@
+"""ResourceProjections: copies of objects on further clusters, changed on the way."""
