@@ -3,7 +3,7 @@
 A workload whose service account has a token in the workspace (a Secret of type kubernetes.io/service-account-token) gets that token, kcp's
 root certificate and kcp's address where client libraries look for those of a cluster. Without such a token it stays as it is, and talks to
 the cluster that it runs in. Names of services resolve in the cluster's own way: no name server of kcp's is put in front.
-Before: `spec`. After: nothing.
+Before: `rendering`. After: nothing.
 Source: kcp release-0.11 pkg/syncer/spec/mutators/podspecable.go.
 """
 
@@ -57,10 +57,13 @@ class Tokens:
     secrets: Informer
     """Of the syncer's view, with index BY_TOKEN."""
 
-    async def of(self, view: JSONObject) -> str:
-        """`token_of` for a workload. Waits until the Secrets are known: pods should not be started once without them and then again."""
+    async def wait_known(self) -> None:
+        """Pods should not be started once without a token and then again with it."""
         if not self.secrets.has_synced:
             await self.secrets.wait_synced()
+
+    def of(self, view: JSONObject) -> str:
+        """`token_of` for a workload, of what is known."""
         where = _where(view)
         return token_of(account_of(view), self.secrets.by_index(BY_TOKEN, where)) if self.secrets.is_indexed(BY_TOKEN, where) else ""
 

@@ -1,6 +1,6 @@
 """What a user's annotations change in a copy: replicas, and how much its containers ask for. Pure.
 
-Before: `spec`. After: nothing.
+Before: `rendering`. After: nothing.
 Source: tmc reference §5.2 (target-replicas, resource-limits).
 """
 

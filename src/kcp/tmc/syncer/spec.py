@@ -28,18 +28,16 @@ from kcp.tmc.model.names import (
     DRIFT_ANNOTATION,
     SYNC_ERROR_ANNOTATION,
     SYNCER_FINALIZER,
-    WORKSPACE_URL_ANNOTATION,
 )
-from kcp.tmc.syncer.access import TEMPLATED, with_access
-from kcp.tmc.syncer.adapt import adapted
+from kcp.tmc.syncer.access import TEMPLATED
 from kcp.tmc.syncer.attempts import Attempts
-from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied, to_downstream
+from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied
 from kcp.tmc.syncer.drift import DELETED, account, contest, drifted_fields, last_writer
 from kcp.tmc.syncer.fence import lift
 from kcp.tmc.syncer.parts import Parts, Turns
 from kcp.tmc.syncer.put import Put, Putter
 from kcp.tmc.syncer.record import DOWN
-from kcp.tmc.syncer.upsync import upsyncing
+from kcp.tmc.syncer.rendering import Rendering
 from kcp.tmc.syncer.write import retries, write_view
 
 log = logging.getLogger(__name__)
@@ -92,7 +90,7 @@ class SpecReconciler:
             return await self._failed(key, view, gone)
         target = self.parts.namespaces.downstream_key(self.gvr.group_resource, key)
         try:
-            desired = await self._desired(view, target)
+            desired = await self._desired(view)
         except TMCError as error:
             return await self._failed(key, view, error)
         actual = self.downstream_get(target)
@@ -132,14 +130,12 @@ class SpecReconciler:
             await self._report(key, view, self._standing(view), self._account(view, fields, by) if fields else None)
         return Result()
 
-    async def _desired(self, view: JSONObject, target: ObjectKey) -> JSONObject:
-        identity = self.parts.identity
-        adapted_view = adapted(view, identity.name)
-        if wishes.is_transformed(view):
-            adapted_view = self._transformed(adapted_view)
+    async def _desired(self, view: JSONObject) -> JSONObject:
+        parts = self.parts
         if self.gvr.group_resource in TEMPLATED:
-            adapted_view = await self._at_home(adapted_view)
-        return to_downstream(adapted_view, self.gvr.group_resource, key=identity.key, namespace=target.namespace)
+            await parts.tokens.wait_known()
+        rendering = Rendering(parts.identity, self._transformed, parts.tokens.of, "pods" in parts.config.upsync)
+        return rendering.of(view, self.gvr.group_resource)
 
     def _transformed(self, view: JSONObject) -> JSONObject:
         record, resource = self.parts.record, str(self.gvr.group_resource)
@@ -151,12 +147,6 @@ class SpecReconciler:
         if found is not view:
             record.observe_transformation(resource, failed=False)
         return found
-
-    async def _at_home(self, view: JSONObject) -> JSONObject:
-        """A workload whose pods find their workspace, and are shown in it."""
-        if secret := await self.parts.tokens.of(view):
-            view = with_access(view, secret, meta.annotations(view).get(WORKSPACE_URL_ANNOTATION, ""))
-        return upsyncing(view, self.parts.identity.key) if "pods" in self.parts.config.upsync else view
 
     def _wait_s(self, key: ObjectKey, view: JSONObject, desired: JSONObject) -> float:
         """How long this change is still to wait for others, as the object's sync policy says."""

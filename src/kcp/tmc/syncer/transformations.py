@@ -1,6 +1,6 @@
 """Transformations: what the ConfigMap `syncer-transformations` of a SyncTarget's workspace changes in copies on its cluster.
 
-Before: `spec`; the engine follows the ConfigMap. After: CEL, for the conditions.
+Before: `rendering`; the engine follows the ConfigMap. After: CEL, for the conditions.
 Source: tmc reference §2.2 (syncer-transformations) and §5.2.
 """
 

@@ -62,6 +62,10 @@ class SyncerTransformation:
     """URL below which every workspace is found."""
 
     def outward(self, scope: Scope, obj: JSONObject) -> JSONObject | None:
+        return self.shown(obj, keeps_status=scope.resource.gvr.group_resource == NAMESPACES.group_resource)
+
+    def shown(self, obj: JSONObject, *, keeps_status: bool = False) -> JSONObject:
+        """The object as this target sees it. `obj` is changed. Raises BadRequest: its spec diff does not fit."""
         annotations = dict(meta.annotations(obj))
         metadata = obj["metadata"]
         metadata.pop("managedFields", None)
@@ -75,7 +79,7 @@ class SyncerTransformation:
         if stamp and not annotations.get(SOFT_FINALIZERS_ANNOTATION + self.key):
             metadata["deletionTimestamp"] = stamp
         status = annotations.get(STATUS_ANNOTATION + self.key)
-        if scope.resource.gvr.group_resource != NAMESPACES.group_resource:
+        if not keeps_status:
             obj.pop("status", None)
             if status:
                 obj["status"] = json.loads(status)
