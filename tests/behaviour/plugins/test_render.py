@@ -22,6 +22,7 @@ from kcp.cli.plugin_session import PluginError
 from kcp.client import kubeconfig
 from kcp.client.rest import Client
 from kcp.tmc.model.kinds import OVERRIDE_POLICIES, PLACEMENTS, RESOURCE_PROJECTIONS
+from kcp.tmc.model.names import synced_keys
 from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, covers
 from kcp.tmc.syncer.transformations import DEFAULT_PLACE
 
@@ -108,6 +109,8 @@ async def test_what_a_cluster_would_get_is_said_to_be_so(town: tuple[World, User
     await until(functools.partial(world.client.resource(PLACEMENTS).get, "all"), lambda p: "," not in meta.annotations(p).get(
         "internal.workload.kcp.io/synctarget", ","))  # fmt: skip
     await world.create(CONFIG_MAPS, "ConfigMap", "c", namespace="default", data={"a": "1"})
+    maps = world.client.resource(CONFIG_MAPS)
+    await until(functools.partial(maps.get, "c", namespace="default"), lambda c: len(synced_keys(c)) == 1)
     notes = [(await shown(user, "cm", "c", cluster=name))[1] for name in world.clusters]
     assert sorted(notes)[0] == ""
     assert "is not for" in sorted(notes)[1]

@@ -137,8 +137,8 @@ async def test_what_fails_on_one_object_is_told_and_the_others_go_on(tmp_path: P
         await make(world, "good", labels={"t": "1"}, host="x")
         await make(world, "bad", labels={"t": "1"}, port="80")
         await until(functools.partial(data, world, "good"), lambda f: f == {"east": {"host": "east.example.com"}})
-        told = await ready(world, "CopiesFail")
-        assert told["status"]["phase"] == "OutOfSync"
+        find = functools.partial(world.client.resource(RESOURCE_PROJECTIONS).get, "p")
+        told = await until(find, lambda p: p["status"]["phase"] == "OutOfSync")
         message = (conditions.get(told, "Ready") or {})["message"]
         assert "configmaps default/bad" in message
         assert "transformation 0 (Replace data.host)" in message
