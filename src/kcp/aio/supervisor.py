@@ -12,6 +12,7 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self
 
+from kcp.aio.logcontext import WORK
 from kcp.aio.tracecontext import CURRENT
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ class Supervisor:
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run `coroutine` until it ends or the supervisor stops."""
         context = copy_context()
-        context.run(CURRENT.set, None)  # it lives on after the work that started it
+        for ended in (CURRENT, WORK):
+            context.run(ended.set, None)  # it lives on after the work that started it
         task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._tasks.append(task)
         task.add_done_callback(self._ended)

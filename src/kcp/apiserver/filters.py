@@ -15,6 +15,7 @@ from typing import Protocol
 
 import orjson
 
+from kcp.aio.logcontext import WORK
 from kcp.apimachinery.errors import BadRequest, Forbidden, InternalError, StatusError, Timeout
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ClusterPath
 from kcp.apiserver.discovery import aggregated_form
@@ -127,7 +128,8 @@ def for_strangers(authentication: Filter) -> Filter:
 
 
 def with_audit_ids() -> Filter:
-    """Sets req.audit_id, as the client says (it may be a proxy that has made one) or a new one, and tells it in every answer.
+    """Sets req.audit_id, as the client says (it may be a proxy that has made one) or a new one, and tells it in every answer and in lines
+    of the log.
 
     Source: k8s.io/apiserver/pkg/endpoints/filters/audit_init.go.
     """
@@ -135,7 +137,11 @@ def with_audit_ids() -> Filter:
     def wrap(handler: Handler) -> Handler:
         async def named(req: Request) -> Response:
             name = req.audit_id = req.headers.get("audit-id") or _new_id()
-            response = await handler(req)
+            token = WORK.set(req)
+            try:
+                response = await handler(req)
+            finally:
+                WORK.reset(token)
             response.headers = (*response.headers, ("audit-id", name))
             return response
 

@@ -92,6 +92,16 @@ class Request:
         """Whether it comes from this process."""
         return not self.peer_address
 
+    def log_fields(self) -> Mapping[str, str]:
+        """What it is about; nothing of its body, of headers or of the query."""
+        info = self.info
+        resource = str(info.gvr) if info.is_resource else ""
+        told = {
+            "verb": info.verb, "workspace": info.cluster_path, "cluster": info.cluster, "resource": resource,
+            "namespace": info.namespace, "name": info.name, "path": self.path, "audit_id": self.audit_id,
+        }  # fmt: skip
+        return {name: value for name, value in told.items() if value}
+
     def values(self, header: str) -> Sequence[str]:
         """All values of a header, in the order they came."""
         held = self.headers.get(header)

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kcp.cli.logs import LEVELS
 from kcp.server.settings import IGNORED, SETTINGS, WITHOUT_EFFECT
 
 Value = Any  # of YAML
 
 KIND = "TMCConfiguration"
 GATES = "core.featureFlags"
-LEVEL = "core.logLevel"
-LEVELS = {"error": 0, "warn": 1, "warning": 1, "info": 2, "debug": 4}
-"""Names of the levels of --v."""
+LEVELS_AT = frozenset({"core.logLevel", "logging.level"})
+_ALSO = {f"logging.rotation.{name}": f"logging.logRotation.{name}" for name in ("maxSize", "maxAge", "maxBackups")}
+"""Other names for fields."""
 _BY_PATH = {setting.path: setting for setting in SETTINGS}
 _MAPS = frozenset({GATES, "health.alertThresholds", "resources.transformationPolicies", "resources.validationPolicies"})
 """Fields whose value is a map."""
@@ -67,9 +68,10 @@ def _read_one(path: Path, found: Configuration) -> None:
 
 def _take(name: str, value: Value, path: Path, found: Configuration) -> None:
     place = f"--config={path}: {name}"
+    name = _ALSO.get(name, name)
     if name in WITHOUT_EFFECT:
         found.without_effect.append(f"{name} ({WITHOUT_EFFECT[name]})")
-    elif name == LEVEL:
+    elif name in LEVELS_AT:
         _take_level(value, place, found)
     elif name == GATES:
         _take_gates(value, place, found)

@@ -53,4 +53,4 @@ def _scalar(setting: Setting, value: Value) -> str:
     import json
 
     text = shown(setting, value)
-    return json.dumps(text) if setting.kind is Kind.TEXT else text
+    return json.dumps(text) if setting.kind in (Kind.TEXT, Kind.LIST) else text

@@ -12,9 +12,10 @@ from kcp.cli.accessflags import access_flags, authentication_options, authorizat
 from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.certs import certs_group
 from kcp.cli.configview import config_group
-from kcp.cli.flags import Duration, bool_flag, fail, setup_logging
+from kcp.cli.flags import Duration, bool_flag, fail
+from kcp.cli.logs import setup_logging
 from kcp.cli.sandbox import sandbox_command
-from kcp.cli.settingsflags import Given, settings_flags, take_settings
+from kcp.cli.settingsflags import Given, log_options, settings_flags, take_settings
 from kcp.cli.sim import sim_group
 from kcp.cli.snapshot import snapshot_group, storage_group
 from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
@@ -73,17 +74,21 @@ def main() -> None:
 def start_command(ctx: click.Context, /, **flags: Any) -> None:
     say_what_is_ignored(flags)
     given = take_settings(ctx, flags)
-    options, form = _options(flags, given)
-    setup_logging(options.verbosity, form=form)
-    if problems := [*given.faults, *options.problems()]:
+    options = _options(flags, given)
+    log = log_options(given, options.verbosity)
+    if problems := [*given.faults, *log.problems(), *options.problems()]:
         fail("\n  ".join(problems))
+    try:
+        setup_logging(log)
+    except OSError as error:
+        fail(f"the log cannot be written to {error.filename}: {error.strerror}")
     for field in given.without_effect:
         click.echo(f"warning: without effect: {field}", err=True)
     run_kcp(options)
 
 
-def _options(flags: dict[str, Any], given: Given) -> tuple[Options, str]:
-    """What the flags mean, and the form of the log."""
+def _options(flags: dict[str, Any], given: Given) -> Options:
+    """What the flags mean."""
     from kcp.server.options import MountOptions, Options, TMCOptions
     from kcp.server.startoptions import ServingCertificate
     from kcp.tracing.config import TracingOptions
@@ -97,18 +102,17 @@ def _options(flags: dict[str, Any], given: Given) -> tuple[Options, str]:
         certificate=flags.pop("tls_cert_file"), key=flags.pop("tls_private_key_file"), names=flags.pop("tls_names"),
         min_version=flags.pop("tls_min_version"), ciphers=flags.pop("tls_cipher_suites"),
     )  # fmt: skip
-    shard, batteries, form = shard_options(flags), flags.pop("batteries_included"), str(flags.pop("logging_format"))
+    shard, batteries = shard_options(flags), flags.pop("batteries_included")
     home = {"home_workspaces": flags.pop("enable_home_workspaces"), "home_creator_groups": _list_of(flags.pop("home_creator_groups"))}
     authentication = authentication_options(flags, workspace_issuers=opened["WorkspaceAuthentication"])
     who: dict[str, Any] = {"authentication": authentication, "authorization": authorization_options(flags)}
-    options = Options(
+    return Options(
         tmc=TMCOptions(**given.of("tmc")), tracing=TracingOptions(**given.of("tracing"), config_file=flags.pop("tracing_config_file")),
         mounts=mounts, cache_apis=opened["CacheAPIs"],
         export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
         shard=shard, serving=serving, batteries=batteries, audit=audit_config(flags), etcd=etcd_config(flags),
         leadership=leadership_options(flags), encryption=encryption_options(flags), **who, **home, **flags,
     )  # fmt: skip
-    return options, form
 
 
 def _list_of(text: object) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kcp.cli.flags import setup_logging
+from kcp.cli.logs import LogOptions, setup_logging
 
 if TYPE_CHECKING:
     from kcp.cli.fleet import SandboxOptions
@@ -28,7 +28,7 @@ EXAMPLE = "hello-world"
 @click.option("--secure-port", default=0, type=int, help="Port of the control plane. [default: 6443, or a free one with --once]")
 @click.option("--v", "verbosity", default=1, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def sandbox_command(verbosity: int, **flags: object) -> None:
-    setup_logging(verbosity)
+    setup_logging(LogOptions(verbosity=verbosity))
     if flags["once"] and flags["once"] != EXAMPLE:
         raise click.BadParameter(f"{flags['once']!r}: the examples are: {EXAMPLE}", param_hint="--once")
     from kcp.apiserver.listening import ListenError

@@ -15,7 +15,9 @@ import click
 from click.core import ParameterSource
 
 from kcp.aio.durations import format_duration
+from kcp.aio.sizes import format_size
 from kcp.cli.configfile import Configuration, read
+from kcp.cli.logs import LogOptions
 from kcp.server.settings import SETTINGS, Kind, Setting, Value
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +51,8 @@ def shown(setting: Setting, value: Value) -> str:
     """
     if isinstance(value, bool):
         return str(value).lower()
+    if setting.kind is Kind.SIZE:
+        return format_size(int(value))
     return (format_duration(float(value)) if float(value) else "0s") if setting.kind is Kind.DURATION else str(value)
 
 
@@ -121,3 +125,9 @@ def _source(ctx: click.Context, setting: Setting, configuration: Configuration) 
 def _typed(source: str, setting: Setting) -> str:
     """Where a faulty text stands."""
     return source or setting.flag
+
+
+def log_options(given: Given, verbosity: int) -> LogOptions:
+    told = given.of("log")
+    outputs, file = tuple(filter(None, told.pop("outputs").split(","))), told.pop("file")
+    return LogOptions(verbosity=verbosity, outputs=outputs, file=Path(file) if file else None, **told)

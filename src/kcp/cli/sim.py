@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kcp.aio.durations import format_duration
-from kcp.cli.flags import Duration, fail, setup_logging
+from kcp.cli.flags import Duration, fail
+from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.sim_apply import apply_command
 from kcp.cli.sim_replay import replay_command
 
@@ -117,7 +118,7 @@ def _quantity(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @_STATE_DIR
 @click.option("--v", "verbosity", default=1, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def cluster_command(verbosity: int, kubeconfig_out: Path | None, name: str, **flags: object) -> None:
-    setup_logging(verbosity)
+    setup_logging(LogOptions(verbosity=verbosity))
     from kcp.apiserver.listening import ListenError
     from kcp.apiserver.pki import PKIError
     from kcp.cli.running import run_until_stopped

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kcp.aio.durations import format_duration
-from kcp.cli.flags import fail, setup_logging
+from kcp.cli.flags import fail
+from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.sim_apply import read_documents
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class _Flags:
 @click.option("-q", "--quiet", is_flag=True, help="Show one line for each seed only.")
 @click.option("--v", "verbosity", default=0, show_default=True, help="Log level of the programs played: 0 errors, 1 warnings, 2 progress.")
 def replay_command(verbosity: int, **flags: object) -> None:
-    setup_logging(verbosity)
+    setup_logging(LogOptions(verbosity=verbosity))
     if not verbosity:
         logging.disable(logging.ERROR)  # what programs say of the faults they meet is part of the play
     wanted = _Flags(**flags)  # type: ignore[arg-type]

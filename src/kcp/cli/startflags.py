@@ -77,7 +77,6 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--authentication-admin-token-path", "admin_token_path", type=_FILE, default=None,
                  help="Where administrators' tokens are kept. [default: ROOT_DIRECTORY/.admin-token-store]"),
     bool_flag("--experimental-bind-free-port", default=False, help="Take a free port; --secure-port must be 0, which does the same."),
-    click.option("--logging-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="Form of the log."),
     *(click.option(f"--{name}", default=None, hidden=True) for name in _WITHOUT_EFFECT),
 )  # fmt: skip
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kcp.cli.logs import LEVELS
+
 Value = Any  # of YAML
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - what a bare port means, as in the charts: the Pod's own address
@@ -34,6 +36,11 @@ def _path(value: Value) -> Value:
 def _config_map(value: Value) -> Value:
     """A name alone is one of kcp-system."""
     return value if "/" in str(value) else f"kcp-system/{value}"
+
+
+def _level(value: Value) -> Value:
+    """A number, or its name."""
+    return LEVELS.get(str(value), value)
 
 
 def _same(value: Value) -> Value:
@@ -66,9 +73,13 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Value]]] = {
     "tracing.otlpEndpoint": ("tracing_endpoint", _same),
     "tracing.otlpProtocol": ("tracing_protocol", _same),
     "tracing.serviceName": ("tracing_service_name", _same),
-    "logging.level": ("verbosity", _same),
+    "logging.level": ("verbosity", _level),
     "logging.format": ("log_format", _same),
     "logging.file": ("log_file", _path),
+    "logging.outputs": ("log_outputs", _words),
+    "logging.logRotation.maxSize": ("log_file_max_size", str),
+    "logging.logRotation.maxAge": ("log_file_max_age", _same),
+    "logging.logRotation.maxBackups": ("log_file_max_backups", _same),
 }
 """Field of the file → parameter of the command, and how its value is written there."""
 _ENDPOINTS = {"metrics": (8080, "/metrics"), "health": (8081, "/health")}

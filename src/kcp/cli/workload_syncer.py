@@ -7,10 +7,13 @@ Flags and their defaults: tmc reference §5.1; the five required ones stand in t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from kcp.cli.flags import Duration, bool_flag, setup_logging
+from kcp.aio.sizes import parse_size
+from kcp.cli.flags import Duration, bool_flag
+from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.syncer_file import EVERYWHERE, ConfigFileError, read
 
 _PORTS = range(65536)
@@ -56,6 +59,25 @@ def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bo
             raise click.BadParameter(f"invalid value of KCPSyncerTunnel: {wanted!r}: true or false")
         is_on = wanted.lower() == "true"
     return is_on
+
+
+def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _log_options(flags: dict[str, Any]) -> LogOptions:
+    """Takes what is the log's out of the flags."""
+    file, outputs = flags.pop("log_file"), flags.pop("log_outputs")
+    if flags.pop("alsologtostderr"):
+        outputs = (*outputs, "stderr")
+    rotation = {name: flags.pop(f"log_file_{name}") for name in ("max_age", "max_backups", "max_size")}
+    return LogOptions(
+        verbosity=flags.pop("verbosity"), format=flags.pop("log_format"), outputs=outputs, file=file, max_bytes=rotation["max_size"],
+        max_age_days=rotation["max_age"], max_backups=rotation["max_backups"],
+    )  # fmt: skip
 
 
 @click.command(
@@ -121,17 +143,29 @@ def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bo
 @click.option("--tracing-service-name", default="workload-syncer", show_default=True, help="Under this name they are found.")
 @click.option("--log-format", default="text", show_default=True, type=click.Choice(["text", "json"]), help="Form of the log.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="File for the log.  [default: standard error]")
+@click.option("--log-output", "log_outputs", default="", callback=_words,
+              help="Where the log goes: stdout, stderr, file:PATH, comma list.  [default: stderr, or --log-file alone]")  # fmt: skip
+@click.option(
+    "--log-file-max-size", default="100MB", show_default=True, callback=_size, help="Of a log file before it is rotated; 0: never."
+)
+@click.option("--log-file-max-age", default=30, show_default=True, type=click.IntRange(0), help="Days that rotated log files are kept.")
+@click.option(
+    "--log-file-max-backups", default=10, show_default=True, type=click.IntRange(0), help="Rotated log files that are kept; 0: all."
+)
 @bool_flag("--alsologtostderr", default=False, help="With --log-file: log to standard error as well.")
 @click.option(
     "--v", "verbosity", default=2, show_default=True, envvar="SYNCER_LOG_LEVEL", help="Log level: 1 basic, 2 sync operations, 4 debug."
 )
-def main(verbosity: int, log_format: str, log_file: Path | None, alsologtostderr: bool, **flags: object) -> None:  # noqa: FBT001 - click's way
+def main(**flags: Any) -> None:
     from kcp.cli.flags import fail
 
+    log = _log_options(flags)
+    if faults := list(log.problems()):
+        fail("\n  ".join(faults))
     try:
-        setup_logging(verbosity, form=log_format, file=log_file, also_stderr=alsologtostderr)
+        setup_logging(log)
     except OSError as error:
-        fail(f"cannot write --log-file={log_file}: {error.strerror}")
+        fail(f"cannot write the log to {error.filename}: {error.strerror}")
     from kcp.apiserver.listening import ListenError
     from kcp.cli.running import run_until_stopped
     from kcp.cli.syncer_running import SyncerOptions, serve
@@ -140,9 +174,9 @@ def main(verbosity: int, log_format: str, log_file: Path | None, alsologtostderr
     from kcp.tracing.config import TracingOptions
 
     tracing = TracingOptions(
-        enabled=bool(flags.pop("tracing")), endpoint=str(flags.pop("tracing_endpoint")), protocol=str(flags.pop("tracing_protocol")),
-        service_name=str(flags.pop("tracing_service_name")),
+        enabled=flags.pop("tracing"), endpoint=flags.pop("tracing_endpoint"), protocol=flags.pop("tracing_protocol"),
+        service_name=flags.pop("tracing_service_name"),
     )  # fmt: skip
     if faults := list(tracing.problems()):
         fail("\n  ".join(faults))
-    run_until_stopped(lambda: serve(SyncerOptions(**flags), tracing), expected=(KubeConfigError, ListenError, TMCError, OSError))  # type: ignore[arg-type]
+    run_until_stopped(lambda: serve(SyncerOptions(**flags), tracing), expected=(KubeConfigError, ListenError, TMCError, OSError))

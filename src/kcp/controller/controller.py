@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, cast
 
 from kcp.aio.clock import Clock
+from kcp.aio.logcontext import WORK
 from kcp.aio.tracecontext import CURRENT, SpanContext
 from kcp.apimachinery.errors import Conflict, NotFound
 from kcp.apimachinery.keys import ClusterName, ObjectKey
@@ -226,6 +227,7 @@ class Controller(Generic[K]):
 
     async def _process(self, key: K) -> None:
         started = self._clock.monotonic()
+        WORK.set(Item(self.name, key))
         try:
             with self._span(key) or _UNTRACED:
                 result = await self._reconcile(key)
@@ -269,6 +271,20 @@ class Controller(Generic[K]):
 def _has_gone(key: object, error: Exception) -> bool:
     """Whether the very object that was worked on was deleted meanwhile; its deletion is on its way to the informer."""
     return isinstance(error, NotFound) and bool(error.name) and error.name == getattr(key, "name", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a worker works on, for the log."""
+
+    controller: str
+    key: object
+
+    def log_fields(self) -> Mapping[str, str]:
+        if not isinstance(self.key, ObjectKey):
+            return {"controller": self.controller, "key": str(self.key)}
+        named = {"cluster": self.key.cluster, "namespace": self.key.namespace, "name": self.key.name}
+        return {"controller": self.controller, **{name: value for name, value in named.items() if value}}
 
 
 def _component(name: str) -> str:

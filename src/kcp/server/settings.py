@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kcp.aio.durations import parse_duration
+from kcp.aio.sizes import parse_size
 
 Value = bool | int | float | str
 
@@ -22,6 +23,8 @@ class Kind(StrEnum):
     NUMBER = "a number"
     DURATION = "a duration such as 30s"
     TEXT = "text"
+    LIST = "words separated by commas"
+    SIZE = "a size such as 100MB"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,12 +119,19 @@ def _text(text: object) -> str:
     raise ValueError("must be text")
 
 
+def _list(text: object) -> str:
+    words = text if isinstance(text, list) else _text(text).split(",")
+    return ",".join(filter(None, (str(word).strip() for word in words)))
+
+
 _READERS: Mapping[Kind, Callable[[object], Value]] = {
     Kind.BOOL: _bool,
     Kind.INT: _int,
     Kind.NUMBER: _number,
     Kind.DURATION: _duration,
     Kind.TEXT: _text,
+    Kind.LIST: _list,
+    Kind.SIZE: parse_size,
 }
 
 
@@ -192,6 +202,18 @@ SETTINGS: tuple[Setting, ...] = (
             kind=Kind.TEXT, help="And this version."),
     Setting(part="tracing", field="environment", path="core.environment", flag="--tracing-environment", default="production",
             kind=Kind.TEXT, help="And in this environment."),
+    Setting(part="log", field="format", path="logging.format", flag="--logging-format", default="text", kind=Kind.TEXT,
+            words=("text", "json"), help="Form of the log."),
+    Setting(part="log", field="outputs", path="logging.outputs", flag="--log-output", default="", kind=Kind.LIST,
+            help="Where the log goes: stdout, stderr, file:PATH, separated by commas. Empty: stderr, or --log-file alone."),
+    Setting(part="log", field="file", path="logging.file", flag="--log-file", default="", kind=Kind.TEXT,
+            help="A file for the log."),
+    Setting(part="log", field="max_bytes", path="logging.logRotation.maxSize", flag="--log-file-max-size", default=100_000_000,
+            kind=Kind.SIZE, help="Of a log file before it is rotated; a number alone is megabytes, 0: never."),
+    Setting(part="log", field="max_age_days", path="logging.logRotation.maxAge", flag="--log-file-max-age", default=30, kind=Kind.INT,
+            low=0, help="Days that rotated log files are kept; 0: for ever."),
+    Setting(part="log", field="max_backups", path="logging.logRotation.maxBackups", flag="--log-file-max-backups", default=10,
+            kind=Kind.INT, low=0, help="Rotated log files that are kept; 0: all."),
 )  # fmt: skip
 
 _OURS = "events drive it here, not intervals"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from kcp.aio.clock import VirtualClock, settle
 from kcp.aio.supervisor import Supervisor
 from kcp.apiserver.audit.backends import Batching, Blocking, Losses, backend
 from kcp.apiserver.audit.config import AuditConfig, Delivery, LogConfig, WebhookConfig
-from kcp.apiserver.audit.logfile import LogFile, RotatingFile
+from kcp.apiserver.audit.logfile import LogFile
 from kcp.apiserver.audit.policy import Level
 from kcp.apiserver.audit.record import Event
 from kcp.apiserver.audit.webhook import Webhook
@@ -181,54 +180,6 @@ async def test_a_disk_that_fails_is_told_and_does_not_end_the_server() -> None:
     assert await log.post([event(1), event(2)]) is False
     assert losses.counts == {"log": 2}
     await log.close()
-
-
-class Days:
-    """A time that tests move."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        self.now += timedelta(milliseconds=1)
-        return self.now
-
-
-def _written(directory: Path, config: LogConfig, days: Days, count: int) -> list[str]:
-    """Names after writing `count` pieces of 700 KiB, and closing."""
-    file = RotatingFile(config, days)
-    for _ in range(count):
-        file.write([b"x" * 700 * 1024 + b"\n"])
-    file.close()
-    return sorted(path.name for path in directory.iterdir())
-
-
-def test_a_full_file_is_rotated_and_only_so_many_are_kept(tmp_path: Path) -> None:
-    config = LogConfig(path=str(tmp_path / "audit.log"), max_size_mb=1, max_backups=2)
-    names = _written(tmp_path, config, Days(), 5)
-    assert names[-1] == "audit.log"
-    assert len(names) == 3
-    assert names[0].startswith("audit-2026-01-01T00-00-00.0")
-
-
-def test_rotated_files_are_compressed_and_go_when_they_are_old(tmp_path: Path) -> None:
-    days = Days()
-    config = LogConfig(path=str(tmp_path / "audit.log"), max_size_mb=1, max_age_days=7, compress=True)
-    (tmp_path / "audit-by-hand.log").write_text("not ours")
-    assert [name.rpartition(".")[2] for name in _written(tmp_path, config, days, 2)] == ["gz", "log", "log"]
-    (compressed,) = tmp_path.glob("*.gz")
-    assert gzip.decompress(compressed.read_bytes()) == b"x" * 700 * 1024 + b"\n"
-    days.now += timedelta(days=8)
-    assert _written(tmp_path, config, days, 0) == ["audit-by-hand.log", "audit.log"]
-
-
-def test_a_file_is_continued_after_a_restart(tmp_path: Path) -> None:
-    config = LogConfig(path=str(tmp_path / "audit.log"), max_size_mb=0)
-    for text in (b"a\n", b"b\n"):
-        file = RotatingFile(config, Days())
-        file.write([text])
-        file.close()
-    assert (tmp_path / "audit.log").read_bytes() == b"a\nb\n"
 
 
 # --- the webhook ---

@@ -12,7 +12,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from kcp.cli.kcp import main
-from kcp.cli.settingsflags import Given, settings_flags, take_settings
+from kcp.cli.logs import LogOptions
+from kcp.cli.settingsflags import Given, log_options, settings_flags, take_settings
 from kcp.server.settings import SETTINGS, WITHOUT_EFFECT, Kind
 from kcp.server.tmcoptions import TMCOptions
 
@@ -165,3 +166,21 @@ def test_levels_and_feature_gates_of_the_file_are_flags_beneath(config: Path, tm
     config.write_text("core: {logLevel: debug, featureFlags: {Nothing: true}}\n")
     found = CliRunner().invoke(main, ["start", f"--config={config}", f"--root-directory={tmp_path}"])
     assert "unrecognized feature gate: Nothing" in found.output
+
+
+def test_the_logging_configuration_of_the_production_guide_is_understood(config: Path) -> None:
+    config.write_text(
+        "logging:\n  level: info\n  format: json\n  outputs:\n    - stdout\n    - file:/var/log/kcp/kcp.log\n"
+        "  logRotation:\n    maxSize: 100MB\n    maxAge: 30\n    maxBackups: 10\n"
+    )
+    given = parse(f"--config={config}")
+    assert given.faults == []
+    assert log_options(given, 2) == LogOptions(format="json", outputs=("stdout", "file:/var/log/kcp/kcp.log"))
+    config.write_text("logging: {rotation: {maxSize: 1GiB, maxAge: 0}, file: /x}\n")
+    assert log_options(parse(f"--config={config}", "--log-file-max-backups=3"), 2) == LogOptions(
+        file=Path("/x"), max_bytes=1 << 30, max_age_days=0, max_backups=3
+    )
+    config.write_text("logging: {format: xml, logRotation: {maxSize: big, maxAge: -1}}\n")
+    assert [fault.partition("logging.")[2] for fault in parse(f"--config={config}").faults] == [
+        "format: must be one of text, json", "logRotation.maxSize: must be a size such as 100MB", "logRotation.maxAge: must be at least 0",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from kcp.cli.flags import setup_logging
+from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.syncer_running import SyncerOptions
 from kcp.cli.workload_syncer import main
 
@@ -131,7 +131,7 @@ def test_the_log_is_lines_of_json_in_a_file(tmp_path: Path) -> None:
     before, level = list(root.handlers), root.level
     root.handlers = []
     try:
-        setup_logging(2, form="json", file=file)
+        setup_logging(LogOptions(format="json", file=file))
         logging.getLogger("kcp.tmc").info("synced %d", 3)
         logging.getLogger("kcp.tmc").debug("not at this level")
     finally:

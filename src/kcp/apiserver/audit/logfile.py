@@ -1,34 +1,25 @@
 """The audit log: a line per event, in a file that is rotated, or on standard output.
 
-Before: `backends`. After: `aio.appending`, in whose thread `RotatingFile` writes.
-Source: k8s.io/apiserver/plugin/pkg/audit/log/backend.go, pkg/audit/format.go (legacy), gopkg.in/natefinch/lumberjack.v2 (rotation).
+Before: `backends`. After: `aio.appending`, in whose thread `aio.rotatingfile` writes.
+Source: k8s.io/apiserver/plugin/pkg/audit/log/backend.go, pkg/audit/format.go (legacy).
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import logging
-import os
-import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from kcp.aio.appending import Appender
+from kcp.aio.rotatingfile import RotatingFile, Rotation
 from kcp.apiserver.audit.backends import Losses
 from kcp.apiserver.audit.config import LogConfig
 from kcp.apiserver.audit.record import Event
 
-log = logging.getLogger(__name__)
-
 _HEAD = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1",'
-_STAMP = "%Y-%m-%dT%H-%M-%S"
-_STAMPED = re.compile(r"-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)\.(\d{3})")
 _MIB = 1024 * 1024
 
 
@@ -50,89 +41,6 @@ class StandardOutput:
         """It is everybody's."""
 
 
-class RotatingFile:
-    """Appends to a file; a full one gets the time into its name, old ones go, and they may be compressed, in a thread of their own."""
-
-    def __init__(self, config: LogConfig, now: Callable[[], datetime]) -> None:
-        """Raises OSError where it cannot be written."""
-        self._path, self._config, self._now = Path(config.path), config, now
-        self._most_bytes = config.max_size_mb * _MIB
-        self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="kcp-audit-old-logs")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file, self._size = self._open()
-        self._cleaner.submit(self._clean)
-
-    def _open(self) -> tuple[BinaryIO, int]:
-        file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
-        return file, file.tell()
-
-    def write(self, lines: Sequence[bytes]) -> None:
-        pending: list[bytes] = []
-        for line in lines:
-            if self._most_bytes and self._size and self._size + len(line) > self._most_bytes:
-                self._flush(pending)
-                self._rotate()
-            pending.append(line)
-            self._size += len(line)
-        self._flush(pending)
-
-    def _flush(self, pending: list[bytes]) -> None:
-        rest = memoryview(b"".join(pending))
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        pending.clear()
-
-    def _rotate(self) -> None:
-        self._file.close()
-        now = self._now().astimezone(UTC)
-        stamp = f"{now.strftime(_STAMP)}.{now.microsecond // 1000:03d}"
-        self._path.rename(self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}"))
-        self._file, self._size = self._open()
-        self._cleaner.submit(self._clean)
-
-    def _clean(self) -> None:
-        """Delete what is too many or too old, and compress what stays."""
-        try:
-            self._clean_all()
-        except OSError as error:
-            log.warning("old audit logs beside %s cannot be tidied up: %s", self._path, error)
-
-    def _clean_all(self) -> None:
-        kept = 0
-        oldest = self._now() - timedelta(days=self._config.max_age_days)
-        for made, path in sorted(self._rotated(), reverse=True):
-            kept += 1
-            too_many = self._config.max_backups and kept > self._config.max_backups
-            if too_many or (self._config.max_age_days and made < oldest):
-                path.unlink(missing_ok=True)
-            elif self._config.compress and path.suffix != ".gz":
-                _compress(path)
-
-    def _rotated(self) -> Iterator[tuple[datetime, Path]]:
-        for path in self._path.parent.iterdir():
-            name = path.name.removesuffix(".gz")
-            if not name.startswith(f"{self._path.stem}-") or not name.endswith(self._path.suffix):
-                continue
-            stamp = _STAMPED.fullmatch(name[len(self._path.stem) : len(name) - len(self._path.suffix)])
-            if stamp is not None:
-                made = datetime.strptime(stamp[1], _STAMP).replace(tzinfo=UTC) + timedelta(milliseconds=int(stamp[2]))
-                yield made, path
-
-    def close(self) -> None:
-        self._cleaner.shutdown()
-        self._file.close()
-
-
-def _compress(path: Path) -> None:
-    """Under another name until it is whole: a crash leaves the original."""
-    half = path.with_name(f"{path.name}.gz.part")
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with path.open("rb") as source, os.fdopen(descriptor, "wb") as file, gzip.open(file, "wb") as target:
-        shutil.copyfileobj(source, target, _MIB)
-    half.rename(path.with_name(f"{path.name}.gz"))
-    path.unlink()
-
-
 class LogFile:
     """Implements `backends.Sink`."""
 
@@ -146,7 +54,9 @@ class LogFile:
     @classmethod
     def open(cls, config: LogConfig, losses: Losses, now: Callable[[], datetime]) -> LogFile:
         """Raises OSError."""
-        return cls(StandardOutput() if config.path == "-" else RotatingFile(config, now), config.format, losses)
+        return cls(
+            StandardOutput() if config.path == "-" else RotatingFile(Path(config.path), _rotation(config), now), config.format, losses
+        )
 
     def post(self, events: Sequence[Event]) -> asyncio.Future[bool]:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -166,6 +76,13 @@ class LogFile:
     async def close(self) -> None:
         await self._appender.close()
         await asyncio.to_thread(self._output.close)
+
+
+def _rotation(config: LogConfig) -> Rotation:
+    return Rotation(
+        max_bytes=config.max_size_mb * _MIB, max_age_days=config.max_age_days, max_backups=config.max_backups, compress=config.compress,
+        what="audit logs",
+    )  # fmt: skip
 
 
 def _json(event: Event) -> bytes:
