@@ -44,6 +44,8 @@ Keys: TypeAlias = list[ObjectKey]
 _TRANSIENT = (TooManyRequests, ServiceUnavailable, InternalError, Timeout)
 _WATCH_TIMEOUT_S = 300
 _SHORT_WATCH_S = 1.0
+_PEEKED = 64
+"""Objects that an informer keeps decoded."""
 _TURN = 50
 """Objects of a list that are taken in before others get their turn."""
 
@@ -84,7 +86,7 @@ class Informer:
        indexes show it. A handler must be quick and must not fail; an error from one ends `run`.
     6. *Late handlers see everything.* `add_handler` delivers the present objects first, each as new.
     7. *No shared objects.* State is kept as encoded bytes, and every read decodes afresh: what you get is yours to change. Only `old`
-       and `new` of one event are shared by its handlers.
+       and `new` of one event are shared by its handlers, and what `peek` answers by all who peek.
     8. *Unchanged is silent.* A list after a break calls no handler for objects whose resourceVersion did not move.
     9. *Synced once.* `wait_synced` returns when the first full list has been delivered to the handlers; breaks later do not undo that:
        reads are then of the last known state.
@@ -125,6 +127,7 @@ class Informer:
         self._scopes: dict[ClusterName, dict[str, dict[ObjectKey, None]]] = {}
         self._indexes = {name: Index(indexer) for name, indexer in (indexers or {}).items()}
         self._handlers: list[Handler] = []
+        self._peeked: dict[ObjectKey, tuple[_Entry, JSONObject]] = {}
         self._deletion_handlers: list[Callable[[JSONObject], None]] = []
         self._resource_version = ""
         self._synced = asyncio.Event()
@@ -157,6 +160,18 @@ class Informer:
     def get(self, key: ObjectKey) -> JSONObject | None:
         entry = self._objects.get(key)
         return orjson.loads(entry.raw) if entry is not None else None
+
+    def peek(self, key: ObjectKey) -> JSONObject | None:
+        """As `get` for who changes nothing: the same object each time, until the mirror has a newer one."""
+        entry = self._objects.get(key)
+        if entry is None:
+            return None
+        seen = self._peeked.get(key)
+        if seen is None or seen[0] is not entry:
+            if len(self._peeked) >= _PEEKED and seen is None:
+                self._peeked.clear()
+            seen = self._peeked[key] = entry, orjson.loads(entry.raw)
+        return seen[1]
 
     def version_of(self, key: ObjectKey) -> str | None:
         """The resourceVersion of an object; decodes nothing."""
@@ -357,6 +372,7 @@ class Informer:
         held = self._objects.pop(key, None)
         if held is None:
             return
+        self._peeked.pop(key, None)
         namespaces = self._scopes[key.cluster]
         del namespaces[key.namespace][key]
         if not namespaces[key.namespace]:

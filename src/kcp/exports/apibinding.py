@@ -299,7 +299,7 @@ def build_binding_controller(
 
     def find_export(cluster: ClusterName, reference: ExportReference) -> tuple[ClusterName, JSONObject | None]:
         home = resolve(reference.path) if reference.path else cluster
-        return (home, exports.get(ObjectKey(home, "", reference.name))) if home else (ClusterName(""), None)
+        return (home, exports.peek(ObjectKey(home, "", reference.name))) if home else (ClusterName(""), None)
 
     def others(key: ObjectKey) -> Sequence[Taken]:
         def reference_of(name: str) -> ExportReference | None:

@@ -431,7 +431,7 @@ class _Assembly:
         )  # fmt: skip
 
     def _workspace_type(self, key: ObjectKey) -> JSONObject | None:
-        return self._informers.informer(kinds.WORKSPACE_TYPES).get(key)
+        return self._informers.informer(kinds.WORKSPACE_TYPES).peek(key)
 
     async def _fetch_type(self, key: ObjectKey) -> JSONObject | None:
         from kcp.apimachinery.errors import NotFound

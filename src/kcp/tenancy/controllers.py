@@ -43,9 +43,9 @@ def build_controllers(
     url_of: URL of a workspace path.
     shard_client: reaches the shard of this name; default: this server is the only one.
     """
-    types = TypeLister(informers.informer(kinds.WORKSPACE_TYPES).get, index.resolve, index.path_of)
+    types = TypeLister(informers.informer(kinds.WORKSPACE_TYPES).peek, index.resolve, index.path_of)
     clusters = FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
-    claims_of = claims_from(informers.informer(kinds.API_EXPORTS).get, index.resolve)
+    claims_of = claims_from(informers.informer(kinds.API_EXPORTS).peek, index.resolve)
     return [
         build_workspace_controller(
             client,

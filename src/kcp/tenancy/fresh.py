@@ -26,6 +26,7 @@ class Reads(Protocol):
     @property
     def gvr(self) -> GVR: ...
     def get(self, key: ObjectKey) -> JSONObject | None: ...
+    def version_of(self, key: ObjectKey) -> str | None: ...
 
 
 @dataclass
@@ -46,13 +47,12 @@ class FreshReads:
 
     def get(self, key: ObjectKey) -> JSONObject | None:
         """The newest state known; the caller's to change."""
-        seen = self._informer.get(key)
         written = self._written.get(key)
         if written is None:
-            return seen
-        if seen is None or meta.resource_version(seen) not in written.replaced:
+            return self._informer.get(key)
+        if self._informer.version_of(key) not in written.replaced:
             del self._written[key]
-            return seen
+            return self._informer.get(key)
         copied: JSONObject | None = meta.copy_json(written.obj)
         return copied
 

@@ -218,6 +218,26 @@ async def test_reads_give_fresh_objects(world: World) -> None:
             assert again["data"]["value"] == "1"
 
 
+async def test_peeking_gives_one_object_until_there_is_a_newer_one(world: World) -> None:
+    cluster = world.clusters()[0]
+    await put(world, cluster, "a")
+    async with mirrored(world) as informer:
+        first = informer.peek(key(cluster, "a"))
+        assert first == informer.get(key(cluster, "a"))
+        for number in range(70):  # more than are kept: only forgotten, never mixed up
+            await put(world, cluster, f"other-{number}")
+        await settle()
+        assert informer.peek(key(cluster, "a")) is first
+        for number in range(70):
+            assert informer.peek(key(cluster, f"other-{number}")) == informer.get(key(cluster, f"other-{number}"))
+        await world.of(cluster).resource(CONFIG_MAPS).patch("a", {"data": {"value": "2"}}, namespace="default")
+        await settle()
+        assert informer.peek(key(cluster, "a")) == informer.get(key(cluster, "a")) != first
+        await world.of(cluster).resource(CONFIG_MAPS).delete("a", namespace="default")
+        await settle()
+        assert informer.peek(key(cluster, "a")) is None
+
+
 async def test_selection_by_cluster_namespace_label_and_index(kcp_world: World) -> None:
     world = kcp_world
     for cluster in ("one", "two"):

@@ -32,6 +32,24 @@ def test_survivors_of_a_full_collection_are_not_looked_at_again() -> None:
     assert not any(isinstance(obj, Knot) for obj in gc.get_objects())
 
 
+def test_what_hardly_grows_is_looked_at_again_more_rarely() -> None:
+    collector = Collector(thorough_every=1, at_least_every=4)
+    collector.install()
+    try:
+        gc.collect()  # thorough: how much there is was not known
+        knot = Knot()
+        gc.collect()
+        gone = weakref.ref(knot)
+        del knot
+        for _ in range(2):
+            gc.collect()
+        assert gone() is not None
+        gc.collect()
+        assert gone() is None
+    finally:
+        collector.remove()
+
+
 @pytest.mark.usefixtures("_installed")
 def test_new_cycles_are_collected() -> None:
     gone = weakref.ref(Knot())

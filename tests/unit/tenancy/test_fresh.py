@@ -8,7 +8,7 @@ import pytest
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
-from kcp.apimachinery.meta import JSONObject, copy_json
+from kcp.apimachinery.meta import JSONObject, copy_json, resource_version
 from kcp.client.rest import Client
 from kcp.client.transport import RawRequest, RawResponse
 from kcp.tenancy import kinds
@@ -33,6 +33,9 @@ class Mirror:
     def get(self, key: ObjectKey) -> JSONObject | None:
         found: JSONObject | None = copy_json(self.seen)
         return found
+
+    def version_of(self, key: ObjectKey) -> str | None:
+        return resource_version(self.seen) if self.seen is not None else None
 
 
 class Server:

@@ -19,7 +19,7 @@ ClaimsOf = Callable[[ExportReference], Sequence[JSONObject]]
 
 
 def claims_from(get_export: Callable[[ObjectKey], JSONObject | None], resolve: Callable[[str], ClusterName | None]) -> ClaimsOf:
-    """Args: get_export: `Informer.get` of the APIExports. resolve: workspace path → cluster."""
+    """Args: get_export: `Informer.peek` of the APIExports. resolve: workspace path → cluster."""
 
     def claims_of(export: ExportReference) -> Sequence[JSONObject]:
         cluster = resolve(export.path)

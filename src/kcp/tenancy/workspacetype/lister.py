@@ -6,7 +6,7 @@ Called by workspace admission, the workspace controller and the default bindings
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -26,14 +26,24 @@ class TypeLister:
     """Reads the informer first; the `…_live` methods ask the server for what it does not have (yet)."""
 
     get_object: Callable[[ObjectKey], JSONObject | None]
-    """`Informer.get` of the workspace types."""
+    """`Informer.peek` of the workspace types."""
     resolve_path: Callable[[str], ClusterName | None]
     path_of: Callable[[ClusterName], str]
     fetch: Fetch = _nothing
+    _read: dict[ObjectKey, tuple[JSONObject, WorkspaceType]] = field(default_factory=dict)
+    """Types read before, with the objects that they were read from."""
 
     def get(self, reference: TypeReference) -> WorkspaceType | None:
         key = self._key(reference)
-        return None if key is None else self._view(key, self.get_object(key))
+        if key is None:
+            return None
+        obj, read = self.get_object(key), self._read.get(key)
+        if obj is None:
+            self._read.pop(key, None)
+            return None
+        if read is None or read[0] is not obj:
+            read = self._read[key] = obj, self._view(key, obj)
+        return read[1]
 
     def resolve(self, reference: TypeReference) -> ResolvedType:
         """Raises: UnresolvableType."""
@@ -65,7 +75,8 @@ class TypeLister:
 
     async def at(self, key: ObjectKey) -> WorkspaceType | None:
         """The type as the server has it now."""
-        return self._view(key, await self.fetch(key))
+        obj = await self.fetch(key)
+        return None if obj is None else self._view(key, obj)
 
     async def _fetch(self, reference: TypeReference) -> WorkspaceType | None:
         key = self._key(reference)
@@ -75,5 +86,5 @@ class TypeLister:
         cluster = self.resolve_path(reference.path)
         return None if cluster is None else ObjectKey(cluster, "", reference.name)
 
-    def _view(self, key: ObjectKey, obj: JSONObject | None) -> WorkspaceType | None:
-        return None if obj is None else WorkspaceType.from_object(obj, path=self.path_of(key.cluster), cluster=key.cluster)
+    def _view(self, key: ObjectKey, obj: JSONObject) -> WorkspaceType:
+        return WorkspaceType.from_object(obj, path=self.path_of(key.cluster), cluster=key.cluster)
