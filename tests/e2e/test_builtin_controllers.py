@@ -141,7 +141,7 @@ def test_quotas_and_limits_are_kept(api: Kubectl) -> None:
     text = "exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=2, limited: count/configmaps=2"
     assert f'configmaps "b" is forbidden: {text}' in refusal(api, "create", "configmap", "b", "-n", "small")
     api("delete", "configmap", "a", "-n", "small")
-    api.until("get", "quota", "q", "-n", "small", is_right=lambda q: q["status"]["used"]["count/configmaps"] == "1")
+    api.until("get", "quota", "q", "-n", "small", is_right=lambda q: q.get("status", {}).get("used", {}).get("count/configmaps") == "1")
     api("create", "configmap", "b", "-n", "small")
     assert "count/configmaps  2     2" in api("describe", "quota", "q", "-n", "small")
     api("delete", "namespace", "small", "--timeout=20s")

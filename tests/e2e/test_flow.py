@@ -139,17 +139,20 @@ async def runs_downstream(fleet: Fleet, user: Client, targets: dict[str, str]) -
     )
     for name, key in targets.items():
         below = fleet.clusters[name].client()
-        copy = await only_copy(below, key)
-        assert copy["spec"]["replicas"] == share_of(upstream, key)
+        copy = await only_copy(below, key, replicas=share_of(upstream, key))
         namespace = await below.resource(GVR("", "v1", "namespaces")).get(meta.namespace(copy))
         locator = NamespaceLocator.from_json(meta.annotations(namespace)[NAMESPACE_LOCATOR_ANNOTATION])
         assert (locator.cluster, locator.namespace) == (meta.cluster(upstream), "default")
         await are_running(below, meta.namespace(copy), share_of(upstream, key) or 0)
 
 
-async def only_copy(below: Client, key: str) -> dict[str, Any]:
+async def only_copy(below: Client, key: str, *, replicas: int | None) -> dict[str, Any]:
+    """Once it has come to its share: while the other cluster was not ready yet, this one may have been given all of them."""
     copies = below.resource(DEPLOYMENTS)
-    found = await until(lambda: copies.list(label_selector=f"{DOWNSTREAM_CLUSTER_LABEL}={key}"), lambda page: len(page.items) == 1)
+    found = await until(
+        lambda: copies.list(label_selector=f"{DOWNSTREAM_CLUSTER_LABEL}={key}"),
+        lambda page: [copy["spec"]["replicas"] for copy in page.items] == [replicas],
+    )
     copy: dict[str, Any] = found.items[0]
     return copy
 

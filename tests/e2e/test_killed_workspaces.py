@@ -35,7 +35,7 @@ def test_creation_binding_and_deletion_survive_kills(fleet: Fleet) -> None:
     crash_during(fleet, "create", objects=[workspace(name) for name in NAMES])
     fleet.at("root")("apply", "-f", "-", stdin=lines(workspace(name) for name in NAMES))
     for name in NAMES:
-        fleet.at("root").until("get", "workspace", name, is_right=lambda w: w["status"].get("phase") == "Ready")
+        fleet.at("root").until("get", "workspace", name, is_right=lambda w: w.get("status", {}).get("phase") == "Ready")
         assert "default" in fleet.at(f"root:{name}")("get", "namespaces", "-o", "name")
 
     for name in NAMES[:3]:
@@ -73,7 +73,7 @@ def crash_during(fleet: Fleet, verb: str, *, objects: list[Any], at: str = "root
 
 def publish(fleet: Fleet) -> None:
     fleet.at("root")("create", "-f", "-", stdin=lines([workspace("provider")]))
-    fleet.at("root").until("get", "workspace", "provider", is_right=lambda w: w["status"].get("phase") == "Ready")
+    fleet.at("root").until("get", "workspace", "provider", is_right=lambda w: w.get("status", {}).get("phase") == "Ready")
     version = {"name": "v1", "served": True, "storage": True, "schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     names = {"plural": "widgets", "kind": "Widget", "singular": "widget", "listKind": "WidgetList"}
     schema = {
