@@ -303,18 +303,16 @@ def build_binding_controller(
 
     def others(key: ObjectKey) -> Sequence[Taken]:
         def reference_of(name: str) -> ExportReference | None:
-            return ExportReference.of(bindings.get(ObjectKey(key.cluster, "", name)) or {})
+            return ExportReference.of(bindings.peek(ObjectKey(key.cluster, "", name)) or {})
 
         return taken_by_others(apis(key.cluster), key.name, reference_of)
 
     def of_export(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        known = [meta.key(b) for b in bindings.by_index("export", export_label(key.cluster, key.name))]
-        return known or [meta.key(b) for b in bindings.by_index("export", "")]
+        return bindings.index_keys("export", export_label(key.cluster, key.name)) or bindings.index_keys("export", "")
 
     def of_schema(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         """A schema that comes, goes or is made anew under its name."""
-        told = exports.by_index("schema", str(key))
-        return [named for export in told for named in of_export(meta.key(export), None, None)]
+        return [named for export in exports.index_keys("schema", str(key)) for named in of_export(export, None, None)]
 
     def freed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         """Names of a binding that is gone are free for those that waited for them."""
@@ -328,7 +326,7 @@ def build_binding_controller(
         served = [resource.gvr.version for resource, _ in apis(cluster) if resource.group_resource == bound.group_resource]
         return bound.version if bound.version in served or not served else served[0]
 
-    summaries = SchemaSummaries(lambda key: meta.uid(schemas.get(key) or {}), for_cluster)
+    summaries = SchemaSummaries(lambda key: meta.uid(schemas.peek(key) or {}), for_cluster)
     finalizer = BindingFinalizer(successor, served_version, for_cluster, clock)
     reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, is_known, for_cluster, finalizer, clock, locks)
     controller = Controller("apibinding", reconciler.reconcile, clock=clock, workers=8)

@@ -65,7 +65,7 @@ def build_export_controller(
     secrets = informers.informer(SECRETS, metadata_only=True)
 
     def of_secret(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(export) for export in exports.by_index(_BY_SECRET, str(key))]
+        return exports.index_keys(_BY_SECRET, str(key))
 
     reconciler = ExportReconciler(exports.get, for_cluster, Identities(new_key), server_url, clock)
     controller = Controller("apiexport", reconciler.reconcile, clock=clock, workers=2)

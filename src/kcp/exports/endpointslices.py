@@ -177,10 +177,10 @@ def build_endpoint_slice_controllers(
         return Observed(export, partition, dict(meta.labels(shard)), has_consumers, server_url())
 
     def of_export(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(held) for held in slices.by_index(_BY_EXPORT, export_label(key.cluster, key.name))]
+        return slices.index_keys(_BY_EXPORT, export_label(key.cluster, key.name))
 
     def of_binding(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(held) for label in changed_exports(old, new) for held in slices.by_index(_BY_EXPORT, label)]
+        return [held for label in changed_exports(old, new) for held in slices.index_keys(_BY_EXPORT, label)]
 
     def in_workspace(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         return [meta.key(held) for held in slices.list(cluster=key.cluster)]

@@ -96,7 +96,7 @@ def build_aggregation_controller(  # noqa: PLR0913 - what it reads, spelled out
         told = [(t.ready, t.not_ready_reason, t.backlog > 0) if t else None for t in (SyncTarget.of(o) if o else None for o in (old, new))]
         if told[0] == told[1]:
             return []  # a heartbeat says nothing about any object
-        return [meta.key(obj) for obj in objects.by_index(BY_TARGET, sync_target_key(key.cluster, key.name))]
+        return objects.index_keys(BY_TARGET, sync_target_key(key.cluster, key.name))
 
     reconciler = AggregationReconciler(gvr, objects.get, target, namespaces.get, for_cluster, clock, shows_errors, meter)
     controller = Controller(f"tmc-aggregation-{gvr.resource}", reconciler.reconcile, clock=clock, workers=8)

@@ -153,7 +153,7 @@ def build_namespace_scheduler(
 
     def of_deleted_target(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         target = sync_target_key(key.cluster, key.name)
-        return [meta.key(ns) for ns in namespaces.by_index(BY_TARGET, target)] if new is None else []
+        return namespaces.index_keys(BY_TARGET, target) if new is None else []
 
     def is_target(key: str) -> bool:
         return bool(targets.index_keys(BY_KEY, key))
