@@ -60,6 +60,7 @@ def test_a_syncer_told_by_a_file_says_how_it_fares(fleet: Fleet) -> None:
     _, shown = asked(metrics, "/metrics")
     assert 'syncer_connection_status{sync_target="east",target="cluster",workspace="root:hello-world"} 1.0' in shown
     assert "syncer_resource_controllers" in shown
+    assert f'rest_client_requests_total{{code="200",host="127.0.0.1:{fleet.kcp_port}",method="GET"}}' in shown, shown
     assert asked(metrics, "/healthz")[0] == 404
     fleet.clusters["east"].kill()
     eventually(lambda: asked(health, "/readyz")[0] == 503, timeout_s=20, what=lambda: "readyz to fail")

@@ -76,7 +76,7 @@ class RequestMetrics:
 
     async def follow(self, info: RequestInfo, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass a watch through, counting its events (one line each) and itself as long as it lasts."""
-        kind, resource = _kind(info), (info.group, info.version, info.resource)
+        kind, resource = _kind(info), (info.group, info.version, info.resource.partition(":")[0])
         self._long_running[kind] = self._long_running.get(kind, 0) + 1
         events = self._watch_events
         try:

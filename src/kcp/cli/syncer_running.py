@@ -18,6 +18,7 @@ from kcp.aio.metrics import Meter
 from kcp.cli import syncer_endpoints
 from kcp.client import kubeconfig
 from kcp.client.http import HttpTransport
+from kcp.client.measures import MeasuredTransport
 from kcp.client.pacing import Bucket, PacedTransport
 from kcp.client.rest import Client
 from kcp.controller.measures import show_queues
@@ -95,8 +96,9 @@ class SyncerOptions:
 async def serve(options: SyncerOptions, traced: TracingOptions) -> None:
     """Sync until cancelled. Raises: KubeConfigError, ListenError, TMCError, TransportError: what keeps it from starting."""
     clock = SystemClock()
-    upstream = _paced(_kcp(options), options, clock)
-    downstream = _paced(_physical_cluster(options), options, clock)
+    meter = Meter(is_on=bool(options.metrics_bind_address))
+    upstream = _paced(_measured(_kcp(options), meter, clock), options, clock)
+    downstream = _paced(_measured(_physical_cluster(options), meter, clock), options, clock)
     async with upstream, downstream, AsyncExitStack() as stack:
         control_plane = upstream.at("")
         identity = await first_contact(
@@ -106,7 +108,7 @@ async def serve(options: SyncerOptions, traced: TracingOptions) -> None:
         await check_cluster(downstream, identity, clock)
         log.info("serving SyncTarget %s of %s, key %s", identity.name, options.workspace_cluster, identity.key)
         record = Record(clock)
-        await _open_endpoints(stack, options, identity, record)
+        await _open_endpoints(stack, options, identity, record, meter)
         tracer = None
         if traced.enabled:
             from kcp.tracing.exporting import tracing
@@ -116,13 +118,14 @@ async def serve(options: SyncerOptions, traced: TracingOptions) -> None:
         await Syncer(identity, control_plane, downstream, clock, options.config(), record, holder, log.info, tracer).run()
 
 
-async def _open_endpoints(stack: AsyncExitStack, options: SyncerOptions, identity: Identity, record: Record) -> None:
+async def _open_endpoints(
+    stack: AsyncExitStack, options: SyncerOptions, identity: Identity, record: Record, meter: Meter
+) -> None:  # fmt: skip
     """Metrics and health, where they were asked for."""
     if not options.metrics_bind_address and not options.health_bind_address:
         return
     clock = record.clock
     started_s = clock.monotonic()
-    meter = Meter()
     record.metrics = SyncerMetrics(meter, identity.name, options.workspace_cluster)
     record.metrics.show_process(lambda: clock.monotonic() - started_s)
     show_process(meter, clock)
@@ -153,6 +156,13 @@ def _physical_cluster(options: SyncerOptions) -> Client:
     environment = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
     endpoint = kubeconfig.in_cluster(*environment)
     return Client(HttpTransport(endpoint), user_agent=agent, origin=endpoint.origin)
+
+
+def _measured(client: Client, meter: Meter, clock: Clock) -> Client:
+    if not meter.is_on:
+        return client
+    transport = MeasuredTransport(client.transport, meter, clock)
+    return Client(transport, client.base_path, clock=clock, user_agent=client.user_agent, origin=client.origin)
 
 
 def _paced(client: Client, options: SyncerOptions, clock: Clock) -> Client:

@@ -39,6 +39,11 @@ class Endpoint:
         return urlsplit(self.server).path.rstrip("/")
 
     @property
+    def host(self) -> str:
+        """Name and port of the server."""
+        return urlsplit(self.server).netloc
+
+    @property
     def root_url(self) -> str:
         """Scheme, host and port."""
         parts = urlsplit(self.server)

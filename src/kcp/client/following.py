@@ -37,6 +37,11 @@ class FollowingTransport:
         self._inner = self._made(endpoint)
         self._looked_s = float("-inf")
 
+    @property
+    def host(self) -> str:
+        """Name and port of the server that is asked now."""
+        return self._endpoint.host
+
     async def request(self, request: RawRequest) -> RawResponse:
         try:
             response = await self._inner.request(request)

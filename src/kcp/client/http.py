@@ -43,6 +43,11 @@ class HttpTransport:
         """For connections that change their protocol."""
         self._closed = False
 
+    @property
+    def host(self) -> str:
+        """Name and port of the server."""
+        return self._endpoint.host
+
     async def request(self, request: RawRequest) -> RawResponse:
         async with self._exchange(request, total_s=self._timeouts.request_s) as response:
             return RawResponse(response.status, _headers(response), await self._read(response))

@@ -56,6 +56,7 @@ from kcp.server.tokens import FILE, AdminTokens
 from kcp.server.views import export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
 from kcp.storage.compaction import Compactor
 from kcp.storage.interface import Store
+from kcp.storage.measures import MeasuredStore, show_objects
 from kcp.storage.tracing import TracedStore
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
@@ -132,8 +133,11 @@ async def run_server(
             stack.push_async_callback(store.close)
         encryption = _encryption(store, options, clock)
         store = encryption.store if encryption is not None else store
-        cache = WatchCache(store, clock=clock)
+        meter = Meter()
+        measured = MeasuredStore(store, meter, clock)
+        cache = WatchCache(measured, clock=clock)
         await cache.start()
+        show_objects(meter, cache.objects)
         feed = await stack.enter_async_context(Supervisor("watch cache"))
         feed.spawn(cache.run(), name="watch cache")
         if encryption is not None:
@@ -141,7 +145,7 @@ async def run_server(
         feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
         columns = _fleet_columns(options)
         foundation = await Foundation.lay(
-            store, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis,
+            measured, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis,
             columns_of=columns.columns_of if columns is not None else OWN_COLUMNS,
         )  # fmt: skip
         certificates = Certificates(options, clock=clock)
@@ -149,6 +153,7 @@ async def run_server(
         traced = await stack.enter_async_context(_tracing(options, certificates.pki, clock)) if options.tracing.is_on else None
         random = Random(seed) if seed else SystemRandom()
         assembly = _Assembly(options, clock, foundation, certificates, random, auditor, columns, traced)
+        assembly.show(meter)
         assembly.is_stale = encryption.store.is_stale if encryption is not None else None
         security = await assembly.connect()
         stack.push_async_callback(security.close)
@@ -243,6 +248,10 @@ class _Assembly:
         )  # fmt: skip
         self.mounts = self._build_mounts()
         self._tmc = self._build_tmc()
+
+    def show(self, meter: Meter) -> None:
+        """At /metrics."""
+        self._metrics.add_families(meter.collect)
 
     def _build_mounts(self) -> MountProxy | None:
         options = self._options.mounts

@@ -29,7 +29,7 @@ from kcp.storage.interface import (
     Unreadable,
 )
 from kcp.storage.item import Item, make_item
-from kcp.storage.keyspace import ROOT_PREFIX, is_family, object_key
+from kcp.storage.keyspace import ROOT_PREFIX, is_family, object_key, resource_of
 from kcp.storage.prefixcache import History, PrefixCache
 from kcp.storage.subscriptions import CacheEvent as CacheEvent
 from kcp.storage.subscriptions import QueueLimits
@@ -317,6 +317,11 @@ class WatchCache:
     def compact(self, revision: int) -> int:
         """Forget changes at or before `revision` in every history. Returns the bytes of the objects in them."""
         return sum(cache.compact(revision) for cache in self._caches.values())
+
+    def objects(self) -> list[tuple[str, int]]:
+        """How many objects of each resource are held."""
+        of_one = ((prefix, cache) for prefix, cache in self._caches.items() if prefix not in self._families)
+        return [(str(resource_of(prefix)), cache.statistics()["objects"]) for prefix, cache in of_one]
 
     def statistics(self) -> dict[str, int]:
         per_cache = [cache.statistics() for cache in self._caches.values()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from tests.behaviour.tmc.world import CLOCK, World, running, until
 
 from kcp.aio.metrics import scrape
@@ -33,6 +34,9 @@ class Numbers:
         """Sum over the series with these labels; None without any."""
         found = [s.value for s in self._samples if s.name == name and labels.items() <= s.labels.items()]
         return sum(found) if found else None
+
+    def samples(self, name: str) -> list[Sample]:
+        return [sample for sample in self._samples if sample.name == name]
 
     def names(self) -> Iterator[str]:
         return (sample.name for sample in self._samples)
@@ -87,12 +91,18 @@ async def test_a_deployment_on_two_clusters_is_counted_at_every_station(world: W
     assert (shown("tmc_api_requests_total", endpoint="/apis/apps/v1/deployments", method="POST", status_code="201") or 0) >= 1
     assert (shown("workqueue_adds_total", name="placement") or 0) >= 1
     assert shown("workqueue_depth", name="placement") == 0
+    assert (shown("etcd_request_duration_seconds_count", operation="create", type="deployments.apps") or 0) >= 1
+    assert shown("apiserver_storage_objects", resource="deployments.apps") == 1
+    assert not [s for s in shown.samples("apiserver_watch_events_total") if ":" in s.labels["resource"]]
     for name in ("tmc_memory_usage_bytes", "tmc_tasks", "process_cpu_seconds_total"):
         assert shown(name), name
-    syncer = of_syncer(world, "east")
+
+    async def of_east() -> Numbers:
+        return of_syncer(world, "east")
+
+    syncer = await until(of_east, lambda n: n("tmc_sync_lag_seconds", cluster="east", gvk="deployments.apps") == 0)
     assert (syncer("syncer_resources_synced_total", gvk="deployments.apps", direction="kcp-to-cluster") or 0) >= 1
     assert syncer("syncer_connection_status", sync_target="east", workspace="root:work", target="cluster") == 1
-    assert syncer("tmc_sync_lag_seconds", cluster="east", gvk="deployments.apps") == 0
     assert syncer("syncer_sync_backlog_size", gvk="deployments.apps") == syncer("tmc_sync_backlog_size", queue="deployments.apps") == 0
 
 

@@ -105,7 +105,7 @@ class PlacementReconciler:
         finally:
             if not is_written:
                 self.reservations.withdraw(key)
-        ended(key.cluster, str(reading.policy.strategy), len(decision.chosen) >= decision.number)
+        ended(key.cluster, str(reading.policy.strategy) or "default", len(decision.chosen) >= decision.number)
         self._tell_wanting(key, decision)
         waits = SETTLE_S if len(decision.chosen) < decision.number and any(t.reserved for t in decision.fleet) else None
         return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision), waits))
