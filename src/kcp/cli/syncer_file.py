@@ -58,6 +58,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Value]]] = {
     "performance.workers": ("workers", _same),
     "performance.maxConcurrentSyncs": ("max_concurrent_syncs", _same),
     "performance.backlogLimit": ("sync_backlog_limit", _same),
+    "performance.circuitBreakerThreshold": ("circuit_breaker_threshold", _same),
+    "performance.circuitBreakerTimeout": ("circuit_breaker_timeout", _same),
     "performance.resyncPeriod": ("resync_period", _same),
     "performance.qps": ("qps", _same),
     "performance.burst": ("burst", _same),

@@ -22,6 +22,7 @@ from kcp.client.measures import MeasuredTransport
 from kcp.client.pacing import Bucket, PacedTransport
 from kcp.client.rest import Client
 from kcp.controller.measures import show_queues
+from kcp.tmc.breaker import BreakerConfig
 from kcp.tmc.metrics.process import show_process
 from kcp.tmc.syncer.engine import Syncer, check_cluster, first_contact
 from kcp.tmc.syncer.health import SyncerHealth
@@ -52,6 +53,8 @@ class SyncerOptions:
     workers: int
     max_concurrent_syncs: int
     sync_backlog_limit: int
+    circuit_breaker_threshold: int
+    circuit_breaker_timeout: float
     resync_period: float
     heartbeat_period: float
     api_import_poll_interval: float
@@ -81,6 +84,7 @@ class SyncerOptions:
             workers=self.workers,
             max_concurrent_syncs=self.max_concurrent_syncs,
             backlog_limit=self.sync_backlog_limit,
+            breaker=BreakerConfig(failures=self.circuit_breaker_threshold, reset_s=self.circuit_breaker_timeout),
             lease_duration_s=self.lease_duration,
             namespace_clean_delay_s=self.downstream_namespace_clean_delay,
             wanted=self.resources,

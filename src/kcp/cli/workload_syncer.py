@@ -104,6 +104,10 @@ def _log_options(flags: dict[str, Any]) -> LogOptions:
 )
 @click.option("--sync-backlog-limit", default=1000, show_default=True, type=click.IntRange(1),
               help="Objects that may wait before the syncer reports itself overloaded.")  # fmt: skip
+@click.option("--circuit-breaker-threshold", default=5, show_default=True, type=click.IntRange(0, 50),
+              help="Failures in a row after which writes to the cluster are not sent for a while; 0 for never.")  # fmt: skip
+@click.option("--circuit-breaker-timeout", type=Duration(), default="1m", show_default=True,
+              help="Time after which one of them is tried again.")  # fmt: skip
 @click.option("--resync-period", type=Duration(), default="30s", show_default=True,
               help="Time in which every object is looked at once more; 0 for never.")  # fmt: skip
 @click.option("--heartbeat-period", type=Duration(), default="20s", show_default=True, help="Time between heartbeats.")

@@ -39,6 +39,7 @@ TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
         "overridepolicies.tmc.kcp.io",
         "placementdecisions.tmc.kcp.io",
         "resourceprojections.tmc.kcp.io",
+        "recoveries.tmc.kcp.io",
         "statusrules.tmc.kcp.io",
     ),
     "apiresource.kcp.io": ("apiresourceimports.apiresource.kcp.io", "negotiatedapiresources.apiresource.kcp.io"),

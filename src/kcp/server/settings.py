@@ -214,6 +214,10 @@ SETTINGS: tuple[Setting, ...] = (
             low=0, help="Days that rotated log files are kept; 0: for ever."),
     Setting(part="log", field="max_backups", path="logging.logRotation.maxBackups", flag="--log-file-max-backups", default=10,
             kind=Kind.INT, low=0, help="Rotated log files that are kept; 0: all."),
+    _count("breaker_failures", "recovery.circuitBreakerThreshold", "--tmc-circuit-breaker-threshold", 5, (0, 50),
+           "TMC: failures in a row after which they send no writes to their cluster for a while. 0: never."),
+    _time("breaker_reset_s", "recovery.circuitBreakerTimeout", "--tmc-circuit-breaker-timeout", 60.0,
+          "TMC: time after which one write is tried again."),
 )  # fmt: skip
 
 _OURS = "events drive it here, not intervals"
@@ -286,9 +290,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "recovery.defaultInitialDelay": _OBJECTS,
     "recovery.defaultMaxDelay": _OBJECTS,
     "recovery.defaultBackoffFactor": _OBJECTS,
-    "recovery.circuitBreakerEnabled": "each cluster has its circuit breakers",
-    "recovery.circuitBreakerThreshold": "each cluster has its circuit breakers",
-    "recovery.circuitBreakerTimeout": "each cluster has its circuit breakers",
+    "recovery.circuitBreakerEnabled": "recovery.circuitBreakerThreshold: 0 turns them off",
     "resources.maxResourcesPerCluster": _MEMORY,
     "resources.maxNamespacesPerCluster": _MEMORY,
     "resources.supportedGVKs": "a SyncTarget's spec.supportedAPIExports says it",

@@ -35,10 +35,11 @@ from kcp.tmc.aggregation.remarks import Remarks
 from kcp.tmc.apis.negotiation import build_negotiation_controller
 from kcp.tmc.apis.publishing import build_publishing_controller
 from kcp.tmc.apis.syncedresources import build_synced_resources_controller
+from kcp.tmc.breaker import BreakerConfig
 from kcp.tmc.columns import FleetColumns
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.monitor import HealthConfig, Monitor
-from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, projections, storage
+from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, projections, recoveries, storage
 from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
 from kcp.tmc.health.states import Check
 from kcp.tmc.health.synctargets import build_synctarget_controller
@@ -66,6 +67,8 @@ from kcp.tmc.placement.upsynced import build_upsynced_controller
 from kcp.tmc.projection.copies import BY_PROJECTION, Copies, index_by_projection
 from kcp.tmc.projection.spec import Projection
 from kcp.tmc.push.controller import build_push_controller
+from kcp.tmc.recovery.model import RECOVERIES
+from kcp.tmc.recovery.trigger import Trigger
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.transformations import DEFAULT_PLACE
 from kcp.tmc.tunnel.pods import PodConnections
@@ -103,6 +106,8 @@ class TMC:
     _remarks: Remarks | None = None
     _held_workloads: Workloads | None = None
     _tally: SyncTally = field(init=False)
+    _trigger: Trigger | None = None
+    """What begins recoveries; None with recovery off, or where another server runs the controllers."""
     _limits: Limits = field(default_factory=Limits)
     _held_projections: Views[Projection] | None = None
     _copies: Copies = field(default_factory=Copies)
@@ -193,6 +198,7 @@ class TMC:
                 config=SyncerConfig(
                     heartbeat_period_s=self.options.push_heartbeat_s, transformations=DEFAULT_PLACE,
                     workers=self.options.push_workers, backlog_limit=self.options.push_backlog_limit,
+                    breaker=BreakerConfig(failures=self.options.breaker_failures, reset_s=self.options.breaker_reset_s),
                 ),
                 meter=self.meter,
                 tracer=self.tracer,
@@ -213,6 +219,16 @@ class TMC:
 
         bindings.add_handler(bound)
         self.publisher = Publisher(self.parts.client.cluster(ROOT), self.parts.clock)
+        if self.options.recovery:
+            self._recover(supervisor)
+
+    def _recover(self, supervisor: Supervisor) -> None:
+        from kcp.server.recovery import build_recovery
+
+        checks = self.monitor.checks if self.monitor is not None else tuple
+        controllers, self._trigger = build_recovery(self.parts, self._targets, lambda: self.running, checks, self.meter)
+        for controller in controllers:
+            self._run(supervisor, controller)
 
     def _run(self, supervisor: Supervisor, controller: Controller[Any]) -> None:
         controller.limit(self._limits)
@@ -248,6 +264,7 @@ class TMC:
             *([placements(lambda: self.parts.informers.informer(PLACEMENTS))] if self.options.placement_controller else ()),
             *(self._overviews.providers() if self._overviews is not None else ()),
             *([projections(lambda: self._projections.informer)] if self.options.projection else ()),
+            *([recoveries(lambda: self.parts.informers.informer(RECOVERIES))] if self.options.recovery else ()),
         )
         self.monitor.changed = self._publish
         supervisor.spawn(self.monitor.run(), name="health")
@@ -269,6 +286,8 @@ class TMC:
         """Only who runs the controllers writes objects."""
         if self.publisher is not None:
             await self.publisher.publish(checks)
+        if self._trigger is not None:
+            await self._trigger.looked(checks)
 
     def routes(self, security: Security) -> Mapping[str, Handler]:
         async def may_list(user: UserInfo) -> bool:

@@ -52,6 +52,10 @@ class TMCOptions:
     """Workers of each of those syncers, per resource and direction."""
     push_backlog_limit: int = 1000
     """Objects that may wait in one of them before it reports itself overloaded."""
+    breaker_failures: int = 5
+    """Failures in a row after which they send no writes to their cluster for a while; 0: never."""
+    breaker_reset_s: float = 60.0
+    """Seconds until one write is tried again."""
     workers: int = 0
     """Workers of each controller of TMC; 0: as many as each has by itself."""
     operation_limit: int = 0
@@ -69,6 +73,8 @@ class TMCOptions:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
         if self.eviction_grace_s < 0:
             found.append("--tmc-eviction-grace: must not be negative")
+        if self.breaker_reset_s <= 0:
+            found.append("--tmc-circuit-breaker-timeout: must be longer than 0s")
         if self.operation_timeout_s <= 0:
             found.append("--tmc-operation-timeout: must be longer than 0s")
         return found

@@ -1,20 +1,25 @@
 """TMC's typed errors: what went wrong, how bad it is, whether trying again helps, and what a person should do.
 
-    TMCError(type, message, severity, cluster, retryable, hint)     one class; the type is data, because users read it on their objects
+    TMCError(type, message, cluster, operation, retryable, advice, object, cause, …)     one class; the type is data: users read it
 
-The wire strings are those of the TMC reference (24 types). `classify` turns any transport or Status error into one of them.
+The wire strings, severities and which are retryable are those of the TMC reference §6 (24 types). `classify` turns any transport or Status
+error into one of them; `told` is how conditions, events and commands say it.
 """
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from kcp.apimachinery import errors
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
-from kcp.client.transport import TransportError
+from kcp.client.transport import TransportError, UntrustedServer
 
 
 class ErrorType(StrEnum):
@@ -79,18 +84,35 @@ _RETRYABLE = frozenset(
 )
 
 _HINTS = {
+    ErrorType.RESOURCE_NOT_FOUND: "the cluster does not serve this resource, or the namespace is gone there",
+    ErrorType.RESOURCE_VALIDATION: "the cluster refuses the object: change it in the workspace",
+    ErrorType.RESOURCE_CONFLICT: "another manager owns these fields in the cluster, or the object moved",
+    ErrorType.RESOURCE_PERMISSION: "grant the syncer's identity this verb on this resource in the cluster",
     ErrorType.CLUSTER_UNREACHABLE: "check that the cluster's API server is up and reachable from its syncer",
     ErrorType.CLUSTER_UNAVAILABLE: "the cluster answers but refuses work just now; it is tried again",
     ErrorType.CLUSTER_AUTHENTICATION: "renew the credentials in the syncer's --cluster-kubeconfig",
-    ErrorType.RESOURCE_PERMISSION: "grant the syncer's identity this verb on this resource in the cluster",
-    ErrorType.RESOURCE_CONFLICT: "another manager owns these fields in the cluster, or the object moved",
-    ErrorType.RESOURCE_VALIDATION: "the cluster refuses the object: change it in the workspace",
-    ErrorType.RESOURCE_NOT_FOUND: "the cluster does not serve this resource, or the namespace is gone there",
+    ErrorType.CLUSTER_CONFIGURATION: "correct the kubeconfig of the cluster: its address, its certificate authority or its Secret",
     ErrorType.PLACEMENT_CONSTRAINT: "relax the placement's constraints or add a matching SyncTarget",
+    ErrorType.PLACEMENT_CAPACITY: "make room in a chosen cluster, ask for less, or add a cluster",
+    ErrorType.PLACEMENT_POLICY: "change the policy that leaves the object out, or the object's own annotations",
+    ErrorType.SYNC_FAILURE: "it is tried again; the syncer's log says more",
+    ErrorType.SYNC_CONFLICT: "stop what changes the copy in the cluster, or take its change over into the workspace",
+    ErrorType.SYNC_TIMEOUT: "the cluster answers slowly; it is tried again",
+    ErrorType.MIGRATION_FAILURE: "the workload stays, or goes back, where it ran; mend what the message names and migrate again",
+    ErrorType.MIGRATION_TIMEOUT: "give the migration more time, or see why the new copy does not get ready",
+    ErrorType.MIGRATION_ROLLBACK: "look at the workload on both clusters: neither the way on nor the way back worked",
+    ErrorType.AGGREGATION_FAILURE: "it is tried again; the view shows which clusters could not be asked",
+    ErrorType.AGGREGATION_CONFLICT: "decide in the view's conflictResolution which cluster is right",
+    ErrorType.PROJECTION_FAILURE: "it is tried again; the projection's conditions say which cluster refuses it",
+    ErrorType.PROJECTION_TRANSFORM: "correct the transformation that the message names",
+    ErrorType.INTERNAL: "it is tried again; if it stays, the logs of the server that answered say why",
+    ErrorType.CONFIGURATION: "correct the setting that the message names",
+    ErrorType.NETWORK_CONNECTIVITY: "check name resolution, routes and firewalls between the syncer and the cluster",
 }
+"""What a person should do, where the error itself does not say it better."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TMCError(Exception):
     """One error, with all that a user needs to act on it."""
 
@@ -102,6 +124,14 @@ class TMCError(Exception):
     retryable: bool = field(default=False)
     advice: str = ""
     """What to do about this very error; "" for what its type advises."""
+    object: str = ""
+    """What it happened to, as `resource.group namespace/name`."""
+    cause: str = ""
+    """What lies behind the message: the kind of answer, or of break."""
+    context: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else helps."""
+    retry_after_s: float | None = None
+    """When to try again, where that is known."""
 
     @property
     def severity(self) -> Severity:
@@ -109,17 +139,20 @@ class TMCError(Exception):
 
     @property
     def hint(self) -> str:
-        return self.advice or _HINTS.get(self.type, "")
+        return self.advice or _HINTS[self.type]
 
     def to_object(self) -> JSONObject:
-        """For annotations: everything but the stack."""
-        shown = {
+        """For annotations and statuses: everything but the stack and what changes from try to try."""
+        shown: JSONObject = {
             "type": str(self.type),
             "severity": str(self.severity),
             "cluster": self.cluster,
+            "object": self.object,
             "operation": self.operation,
             "message": self.message,
+            "cause": self.cause,
             "hint": self.hint,
+            "context": dict(self.context),
         }
         return {name: value for name, value in shown.items() if value} | {"retryable": self.retryable}
 
@@ -127,19 +160,49 @@ class TMCError(Exception):
         return f"{self.type}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
 
-def classify(error: Exception, *, cluster: str = "", operation: str = "", resource: GroupResource | None = None) -> TMCError:
+def told(error: Mapping[str, Any]) -> str:
+    """An error, as `to_object` made it, in a sentence: for conditions, events and commands.
+
+    >>> told({"type": "SyncTimeout", "severity": "Low", "message": "no answer", "cause": "Timeout", "hint": "wait"})
+    'SyncTimeout (Low): no answer; cause: Timeout (wait)'
+    """
+    kind = str(error.get("type") or ErrorType.SYNC_FAILURE)
+    severity = f" ({error['severity']})" if error.get("severity") else ""
+    cause = f"; cause: {error['cause']}" if error.get("cause") else ""
+    hint = f" ({error['hint']})" if error.get("hint") else ""
+    return f"{kind}{severity}: {error.get('message', '')}{cause}{hint}"
+
+
+def classify(
+    error: Exception, *, cluster: str = "", operation: str = "", resource: GroupResource | None = None, subject: str = ""
+) -> TMCError:
     """The TMC error for anything a client may raise.
 
-    Args: resource: of the object concerned.
+    Args: resource: of the object concerned. subject: its `namespace/name`.
 
     >>> classify(errors.Forbidden("no"), cluster="east").type.value
     'ResourcePermission'
     """
+    what = f"{resource} {subject}".strip() if resource is not None else subject
     if isinstance(error, TMCError):
+        error.object = error.object or what
         return error
     kind, retryable = _kind(error)
-    advice = _advice(error, kind, resource)
-    return TMCError(kind, str(error) or type(error).__name__, cluster, operation, retryable or kind in _RETRYABLE, advice)
+    return TMCError(
+        kind, str(error) or type(error).__name__, cluster, operation, retryable or kind in _RETRYABLE, _advice(error, kind, resource),
+        object=what,
+        cause=_cause(error), retry_after_s=float(getattr(error, "retry_after_s", 0)) or None,
+    )  # fmt: skip
+
+
+def _cause(error: Exception) -> str:
+    """The kind of answer, or what broke: the message says the rest."""
+    if isinstance(error, errors.StatusError):
+        return f"HTTP {error.code} {error.reason}"
+    behind = error.__cause__
+    while behind is not None and behind.__cause__ is not None:
+        behind = behind.__cause__
+    return type(behind if behind is not None else error).__name__
 
 
 _REFUSED = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"')
@@ -176,6 +239,7 @@ def is_immutable(error: Exception) -> bool:
 
 
 _BY_CLASS: tuple[tuple[type[Exception], ErrorType, bool], ...] = (
+    (UntrustedServer, ErrorType.CLUSTER_CONFIGURATION, False),
     (TransportError, ErrorType.CLUSTER_UNREACHABLE, True),
     (errors.NotFound, ErrorType.RESOURCE_NOT_FOUND, False),
     (errors.Conflict, ErrorType.RESOURCE_CONFLICT, True),
@@ -187,7 +251,10 @@ _BY_CLASS: tuple[tuple[type[Exception], ErrorType, bool], ...] = (
     (errors.Timeout, ErrorType.SYNC_TIMEOUT, True),
     (errors.ServiceUnavailable, ErrorType.CLUSTER_UNAVAILABLE, True),
     (errors.TooManyRequests, ErrorType.CLUSTER_UNAVAILABLE, True),
+    (TimeoutError, ErrorType.SYNC_TIMEOUT, True),
+    (OSError, ErrorType.NETWORK_CONNECTIVITY, True),
 )
+"""Source: the TMC reference §6; Invalid, which it leaves out, is a matter of validation."""
 
 
 def _kind(error: Exception) -> tuple[ErrorType, bool]:
@@ -195,7 +262,34 @@ def _kind(error: Exception) -> tuple[ErrorType, bool]:
         return ErrorType.CLUSTER_UNAVAILABLE, True  # a matter of time, though it comes as Forbidden
     if isinstance(error, errors.StatusError) and _TOO_LARGE in str(error):
         return ErrorType.RESOURCE_VALIDATION, False
+    if isinstance(error, TransportError) and not isinstance(error, UntrustedServer) and _is_of_the_network(error):
+        return ErrorType.NETWORK_CONNECTIVITY, True
     for cls, kind, retryable in _BY_CLASS:
         if isinstance(error, cls):
             return kind, retryable
     return ErrorType.INTERNAL, True
+
+
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    """Whether it is the way to the cluster that fails: no such name, no route."""
+    behind: BaseException | None = error
+    while behind is not None:
+        found = getattr(behind, "os_error", None) or behind
+        if isinstance(found, socket.gaierror) or (isinstance(found, OSError) and found.errno in _NO_ROUTE):
+            return True
+        behind = behind.__cause__
+    return False
+
+
+_OF_THE_CLUSTER = frozenset({ErrorType.CLUSTER_UNREACHABLE, ErrorType.CLUSTER_UNAVAILABLE, ErrorType.NETWORK_CONNECTIVITY})
+_MAYBE_OF_THE_CLUSTER = frozenset({ErrorType.SYNC_TIMEOUT, ErrorType.INTERNAL})
+
+
+def speaks_of_cluster(error: TMCError) -> bool | None:
+    """Whether the cluster as a whole is at fault; None: it may be, or only this object."""
+    if error.type in _OF_THE_CLUSTER:
+        return True
+    return None if error.type in _MAYBE_OF_THE_CLUSTER else False

@@ -101,7 +101,7 @@ async def test_a_refusal_is_read_on_the_object_and_ends_with_its_cause(
     async with running(tmp_path, monkeypatch, through=through) as world:
         await world.deploy("default", "web", 2)
         message = await told(world, "web", "SyncFailed")
-        assert message.startswith(f"east: {kind}: ")
+        assert message.startswith(f"east: {kind} (")
         assert advice in message
         found = await until(functools.partial(condition, world, "web", "Synced"), lambda c: c.get("reason") == kind)
         assert found["status"] == "False"

@@ -48,10 +48,16 @@ def test_a_cluster_that_has_not_reported_counts_nothing_and_is_named() -> None:
 
 
 def test_an_error_is_shown_with_its_type_and_hint() -> None:
-    error = {"type": "ResourcePermission", "message": "cannot create deployments", "hint": "grant it"}
+    error = {
+        "type": "ResourcePermission",
+        "severity": "High",
+        "message": "cannot create",
+        "cause": "HTTP 403 Forbidden",
+        "hint": "grant it",
+    }
     condition = synced_condition([Report("A", "east", None, error=error)], NOW)
     assert condition["reason"] == "ResourcePermission"
-    assert condition["message"] == "east: cannot create deployments (grant it)"
+    assert condition["message"] == "east: ResourcePermission (High): cannot create; cause: HTTP 403 Forbidden (grant it)"
 
 
 def test_a_dead_cluster_makes_the_aggregate_admit_that_it_may_be_stale() -> None:

@@ -14,7 +14,7 @@ from kcp.tmc.errors import ErrorType, classify
 from kcp.tmc.model import wishes
 from kcp.tmc.model.names import DRIFT_ANNOTATION, SYNC_ERROR_ANNOTATION
 from kcp.tmc.syncer.adapt import adapted
-from kcp.tmc.syncer.drift import account, contest
+from kcp.tmc.syncer.drift import Drift, account, contest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -78,7 +78,7 @@ def test_corrections_soon_after_each_other_are_a_fight() -> None:
     view: dict[str, Any] = {"metadata": {"annotations": {}}}
     for number in range(5):
         assert contest(view, "K", "east", NOW) is None, number
-        view["metadata"]["annotations"][DRIFT_ANNOTATION + "K"] = account(view, "K", "east", ["spec.replicas"], "hpa", NOW)
+        view["metadata"]["annotations"][DRIFT_ANNOTATION + "K"] = account(view, "K", "east", Drift(["spec.replicas"], "hpa"), NOW)
     fight = contest(view, "K", "east", NOW)
     assert fight is not None
     assert (fight.type, fight.retryable) == (ErrorType.SYNC_CONFLICT, False)

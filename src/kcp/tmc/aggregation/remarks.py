@@ -17,6 +17,7 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Controller, Result
 from kcp.controller.events import NORMAL, WARNING, EventRecorder
 from kcp.controller.informer import Informer
+from kcp.tmc.errors import told
 from kcp.tmc.model.names import DRIFT_ANNOTATION, OVERRIDE_ERROR_ANNOTATION, SYNC_ERROR_ANNOTATION
 
 SYNC_FAILED, SYNCED, DRIFT_CORRECTED = "SyncFailed", "Synced", "DriftCorrected"
@@ -66,8 +67,7 @@ def _sentence(annotation: str, before: str | None, after: str | None) -> Iterato
             who = f" by {value['by']}" if value.get("by") else ""
             yield WARNING, DRIFT_CORRECTED, f"{cluster}: {', '.join(value.get('fields') or ())} changed in the cluster{who}; put right"
     elif after:
-        hint = f" ({value['hint']})" if value.get("hint") else ""
-        yield WARNING, SYNC_FAILED, f"{cluster}: {value.get('type', 'SyncFailure')}: {value.get('message', '')}{hint}"
+        yield WARNING, SYNC_FAILED, f"{cluster}: {told(value)}"
     else:
         yield NORMAL, SYNCED, f"{cluster}: synced again"
 

@@ -15,7 +15,7 @@ from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.aggregation.combining import SUMMED, combine
-from kcp.tmc.errors import ErrorType
+from kcp.tmc.errors import ErrorType, told
 from kcp.tmc.model.kinds import DRIFTED, SYNCED
 from kcp.tmc.model.names import (
     DRIFT_ANNOTATION,
@@ -124,8 +124,7 @@ def synced_condition(reports: Sequence[Report], now: str, *, is_disabled: bool =
     troubles: list[tuple[str, str]] = []
     for r in reports:
         if r.error:
-            hint = f" ({r.error['hint']})" if r.error.get("hint") else ""
-            troubles.append((str(r.error.get("type", "SyncFailure")), f"{r.cluster}: {r.error.get('message', '')}{hint}"))
+            troubles.append((str(r.error.get("type", "SyncFailure")), f"{r.cluster}: {told(r.error)}"))
         elif r.cluster_problem:
             troubles.append(("ClusterNotReady", f"{r.cluster}: {r.cluster_problem}"))
         elif r.status is None:

@@ -6,6 +6,7 @@
     ClusterHealthTracker   each physical cluster, by its SyncTarget
     SyncTargetController   each syncer, by what it reports and its heartbeat
     PlacementController    Placements that no cluster fits
+    RecoveryManager        recoveries that wait, and the share that helped
     ProjectionController   ResourceProjections that some cluster does not have as it should
 
 Before: `server.tmc`. After: `monitor`. Source for names and thresholds of error rates: the TMC reference §5 and §7.
@@ -26,12 +27,14 @@ from kcp.storage.interface import Store
 from kcp.tmc.health.monitor import HealthConfig, Provider
 from kcp.tmc.health.states import Check, Component, Status
 from kcp.tmc.model.kinds import HEARTBEAT_HEALTHY, READY, SYNCER_READY
+from kcp.tmc.recovery.model import AT_ONCE, Recovery, State
 
 SLOW_S = 1.0
 """An answer, of a request in this process or of the store, that takes longer is Degraded."""
 _FEW = 5
 """Reconciles since the last look: of fewer, the share of failed ones says nothing."""
 _FAILING, _OFTEN_FAILING = 0.1, 0.5
+_SELDOM_HELPS, _HARDLY_HELPS = 0.8, 0.5
 
 API_SERVER, STORAGE = Component("APIServer", "kcp"), Component("Storage", "store")
 _TYPES = {"placement": "PlacementController", "projection": "ProjectionController", "synctarget": "SyncTargetController"}
@@ -156,6 +159,9 @@ def _syncer(target: JSONObject) -> Check:
         return Check(component, Status.UNHEALTHY, _message(target, HEARTBEAT_HEALTHY))
     if not conditions.is_true(target, SYNCER_READY):
         return Check(component, Status.DEGRADED, _message(target, SYNCER_READY))
+    if breakers := meta.nested(target, "status", "circuitBreakers", default=()):
+        told = "; ".join(f"{b.get('operation')} is {b.get('state')}: {b.get('message') or 'it is tried'}" for b in breakers)
+        return Check(component, Status.DEGRADED, f"circuit breaker for {told}")
     return Check(component, Status.HEALTHY)
 
 
@@ -198,5 +204,32 @@ def projections(informer: Callable[[], Informer]) -> Provider:
             f"{len(troubled)} of {len(every)} ResourceProjections fail: {meta.cluster(first)}/{meta.name(first)}: {_message(first, READY)}"
         )
         return [Check(component, Status.DEGRADED, message, details)]
+
+    return Provider(component, look)
+
+
+def recoveries(informer: Callable[[], Informer]) -> Provider:
+    """The recovery manager: whether it has room, and how often it helps."""
+    component = Component("RecoveryManager", "recovery")
+
+    async def look() -> Sequence[Check]:
+        held = informer()
+        await held.wait_synced()
+        every = [Recovery.of(obj) for obj in held.list()]
+        active = sum(1 for r in every if r.state is State.IN_PROGRESS)
+        waiting = sum(1 for r in every if r.state is State.PENDING)
+        ended = [r for r in every if r.is_finished and r.state is not State.CANCELLED]
+        helped = sum(1 for r in ended if r.state is State.COMPLETED)
+        details = {"activeRecoveries": str(active), "pending": str(waiting), "successfulRecoveries": str(helped),
+                   "failedRecoveries": str(len(ended) - helped)}  # fmt: skip
+        rate = helped / len(ended) if len(ended) >= _FEW else 1.0
+        if rate < _SELDOM_HELPS:
+            status = Status.UNHEALTHY if rate < _HARDLY_HELPS else Status.DEGRADED
+            return [
+                Check(component, status, f"only {helped} of {len(ended)} recoveries helped: `kubectl get recoveries` says why", details)
+            ]
+        if waiting and active >= AT_ONCE:
+            return [Check(component, Status.DEGRADED, f"{active} recoveries are in progress and {waiting} wait", details)]
+        return [Check(component, Status.HEALTHY, details=details)]
 
     return Provider(component, look)

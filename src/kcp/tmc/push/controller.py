@@ -25,6 +25,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tmc.errors import ErrorType
 from kcp.tmc.model.kinds import SYNC_TARGETS, SYNCER_READY
+from kcp.tmc.model.names import RECOVERY_REQUEST_ANNOTATION
 from kcp.tmc.push.credentials import entry_of
 from kcp.tmc.syncer.engine import Syncer
 from kcp.tmc.syncer.identity import Identity
@@ -77,7 +78,9 @@ class PushReconciler:
             return Result()
         secret = self.secret(reference)
         endpoint = meta.nested(target, "spec", "workloadCluster", "endpoint", default="")
-        made_of = (meta.uid(target), str(reference), endpoint, meta.resource_version(secret) if secret is not None else "")
+        asked = meta.annotations(target).get(RECOVERY_REQUEST_ANNOTATION, "")
+        anew = asked if asked.startswith("authenticate:") else ""  # a recovery wants the Secret to be read again
+        made_of = (meta.uid(target), str(reference), endpoint, meta.resource_version(secret) if secret is not None else "", anew)
         if key in self._running and self._running[key].made_of == made_of:
             return Result()
         await self._stop(key)

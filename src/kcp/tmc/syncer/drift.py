@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ CONTESTED = 5
 """Corrections within `CONTEST_S` after which it is a fight: going on at full speed would help nobody."""
 CONTEST_S = 60.0
 _MOST_FIELDS = 5
+_LONGEST_VALUE = 200
 
 
 def drifted_fields(actual: JSONObject, desired: JSONObject) -> list[str]:
@@ -48,6 +50,27 @@ def _differing(actual: Any, desired: Any, path: str) -> Iterator[str]:
         yield path
 
 
+def changes(live: JSONObject, desired: JSONObject, fields: list[str]) -> list[JSONObject]:
+    """What a recovery needs to take a change over: path, the value applied and the value found. Only of single values, not in lists.
+
+    >>> changes({"spec": {"paused": True}}, {"spec": {"paused": False}}, ["spec.paused"])
+    [{'path': ['spec', 'paused'], 'ours': False, 'theirs': True}]
+    """
+    found = []
+    for name in fields:
+        path = name.split(".")
+        ours, theirs = _value(desired, path), _value(live, path)
+        if all(isinstance(value, (str, int, float, bool)) and len(str(value)) <= _LONGEST_VALUE for value in (ours, theirs)):
+            found.append({"path": path, "ours": ours, "theirs": theirs})
+    return found
+
+
+def _value(obj: Any, path: list[str]) -> Any:
+    for name in path:
+        obj = obj.get(name) if isinstance(obj, Mapping) else None
+    return obj
+
+
 def last_writer(live: JSONObject) -> str:
     """The manager other than this syncer that wrote last, by managedFields; status does not count."""
     entries = [
@@ -57,15 +80,24 @@ def last_writer(live: JSONObject) -> str:
     return str(max(entries, key=lambda entry: entry.get("time") or "").get("manager") or "") if entries else ""
 
 
-def account(view: JSONObject, key: str, cluster: str, fields: list[str], by: str, now: datetime) -> str:
-    """The annotation's value. Corrections within a minute count together.
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What was found changed."""
 
-    Args: key: K of the SyncTarget. by: who changed it, "" if nobody knows.
-    """
+    fields: list[str]
+    by: str = ""
+    """Who did it; "" if nobody knows."""
+    changes: list[JSONObject] = field(default_factory=list)
+
+
+def account(view: JSONObject, key: str, cluster: str, drift: Drift, now: datetime) -> str:
+    """The annotation's value. Corrections within a minute count together. Args: key: K of the SyncTarget."""
     held = _held(view, key)
     is_again = held is not None and (now - parse_rfc3339(held["at"])).total_seconds() < CONTEST_S
     count = int(held["count"]) + 1 if held is not None and is_again else 1
-    told = {"cluster": cluster, "fields": fields, "by": by, "at": rfc3339(now), "count": count}
+    told = {
+        "cluster": cluster, "fields": drift.fields, "by": drift.by, "at": rfc3339(now), "count": count, "changes": drift.changes,
+    }  # fmt: skip
     return json.dumps({name: value for name, value in told.items() if value}, separators=(",", ":"))
 
 

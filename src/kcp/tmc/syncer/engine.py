@@ -25,6 +25,7 @@ from kcp.client.transport import TransportError, UntrustedServer
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
 from kcp.controller.informer import Informer
+from kcp.tmc.breaker import Breakers, CircuitBreaker, State
 from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
@@ -39,6 +40,7 @@ from kcp.tmc.syncer.lease import EpochLease, EpochTransport, LeaseLost, held
 from kcp.tmc.syncer.namespaces import NamespaceKeeper, NamespaceReconciler, build_namespace_controller
 from kcp.tmc.syncer.parts import Parts, Turns, turns_of
 from kcp.tmc.syncer.record import Record
+from kcp.tmc.syncer.recovering import Recovering
 from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.spec import SpecReconciler, build_spec_controller
 from kcp.tmc.syncer.status import StatusReconciler, build_status_controller
@@ -166,6 +168,7 @@ class Syncer:
     _look_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when discovery should not wait for its turn."""
     _missing: set[GroupResource] = field(default_factory=set)
+    _recovering: Recovering = field(init=False)
 
     def __post_init__(self) -> None:
         if self.tracer is not None:
@@ -213,6 +216,8 @@ class Syncer:
                 await self._follow_transformations(supervisor)
             upstream.run_all(supervisor)
             downstream.run_all(supervisor)
+            self._recovering = self._recover(downstream)
+            supervisor.spawn(self._recovering.run(), name="recovering")
             supervisor.spawn(self._heartbeat(upstream, downstream, lease).run(), name="heartbeat")
             if lease is not None:
                 supervisor.spawn(lease.expire(self._fence().stop), name="lease")
@@ -268,6 +273,7 @@ class Syncer:
         self._parts = Parts(
             self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record, Transformations(self.identity.name),
             Tokens(upstream.informer(SECRETS, indexers={BY_TOKEN: index_by_token})),
+            Breakers(self.identity.name, self.clock, self.config.breaker, self._breaker_changed),
         )  # fmt: skip
         above = upstream.informer(NAMESPACES)
         reconciler = NamespaceReconciler(
@@ -294,6 +300,8 @@ class Syncer:
         crds = downstream.informer(CRDS, metadata_only=True)
 
         def listed(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
+            if new is not None:
+                self._recovering.seen(new)
             if old is None or new is None or listed_apis(old) != listed_apis(new):
                 self._look_now.set()
 
@@ -387,6 +395,34 @@ class Syncer:
                 for workload in pair.above.keys(cluster=key.cluster, namespace=key.namespace) if gvr.group_resource in TEMPLATED else ():
                     pair.spec.enqueue(workload)
 
+    def _recover(self, downstream: InformerFactory) -> Recovering:
+        """What recoveries may ask for."""
+
+        def reconnect() -> None:
+            downstream.hurry()
+            self._parts.breakers.half_open()
+            for controller in self._controllers:
+                controller.hurry()
+            self._look_now.set()
+
+        def resync() -> None:
+            for pair in self._synced.values():
+                for controller, informer in ((pair.spec, pair.above), (pair.status, pair.below)):
+                    for key in informer.keys():
+                        controller.enqueue(key)
+
+        return Recovering(self.downstream, self.clock, reconnect, resync, lambda: [gvr.group_resource for gvr in self._synced])
+
+    def _breaker_changed(self, breaker: CircuitBreaker) -> None:
+        """Told by a breaker; once it lets calls through, nobody has to wait any longer."""
+        log.warning(
+            "circuit breaker for %s on %s: %s; %s", breaker.operation, self.identity.name, breaker.state, breaker.reason or "it works again"
+        )
+        self._account().observe_breaker(breaker)
+        if breaker.state is not State.OPEN:
+            for pair in self._synced.values():
+                pair.spec.hurry()
+
     def _run(self, supervisor: Supervisor, controller: Controller) -> None:
         self._controllers.append(controller)
         supervisor.spawn(controller.run(), name=controller.name)
@@ -395,6 +431,8 @@ class Syncer:
         def answered(side: Side, again: bool) -> None:  # noqa: FBT001 - the callback's own shape
             """Whoever waits for this side need not wait longer: an outage of an hour must not cost minutes more."""
             (downstream if side is Side.CLUSTER else upstream).hurry()
+            if side is Side.CLUSTER:
+                self._parts.breakers.answered()
             for controller in self._controllers if again else ():
                 controller.hurry()
             if any(isinstance(p.below.problem, NotFound) != (gvr in self._parts.unserved) for gvr, p in self._synced.items()):
@@ -412,6 +450,8 @@ class Syncer:
             answered,
             lease,
             self._overload,
+            lambda: [breaker.to_object() for breaker in self._parts.breakers.not_closed()],
+            lambda: self._recovering.answer,
         )
 
     def _overload(self) -> int:

@@ -89,6 +89,6 @@ def build_former_controller(reconciler: FormerReconciler, downstream: Informer, 
         found = downstream.by_index(BY_ORIGIN, str(_origin(locator))) if locator is not None else ()
         return [ObjectKey(ClusterName(""), "", meta.name(ns)) for ns in found if meta.name(ns) != key.name] + [key]
 
-    controller = Controller("syncer-former", reconciler.reconcile, clock=clock, workers=1, rate_limiter=retries(clock))
+    controller = Controller("syncer-former", reconciler.reconcile, clock=clock, workers=1, rate_limiter=retries(clock, reconciler.identity))
     controller.watch(downstream, of_origin)
     return controller

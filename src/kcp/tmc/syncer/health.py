@@ -57,6 +57,8 @@ class SyncerHealth:
             return Assessment(Status.UNHEALTHY, f"no heartbeat was written for {quiet_s:.0f} s")
         if away := sorted(side for side, answers in record.reachable.items() if not answers):
             return Assessment(Status.DEGRADED, f"{' and '.join(away)} cannot be reached")
+        if record.open_breakers:
+            return Assessment(Status.DEGRADED, f"circuit breaker open: {', '.join(sorted(record.open_breakers))}")
         if quiet_s > 2 * self.heartbeat_period_s:
             return Assessment(Status.DEGRADED, f"no heartbeat was written for {quiet_s:.0f} s")
         if not record.controllers:

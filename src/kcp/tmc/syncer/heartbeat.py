@@ -7,9 +7,10 @@ Source: kcp release-0.11 pkg/syncer/syncer.go (heartbeat every 20 s); tmc refere
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.aio.deadline import within
@@ -55,7 +56,7 @@ class Heartbeat:
     """`status.unservedAPIs` as the engine knows it; None: it has not looked yet."""
     observe: Callable[[str, bool], None]
     """For metrics: ("heartbeat" | "kcp" | "cluster", worked)."""
-    facts: Callable[[], Awaitable[JSONObject]]
+    facts: Callable[[], Coroutine[Any, Any, JSONObject]]
     """Further fields of the status, such as the cluster's capacity."""
     answered: Callable[[Side, bool], None] = lambda _side, _again: None
     """Told of every answer of a side, and whether it had failed before, so that nobody has to wait out their back-off."""
@@ -63,13 +64,17 @@ class Heartbeat:
     """Renewed with every beat."""
     overload: Callable[[], int] = lambda: 0
     """`status.syncBacklog`: objects that wait, while they are too many; else 0."""
+    breakers: Callable[[], Sequence[JSONObject]] = tuple
+    """`status.circuitBreakers`: those that are not closed."""
+    recovered: Callable[[], JSONObject | None] = lambda: None
+    """`status.recovery`: what was done last because a recovery asked for it."""
     _failures: int = field(default=0)
     _beats: int = field(default=0)
     _missed: int = field(default=0)
     _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
-    _told: tuple[Sequence[str] | None, bool] = field(default=(None, False))
-    """What was reported of APIs and of overload: a change of that does not wait for the next beat."""
+    _told: object = field(default=(None, False, (), None))
+    """What was reported of APIs, overload, circuit breakers and recoveries: a change of that does not wait for the next beat."""
 
     async def run(self) -> None:
         """Probe every two seconds; report on change, and at the latest every `period_s`.
@@ -144,7 +149,7 @@ class Heartbeat:
     async def _write_status(self) -> None:
         """Others write the SyncTarget too, so that a conflict is no news of the control plane's health."""
         targets = self.workspace.resource(SYNC_TARGETS)
-        facts = await self.facts() if self._problem is None else {}
+        facts = await self._facts() if self._problem is None else {}
         for attempts_left in reversed(range(WRITE_ATTEMPTS)):
             sent_s = self.clock.monotonic()
             held = await targets.get(self.identity.name)
@@ -159,8 +164,16 @@ class Heartbeat:
                 if not attempts_left:
                     raise
 
-    def _urgent(self) -> tuple[Sequence[str] | None, bool]:
-        return self.unserved(), self.overload() > 0
+    async def _facts(self) -> JSONObject:
+        """Of a cluster that has just been cut off nothing is learnt, and its report must not wait for that."""
+        try:
+            return await within(self.clock, PROBE_LIMIT_S, self.facts())
+        except TimeoutError:
+            return {}
+
+    def _urgent(self) -> object:
+        breakers = tuple((b["operation"], b["state"]) for b in self.breakers())
+        return self.unserved(), self.overload() > 0, breakers, (self.recovered() or {}).get("request")
 
     def _wanted(self, held: JSONObject, facts: JSONObject) -> JSONObject:
         if meta.uid(held) != self.identity.uid:
@@ -177,6 +190,11 @@ class Heartbeat:
         status["syncBacklog"] = self.overload()
         if not status["syncBacklog"]:
             del status["syncBacklog"]
+        status["circuitBreakers"] = list(self.breakers())
+        if not status["circuitBreakers"]:
+            del status["circuitBreakers"]
+        if recovered := self.recovered():
+            status["recovery"] = recovered
         if self._problem is None:
             condition = conditions.build(SYNCER_READY, conditions.TRUE, reason="SyncerConnected", now=now)
         else:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kcp.aio.metrics import Labels, Meter, Reading
+from kcp.tmc.breaker import CircuitBreaker, State
 from kcp.tmc.errors import TMCError
 from kcp.tmc.metrics import families
 
@@ -31,6 +32,7 @@ class SyncerMetrics:
     workspace: str
     _queues: dict[str, Queue] = field(default_factory=dict)
     _answers: dict[str, bool] = field(default_factory=dict)
+    _breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     _resource_controllers: int = 0
     _shown: list[Callable[[], None]] = field(default_factory=list)
 
@@ -40,6 +42,8 @@ class SyncerMetrics:
             show(families.SYNCER_CONNECTION, lambda: [((*labels, side), float(is_well)) for side, is_well in self._answers.items()]),
             show(families.SYNCER_BACKLOG, self._of_queues(labels, lambda queue: queue.depth())),
             show(families.SYNC_BACKLOG, self._of_queues((self.sync_target,), lambda queue: queue.depth())),
+            show(families.BREAKER_STATE, lambda: [((self.sync_target, name), float(b.state)) for name, b in self._breakers.items()]),
+            show(families.BREAKER_REFUSALS, lambda: [((self.sync_target, name), float(b.refused)) for name, b in self._breakers.items()]),
             show(families.SYNC_LAG, self._of_queues((self.sync_target,), lambda queue: queue.oldest_s())),
         ]
 
@@ -88,6 +92,12 @@ class SyncerMetrics:
     def observe_conflict(self, resource: str, kind: str, resolution: str) -> None:
         """Args: resolution: `Source`: the workspace's state was written; `Reported`: the cluster's was left, and the user told."""
         self.meter.count(families.CONFLICTS, self.sync_target, resource, kind, resolution)
+
+    def observe_breaker(self, breaker: CircuitBreaker) -> None:
+        """It became what it is now."""
+        self._breakers[breaker.operation] = breaker
+        if breaker.state is State.OPEN:
+            self.meter.count(families.BREAKER_TRIPS, self.sync_target, breaker.operation)
 
     def observe_drift(self, resource: str) -> None:
         self.meter.count(families.SYNCER_DRIFT, *self._labels, resource)

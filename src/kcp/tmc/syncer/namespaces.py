@@ -153,7 +153,9 @@ def build_namespace_controller(reconciler: NamespaceReconciler, upstream: Inform
         locator = reconciler.keeper.locator(key.name)
         return [ObjectKey(locator.cluster, "", locator.namespace)] if locator is not None else []
 
-    controller = Controller("syncer-namespace", reconciler.reconcile, clock=clock, workers=1, rate_limiter=retries(clock))
+    controller = Controller(
+        "syncer-namespace", reconciler.reconcile, clock=clock, workers=1, rate_limiter=retries(clock, reconciler.identity)
+    )
     controller.watch(upstream)
     controller.watch(downstream, of_downstream)
     return controller

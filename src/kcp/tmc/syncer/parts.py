@@ -16,6 +16,7 @@ from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.client.rest import Client
 from kcp.controller.controller import Result
+from kcp.tmc.breaker import Breakers
 from kcp.tmc.syncer.access import Tokens
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.namespaces import NamespaceKeeper
@@ -36,6 +37,7 @@ class Parts:
     record: Record
     transformations: Transformations
     tokens: Tokens
+    breakers: Breakers
     unserved: set[GVR] = field(default_factory=set)
     """Resources that were synced and that the cluster serves no more."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock
 from kcp.controller.controller import Controller, Outcome
+from kcp.tmc.breaker import CircuitBreaker, State
 from kcp.tmc.errors import TMCError
 from kcp.tmc.syncer.metrics import Queue, SyncerMetrics
 
@@ -49,6 +50,8 @@ class Record:
     """`kcp`, `cluster` → whether it answered last."""
     controllers: list[Controller] = field(default_factory=list)
     """Those of resources."""
+    open_breakers: frozenset[str] = frozenset()
+    """Operations whose circuit breaker is not closed."""
     _recent: deque[_Slot] = field(default_factory=lambda: deque(maxlen=_SLOTS))
 
     def stand_by(self, is_standing_by: bool) -> None:  # noqa: FBT001 - a callback's own shape
@@ -79,6 +82,13 @@ class Record:
             self._count(failed=True)
         if self.metrics is not None:
             self.metrics.observe_error(resource, error)
+
+    def observe_breaker(self, breaker: CircuitBreaker) -> None:
+        """A circuit breaker became what it is."""
+        held = self.open_breakers - {breaker.operation}
+        self.open_breakers = held if breaker.state is State.CLOSED else held | {breaker.operation}
+        if self.metrics is not None:
+            self.metrics.observe_breaker(breaker)
 
     def observe_drift(self, resource: str) -> None:
         """A copy was put right."""

@@ -13,6 +13,7 @@ from math import inf
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.breaker import BreakerConfig
 from kcp.tmc.model.kinds import DEFAULT_HEARTBEAT_PERIOD_S
 
 
@@ -70,6 +71,8 @@ class SyncerConfig:
     """`resource` or `resource.group` whose objects in the cluster are shown in workspaces; `pods`: also those of synced workloads."""
     tunnel: bool = False
     """Open a tunnel to the control plane, for logs, exec and port-forward of upsynced pods (kcp 0.11 feature gate KCPSyncerTunnel)."""
+    breaker: BreakerConfig = BreakerConfig()
+    """When writes to the cluster fail at once instead of being tried."""
     transformations: str = ""
     """`namespace/name` of the ConfigMap with transformations, in the SyncTarget's workspace; "" for none."""
     filters: Filters = field(default_factory=Filters)

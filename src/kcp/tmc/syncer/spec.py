@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kcp.apimachinery import meta
@@ -32,7 +32,7 @@ from kcp.tmc.model.names import (
 from kcp.tmc.syncer.access import TEMPLATED
 from kcp.tmc.syncer.attempts import Attempts
 from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied
-from kcp.tmc.syncer.drift import DELETED, account, contest, drifted_fields, last_writer
+from kcp.tmc.syncer.drift import DELETED, Drift, account, changes, contest, drifted_fields, last_writer
 from kcp.tmc.syncer.fence import lift
 from kcp.tmc.syncer.parts import Parts, Turns
 from kcp.tmc.syncer.put import Put, Putter
@@ -113,21 +113,22 @@ class SpecReconciler:
         if wishes.exclusive_of(view) is not None and not await self._is_still_ours(key):
             return Result()
         try:
-            fields, by = drifted_fields(actual, desired) if actual is not None else [], ""
-            if actual is not None and fields:
+            drift = Drift(drifted_fields(actual, desired)) if actual is not None else Drift([])
+            if actual is not None and drift.fields:
                 live = await self._live(actual)
                 if live is None or not drifted_fields(live, desired):
                     return Result()  # seen late: what it is now is on its way to us
-                by = last_writer(live)
-            if actual is not None:
-                await lift(self.parts.downstream, self.gvr, actual)
-            put = await Putter(self.gvr, self.parts).put(key, view, desired, actual)
+                drift = Drift(drift.fields, last_writer(live), changes(live, desired, drift.fields))
+            async with self.parts.breakers.of("apply").guard(self._subject(key)):
+                if actual is not None:
+                    await lift(self.parts.downstream, self.gvr, actual)
+                put = await Putter(self.gvr, self.parts).put(key, view, desired, actual)
         except (StatusError, TransportError, TMCError) as error:
             return await self._failed(key, view, error, desired)
         if put is Put.CREATED and view.get("status") and not wishes.may_recreate(view):
-            fields = [DELETED]
+            drift = Drift([DELETED])
         if put is not Put.REMOVED:
-            await self._report(key, view, self._standing(view), self._account(view, fields, by) if fields else None)
+            await self._report(key, view, self._standing(view), self._account(view, drift) if drift.fields else None)
         return Result()
 
     async def _desired(self, view: JSONObject) -> JSONObject:
@@ -176,12 +177,13 @@ class SpecReconciler:
         except NotFound:
             return None
 
-    def _account(self, view: JSONObject, fields: list[str], by: str) -> str:
+    def _account(self, view: JSONObject, drift: Drift) -> str:
         """What was put right, for the user's object."""
         identity = self.parts.identity
         self.parts.record.observe_drift(str(self.gvr.group_resource))
-        log.warning("%s %s on %s: %s changed by %s, put right", self.gvr.resource, meta.key(view), identity.name, fields, by or "somebody")
-        return account(view, identity.key, identity.name, fields, by, self.parts.clock.now())
+        who = drift.by or "somebody"
+        log.warning("%s %s on %s: %s changed by %s, put right", self.gvr.resource, meta.key(view), identity.name, drift.fields, who)
+        return account(view, identity.key, identity.name, drift, self.parts.clock.now())
 
     def _standing(self, view: JSONObject) -> TMCError | None:
         """What is wrong with the object however well it is synced."""
@@ -203,9 +205,11 @@ class SpecReconciler:
     async def _withdraw(self, key: ObjectKey, view: JSONObject) -> Result:
         """Delete the copy; once it is gone, let go of the object upstream."""
         try:
-            if not await self._delete_downstream(key):
+            async with self.parts.breakers.of("delete").guard(self._subject(key)):
+                is_gone = await self._delete_downstream(key)
+            if not is_gone:
                 return Result()  # its deletion downstream brings us back here
-        except (StatusError, TransportError) as error:
+        except (StatusError, TransportError, TMCError) as error:
             return await self._failed(key, view, error)
         own = SYNCER_FINALIZER + self.parts.identity.key
         wanted: JSONObject = meta.copy_json(view)
@@ -227,8 +231,20 @@ class SpecReconciler:
             await self.parts.upstream(key.cluster).resource(self.gvr).get(key.name, namespace=key.namespace)
         except NotFound as error:
             if error.is_of(self.gvr.group_resource, key.name):  # and not the SyncTarget: whoever deletes that leaves what runs
-                await self._delete_downstream(key)
+                return await self._delete_left_over(key)
         return Result()
+
+    async def _delete_left_over(self, key: ObjectKey) -> Result:
+        """A copy of what is no more: there is no object left to tell its user on."""
+        try:
+            async with self.parts.breakers.of("delete").guard(self._subject(key)):
+                await self._delete_downstream(key)
+        except TMCError as refused:
+            return Result(requeue_after_s=refused.retry_after_s or RETRY_TERMINAL_S)
+        return Result()
+
+    def _subject(self, key: ObjectKey) -> str:
+        return f"{self.gvr.group_resource} {key}"
 
     async def _delete_downstream(self, key: ObjectKey) -> bool:
         """Whether the copy is gone. Objects that are not ours are left alone and count as gone."""
@@ -253,17 +269,21 @@ class SpecReconciler:
         Args: desired: what could not be applied, where that is what failed.
         """
         operation = "delete" if meta.deletion_timestamp(view) else "apply"
-        error = classify(raised, cluster=self.parts.identity.name, operation=operation, resource=self.gvr.group_resource)
+        error = classify(
+            raised, cluster=self.parts.identity.name, operation=operation, resource=self.gvr.group_resource,
+            subject=f"{key.namespace}/{key.name}".lstrip("/"),
+        )  # fmt: skip
         self.parts.record.observe_error(error, str(self.gvr.group_resource))
-        log.warning("%s %s on %s: %s", self.gvr.resource, key, self.parts.identity.name, error)
+        level = logging.DEBUG if error.retry_after_s else logging.WARNING  # its breaker, or the cluster, has said so already
+        log.log(level, "%s %s on %s: %s", self.gvr.resource, key, self.parts.identity.name, error)
         if desired is not None and not self._attempts.failed(key, view, desired):
             advice = f"it is not tried again until the object changes ({wishes.MAX_RETRIES}, {wishes.ERROR_POLICY})"
-            await self._report(key, view, TMCError(error.type, error.message, error.cluster, error.operation, advice=advice))
+            await self._report(key, view, replace(error, retryable=False, advice=advice))
             return Result()
         await self._report(key, view, error)
         if error.retryable:
             raise error
-        return Result(requeue_after_s=RETRY_TERMINAL_S)
+        return Result(requeue_after_s=error.retry_after_s or RETRY_TERMINAL_S)
 
     def _reported_error(self, view: JSONObject) -> str | None:
         return meta.annotations(view).get(SYNC_ERROR_ANNOTATION + self.parts.identity.key)
@@ -288,7 +308,7 @@ def build_spec_controller(reconciler: SpecReconciler, upstream: Informer, downst
     parts, resource = reconciler.parts, str(reconciler.gvr.group_resource)
     controller = Controller(
         f"syncer-spec-{resource}", turns(reconciler.reconcile), clock=parts.clock, workers=parts.config.workers,
-        rate_limiter=retries(parts.clock), observe=parts.record.hook(resource, DOWN),
+        rate_limiter=retries(parts.clock, parts.identity), observe=parts.record.hook(resource, DOWN),
     )  # fmt: skip
     controller.watch(upstream)
     controller.watch(downstream, of_copy)

@@ -56,7 +56,7 @@ def build_status_controller(reconciler: StatusReconciler, downstream: Informer, 
     parts, resource = reconciler.parts, str(reconciler.gvr.group_resource)
     controller = Controller(
         f"syncer-status-{resource}", turns(reconciler.reconcile), clock=parts.clock, workers=parts.config.workers,
-        rate_limiter=retries(parts.clock), observe=parts.record.hook(resource, UP),
+        rate_limiter=retries(parts.clock, parts.identity), observe=parts.record.hook(resource, UP),
     )  # fmt: skip
     controller.watch(downstream)
     controller.watch(upstream, of_object)

@@ -176,7 +176,7 @@ def build_upsync_controller(reconciler: UpsyncReconciler, downstream: Informer, 
     parts, resource = reconciler.parts, str(reconciler.gvr.group_resource)
     controller = Controller(
         f"syncer-upsync-{resource}", turns(reconciler.reconcile), clock=parts.clock, workers=parts.config.workers,
-        rate_limiter=retries(parts.clock), observe=parts.record.hook(resource, UP),
+        rate_limiter=retries(parts.clock, parts.identity), observe=parts.record.hook(resource, UP),
     )  # fmt: skip
     controller.watch(downstream, of_copy)
     controller.watch(shown)

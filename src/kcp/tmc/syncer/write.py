@@ -11,15 +11,15 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import ResourceClient
 from kcp.controller.commit import difference
-from kcp.controller.ratelimit import RateLimiter, default_rate_limiter
+from kcp.controller.ratelimit import RateLimiter
 from kcp.tmc.model.names import SYNCER_FIELD_MANAGER
+from kcp.tmc.retry import RetryPolicy
+from kcp.tmc.syncer.identity import Identity
 
-_RETRY_AT_MOST_S = 30.0
 
-
-def retries(clock: Clock) -> RateLimiter:
+def retries(clock: Clock, identity: Identity) -> RateLimiter:
     """Back-off of a syncer's controllers: what keeps an object from a cluster may end without anybody telling us."""
-    return default_rate_limiter(clock, max_s=_RETRY_AT_MOST_S)
+    return RetryPolicy().limiter(clock, seed=identity.key)
 
 
 async def write_view(resource: ResourceClient, view: JSONObject, wanted: JSONObject) -> JSONObject:
