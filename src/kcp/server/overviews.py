@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
@@ -27,6 +28,7 @@ from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION
 from kcp.tmc.overview.admission import plugin
 from kcp.tmc.overview.controller import build_view_controller
 from kcp.tmc.overview.health import aggregated_views
+from kcp.tmc.overview.metrics import show_views
 from kcp.tmc.overview.views import OneView, Sources, Views
 from kcp.tmc.overview.workspace import OverviewWorkspace
 from kcp.virtual.framework import VirtualWorkspace
@@ -39,6 +41,7 @@ class Overviews:
     parts: ControllerParts
     targets: Callable[[], Informer]
     server_url: Callable[[], str]
+    meter: Meter
     _made: Views | None = None
 
     @property
@@ -53,6 +56,7 @@ class Overviews:
         sources = Sources(
             informers.informer(AGGREGATED_VIEWS), informers.informer(STATUS_RULES), informers.informer(PLACEMENTS),
             informers.informer(NAMESPACES), self.targets(), foundation.cache, foundation.catalog, self._shown, self.parts.clock,
+            self.meter,
         )  # fmt: skip
         views = Views(sources)
         views.connect()
@@ -60,6 +64,8 @@ class Overviews:
 
     def serve(self, supervisor: Supervisor) -> None:
         """What every server does."""
+        if self.meter.is_on:
+            show_views(self.meter, lambda: self.parts.informers.informer(AGGREGATED_VIEWS), self.views.every)
         supervisor.spawn(self.views.run(), name="aggregated views")
         supervisor.spawn(self.views.watch_staleness(), name="staleness of aggregated views")
 

@@ -117,7 +117,7 @@ class TMC:
         if self.options.virtual_workspaces:
             from kcp.server.overviews import Overviews
 
-            self._overviews = Overviews(self.parts, lambda: self._targets, self.server_url)
+            self._overviews = Overviews(self.parts, lambda: self._targets, self.server_url, self.meter)
         if self.options.health_monitoring:
             self.monitor = Monitor(self.parts.clock, _health_config(self.options))
         slots = asyncio.Semaphore(self.options.operation_limit) if self.options.operation_limit else None

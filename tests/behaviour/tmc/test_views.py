@@ -196,7 +196,7 @@ async def test_a_view_of_a_placement_that_has_chosen_nothing_is_empty_and_says_s
     assert (await at(world, view="none").resource(DEPLOYMENTS).list()).items == []
 
 
-async def test_the_health_of_views_is_told_with_everything_else(world: World) -> None:
+async def test_health_and_numbers_of_views_are_told_with_everything_else(world: World) -> None:
     await world.create(AGGREGATED_VIEWS, "AggregatedView", "all", spec={})
 
     async def look() -> dict[str, Any]:
@@ -205,6 +205,16 @@ async def test_the_health_of_views_is_told_with_everything_else(world: World) ->
 
     found = await until(look, lambda c: c.get("details", {}).get("views") == "1", timeout_s=15.0)
     assert (found["componentType"], found["status"]) == ("VirtualWorkspaceManager", "Healthy")
+    await world.deploy("default", "web", 1)
+    await until(lambda: at(world).resource(DEPLOYMENTS).list(), lambda listed: listed.items)
+    with pytest.raises(NotFound):
+        await at(world).resource(DEPLOYMENTS).get("none", namespace="default")
+    metrics = (await world.server.client.cluster("").raw("GET", "/metrics")).body.decode()
+    workspace = meta.cluster(await world.client.resource(AGGREGATED_VIEWS).get("all"))
+    assert f'tmc_virtual_workspaces_total{{logical_cluster="{workspace}",status="Active"}} 1' in metrics
+    assert 'tmc_aggregated_resources_total{gvk="deployments.apps"} 1' in metrics
+    assert f'tmc_virtual_workspace_operation_duration_seconds_count{{operation="get",workspace="{workspace}"}} 1' in metrics
+    assert f'error_type="NotFound",workspace="{workspace}"}} 1' in metrics
 
 
 async def test_off_means_not_there(tmp_path: Path) -> None:

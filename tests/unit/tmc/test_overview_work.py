@@ -5,13 +5,16 @@ Work is counted, not timed: objects aggregated, and words of one cluster about o
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from random import Random
 
 import orjson
 import pytest
 
 from kcp.aio.clock import VirtualClock, settle
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
@@ -51,19 +54,17 @@ class Scene:
             PREFIX, history=History(HISTORY, 1 << 20), limits=QueueLimits(1000, 1 << 20), wakeups=Wakeups(clock, self.supervisor),
             progress=lambda: made.revision(),
         )  # fmt: skip
-        made = ResourceView(about, await self.cache.prefix(PREFIX), self.cache, own, clock, lambda: None, PREFIX + b"ws/")
+        made = ResourceView(about, await self.cache.prefix(PREFIX), self.cache, own, clock, lambda: None, PREFIX + b"ws/", Meter())
         made.source.listen(lambda event: made.touch((event.item.key,)))
         made.begin()
         await made.settle()
         return made
 
-    async def put(self, name: str, ready: dict[str, int]) -> None:
-        """A Deployment of one replica on each of these clusters."""
+    async def put(self, name: str, ready: dict[str, int], *, status: dict[str, object] | None = None) -> None:
+        """A Deployment of one replica on each of these clusters. Args: status: what they report, if not just how many are ready."""
         labels = {STATE_LABEL + cluster: STATE_SYNC for cluster in ready}
-        marks = {
-            STATUS_ANNOTATION + c: orjson.dumps({"readyReplicas": n, "availableReplicas": n, "updatedReplicas": 1}).decode()
-            for c, n in ready.items()
-        }
+        told = {c: status or {"readyReplicas": n, "availableReplicas": n, "updatedReplicas": 1} for c, n in ready.items()}
+        marks = {STATUS_ANNOTATION + c: json.dumps(found) for c, found in told.items()}
         metadata = {"resourceVersion": "", "name": name, "namespace": "d", "labels": labels, "annotations": marks, "generation": 1}
         value = orjson.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": 1}})
         key = object_key(PREFIX, ObjectKey(ClusterName("ws"), "d", name))
@@ -173,3 +174,41 @@ async def test_what_is_deleted_or_placed_elsewhere_leaves_nothing_behind(scene: 
     assert [item.key.name for item in view.cache.scan(PREFIX)] == ["api"]
     assert view.by_target == {"c0001": {ObjectKey(ClusterName("ws"), "d", "api")}}
     assert +view.health == {Status.HEALTHY: 1}
+
+
+async def test_a_status_that_makes_no_sense_harms_its_own_object_only(scene: Scene) -> None:
+    await scene.put("odd", {"c0000": "many"})  # type: ignore[dict-item]
+    await scene.put("web", {"c0000": 1})
+    view = await scene.view(1)
+    found = {item.key.name: item.decode() for item in view.cache.scan(PREFIX)}
+    assert +view.health == {Status.HEALTHY: 1, Status.UNKNOWN: 1}
+    assert "invalid literal" in next(iter(view.problems.values()))[0]
+    assert "invalid literal" in found["odd"]["metadata"]["annotations"]["tmc.kcp.io/aggregate"]
+    await scene.put("odd", {"c0000": 1}, status={"readyReplicas": 10**30})
+    await view.settle()
+    assert "exceeds 64-bit" in next(iter(view.problems.values()))[0]
+    await scene.put("odd", {"c0000": 1})
+    await view.settle()
+    assert +view.health == {Status.HEALTHY: 2}
+    assert view.problems == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_stands_in_a_status_the_view_goes_on(scene: Scene, seed: int) -> None:
+    chance = Random(seed)
+    view = await scene.view(3)
+    for number in range(60):
+        status = {name: _anything(chance, 3) for name in chance.sample(_NAMES, 4)}
+        await scene.put(f"w{number % 7}", {f"c{n:04}": 1 for n in range(3)}, status=status)
+        await view.settle()
+    assert len(view.cache) == sum(view.health.values()) == min(60, 7)
+
+
+_NAMES = ("readyReplicas", "replicas", "availableReplicas", "conditions", "observedGeneration", "phase", "loadBalancer", "updatedReplicas")
+
+
+def _anything(chance: Random, depth: int) -> object:
+    plain = [None, True, -1, 10**30, 1.5, "", "x", [], {}, [None], {"type": 3}, [{"type": "Available", "status": 1}]]
+    if depth and chance.random() < 0.4:
+        return [_anything(chance, depth - 1)] if chance.random() < 0.5 else {chance.choice(_NAMES): _anything(chance, depth - 1)}
+    return chance.choice(plain)

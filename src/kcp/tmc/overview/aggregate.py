@@ -84,6 +84,13 @@ def aggregate(obj: JSONObject, members: Sequence[Member], kind: Kind, policy: Po
     return Aggregated(obj, health, tuple(problems))
 
 
+def unreadable(obj: JSONObject, why: str) -> Aggregated:
+    """An object whose clusters' words make no sense. Args: obj: given away."""
+    obj.pop("status", None)
+    _mark(obj, (), {"health": Status.UNKNOWN, "message": why, "clusters": {}, "members": []})
+    return Aggregated(obj, Status.UNKNOWN, (f"its status cannot be read: {why}",))
+
+
 def _counted(members: Sequence[Member], policy: Policy) -> Sequence[Member]:
     """Those that make the aggregate; of clusters that are known, if there are any."""
     if policy.merge is Merge.PRIORITY:

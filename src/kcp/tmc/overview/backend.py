@@ -6,13 +6,13 @@ Before: `workspace`. After: `views`, `resourceview`, and the registry's own watc
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery.apply.versions import Show
-from kcp.apimachinery.errors import BadRequest, Expired, MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import BadRequest, Expired, MethodNotAllowed, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -36,6 +36,7 @@ from kcp.registry.translate import too_large_revision
 from kcp.registry.versions import Presentation
 from kcp.registry.watches import Watches
 from kcp.storage.keyspace import object_key
+from kcp.tmc.metrics import families
 from kcp.tmc.overview.columns import plain_columns
 from kcp.tmc.overview.resourceview import ResourceView
 from kcp.tmc.overview.views import OneView, Views
@@ -55,6 +56,10 @@ class ViewBackend:
     _watches: dict[int, tuple[ResourceView, Watches]] = field(default_factory=dict)
 
     async def get(self, scope: Scope, *, resource_version: str = "") -> Item:
+        with self._measured("get"):
+            return await self._get(scope, resource_version)
+
+    async def _get(self, scope: Scope, resource_version: str) -> Item:
         view = await self._fresh(scope, resource_version)
         item = view.cache.get(object_key(view.cache.prefix, scope.key))
         if item is None:
@@ -63,6 +68,10 @@ class ViewBackend:
 
     async def list(self, scope: Scope, query: ListQuery) -> ListResult:
         """Always whole, whatever its limit: pages would be of different moments. Source: the API concepts allow a server to do so."""
+        with self._measured("list"):
+            return await self._list(scope, query)
+
+    async def _list(self, scope: Scope, query: ListQuery) -> ListResult:
         if query.continue_token:
             raise Expired("a view answers whole lists: there is nothing to continue")
         selection = select(scope, query.labels, query.fields)
@@ -85,6 +94,17 @@ class ViewBackend:
         async with aclosing(self._watching(view).watch(scope, query)) as batches:  # type: ignore[type-var]  # a generator
             async for batch in batches:
                 yield [self._event(event) for event in batch]
+
+    @contextmanager
+    def _measured(self, operation: str) -> Iterator[None]:
+        meter, workspace, started_s = self.views.sources.meter, str(self.held.spec.cluster), self.clock.monotonic()
+        try:
+            yield
+        except StatusError as error:
+            meter.count(families.VIRTUAL_WORKSPACE_ERRORS, workspace, error.reason, "CrossClusterResourceAggregator")
+            raise
+        finally:
+            meter.observe(families.VIRTUAL_WORKSPACE_DURATION, self.clock.monotonic() - started_s, operation, workspace)
 
     def _watching(self, view: ResourceView) -> Watches:
         held = self._watches.get(id(view))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
@@ -103,9 +105,9 @@ def read(obj: JSONObject, target: Target, kind: Kind, held: Instance | None) -> 
 def _read(obj: JSONObject, target: Target, kind: Kind, signature: tuple[object, ...]) -> Instance:
     marks, key = meta.annotations(obj), target.key
     is_shown = bool(upsyncing_key(obj))
-    status = obj.get("status") if is_shown else _json(marks.get(STATUS_ANNOTATION + key))
+    status = obj.get("status") if is_shown else json_of(marks.get(STATUS_ANNOTATION + key))
     copy = obj if is_shown else copy_for(obj, key)
-    error = _json(marks.get(SYNC_ERROR_ANNOTATION + key))
+    error = json_of(marks.get(SYNC_ERROR_ANNOTATION + key))
     finding, problem = _finding(copy, status, target, kind, is_taken=is_shown or SYNCER_FINALIZER + key in meta.finalizers(obj))
     if error and not is_shown:
         health = Status.DEGRADED if status is not None else Status.UNHEALTHY
@@ -152,17 +154,18 @@ def copy_for(obj: JSONObject, key: str) -> JSONObject:
 
 
 def _patched(value: JSONObject, patch: str) -> JSONObject:
-    """One that does not fit any more is on its way to be replaced."""
+    """One that does not fit any more is on its way to be replaced; one that is no patch somebody wrote by hand."""
     try:
         changed: JSONObject = json_patch.apply(value, json.loads(patch))
-    except ValueError:
+    except (ValueError, TypeError, LookupError, AttributeError):
         return value
     return changed
 
 
-def _json(text: str | None) -> JSONObject | None:
+def json_of(text: str | None) -> JSONObject | None:
+    """What an annotation holds; None for nothing, and for what is no object."""
     try:
-        value = json.loads(text) if text else None
+        value = orjson.loads(text) if text else None
     except ValueError:
         return None  # somebody wrote the annotation by hand
     return value if isinstance(value, dict) else None

@@ -5,7 +5,6 @@ Before: `workspace`. After: `instances`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from kcp.apimachinery import meta
@@ -14,7 +13,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.registry.backend import Scope
 from kcp.tmc.model.names import OBSERVED_ANNOTATION, STATE_LABEL, STATUS_ANNOTATION, SYNCER_FINALIZER, is_foreign, upsyncing_key
 from kcp.tmc.overview.aggregate import ORIGIN_ANNOTATION
-from kcp.tmc.overview.instances import copy_for
+from kcp.tmc.overview.instances import copy_for, json_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +27,10 @@ class OneCluster:
         if upsyncing_key(obj):
             copy = obj
         else:
-            text = meta.annotations(obj).get(STATUS_ANNOTATION + self.key)
             copy = {**copy_for(obj, self.key)}
             copy.pop("status", None)
-            if text:
-                copy["status"] = json.loads(text)
+            if status := json_of(meta.annotations(obj).get(STATUS_ANNOTATION + self.key)):
+                copy["status"] = status
         marks = meta.annotations(obj)
         kept = {name: value for name, value in marks.items() if not is_foreign(name, "") or name == OBSERVED_ANNOTATION + self.key}
         metadata = {name: value for name, value in copy["metadata"].items() if name not in ("finalizers", "managedFields")}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from kcp.aio.clock import Clock
+from kcp.aio.metrics import Meter
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.registry.selection import Matches
@@ -23,7 +24,8 @@ from kcp.storage.keyspace import object_key
 from kcp.storage.prefixcache import PrefixCache
 from kcp.storage.watchcache import WatchCache
 from kcp.tmc.health.states import Status
-from kcp.tmc.overview.aggregate import Aggregated, Member, aggregate, without
+from kcp.tmc.metrics import families
+from kcp.tmc.overview.aggregate import Aggregated, Member, aggregate, unreadable, without
 from kcp.tmc.overview.instances import Instance, Kind, Target, keys_of, read
 from kcp.tmc.overview.spec import Policy
 
@@ -32,6 +34,9 @@ REVISION_BITS = 20
 _SLICE = 100
 """Objects that are aggregated before others get their turn: some 10 ms."""
 _MOST_PROBLEMS = 20
+_ODD = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+"""What comes of a status that is not as its kind's statuses are: a number that is a text, a list that is a map. Anybody who may write an
+object may have written that, and only this object is to suffer from it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,19 @@ class Work:
     aggregated: int = 0
     read: int = 0
     """Words of one cluster about one object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An aggregated object, encoded."""
+
+    value: bytes
+    health: Status
+    problems: tuple[str, ...]
+
+    @classmethod
+    def of(cls, made: Aggregated) -> Shown:
+        return cls(orjson.dumps(made.obj), made.health, made.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,7 @@ class ResourceView:
     noticed: Callable[[], None]
     """Called when there is something to aggregate."""
     cluster_prefix: bytes
+    meter: Meter
     work: Work = field(default_factory=Work)
     health: Counter[Status] = field(default_factory=Counter)
     """Of all objects shown."""
@@ -151,23 +170,31 @@ class ResourceView:
         """An object for a reader who does not accept the word of some clusters. Args: distrusted: K → why."""
         made = self._aggregated(key, distrusted)
         held = self.cache.get(object_key(self.cache.prefix, key))
-        return make_item(key, orjson.dumps(made.obj), held.revision) if made is not None and held is not None else None
+        return make_item(key, made.value, held.revision) if made is not None and held is not None else None
 
     def _render(self, key: ObjectKey) -> None:
-        self.work.aggregated += 1
+        started_s = self.clock.monotonic()
         made = self._aggregated(key, {})
+        self._measure(key, made, started_s)
         self._count(key, made)
         where = object_key(self.cache.prefix, key)
         held = self.cache.get(where)
         if made is None and held is None:
             return
-        value = orjson.dumps(made.obj) if made is not None else None
+        value = made.value if made is not None else None
         if held is not None and value is not None and make_item(key, value, held.revision).raw == held.raw:
             return
         self._last = max(self._last + 1, self._now())
         self.cache.apply(Event(where, value, b"" if held is not None else None, Revision(self._last)))
 
-    def _count(self, key: ObjectKey, made: Aggregated | None) -> None:
+    def _measure(self, key: ObjectKey, made: Shown | None, started_s: float) -> None:
+        self.work.aggregated += 1
+        if self.meter.is_on:
+            outcome = "error" if made is not None and made.problems else "success"
+            self.meter.count(families.AGGREGATIONS, str(self.about.kind.resource), self.about.policy.merge, outcome)
+            self.meter.observe(families.AGGREGATION_DURATION, self.clock.monotonic() - started_s, str(key.cluster))
+
+    def _count(self, key: ObjectKey, made: Shown | None) -> None:
         if (before := self._healths.pop(key, None)) is not None:
             self.health[before] -= 1
         self.problems.pop(key, None)
@@ -177,9 +204,19 @@ class ResourceView:
             if made.problems and len(self.problems) < _MOST_PROBLEMS:
                 self.problems[key] = made.problems
 
-    def _aggregated(self, key: ObjectKey, distrusted: Mapping[str, str]) -> Aggregated | None:
+    def _aggregated(self, key: ObjectKey, distrusted: Mapping[str, str]) -> Shown | None:
         item = self.source.get(object_key(self.source.prefix, key))
         obj = item.decode() if item is not None and self.about.selects(item) else None
+        try:
+            made = self._put_together(key, obj, distrusted)
+            return Shown.of(made) if made is not None else None
+        except _ODD as error:
+            if item is None:
+                raise
+            self._forget(key)
+            return Shown.of(unreadable(item.decode(), f"{type(error).__name__}: {error}"))
+
+    def _put_together(self, key: ObjectKey, obj: JSONObject | None, distrusted: Mapping[str, str]) -> Aggregated | None:
         instances = self._read(key, obj)
         if obj is None or not instances:
             return None
@@ -198,17 +235,23 @@ class ResourceView:
             if (target := targets.get(k)) is not None:
                 made = found[k] = read(obj or {}, target, self.about.kind, held.get(k))
                 self.work.read += made is not held.get(k)
-        for gone in held.keys() - found.keys():
-            self.by_target[gone].discard(key)
-            if not self.by_target[gone]:
-                del self.by_target[gone]
+        self._forget(key, held.keys() - found.keys())
         for new in found.keys() - held.keys():
             self.by_target.setdefault(new, set()).add(key)
         if found:
             self._instances[key] = found
-        else:
-            self._instances.pop(key, None)
         return found
+
+    def _forget(self, key: ObjectKey, targets: Iterable[str] | None = None) -> None:
+        """What these clusters said of an object; None: all of them."""
+        held = self._instances.get(key, {})
+        for gone in list(held) if targets is None else list(targets):
+            del held[gone]
+            self.by_target[gone].discard(key)
+            if not self.by_target[gone]:
+                del self.by_target[gone]
+        if not held:
+            self._instances.pop(key, None)
 
 
 def selected(view_selects: Iterable[Matches], namespaces: Callable[[], frozenset[str] | None]) -> Callable[[Item], bool]:

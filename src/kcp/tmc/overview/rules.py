@@ -50,7 +50,7 @@ class StatusRule:
         spec = obj.get("spec") or {}
         fields = {entry["name"]: entry["expression"] for entry in spec.get("fields") or ()}
         return cls(
-            meta.name(obj), spec.get("group") or "", spec["kind"], spec.get("health") or "", spec.get("message") or "", fields,
+            meta.name(obj), spec.get("group") or "", spec.get("kind") or "", spec.get("health") or "", spec.get("message") or "", fields,
             f"{meta.uid(obj)}/{meta.generation(obj)}",
         )  # fmt: skip
 

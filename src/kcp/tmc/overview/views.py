@@ -14,6 +14,7 @@ from datetime import datetime
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.aio.durations import format_duration
+from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Expired
@@ -60,6 +61,7 @@ class Sources:
     shown: Callable[[ClusterName], frozenset[GroupResource]]
     """What of a workspace's resources is synced, or shown from clusters."""
     clock: Clock
+    meter: Meter
 
 
 @dataclass(slots=True)
@@ -88,12 +90,14 @@ class Views:
     """Prefix of a resource → cluster → who wants to hear of changes."""
     _targets: dict[str, SyncTarget] = field(default_factory=dict)
     """K → all that there are."""
+    _unsettled: set[ClusterName] = field(default_factory=set)
+    """Workspaces whose views may be over other clusters, or of other namespaces, than before."""
     _noticed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def connect(self) -> None:
         """Follow the informers."""
         self.sources.targets.add_handler(self._on_target)
-        self.sources.placements.add_handler(lambda key, _old, _new: self._refresh(key.cluster))
+        self.sources.placements.add_handler(lambda key, _old, _new: self._unsettle(key.cluster))
         self.sources.namespaces.add_handler(self._on_namespace)
         self.sources.rules.add_handler(self._on_rule)
         self.sources.views.add_handler(self._on_view)
@@ -109,6 +113,7 @@ class Views:
             while True:
                 await self._noticed.wait()
                 self._noticed.clear()
+                self._refresh()
                 for view in [opened for held in self._held.values() for opened in held.opened.values()]:
                     await view.settle()
                     view.cache.flush()
@@ -128,7 +133,11 @@ class Views:
     # --- who asks ---
 
     def get(self, key: ObjectKey) -> OneView | None:
+        self._refresh()
         return self._held.get(key)
+
+    def every(self) -> Iterable[OneView]:
+        return self._held.values()
 
     async def find(self, key: ObjectKey) -> OneView | None:
         """The same, for a reader who may have made it a moment ago: the informer tells of it a little later."""
@@ -138,7 +147,7 @@ class Views:
             stored = (await self.sources.cache.prefix(resource.storage_prefix)).get(object_key(resource.storage_prefix, key))
             if stored is not None:
                 self._on_view(key, None, stored.decode())
-        return self._held.get(key)
+        return self.get(key)
 
     def served(self, held: OneView) -> Mapping[GVR, Resource]:
         """The resources of a view, as it serves them; the same objects until something changes."""
@@ -209,7 +218,7 @@ class Views:
             wakeups=Wakeups(s.clock, self.tasks), progress=lambda: view.revision(),
         )  # fmt: skip
         prefix = resource.storage_prefix + f"{spec.cluster}/".encode()
-        view = ResourceView(about, source, s.cache, cache, s.clock, self._noticed.set, prefix)
+        view = ResourceView(about, source, s.cache, cache, s.clock, self._noticed.set, prefix, s.meter)
         return view
 
     def _rule(self, cluster: ClusterName, group: str, kind: str) -> StatusRule | None:
@@ -252,32 +261,38 @@ class Views:
 
     def _on_namespace(self, key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
         if old is None or new is None or meta.labels(old) != meta.labels(new):
-            self._refresh(key.cluster)
+            self._unsettle(key.cluster)
 
-    def _on_target(self, key: ObjectKey, _old: JSONObject | None, new: JSONObject | None) -> None:
+    def _on_target(self, key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:
         k = sync_target_key(key.cluster, key.name)
-        known = k in self._targets
         if new is not None:
             self._targets[k] = SyncTarget.of(new)
         else:
             self._targets.pop(k, None)
-        if not known:
-            self._refresh(key.cluster)
+        if old is None or new is None or meta.labels(old) != meta.labels(new):
+            for one in self._held:
+                self._unsettle(one.cluster)
         for held in self._held.values():
             if k in held.targets:
                 self._renew(held, k)
 
+    def _unsettle(self, cluster: ClusterName) -> None:
+        """Look again at the workspace's views, soon: with a hundred namespaces that come at once, once."""
+        self._unsettled.add(cluster)
+        self._noticed.set()
+
     def _of(self, cluster: ClusterName) -> Iterable[OneView]:
         return [held for key, held in self._held.items() if key.cluster == cluster]
 
-    def _refresh(self, cluster: ClusterName) -> None:
-        """The clusters or the namespaces of a workspace's views may be others."""
-        for held in self._of(cluster):
-            before = held.targets.keys(), held.namespaces
-            self._choose(held)
-            if before != (held.targets.keys(), held.namespaces):
-                for view in held.opened.values():
-                    view.touch_all()
+    def _refresh(self) -> None:
+        """Settle what is unsettled."""
+        while self._unsettled:
+            for held in self._of(self._unsettled.pop()):
+                before = held.targets.keys(), held.namespaces
+                self._choose(held)
+                if before != (held.targets.keys(), held.namespaces):
+                    for view in held.opened.values():
+                        view.touch_all()
 
     def _choose(self, held: OneView) -> None:
         """Set the clusters and the namespaces of a view."""
@@ -299,7 +314,8 @@ class Views:
     def _target(self, held: OneView, key: str) -> Target:
         target = self._targets.get(key)
         if target is None:
-            return Target(key, key, {}, trouble="its SyncTarget is gone")
+            known = held.targets.get(key)
+            return Target(key, known.name if known else key, known.labels if known else {}, trouble="its SyncTarget is gone")
         terms, trouble = held.spec.terms(target.name), ""
         limit = held.spec.max_staleness_s
         if not target.ready:
