@@ -4,8 +4,10 @@
     record = length of key, length of value, create revision, mod revision (big-endian u32 u32 u64 u64), key, value
     end    = a record of lengths 0, the number of records as its mod revision, then SHA-256 of all bytes before the digest
 
-Only what is live is in it: a store made from it begins its history at the snapshot's revision.
-Before: `sources`, `restore`, `cli.snapshot`.
+Only what is live is in it: a store made from it begins its history at the snapshot's revision. A file of changes, "kcp-changes", has in
+its header `after` too, the revision that it goes on from. Its records are writes: one of create revision 0 is a deletion, one of create
+revision 1 changes an object that was created when its snapshot, or an earlier file, says.
+Before: `sources`, `shipping`, `restore`, `cli.snapshot`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ _LEVEL = 1
 _MAX_BYTES = 1 << 26
 """A longer key or value is no object of ours: the file is damaged."""
 _SYNC_EVERY = 1_000
-SUFFIX = ".snapshot"
+SUFFIX, CHANGES_SUFFIX = ".snapshot", ".changes"
+DELETION, UPDATE = Revision(0), Revision(1)
+"""In place of create revisions in a file of changes; the first write of a store has revision 2."""
+_FORMATS = {False: "kcp-snapshot", True: "kcp-changes"}
+_LONGEST_HEADER = 65_536
 
 
 class SnapshotError(StoreError):
@@ -44,9 +50,34 @@ class Header:
     """When, RFC 3339."""
     source: str
     """What it was taken of, for people."""
+    after: int | None = None
+    """Of a file of changes: the revision that it goes on from."""
 
     def line(self) -> bytes:
-        return json.dumps({"format": "kcp-snapshot", "version": 1, **asdict(self)}).encode() + b"\n"
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps({"format": _FORMATS[self.after is not None], "version": 1, **fields}).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes, name: str, *, of_changes: bool = False) -> Header:
+        """Raises SnapshotError."""
+        try:
+            found: Any = json.loads(line)
+        except ValueError:
+            found = {}
+        if not isinstance(found, dict) or found.get("format") != _FORMATS[of_changes]:
+            raise SnapshotError(f"{name} is no {'file of changes' if of_changes else 'snapshot'}")
+        if found.get("version") != 1:
+            raise SnapshotError(f"{name} was written by a newer version (format {found.get('version')}, this program knows 1)")
+        return cls(int(found["revision"]), str(found["created"]), str(found["source"]), found.get("after"))
+
+    @classmethod
+    def of_beginning(cls, packed: bytes, name: str) -> Header:
+        """From the first bytes of a file. Raises SnapshotError."""
+        try:
+            line, _, _ = zlib.decompressobj(wbits=31).decompress(packed, _LONGEST_HEADER).partition(b"\n")
+        except zlib.error:
+            line = b""
+        return cls.parse(line, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +148,10 @@ async def write(
 class Reader:
     """A snapshot that is being read: `header` at once, `records`, and then `summary`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, of_changes: bool = False) -> None:
         """Raises: SnapshotError, OSError."""
         self._path = path
+        self._of_changes = of_changes
         self._packed = gzip.open(path, "rb")  # noqa: SIM115 - closed by `close`
         self._in = _Hashing(self._packed)
         self.header = self._header()
@@ -131,14 +163,10 @@ class Reader:
 
     def _header(self) -> Header:
         try:
-            found: Any = json.loads(self._in.readline(65_536))
-        except (ValueError, OSError, EOFError, zlib.error):
-            found = {}
-        if not isinstance(found, dict) or found.get("format") != "kcp-snapshot":
-            raise SnapshotError(f"{self._path} is no snapshot")
-        if found.get("version") != 1:
-            raise SnapshotError(f"{self._path} was written by a newer version (format {found.get('version')}, this program knows 1)")
-        return Header(int(found["revision"]), str(found["created"]), str(found["source"]))
+            line = self._in.readline(_LONGEST_HEADER)
+        except (OSError, EOFError, zlib.error):
+            line = b""
+        return Header.parse(line, str(self._path), of_changes=self._of_changes)
 
     def records(self) -> Iterator[KeyValue]:
         """In the order of their revisions.

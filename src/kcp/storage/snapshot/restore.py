@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kcp.storage.interface import KeyValue, Revision, StoreError
 from kcp.storage.keyspace import ROOT_PREFIX, TICK
-from kcp.storage.snapshot.file import Reader, Summary
+from kcp.storage.snapshot.file import Header, Summary
 from kcp.storage.sqlitefile import SQLiteConfig, open_writer
 
 if TYPE_CHECKING:
@@ -22,12 +22,26 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], None]
 
+
+class Content(Protocol):
+    """What is restored: a snapshot (`file.Reader`), or one with the changes since (`changes.Caught`)."""
+
+    @property
+    def summary(self) -> Summary | None:
+        """Once `records` has come to its end."""
+
+    @property
+    def header(self) -> Header: ...
+
+    def records(self) -> Iterator[KeyValue]: ...
+
+
 _ROWS = 1_000
 _FILLERS = 256
 """Writes that fill the revisions between two objects, under way at once."""
 
 
-def to_sqlite(reader: Reader, path: Path, progress: Progress = lambda objects: None) -> Summary:
+def to_sqlite(reader: Content, path: Path, progress: Progress = lambda objects: None) -> Summary:
     """A new database at `path`, there only when it is whole.
 
     Raises: StoreError if a database is there already, or the snapshot is damaged.
@@ -53,7 +67,7 @@ def to_sqlite(reader: Reader, path: Path, progress: Progress = lambda objects: N
     return reader.summary
 
 
-def _fill(db: sqlite3.Connection, reader: Reader, progress: Progress) -> None:
+def _fill(db: sqlite3.Connection, reader: Content, progress: Progress) -> None:
     done = 0
     db.execute("BEGIN IMMEDIATE")
     for rows in _chunks(reader.records(), _ROWS):
@@ -67,7 +81,7 @@ def _fill(db: sqlite3.Connection, reader: Reader, progress: Progress) -> None:
     db.execute("COMMIT")
 
 
-async def to_etcd(reader: Reader, store: EtcdStore, progress: Progress = lambda revision: None) -> Summary:
+async def to_etcd(reader: Content, store: EtcdStore, progress: Progress = lambda revision: None) -> Summary:
     """Fill an empty etcd: write by write, with writes of no meaning in between, until each object is at its revision.
 
     `progress` is told revisions: etcd gives each write the next one, so that many revisions take long, however few objects there are.
