@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 COMPAT_STAMP := $(VENV)/.installed-compat
 FUZZ_STAMP := $(VENV)/.installed-fuzz
+S3_STAMP := $(VENV)/.installed-s3-server
 
 .DEFAULT_GOAL := help
 
@@ -26,6 +27,12 @@ $(DEV_STAMP): pyproject.toml | $(BIN)/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(STAMP)
 
+$(S3_STAMP): pyproject.toml | $(BIN)/python
+	@echo "Installing an S3 server for tests into $(VENV)/moto …"
+	@$(PYTHON) -m venv $(VENV)/moto
+	@$(VENV)/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]>=5.1'
+	@touch $@
+
 $(COMPAT_STAMP): $(DEV_STAMP)
 	@echo "Installing the clients that tests/compat runs …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat,delivery]'
@@ -37,7 +44,7 @@ $(FUZZ_STAMP): $(DEV_STAMP)
 	@touch $@
 
 .PHONY: setup
-setup: $(DEV_STAMP) ## Make the virtual environment with everything that development needs
+setup: $(DEV_STAMP) $(S3_STAMP) ## Make the virtual environment with everything that development needs
 
 .PHONY: demo
 demo: $(STAMP) ## Set up, then run one Deployment over two simulated clusters and show what happens
@@ -56,7 +63,7 @@ check: $(DEV_STAMP) ## Lint, types, import rules, architecture and documentation
 	$(BIN)/pytest -q tests/test_architecture.py tests/test_docs.py
 
 .PHONY: test
-test: $(DEV_STAMP) ## All tests but the end-to-end ones
+test: $(DEV_STAMP) $(S3_STAMP) ## All tests but the end-to-end ones
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not e2e"
 
 .PHONY: test-contract
@@ -64,7 +71,7 @@ test-contract: $(DEV_STAMP) ## The contract suites only
 	$(BIN)/pytest -q tests/contract
 
 .PHONY: test-e2e
-test-e2e: $(COMPAT_STAMP) ## Real processes, TLS, kubectl and other strangers' clients
+test-e2e: $(COMPAT_STAMP) $(S3_STAMP) ## Real processes, TLS, kubectl and other strangers' clients
 	$(BIN)/pytest -q -m e2e -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning tests
 
 .PHONY: fuzz
