@@ -177,7 +177,7 @@ def restore_command(target: str, root_directory: Path, **flags: Any) -> None:
 @click.option("--interval", type=Duration(), default="2s", show_default=True, help="Time between two files of changes.")
 @click.option("--snapshot-interval", type=Duration(), default="1h", show_default=True, help="Time between two snapshots.")
 def ship_command(target: str, root_directory: Path, keep: int, interval: float, snapshot_interval: float, **flags: Any) -> None:
-    from kcp.cli.flags import setup_logging
+    from kcp.cli.logs import LogOptions, setup_logging
     from kcp.cli.running import run_until_stopped
     from kcp.storage.interface import StoreError
     from kcp.storage.snapshot.places import PlaceError, place_of
@@ -186,7 +186,7 @@ def ship_command(target: str, root_directory: Path, keep: int, interval: float, 
     if min(interval, snapshot_interval) <= 0:
         fail("--interval and --snapshot-interval: must be longer than 0s")
     etcd, s3 = _etcd(flags), s3_options(flags)
-    setup_logging(2)
+    setup_logging(LogOptions())
     with _told():
         place = place_of(target, s3)
     config = ShippingConfig(interval_s=interval, snapshot_every_s=snapshot_interval, keep=keep)
