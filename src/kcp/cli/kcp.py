@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kcp import __version__
+from kcp.aio.clock import SystemClock
 from kcp.cli.accessflags import access_flags, authentication_options, authorization_options
 from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.certs import certs_group
 from kcp.cli.configview import config_group
 from kcp.cli.flags import Duration, bool_flag, fail
 from kcp.cli.logs import setup_logging
+from kcp.cli.reloading import Configured, Reloading, Repeatable, repeated
 from kcp.cli.sandbox import sandbox_command
-from kcp.cli.settingsflags import Given, log_options, settings_flags, take_settings
+from kcp.cli.settingsflags import Given, files_of_settings, log_options, settings_flags, take_settings
 from kcp.cli.sim import sim_group
 from kcp.cli.snapshot import snapshot_group, storage_group
 from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
@@ -33,7 +35,7 @@ def main() -> None:
     """The subcommands do the work."""
 
 
-@main.command("start", help="Start the kcp server, with TMC if --enable-tmc is given. Runs until Ctrl-C.")
+@main.command("start", cls=Repeatable, help="Start the kcp server, with TMC if --enable-tmc is given. Runs until Ctrl-C.")
 @click.option("--root-directory", type=click.Path(path_type=Path), default=Path(".kcp"), show_default=True,
               help="Data, certificates and kubeconfigs; owned by one running server.")  # fmt: skip
 @click.option("--bind-address", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -73,18 +75,32 @@ def main() -> None:
 @click.pass_context
 def start_command(ctx: click.Context, /, **flags: Any) -> None:
     say_what_is_ignored(flags)
+    told = _configured(ctx, flags)
+    if told.faults:
+        fail("\n  ".join(told.faults))
+    try:
+        setup_logging(told.log)
+    except OSError as error:
+        fail(f"the log cannot be written to {error.filename}: {error.strerror}")
+    for field in told.without_effect:
+        click.echo(f"warning: without effect: {field}", err=True)
+
+    def read_again() -> Configured[Options]:
+        again = repeated(ctx)
+        return _configured(again, {name: value for name, value in again.params.items() if name in flags_of_old})
+
+    flags_of_old = frozenset(flags)
+    run_kcp(told.options, Reloading(told, read_again, files_of_settings(ctx), SystemClock()))
+
+
+def _configured(ctx: click.Context, flags: dict[str, Any]) -> Configured[Options]:
+    """What flags, variables and files say together."""
+    flags = dict(flags)
     given = take_settings(ctx, flags)
     options = _options(flags, given)
     log = log_options(given, options.verbosity)
-    if problems := [*given.faults, *log.problems(), *options.problems()]:
-        fail("\n  ".join(problems))
-    try:
-        setup_logging(log)
-    except OSError as error:
-        fail(f"the log cannot be written to {error.filename}: {error.strerror}")
-    for field in given.without_effect:
-        click.echo(f"warning: without effect: {field}", err=True)
-    run_kcp(options)
+    faults = [*given.faults, *log.problems(), *options.problems()]
+    return Configured(options, log, given.values, faults, given.without_effect)
 
 
 def _options(flags: dict[str, Any], given: Given) -> Options:
@@ -119,7 +135,7 @@ def _list_of(text: object) -> tuple[str, ...]:
     return tuple(part for part in str(text).split(",") if part)
 
 
-def run_kcp(options: object) -> None:
+def run_kcp(options: Options, reloading: Reloading[Options]) -> None:
     """Serve until stopped. Errors a user can mend are printed, not thrown."""
     from kcp.apiserver.audit.policy import AuditError
     from kcp.apiserver.authn.jwt.config import ConfigurationError
@@ -135,18 +151,16 @@ def run_kcp(options: object) -> None:
 
     configured = (AuditError, ConfigurationError, EncryptionConfigError, KubeConfigError, TokenFileError)
     expected = (*configured, LeadershipLostError, ListenError, PKIError, ServingError, StoreError, OSError)
-    run_until_stopped(lambda: _serve(options), expected=expected)
+    run_until_stopped(lambda: _serve(options, reloading), expected=expected)
 
 
-async def _serve(options: object) -> None:
+async def _serve(options: Options, reloading: Reloading[Options]) -> None:
     from contextlib import AsyncExitStack
 
-    from kcp.aio.clock import SystemClock
+    from kcp.aio.supervisor import Supervisor
     from kcp.cli.running import files_of
     from kcp.server.compose import run_server
-    from kcp.server.options import Options
 
-    assert isinstance(options, Options)
     clock = SystemClock()
     started_s = clock.monotonic()
     async with AsyncExitStack() as stack:
@@ -156,6 +170,8 @@ async def _serve(options: object) -> None:
         click.echo(f"kcp is ready at {server.url} after {clock.monotonic() - started_s:.2f} s. In another terminal:")
         click.echo(f"  export KUBECONFIG={kubeconfig}")
         click.echo("  kubectl ws tree")
+        following = await stack.enter_async_context(Supervisor("configuration"))
+        following.spawn(reloading.run(server.reload), name="configuration")
         await server.wait_failed()
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from kcp.aio.logcontext import WORK
 from kcp.aio.tracecontext import CURRENT
@@ -81,13 +81,21 @@ def reopen_files() -> None:
 
 def _handler(place: str, options: LogOptions) -> logging.Handler:
     if not place.startswith(_FILE):
-        return logging.StreamHandler(sys.stdout if place == "stdout" else sys.stderr)
+        return StandardLog(sys.stdout if place == "stdout" else sys.stderr)
     from kcp.aio.clock import SystemClock
     from kcp.aio.rotatingfile import RotatingFile, Rotation
 
     rotation = Rotation(max_bytes=options.max_bytes, max_age_days=options.max_age_days, max_backups=options.max_backups)
     path = Path(place.removeprefix(_FILE)).expanduser()
     return FileLog(path, RotatingFile(path, rotation, SystemClock().now))
+
+
+class StandardLog(logging.StreamHandler[TextIO]):
+    """Lines on a standard stream; whoever read it may have gone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class FileLog(logging.Handler):

@@ -127,6 +127,10 @@ def _typed(source: str, setting: Setting) -> str:
     return source or setting.flag
 
 
+def files_of_settings(ctx: click.Context) -> tuple[Path, ...]:
+    return tuple(ctx.params.get("config_files") or ())
+
+
 def log_options(given: Given, verbosity: int) -> LogOptions:
     told = given.of("log")
     outputs, file = tuple(filter(None, told.pop("outputs").split(","))), told.pop("file")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -96,6 +96,8 @@ class KcpServer:
     controllers: Supervisor
     feed: Supervisor
     """Of the watch cache: without it nothing that is served is true."""
+    reload: Callable[[Options], None]
+    """Take over those of other options that may change while everything runs: `Setting.is_live`."""
     is_bootstrapped: bool = field(default=False)
 
     @property
@@ -336,6 +338,12 @@ class _Assembly:
         self._entry.handler = build_handler(http)
         return security
 
+    def _reload(self, options: Options) -> None:
+        if self._traced is not None:
+            self._traced.tracer.ratio = options.tracing.complete().ratio
+        if self._tmc is not None:
+            self._tmc.reload(options.tmc)
+
     def _add_tokens(self) -> None:
         if self._options.has_battery(ADMIN):
             self._tokens.add(self._admin_tokens.kcp_admin, UserInfo("kcp-admin", (kinds.KCP_ADMIN,)))
@@ -357,8 +365,9 @@ class _Assembly:
         if handle is not None and self._options.has_battery(ADMIN):
             write_admin_kubeconfig(self._options.admin_kubeconfig, admin)
         server = KcpServer(
-            self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers, feed
-        )
+            self._options, self._clock, self._foundation, self._client, self.app, self._health, handle, admin, controllers, feed,
+            self._reload,
+        )  # fmt: skip
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
         stopping = HealthCheck("shutdown", lambda: "process is shutting down" if self.app.is_stopping else "", ("readyz",))
         self._health.add(ready, stopping, HealthCheck("informer-sync", self._informers.to_come, ("readyz",)))

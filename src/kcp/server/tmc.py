@@ -187,6 +187,11 @@ class TMC:
             )
         ]  # fmt: skip
 
+    def reload(self, options: TMCOptions) -> None:
+        """Of other options, what may change while everything runs."""
+        if self.monitor is not None:
+            self.monitor.config = _health_config(options)
+
     def run(self, supervisor: Supervisor) -> None:
         """Start everything of TMC."""
         if self.options.push:
@@ -254,12 +259,11 @@ class TMC:
             self._measure(running)
         if self.monitor is None:
             return
-        clock, config = self.parts.clock, self.monitor.config
-
+        clock, monitor = self.parts.clock, self.monitor
         self.monitor.add(
             api_server(self.parts.client, clock),
             storage(self.parts.foundation.store, clock),
-            Controllers(running, clock, config).provider(),
+            Controllers(running, clock, lambda: monitor.config).provider(),
             clusters(lambda: self._targets),
             *([placements(lambda: self.parts.informers.informer(PLACEMENTS))] if self.options.placement_controller else ()),
             *(self._overviews.providers() if self._overviews is not None else ()),

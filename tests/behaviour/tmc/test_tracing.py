@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,14 @@ async def test_a_stranger_s_trace_is_linked_from_one_that_is_recorded(tmp_path: 
                 await admin.raw("GET", "/readyz")
         assert [(span.name, span.links) for span in receiver.spans] == [("APIServer.list", [f"{TRACE.trace_id:032x}"])]
         assert receiver.spans[0].trace_id != f"{TRACE.trace_id:032x}"
+
+
+async def test_the_ratio_changes_while_everything_runs(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        traced = TracingOptions(enabled=True, ratio=0.0, endpoint=receiver.grpc_endpoint)
+        options = Options(root_directory=tmp_path, in_memory=True, secure_port=0, tracing=traced)
+        async with run_server(options, clock=CLOCK) as server, kubeconfig.load(options.admin_kubeconfig, "base").connect() as admin:
+            await admin.raw("GET", "/clusters/root/api/v1/namespaces")
+            server.reload(replace(options, tracing=replace(traced, ratio=1.0)))
+            await admin.raw("GET", "/clusters/root/api/v1/configmaps")
+        assert [span.attributes["tmc.resource.gvk"] for span in receiver.spans] == ["v1/configmaps"]

@@ -142,7 +142,7 @@ def worker() -> FakeWorker:
 
 @pytest.mark.parametrize(("errors", "expected"), [(1, HEALTHY), (2, DEGRADED), (6, UNHEALTHY)])
 async def test_a_controller_is_as_well_as_its_last_reconciles(worker: FakeWorker, errors: int, expected: Status) -> None:
-    controllers = Controllers(lambda: [worker], VirtualClock(), HealthConfig())
+    controllers = Controllers(lambda: [worker], VirtualClock(), HealthConfig)
     await controllers.look()
     worker.numbers |= {"success": 10 - errors, "error": errors}
     (found,) = await controllers.look()
@@ -153,7 +153,7 @@ async def test_a_controller_is_as_well_as_its_last_reconciles(worker: FakeWorker
 
 async def test_work_that_stands_still_is_degraded_and_then_unhealthy(worker: FakeWorker) -> None:
     clock = VirtualClock()
-    controllers = Controllers(lambda: [worker], clock, HealthConfig(degraded_s=120, unhealthy_s=300))
+    controllers = Controllers(lambda: [worker], clock, lambda: HealthConfig(degraded_s=120, unhealthy_s=300))
     worker.numbers["depth"] = 3
     found = []
     for _ in range(4):

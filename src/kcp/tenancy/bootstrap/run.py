@@ -82,12 +82,12 @@ async def ensure(client: Client, piece: Piece) -> None:
             await resource.create(piece.obj)
         except AlreadyExists:
             return  # another server starts at the same time
-        log.info("created", extra={"cluster": client.base_path, "resource": str(piece.gvr.group_resource), "key": name})
+        log.info("created", extra=_about(piece, client))
         return
     patch = _difference(held, piece.obj)
     if patch:
         await resource.patch(name, patch, namespace=namespace)
-        log.info("updated", extra={"cluster": client.base_path, "resource": str(piece.gvr.group_resource), "key": name})
+        log.info("updated", extra=_about(piece, client))
 
 
 def _difference(held: JSONObject, wanted: JSONObject) -> JSONObject:
@@ -118,3 +118,10 @@ async def wait_bound(client: Client, bindings: Iterable[JSONObject]) -> None:
         )
 
     await asyncio.gather(*(wait(meta.name(binding)) for binding in bindings))
+
+
+def _about(piece: Piece, client: Client) -> dict[str, str]:
+    """For the log."""
+    return {
+        "workspace": client.base_path.removeprefix("/clusters/"), "resource": str(piece.gvr.group_resource), "key": meta.name(piece.obj),
+    }  # fmt: skip

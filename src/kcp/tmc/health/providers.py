@@ -98,7 +98,8 @@ class Controllers:
 
     running: Callable[[], Iterable[Worker]]
     clock: Clock
-    config: HealthConfig
+    config: Callable[[], HealthConfig]
+    """Of now: it may change while everything runs."""
     _seen: dict[str, _Progress] = field(default_factory=dict)
 
     def provider(self) -> Provider:
@@ -119,9 +120,9 @@ class Controllers:
         seen.done, seen.failed = done, failed
         component = Component(component_type(name), name)
         details = {"reconciles": str(done), "errors": str(failed), "waiting": str(waiting)}
-        still_s = now - seen.moved_at
-        if still_s > self.config.degraded_s:
-            status = Status.UNHEALTHY if still_s > self.config.unhealthy_s else Status.DEGRADED
+        still_s, config = now - seen.moved_at, self.config()
+        if still_s > config.degraded_s:
+            status = Status.UNHEALTHY if still_s > config.unhealthy_s else Status.DEGRADED
             return Check(component, status, f"{waiting} keys wait and none was done for {still_s:.0f} s", details)
         rate = bad / ran if ran >= _FEW else 0.0
         if rate > _FAILING:
