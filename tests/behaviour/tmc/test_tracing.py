@@ -29,6 +29,11 @@ def roots(spans: list[Received]) -> list[str]:
     return [span.name for span in spans if span.parent_id not in known]
 
 
+def is_whole(spans: list[Received]) -> bool:
+    """Every hop is there, and every span but the first has its parent: the two programs send each on its own."""
+    return set(HOPS) <= {span.name for span in spans} and roots(spans) == ["APIServer.create"]
+
+
 async def deploy_traced(world: World, name: str) -> None:
     token = CURRENT.set(TRACE)
     try:
@@ -49,7 +54,7 @@ async def test_a_change_is_one_trace_from_admission_to_the_clusters_and_back(tmp
                 await deploy_traced(world, "web")
                 await world.settle("default", "web", 2)
                 trace = f"{TRACE.trace_id:032x}"
-                await receiver.wait(lambda held: set(HOPS) <= {span.name for span in held.trace(trace)})
+                await receiver.wait(lambda held: is_whole(held.trace(trace)))
                 _check(receiver, trace)
                 obj = await world.client.resource(DEPLOYMENTS).get("web", namespace="default")
                 copies = [(await cluster.client().resource(DEPLOYMENTS).list()).items[0] for cluster in clusters.values()]
@@ -58,7 +63,6 @@ async def test_a_change_is_one_trace_from_admission_to_the_clusters_and_back(tmp
 
 def _check(receiver: Receiver, trace: str) -> None:
     spans = receiver.trace(trace)
-    assert roots(spans) == ["APIServer.create"], "every other span has its parent in the trace"
     assert {span.trace_id for span in receiver.spans} == {trace}, "nothing else is recorded"
     services = {span.name: span.service for span in spans}
     assert services["APIServer.create"] == services["TmcResourceController.reconcile"] == "kcp-tmc"
