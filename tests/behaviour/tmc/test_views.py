@@ -27,6 +27,7 @@ from kcp.tmc.model.kinds import AGGREGATED_VIEWS, STATUS_RULES, SYNC_TARGETS
 from kcp.tmc.overview.aggregate import AGGREGATE_ANNOTATION
 
 PODS = GVR("", "v1", "pods")
+CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS = (GVR("rbac.authorization.k8s.io", "v1", n) for n in ("clusterroles", "clusterrolebindings"))
 
 
 @pytest.fixture
@@ -147,6 +148,49 @@ async def test_a_view_is_read_only_and_for_those_who_may_read_the_workspace(worl
         await nobody.at("/services/tmc/root:work/all/clusters/*").resource(DEPLOYMENTS).list()
     with pytest.raises(NotFound, match="aggregatedviews"):
         await at(world, view="none").resource(DEPLOYMENTS).list()
+
+
+async def test_a_user_sees_in_a_view_what_he_may_read_in_the_workspace(world: World) -> None:
+    await world.create(AGGREGATED_VIEWS, "AggregatedView", "all", spec={})
+    await world.deploy("default", "web", 1)
+    rules = [
+        {"nonResourceURLs": ["/"], "verbs": ["access"]},
+        {"apiGroups": ["tmc.kcp.io"], "resources": ["aggregatedviews"], "verbs": ["get"]},
+        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]},
+    ]
+    await world.create(CLUSTER_ROLES, "ClusterRole", "reader", rules=rules)
+    role = {"apiGroup": CLUSTER_ROLES.group, "kind": "ClusterRole", "name": "reader"}
+    subjects = [{"apiGroup": CLUSTER_ROLES.group, "kind": "User", "name": "ann"}]
+    await world.create(CLUSTER_ROLE_BINDINGS, "ClusterRoleBinding", "reader", roleRef=role, subjects=subjects)
+    ann = Client(AsgiTransport(world.server.app, UserInfo("ann", ("system:authenticated",))), clock=CLOCK)
+    view = ann.at("/services/tmc/root:work/all/clusters/*")
+
+    async def look() -> list[dict[str, Any]]:
+        try:
+            return (await view.resource(DEPLOYMENTS).list()).items
+        except Forbidden:
+            return []  # the rights are a moment old
+
+    await until(look, bool)
+    assert {r.gvr.resource for r in await view.discover()} >= {"deployments", "pods"}
+    with pytest.raises(Forbidden, match='cannot list resource "pods"'):
+        await view.resource(PODS).list()
+    with pytest.raises(Forbidden, match='cannot watch resource "deployments"'):
+        async with aclosing(view.resource(DEPLOYMENTS).watch()) as events:
+            await anext(events)
+
+
+async def test_with_its_last_sync_target_a_view_loses_what_it_showed(world: World) -> None:
+    await world.create(AGGREGATED_VIEWS, "AggregatedView", "all", spec={})
+    await world.deploy("default", "web", 2)
+    await world.settle("default", "web", 2)
+    view, views = at(world).resource(DEPLOYMENTS), world.client.resource(AGGREGATED_VIEWS)
+    await until(view.list, lambda found: found.items)
+    for name in world.clusters:
+        await world.client.resource(SYNC_TARGETS).delete(name)
+    await until(view.list, lambda found: not found.items)
+    shown = await until(lambda: views.get("all"), lambda v: v["status"]["phase"] == "Pending", timeout_s=15.0)
+    assert (shown["status"]["targetCount"], shown["status"]["totalCount"]) == (0, 0)
 
 
 async def test_a_reader_may_demand_fresher_words_than_there_are(world: World) -> None:
