@@ -6,6 +6,7 @@ Pods of a simulated cluster run nothing, so the first test starts what they woul
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -42,6 +43,8 @@ def test_rendered_command_lines_start_etcd_the_server_and_a_syncer(tmp_path: Pat
         kubectl("ws", "create", "production", "--enter")
         assert "apiserver_request_total" in metrics(tmp_path, port)
         assert '"kind":"Event"' in server.output.replace(" ", ""), "audit events go to standard output"
+        tokens = (tmp_path / "identity" / "admin-token-store").read_text()
+        assert not any(token in server.output for token in json.loads(tokens).values()), "no credential is logged"
         environment = {"KCP_HOST": "localhost", "KCP_PORT": str(port), "KCP_CA_FILE": str(tmp_path / "identity" / "ca.crt")}
         assert health("kcp", environment) == 0
         with simulated_cluster(tmp_path) as cluster:
