@@ -15,6 +15,7 @@ from kcp.cli.plugin_command import execute, split
 COMMANDS = {
     "why": ("kcp.cli.plugin_why", "which clusters run an object, how many replicas, how fresh, and why"),
     "preview": ("kcp.cli.plugin_preview", "what an edit, or the loss of a cluster, would move, and what would no longer fit"),
+    "restored": ("kcp.cli.plugin_restored", "what waits because the control plane was restored from a backup"),
     "status": ("kcp.cli.plugin_status", "how every component is: server, store, controllers, clusters, syncers, placements"),
     "render": ("kcp.cli.plugin_render", "the very object that a cluster gets of one in the workspace"),
     "test-rule": ("kcp.cli.plugin_testrule", "what a StatusRule makes of objects, before it is applied"),

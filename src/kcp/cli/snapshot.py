@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kcp.storage.etcd.store import EtcdStore
     from kcp.storage.snapshot.file import Summary
     from kcp.storage.snapshot.places import Place, S3Options
+    from kcp.storage.snapshot.restore import Content
     from kcp.storage.snapshot.shipping import ShippingConfig
     from kcp.storage.snapshot.sources import SQLiteSource, StoreSource
 
@@ -153,12 +154,12 @@ def restore_command(target: str, root_directory: Path, **flags: Any) -> None:
                 Checked(content, progress).verify()  # before anything is written: etcd cannot take back half of it
         with opened(target, s3) as content:
             if etcd.endpoints:
-                summary = asyncio.run(_fill_etcd(content, etcd))
+                summary = asyncio.run(_fill_etcd(_marked(content), etcd))
                 where = f"etcd at {', '.join(etcd.endpoints)}"
             else:
                 where = str(root_directory / "kcp.db")
                 with _progress("restoring", content.header.revision) as progress:
-                    summary = to_sqlite(Checked(content), root_directory / "kcp.db", progress)
+                    summary = to_sqlite(_marked(Checked(content)), root_directory / "kcp.db", progress)
     click.echo(
         f"{where}: {_sentence(summary)}, of {summary.header.created}. Start the server with the pki/ and .admin-token-store of the old one."
     )
@@ -268,6 +269,18 @@ async def _save(file: Path, root_directory: Path, etcd: EtcdConfig, *, into_dire
             return path, await write(path, header, source.pages(), progress=progress)
     finally:
         await source.close()
+
+
+def _marked(content: Content) -> Content:
+    """With the mark that tells servers, and through them syncers, that history went back."""
+    from uuid import uuid4
+
+    from kcp.storage.restored import Restored
+    from kcp.storage.snapshot.marked import Marked
+
+    header = content.header
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Marked(content, Restored(uuid4().hex[:12], header.revision, header.created, now))
 
 
 async def _source(root_directory: Path, etcd: EtcdConfig) -> SQLiteSource | StoreSource:

@@ -39,6 +39,8 @@ from kcp.storage.item import Item
 from kcp.storage.keyspace import object_key, resource_prefix
 from kcp.storage.memory import MemoryStore, revision_of
 from kcp.storage.prefixcache import PrefixCache
+from kcp.storage.restored import Restored
+from kcp.storage.restored import read as read_restored
 from kcp.storage.sqlite import SQLiteStore
 from kcp.storage.watchcache import CacheEvent, WatchCache
 from kcp.tenancy.kinds import LOGICAL_CLUSTERS
@@ -79,6 +81,8 @@ class Foundation:
     schemas: SchemaResources
     names: NameLocks
     cached: CachedIndex
+    restored: Restored | None = None
+    """That the store was restored from a backup."""
 
     @classmethod
     async def lay(
@@ -93,7 +97,20 @@ class Foundation:
         readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s, columns_of)
         bound, system = BoundSource(readers.read_bound), _system_resources((*SYSTEM_CRDS, *(CACHE_CRDS if cache_apis else ())))
         catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(system), bound, crds])
-        foundation = cls(store, cache, index, bound, crds, catalog, exports, claims, readers, NameLocks(clock, crds.defines), cached)
+        foundation = cls(
+            store,
+            cache,
+            index,
+            bound,
+            crds,
+            catalog,
+            exports,
+            claims,
+            readers,
+            NameLocks(clock, crds.defines),
+            cached,
+            await read_restored(store),
+        )
 
         def binding_changed(key: ObjectKey, binding: JSONObject | None) -> None:
             bound.changed(key.cluster, key.name, binding)

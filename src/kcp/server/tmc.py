@@ -73,6 +73,7 @@ from kcp.tmc.syncer.settings import SyncerConfig
 from kcp.tmc.syncer.transformations import DEFAULT_PLACE
 from kcp.tmc.tunnel.pods import PodConnections
 from kcp.tmc.tunnel.tunnels import Tunnels
+from kcp.tmc.view.restored import Hold
 from kcp.tmc.view.syncer import SyncerViews
 from kcp.tmc.view.target import TargetView
 from kcp.tmc.view.upsyncer import UpsyncerViews
@@ -387,7 +388,7 @@ class TMC:
             return await security.allows(user, cluster, "sync", "workload.kcp.io", "synctargets", name)
 
         foundation = self.parts.foundation
-        syncer = SyncerViews(foundation.catalog, backend, self.parts.clock, self.server_url)
+        syncer = SyncerViews(foundation.catalog, backend, self.parts.clock, self.server_url, self._hold())
         upsyncer = UpsyncerViews(backend, self._is_placed)
         overviews = [self._overviews.virtual_workspace(backend, security)] if self._overviews is not None else []
         targets = [
@@ -403,6 +404,10 @@ class TMC:
             for name, build in (("syncer", syncer.build), ("upsyncer", upsyncer.build))
         ]
         return [*targets, *overviews]
+
+    def _hold(self) -> Hold | None:
+        restored = self.parts.foundation.restored
+        return Hold(restored, self._target_of) if restored is not None else None
 
     def _is_placed(self, cluster: ClusterName, namespace: str, key: str) -> bool:
         """Whether a namespace, or for "" any of the workspace, is placed on the target K, or something may be projected there."""

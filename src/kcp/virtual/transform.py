@@ -6,7 +6,7 @@ update, with the user's change applied to the view and `inward` merging it into 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Protocol
@@ -15,7 +15,7 @@ import orjson
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.apply.versions import Show
-from kcp.apimachinery.errors import MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import MethodNotAllowed, NotFound, StatusError
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.registry.backend import (
@@ -45,6 +45,10 @@ class Transformation(Protocol):
         """`live` with the wanted view merged in. Raises StatusError for what a view may not change."""
 
 
+def _not_found(scope: Scope) -> StatusError:
+    return NotFound.of(scope.resource.group_resource, scope.name)
+
+
 @dataclass(frozen=True, slots=True)
 class TransformingBackend:
     """Implements Backend; creation and deletion through the view are refused."""
@@ -53,12 +57,17 @@ class TransformingBackend:
     selector: LabelSelector
     """Which stored objects the view shows."""
     transformation: Transformation
+    absent: Callable[[Scope], StatusError] = _not_found
+    """What is answered to whoever gets an object that the view does not show."""
 
     async def get(self, scope: Scope, *, resource_version: str = "") -> Item:
-        item = await self.inner.get(scope, resource_version=resource_version)
+        try:
+            item = await self.inner.get(scope, resource_version=resource_version)
+        except NotFound:
+            raise self.absent(scope) from None
         view = self._view(scope, item) if self.selector.matches(item.labels) else None
         if view is None:
-            raise NotFound.of(scope.resource.group_resource, scope.name)
+            raise self.absent(scope)
         return view
 
     async def list(self, scope: Scope, query: ListQuery) -> ListResult:

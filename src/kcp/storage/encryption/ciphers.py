@@ -159,6 +159,8 @@ class Sealings:
         self._plain = Sealing()
 
     def of(self, resource: GroupResource) -> Sealing:
+        if not resource.resource:
+            return self._plain  # a mark of the store itself, see `storage.keyspace`
         return next((sealing for rule, sealing in self._rules if rule.names(resource)), self._plain)
 
 

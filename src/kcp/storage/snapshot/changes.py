@@ -16,6 +16,7 @@ from pathlib import Path
 import orjson
 
 from kcp.storage.interface import SEALED, KeyValue, Revision
+from kcp.storage.keyspace import RESTORED
 from kcp.storage.snapshot.file import CHANGES_SUFFIX, DELETION, SUFFIX, UPDATE, Reader, SnapshotError, Summary
 
 PREFIX = "kcp-"
@@ -115,7 +116,7 @@ class Caught:
 
 def fault_of(kv: KeyValue) -> str:
     """ "" for a record that a control plane can be made of: an object under the key of its name, or one that is encrypted."""
-    if kv.value.startswith(SEALED):
+    if kv.key == RESTORED or kv.value.startswith(SEALED):
         return ""
     try:
         metadata = orjson.loads(kv.value)["metadata"]

@@ -16,7 +16,7 @@ from kcp.aio.clock import Clock
 from kcp.aio.deadline import within
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import NotFound, StatusError, Unauthorized
+from kcp.apimachinery.errors import Conflict, NotFound, StatusError, Unauthorized
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -34,6 +34,7 @@ from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.fence import Fence
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
+from kcp.tmc.syncer.held import restoration
 from kcp.tmc.syncer.identity import Identity, made_anew
 from kcp.tmc.syncer.importer import CRDS, Importer, listed_apis
 from kcp.tmc.syncer.lease import EpochLease, EpochTransport, LeaseLost, held
@@ -277,11 +278,23 @@ class Syncer:
         )  # fmt: skip
         above = upstream.informer(NAMESPACES)
         reconciler = NamespaceReconciler(
-            self.identity, keeper, above.get, view.cluster, self.downstream, self._is_used, self.config.namespace_clean_delay_s
+            self.identity,
+            keeper,
+            above.get,
+            view.cluster,
+            self.downstream,
+            self._is_used,
+            self.config.namespace_clean_delay_s,
+            self._parts.held,
         )
         self._run(supervisor, build_namespace_controller(reconciler, above, below, clock=self.clock))
         former = FormerReconciler(
-            self.identity, below.get, lambda name: self._is_used(ObjectKey(ClusterName(""), "", name)), self._workspace(), self.downstream
+            self.identity,
+            below.get,
+            lambda name: self._is_used(ObjectKey(ClusterName(""), "", name)),
+            self._workspace(),
+            self.downstream,
+            self._may_delete,
         )
         self._run(supervisor, build_former_controller(former, below, clock=self.clock))
 
@@ -452,7 +465,20 @@ class Syncer:
             self._overload,
             lambda: [breaker.to_object() for breaker in self._parts.breakers.not_closed()],
             lambda: self._recovering.answer,
+            lambda: self._parts.held.report(),
         )
+
+    async def _may_delete(self) -> bool:
+        """Asked about a namespace that there cannot be."""
+        try:
+            await self._parts.upstream(self.identity.cluster).resource(NAMESPACES).get(self.identity.uid)
+        except Conflict as error:
+            if restoration(error):
+                return False
+            raise
+        except NotFound as error:
+            return error.is_of(NAMESPACES.group_resource, self.identity.uid)
+        return True
 
     def _overload(self) -> int:
         backlog = self._account().backlog()

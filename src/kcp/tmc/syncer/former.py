@@ -7,7 +7,7 @@ Before: `engine`. After: the physical cluster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import NAMESPACE_LOCATOR_ANNOTATION, NamespaceLocator
+from kcp.tmc.syncer.held import AGAIN_S
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.write import retries
 
@@ -59,6 +60,8 @@ class FormerReconciler:
     workspace: Client
     """Of the SyncTarget."""
     downstream: Client
+    may_delete: Callable[[], Awaitable[bool]]
+    """Whether the control plane is none that was restored from a backup, and may not know what is in there."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         namespace = self.get(key)
@@ -70,6 +73,8 @@ class FormerReconciler:
         target = await self.workspace.resource(SYNC_TARGETS).get(self.identity.name)
         if meta.uid(target) != self.identity.uid:
             return Result()  # this syncer is itself a former one
+        if not await self.may_delete():
+            return Result(requeue_after_s=AGAIN_S)
         try:
             await self.downstream.resource(NAMESPACES).delete(key.name, uid=meta.uid(namespace))
         except NotFound:

@@ -68,13 +68,15 @@ class Heartbeat:
     """`status.circuitBreakers`: those that are not closed."""
     recovered: Callable[[], JSONObject | None] = lambda: None
     """`status.recovery`: what was done last because a recovery asked for it."""
+    held: Callable[[], JSONObject | None] = lambda: None
+    """`status.heldDeletions`."""
     _failures: int = field(default=0)
     _beats: int = field(default=0)
     _missed: int = field(default=0)
     _report_failed: bool = field(default=False)
     _problem: TMCError | None = field(default=None)
-    _told: object = field(default=(None, False, (), None))
-    """What was reported of APIs, overload, circuit breakers and recoveries: a change of that does not wait for the next beat."""
+    _told: object = field(default=(None, False, (), None, 0))
+    """What was reported of APIs, overload, circuit breakers, recoveries and held deletions: a change of that does not wait for a beat."""
 
     async def run(self) -> None:
         """Probe every two seconds; report on change, and at the latest every `period_s`.
@@ -173,7 +175,7 @@ class Heartbeat:
 
     def _urgent(self) -> object:
         breakers = tuple((b["operation"], b["state"]) for b in self.breakers())
-        return self.unserved(), self.overload() > 0, breakers, (self.recovered() or {}).get("request")
+        return self.unserved(), self.overload() > 0, breakers, (self.recovered() or {}).get("request"), (self.held() or {}).get("count", 0)
 
     def _wanted(self, held: JSONObject, facts: JSONObject) -> JSONObject:
         if meta.uid(held) != self.identity.uid:
@@ -195,6 +197,10 @@ class Heartbeat:
             del status["circuitBreakers"]
         if recovered := self.recovered():
             status["recovery"] = recovered
+        if held_deletions := self.held():
+            status["heldDeletions"] = held_deletions
+        else:
+            status.pop("heldDeletions", None)
         if self._problem is None:
             condition = conditions.build(SYNCER_READY, conditions.TRUE, reason="SyncerConnected", now=now)
         else:

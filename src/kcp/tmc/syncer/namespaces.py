@@ -21,6 +21,7 @@ from kcp.controller.informer import Informer
 from kcp.tmc.model.kinds import NAMESPACES
 from kcp.tmc.model.names import NAMESPACE_LOCATOR_ANNOTATION, SYNCER_FIELD_MANAGER, NamespaceLocator
 from kcp.tmc.syncer.downstream import downstream_name, namespace_object, upstream_name
+from kcp.tmc.syncer.held import HeldDeletions, restoration
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.write import retries, write_view
 
@@ -108,10 +109,12 @@ class NamespaceReconciler:
     is_used: Callable[[ObjectKey], bool]
     """Whether any object of ours is in this downstream namespace, or any object placed here is in this workspace namespace."""
     clean_delay_s: float
+    held: HeldDeletions
 
     async def reconcile(self, key: ObjectKey) -> Result:
         view = self.upstream_get(key)
         if view is not None and not meta.deletion_timestamp(view):
+            self.held.release(f"{NAMESPACES.group_resource} {key}")
             return Result()
         locator = self.identity.locator(key.cluster, key.name)
         if self.is_used(ObjectKey(key.cluster, key.name, "")) or self.is_used(ObjectKey(ClusterName(""), locator.downstream_namespace, "")):
@@ -130,9 +133,16 @@ class NamespaceReconciler:
 
     async def _absent(self, key: ObjectKey) -> bool:
         """A live answer: the cache alone may be behind."""
+        what = f"{NAMESPACES.group_resource} {key}"
         try:
             await self.upstream(key.cluster).resource(NAMESPACES).get(key.name)
+        except Conflict as error:
+            if not (restore := restoration(error)):
+                raise
+            self.held.hold(what, restore)
+            return False
         except NotFound as error:
+            self.held.release(what)
             return error.is_of(NAMESPACES.group_resource, key.name)
         return False
 

@@ -18,6 +18,7 @@ from kcp.client.rest import Client
 from kcp.controller.controller import Result
 from kcp.tmc.breaker import Breakers
 from kcp.tmc.syncer.access import Tokens
+from kcp.tmc.syncer.held import HeldDeletions
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.namespaces import NamespaceKeeper
 from kcp.tmc.syncer.record import Record
@@ -38,6 +39,7 @@ class Parts:
     transformations: Transformations
     tokens: Tokens
     breakers: Breakers
+    held: HeldDeletions = field(default_factory=HeldDeletions)
     unserved: set[GVR] = field(default_factory=set)
     """Resources that were synced and that the cluster serves no more."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.errors import Conflict, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -34,6 +34,7 @@ from kcp.tmc.syncer.attempts import Attempts
 from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied
 from kcp.tmc.syncer.drift import DELETED, Drift, account, changes, contest, drifted_fields, last_writer
 from kcp.tmc.syncer.fence import lift
+from kcp.tmc.syncer.held import AGAIN_S, restoration
 from kcp.tmc.syncer.parts import Parts, Turns
 from kcp.tmc.syncer.put import Put, Putter
 from kcp.tmc.syncer.record import DOWN
@@ -73,6 +74,8 @@ class SpecReconciler:
             self._gathering.pop(key, None)
             self._attempts.forget(key)
             return await self._gone_upstream(key)
+        if self.parts.held.count:
+            self.parts.held.release(f"{self.gvr.group_resource} {key}")
         if meta.deletion_timestamp(view):
             self._gathering.pop(key, None)
             return await self._withdraw(key, view)
@@ -225,11 +228,20 @@ class SpecReconciler:
 
     async def _gone_upstream(self, key: ObjectKey) -> Result:
         """The view no longer shows the object. Only a live answer, never the cache alone, may remove what runs."""
+        what = f"{self.gvr.group_resource} {key}"
         if self.downstream_get(self.parts.namespaces.downstream_key(self.gvr.group_resource, key)) is None:
+            self.parts.held.release(what)
             return Result()
         try:
             await self.parts.upstream(key.cluster).resource(self.gvr).get(key.name, namespace=key.namespace)
+            self.parts.held.release(what)
+        except Conflict as error:
+            if not (restore := restoration(error)):
+                raise
+            self.parts.held.hold(what, restore)
+            return Result(requeue_after_s=AGAIN_S)
         except NotFound as error:
+            self.parts.held.release(what)
             if error.is_of(self.gvr.group_resource, key.name):  # and not the SyncTarget: whoever deletes that leaves what runs
                 return await self._delete_left_over(key)
         return Result()

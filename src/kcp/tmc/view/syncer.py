@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
@@ -46,6 +47,7 @@ from kcp.tmc.model.names import (
 )
 from kcp.tmc.model.wishes import SYNC, Sync
 from kcp.tmc.projection.spec import Mark
+from kcp.tmc.view.restored import Hold
 from kcp.virtual.framework import View
 from kcp.virtual.transform import TransformingBackend
 
@@ -189,9 +191,14 @@ class SyncerViews:
     clock: Clock
     server_url: Callable[[], str]
     """Where workspaces are reached, without a trailing slash."""
+    hold: Hold | None = None
+    """Of a control plane that was restored from a backup."""
 
     def build(self, key: str, exported: Sequence[Resource]) -> View:
         """Args: key: K of the target. exported: resources of the exports it supports."""
         selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}")
         transformation = SyncerTransformation(key, self.clock, f"{self.server_url()}/clusters")
-        return View(SyncerCatalog(self.catalog, exported), TransformingBackend(self.backend, selector, transformation))
+        backend = TransformingBackend(self.backend, selector, transformation)
+        if self.hold is not None:
+            backend = replace(backend, absent=partial(self.hold.absent, key))
+        return View(SyncerCatalog(self.catalog, exported), backend)
