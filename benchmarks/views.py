@@ -1,6 +1,6 @@
 """What TMC costs at the size of a fleet: views over all clusters.
 
-    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only change,list] [--write]
+    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,dead] [--write]
 
 One control plane over TLS; clusters are SyncTargets whose reports this program writes, through the virtual workspace of syncers.
 Each workload is a Deployment on `copies` clusters. Sections are functions, see `SECTIONS`.
@@ -95,7 +95,33 @@ def lists(report: Report, members: Members) -> None:
     report.row("RSS of the server", f"{members.server.program.rss_kib() / 1024:.0f} MiB")
 
 
-SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes}
+def dead(report: Report, members: Members) -> None:
+    """Three of ten clusters fail at once: from the first report of it until the view shows all they ran as unknown."""
+    path, lost = view_of(members), set(range(members.clusters * 3 // 10))
+    revision = members.client().json("GET", path)["metadata"]["resourceVersion"]
+    wanted = sum(bool(lost.intersection(members.clusters_of(number % members.clusters))) for number in range(members.workloads))
+    seen: set[str] = set()
+
+    async def follow() -> float:
+        async with watching(members.server.url, members.token, f"{path}?watch=1&resourceVersion={revision}") as lines:
+            started = time.perf_counter()
+            failing = asyncio.create_task(asyncio.to_thread(members.in_parallel, sorted(lost), members.fail))
+            async for line in lines:
+                metadata = json.loads(line)["object"]["metadata"]
+                if json.loads(metadata["annotations"][AGGREGATE])["clusters"]["unknown"]:
+                    seen.add(metadata["name"])
+                if len(seen) == wanted:
+                    break
+            await failing
+            return time.perf_counter() - started
+
+    used_s = members.server.program.cpu_s()
+    took_s = asyncio.run(follow())
+    used_s = members.server.program.cpu_s() - used_s
+    report.row(f"{len(lost)} of {members.clusters} clusters fail → {wanted} objects unknown", f"{took_s:.2f} s; {used_s:.1f} s CPU")
+
+
+SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes, "dead": dead}
 
 
 def main() -> None:

@@ -82,10 +82,14 @@ class Members:
             "POST", TARGETS, {"apiVersion": "workload.kcp.io/v1alpha1", "kind": "SyncTarget", "metadata": {"name": name}, "spec": {}}
         )
         self.uids[name] = made["metadata"]["uid"]
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        condition = {"type": "SyncerReady", "status": "True", "reason": "SyncerConnected", "lastTransitionTime": now}
-        status = {"lastSyncerHeartbeatTime": now, "conditions": [condition]}
+        condition = {"type": "SyncerReady", "status": "True", "reason": "SyncerConnected", "lastTransitionTime": _now()}
+        status = {"lastSyncerHeartbeatTime": _now(), "conditions": [condition]}
         client.json("PATCH", f"{TARGETS}/{name}/status", {"status": status}, _PATCH)
+
+    def fail(self, client: Plain, number: int) -> None:
+        """A cluster's syncer cannot reach it any more."""
+        condition = {"type": "SyncerReady", "status": "False", "reason": "ClusterUnreachable", "lastTransitionTime": _now()}
+        client.json("PATCH", f"{TARGETS}/c-{number:04}/status", {"status": {"conditions": [condition]}}, _PATCH)
 
     def _namespace(self, client: Plain, number: int) -> None:
         labels = {STATE_LABEL + self.key(n): "Sync" for n in self.clusters_of(number)}
@@ -118,6 +122,10 @@ class Members:
         where = f"/services/syncer/{self.cluster}/{target}/{self.uids[target]}/clusters/{self.cluster}/apis/apps/v1"
         path = f"{where}/namespaces/n-{namespace:04}/deployments/w-{number:05}/status"
         client.json("PATCH", path, {"status": status(ready)}, _PATCH)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def status(ready: int) -> dict[str, Any]:
