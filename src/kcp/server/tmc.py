@@ -31,7 +31,7 @@ from kcp.server.options import TMCOptions
 from kcp.server.security import Security
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
-from kcp.tmc.aggregation.remarks import Remarks
+from kcp.tmc.aggregation.remarks import Remarks, remarks
 from kcp.tmc.apis.negotiation import build_negotiation_controller
 from kcp.tmc.apis.publishing import build_publishing_controller
 from kcp.tmc.apis.syncedresources import build_synced_resources_controller
@@ -62,6 +62,7 @@ from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
 from kcp.tmc.model.views import Views
 from kcp.tmc.placement.changes import Changes
 from kcp.tmc.placement.handover import Workloads
+from kcp.tmc.placement.remarks import of_placement, of_target
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.placement.upsynced import build_upsynced_controller
 from kcp.tmc.projection.copies import BY_PROJECTION, Copies, index_by_projection
@@ -214,6 +215,8 @@ class TMC:
             self._run(supervisor, controller)
         if self.options.error_handling:
             self._remarks = Remarks(self.parts.for_cluster, clock=self.parts.clock)
+            self._remarks.follow(self.parts.informers.informer(PLACEMENTS), lambda old, new: of_placement(old, new, self._name_of))
+            self._remarks.follow(self._targets, of_target)
             self._run(supervisor, self._remarks.controller)
         for gvr in CORE_SYNCED:
             self._follow(supervisor, gvr, identity="", has_status=False)
@@ -338,7 +341,7 @@ class TMC:
         self._copies.add(str(gvr.group_resource), objects)
         namespaces = informers.informer(NAMESPACES)
         if self._remarks is not None:
-            self._remarks.follow(objects)
+            self._remarks.follow(objects, lambda old, new: remarks(old, new, self._name_of))
         if self.meter.is_on:
             self._tally.follow(str(gvr.group_resource), objects)
         if gvr.group_resource in DIVIDED:

@@ -108,7 +108,7 @@ async def test_a_refusal_is_read_on_the_object_and_ends_with_its_cause(
         assert advice in found["message"]
         made[0].error = None
         await world.settle("default", "web", 2)
-        assert await told(world, "web", "Synced") == "east: synced again"
+        await until(lambda: events(world, "web"), lambda es: any(e["message"] == "east: synced again" for e in es))
 
 
 @pytest.mark.usefixtures("soon")
