@@ -85,7 +85,22 @@ syncer:
   config: {maxSyncWorkers: 20, syncBacklogLimit: 5000, batchSize: 100}
 """,
     ),
-    "one server without etcd": ("kcp-tmc", "{etcd: {enabled: false}, backup: {enabled: true}}"),
+    "logging": (
+        "kcp-tmc",
+        """
+logging:
+  level: info
+  format: json
+  outputs: [stdout, "file:/var/log/kcp/kcp.log"]
+  logRotation: {maxSize: 100MB, maxAge: 30, maxBackups: 10}
+tracing: {enabled: true, endpoint: "collector.monitoring:4317"}
+""",
+    ),
+    "backups to S3": (
+        "kcp-tmc",
+        "backup: {enabled: true, ship: {enabled: true}, s3: {bucket: kcp-backups, existingSecret: s3, endpoint: 'https://s3.test'}}",
+    ),
+    "one server without etcd": ("kcp-tmc", "{etcd: {enabled: false}, backup: {enabled: true, ship: {enabled: true}}}"),
     "etcd elsewhere": (
         "kcp-tmc",
         "{replicaCount: 2, etcd: {externalEndpoints: ['https://e.test:2379'], externalSecret: e}, backup: {enabled: true}}",

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from tests.compat.servers import simulated_cluster
 from tests.delivery.charts import CHARTS, ROOT, engine, objects, one
-from tests.e2e.processes import Kubectl, Process, free_port
+from tests.e2e.processes import BIN, Kubectl, Process, free_port
 
 from kcp.apimachinery.meta import JSONObject
 
@@ -35,7 +35,10 @@ ETCD = Path(sys.executable).parent / "etcd"
 
 
 def test_rendered_command_lines_start_etcd_the_server_and_a_syncer(tmp_path: Path) -> None:
-    found = objects("kcp-tmc", {"kcp": {"config": {"maxConcurrentOperations": 50, "workerPoolSize": 20}}, "audit": {"enabled": True}})
+    found = objects(
+        "kcp-tmc",
+        {"kcp": {"config": {"maxConcurrentOperations": 50, "workerPoolSize": 20}}, "audit": {"enabled": True}, "backup": {"enabled": True}},
+    )
     with running_etcd(found, tmp_path) as etcd_port, running_server(found, tmp_path, etcd_port) as (server, port):
         kubeconfig = admin_kubeconfig(found, tmp_path, port)
         kubectl = Kubectl(kubeconfig, tmp_path)
@@ -47,6 +50,7 @@ def test_rendered_command_lines_start_etcd_the_server_and_a_syncer(tmp_path: Pat
         assert not any(token in server.output for token in json.loads(tokens).values()), "no credential is logged"
         environment = {"KCP_HOST": "localhost", "KCP_PORT": str(port), "KCP_CA_FILE": str(tmp_path / "identity" / "ca.crt")}
         assert health("kcp", environment) == 0
+        assert saved(found, tmp_path, etcd_port).startswith("kcp-")
         with simulated_cluster(tmp_path) as cluster:
             kubectl("kcp", "workload", "sync", "production-east", "--syncer-image=none", "--output-file=/dev/null")
             with running_syncer(tmp_path, port, cluster.kubeconfig) as health_port:
@@ -136,6 +140,24 @@ def admin_kubeconfig(found: list[JSONObject], tmp_path: Path, port: int) -> Path
     path = tmp_path / "kcp.kubeconfig"
     path.write_text(re.sub(r"https://[^/\s]+", f"https://localhost:{port}", text))
     return path
+
+
+def saved(found: list[JSONObject], tmp_path: Path, etcd_port: int) -> str:
+    """Name of the snapshot that the CronJob's command makes, after it was verified."""
+    (held,) = one(found, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    there = {"/backup": str(folder), "/etc/kcp/etcd": str(tmp_path / "etcd-tls")}
+    arguments = []
+    for argument in held["args"]:
+        for old, new in there.items():
+            argument = argument.replace(old, new)
+        arguments.append(re.sub(r"https://kcp-tmc-etcd-0[^:]*:2379", f"https://127.0.0.1:{etcd_port}", argument))
+    kcp = str(BIN / "kcp")
+    subprocess.run([kcp, *held["command"][1:], *arguments], check=True, capture_output=True)
+    (file,) = folder.iterdir()
+    subprocess.run([kcp, "snapshot", "verify", str(file)], check=True, capture_output=True)
+    return file.name
 
 
 def metrics(tmp_path: Path, port: int) -> str:

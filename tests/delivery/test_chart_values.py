@@ -21,7 +21,8 @@ SITUATIONS: Mapping[str, Mapping[str, Any]] = {
             "replicaCount": 3, "etcd": {"replicaCount": 3}, "ingress": {"enabled": True, "tls": [{"secretName": "x"}]}, "networkPolicy": {"enabled": True},
             "backup": {"enabled": True}, "audit": {"enabled": True}, "development": {"enabled": True},
         },
-        "one server": {"etcd": {"enabled": False}},
+        "one server": {"etcd": {"enabled": False}, "logging": {"outputs": ["file:/var/log/kcp/kcp.log"]}, "tracing": {"enabled": True}},
+        "backups to S3": {"backup": {"enabled": True, "ship": {"enabled": True}, "s3": {"bucket": "x"}}},
         "autoscaled, with certificates of cert-manager": {
             "autoscaling": {"enabled": True, "minReplicas": 2}, "certManager": {"enabled": True, "issuerRef": {"name": "x"}},
             "ingress": {"enabled": True, "tlsMode": "reencrypt", "tls": [{"secretName": "x"}]},
@@ -49,6 +50,7 @@ OTHER: Mapping[str, Any] = {
     "etcd.replicaCount": 5,
     "etcd.externalEndpoints": ["https://other.test:2379"],
     "logging.level": "error",
+    "logging.outputs": ["stderr"],
     "autoscaling.minReplicas": 3,
     "global.imageRegistry": "other.test",
     "kcp.env": [{"name": "X", "value": "y"}],
