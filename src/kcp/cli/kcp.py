@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +173,11 @@ async def _serve(options: Options, reloading: Reloading[Options]) -> None:
         click.echo("  kubectl ws tree")
         following = await stack.enter_async_context(Supervisor("configuration"))
         following.spawn(reloading.run(server.reload), name="configuration")
-        await server.wait_failed()
+        try:
+            await server.wait_failed()
+        except asyncio.CancelledError:
+            await server.drain()
+            raise
 
 
 main.add_command(certs_group)

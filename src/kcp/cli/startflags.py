@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kcp.cli.accessflags import Words
-from kcp.cli.flags import bool_flag, fail
+from kcp.cli.flags import Duration, bool_flag, fail
 
 if TYPE_CHECKING:
     from kcp.server.startoptions import ShardOptions
@@ -76,6 +76,8 @@ _FLAGS: tuple[Callable[[Any], Any], ...] = (
                  help="URL of virtual workspaces, before /services/. [default: the base URL]"),
     click.option("--authentication-admin-token-path", "admin_token_path", type=_FILE, default=None,
                  help="Where administrators' tokens are kept. [default: ROOT_DIRECTORY/.admin-token-store]"),
+    click.option("--shutdown-delay-duration", "shutdown_delay_s", type=Duration(), default="0s", show_default=True,
+                 help="How long to go on serving when told to stop, while /readyz fails, so that load balancers look elsewhere first."),
     bool_flag("--experimental-bind-free-port", default=False, help="Take a free port; --secure-port must be 0, which does the same."),
     *(click.option(f"--{name}", default=None, hidden=True) for name in _WITHOUT_EFFECT),
 )  # fmt: skip

@@ -99,6 +99,8 @@ class KcpServer:
     reload: Callable[[Options], None]
     """Take over those of other options that may change while everything runs: `Setting.is_live`."""
     is_bootstrapped: bool = field(default=False)
+    is_draining: bool = field(default=False)
+    """It will stop: everything works, but nobody should come any more."""
 
     @property
     def url(self) -> str:
@@ -110,6 +112,13 @@ class KcpServer:
         async with asyncio.TaskGroup() as group:
             for part in (self.controllers, self.feed):
                 group.create_task(_raise_failure(part), name=f"until {part.name} fails")
+
+    async def drain(self) -> None:
+        """Let readyz fail, and go on as long as load balancers may need to see it. Source: k8s.io/apiserver genericapiserver.go."""
+        self.is_draining = True
+        if self.options.shutdown_delay_s:
+            log.info("told to stop: serving for another %g s, not ready", self.options.shutdown_delay_s)
+            await self.clock.sleep(self.options.shutdown_delay_s)
 
     def statistics(self) -> dict[str, int]:
         return {**self.foundation.cache.statistics(), **self.foundation.index.statistics()}
@@ -369,9 +378,12 @@ class _Assembly:
             self._reload,
         )  # fmt: skip
         ready = HealthCheck("poststarthook/bootstrap", lambda: "" if server.is_bootstrapped else "root is not there yet", ("readyz",))
-        stopping = HealthCheck("shutdown", lambda: "process is shutting down" if self.app.is_stopping else "", ("readyz",))
+        stopping = HealthCheck("shutdown", lambda: "process is shutting down" if self._is_stopping(server) else "", ("readyz",))
         self._health.add(ready, stopping, HealthCheck("informer-sync", self._informers.to_come, ("readyz",)))
         return server
+
+    def _is_stopping(self, server: KcpServer) -> bool:
+        return server.is_draining or self.app.is_stopping
 
     async def start(self, supervisor: Supervisor, server: KcpServer) -> None:
         """Controllers and the content of `root`, each as soon as what it needs is there; of several servers, by the one that leads."""

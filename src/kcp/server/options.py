@@ -104,6 +104,8 @@ class Options:
     """--authentication-admin-token-path: default `<root directory>/.admin-token-store`."""
     export_urls: bool = True
     """--feature-gates=EnableDeprecatedAPIExportVirtualWorkspacesUrls=…: APIExports list URLs too, as programs for kcp 0.11 expect."""
+    shutdown_delay_s: float = 0.0
+    """--shutdown-delay-duration: how long a server that is told to stop goes on, while readyz fails, so that nobody is sent to it."""
     verbosity: int = 2
     """--v: 0 errors, 1 warnings, 2 progress, 4 debug."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
@@ -152,6 +154,8 @@ class Options:
         found += [*self.etcd.problems(), *self.encryption.problems(), *self.leadership.problems()]
         if self.etcd.endpoints and self.in_memory:
             found.append("--etcd-servers and --in-memory: give one of them")
+        if self.shutdown_delay_s < 0:
+            found.append("--shutdown-delay-duration: must not be negative")
         if self.object_limit < 0:
             found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
         found += [*self.authentication.problems(), *self.authorization.problems()]
