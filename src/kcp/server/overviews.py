@@ -55,8 +55,8 @@ class Overviews:
         informers, foundation = self.parts.informers, self.parts.foundation
         sources = Sources(
             informers.informer(AGGREGATED_VIEWS), informers.informer(STATUS_RULES), informers.informer(PLACEMENTS),
-            informers.informer(NAMESPACES), self.targets(), foundation.cache, foundation.catalog, self._shown, self.parts.clock,
-            self.meter,
+            informers.informer(NAMESPACES), self.targets(), foundation.cache, foundation.catalog, self._shown,
+            lambda: informers.informer(BINDINGS).resource_version, self.parts.clock, self.meter,
         )  # fmt: skip
         views = Views(sources)
         views.connect()

@@ -32,9 +32,10 @@ from kcp.registry.backend import (
 from kcp.registry.reads import parse_revision
 from kcp.registry.resource import Resource
 from kcp.registry.selection import select
-from kcp.registry.translate import too_large_revision
+from kcp.registry.translate import as_status, too_large_revision
 from kcp.registry.versions import Presentation
 from kcp.registry.watches import Watches
+from kcp.storage.interface import StoreError
 from kcp.storage.keyspace import object_key
 from kcp.tmc.metrics import families
 from kcp.tmc.overview.columns import plain_columns
@@ -90,7 +91,7 @@ class ViewBackend:
     async def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
         if self.max_staleness_s is not None:
             raise BadRequest("maxStaleness is for get and list; what a watch shows follows spec.maxStaleness of the AggregatedView")
-        view = await self.views.open(self.held, scope.resource)
+        view = await self._open(scope)
         async with aclosing(self._watching(view).watch(scope, query)) as batches:  # type: ignore[type-var]  # a generator
             async for batch in batches:
                 yield [self._event(event) for event in batch]
@@ -114,12 +115,24 @@ class ViewBackend:
         return held[1]
 
     async def _fresh(self, scope: Scope, resource_version: str) -> ResourceView:
-        view = await self.views.open(self.held, scope.resource)
+        view = await self._open(scope)
         if resource_version == "0":
             await view.settle()
-        elif (asked := parse_revision(resource_version)) > (current := await view.fresh()):
+            return view
+        asked = parse_revision(resource_version)
+        try:
+            current = await view.fresh()
+        except StoreError as error:
+            raise as_status(error, scope.resource.group_resource, scope.name) from error
+        if asked > current:
             raise too_large_revision(asked, current)
         return view
+
+    async def _open(self, scope: Scope) -> ResourceView:
+        try:
+            return await self.views.open(self.held, scope.resource)
+        except StoreError as error:
+            raise as_status(error, scope.resource.group_resource) from error
 
     # --- what the reader gets ---
 
@@ -199,4 +212,4 @@ class ViewCatalog:
 
     def version(self, cluster: ClusterName) -> str:
         self.views.served(self.held)
-        return f"{self.held.spec.uid}/{self.held.spec.generation}/{self.held.catalog_version}"
+        return f"{self.held.spec.uid}/{self.held.spec.generation}/{self.held.generation}"

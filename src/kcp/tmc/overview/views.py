@@ -60,6 +60,8 @@ class Sources:
     catalog: Catalog
     shown: Callable[[ClusterName], frozenset[GroupResource]]
     """What of a workspace's resources is synced, or shown from clusters."""
+    shown_version: Callable[[], str]
+    """As before while `shown` answers as before."""
     clock: Clock
     meter: Meter
 
@@ -76,7 +78,11 @@ class OneView:
     resources: dict[GVR, Resource] = field(default_factory=dict)
     """As they are served."""
     opened: dict[GVR, ResourceView] = field(default_factory=dict)
-    catalog_version: str = ""
+    token: tuple[str, str] = ("", "")
+    """Of the catalog, and of what is shown of it, as `resources` were made."""
+    shown: frozenset[GroupResource] = frozenset()
+    generation: int = 0
+    """Of `resources`."""
 
 
 @dataclass(slots=True)
@@ -152,16 +158,19 @@ class Views:
     def served(self, held: OneView) -> Mapping[GVR, Resource]:
         """The resources of a view, as it serves them; the same objects until something changes."""
         cluster = held.spec.cluster
-        version = self.sources.catalog.version(cluster)
-        if version != held.catalog_version:
+        token = self.sources.catalog.version(cluster), self.sources.shown_version()
+        if token == held.token:
+            return held.resources
+        shown = self.sources.shown(cluster)
+        if token[0] != held.token[0] or shown != held.shown:
             self._close(held)
-            shown = self.sources.shown(cluster)
             held.resources = {
                 r.gvr: _reading(r)
                 for r in self.sources.catalog.resources(cluster)
                 if r.group_resource in shown and held.spec.shows(r.gvr.group, r.kind) and _is_stored_so(r)
             }
-            held.catalog_version = version
+            held.shown, held.generation = shown, held.generation + 1
+        held.token = token
         return held.resources
 
     async def open(self, held: OneView, resource: Resource) -> ResourceView:
