@@ -242,6 +242,15 @@ def test_a_release_of_the_control_plane_is_installed_upgraded_rolled_back_tested
         config.uninstall("kcp-tmc", wait="watcher", timeout=60)
         assert kubectl("get", "deployment,statefulset,service,networkpolicy,cronjob", "-o", "name") == ""
         assert kubectl.json("get", "secret", "kcp-tmc-identity")["data"] == identity, "and an uninstallation"
+        config.install(chart, "kcp-tmc", values, timeout=60)
+        assert kubectl.json("get", "secret", "kcp-tmc-identity")["data"] == identity, "which the next installation takes up"
+        assert admin_token(kubectl) == json.loads(base64.b64decode(identity["admin-token-store"]))["kcp-admin"]
+
+
+def admin_token(kubectl: Kubectl) -> str:
+    held = kubectl.json("get", "secret", "kcp-tmc-admin")["data"]["kubeconfig"]
+    token: str = yaml.safe_load(base64.b64decode(held))["users"][0]["user"]["token"]
+    return token
 
 
 def test_a_release_of_the_syncer_is_installed_tested_and_removed(cluster: Any) -> None:
