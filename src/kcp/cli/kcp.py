@@ -22,7 +22,7 @@ from kcp.cli.settingsflags import Given, files_of_settings, log_options, setting
 from kcp.cli.sim import sim_group
 from kcp.cli.snapshot import snapshot_group, storage_group
 from kcp.cli.startflags import gates, say_what_is_ignored, shard_options, start_flags
-from kcp.cli.storageflags import encryption_options, etcd_config, leadership_options, storage_flags
+from kcp.cli.storageflags import encryption_options, etcd_config, leadership_options, storage_flags, upkeep_options
 
 if TYPE_CHECKING:
     from kcp.server.options import Options
@@ -128,7 +128,7 @@ def _options(flags: dict[str, Any], given: Given) -> Options:
         mounts=mounts, cache_apis=opened["CacheAPIs"],
         export_urls=opened["EnableDeprecatedAPIExportVirtualWorkspacesUrls"],
         shard=shard, serving=serving, batteries=batteries, audit=audit_config(flags), etcd=etcd_config(flags),
-        leadership=leadership_options(flags), encryption=encryption_options(flags), **who, **home, **flags,
+        leadership=leadership_options(flags), encryption=encryption_options(flags), upkeep=upkeep_options(flags), **who, **home, **flags,
     )  # fmt: skip
 
 

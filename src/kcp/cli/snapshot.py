@@ -143,7 +143,14 @@ def list_command(target: str, **flags: Any) -> None:
 @_ROOT
 @etcd_flags
 @s3_flags
-def restore_command(target: str, root_directory: Path, **flags: Any) -> None:
+@click.option(
+    "--skip-revisions",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Revisions not to be given out again: at least as many as were, after the backup. etcd takes a write for each.",
+)
+def restore_command(target: str, root_directory: Path, skip_revisions: int, **flags: Any) -> None:
     from kcp.storage.snapshot.fetching import Checked, opened
     from kcp.storage.snapshot.restore import to_sqlite
 
@@ -154,12 +161,12 @@ def restore_command(target: str, root_directory: Path, **flags: Any) -> None:
                 Checked(content, progress).verify()  # before anything is written: etcd cannot take back half of it
         with opened(target, s3) as content:
             if etcd.endpoints:
-                summary = asyncio.run(_fill_etcd(_marked(content), etcd))
+                summary = asyncio.run(_fill_etcd(_marked(content, skip_revisions), etcd))
                 where = f"etcd at {', '.join(etcd.endpoints)}"
             else:
                 where = str(root_directory / "kcp.db")
                 with _progress("restoring", content.header.revision) as progress:
-                    summary = to_sqlite(_marked(Checked(content)), root_directory / "kcp.db", progress)
+                    summary = to_sqlite(_marked(Checked(content), skip_revisions), root_directory / "kcp.db", progress)
     click.echo(
         f"{where}: {_sentence(summary)}, of {summary.header.created}. Start the server with the pki/ and .admin-token-store of the old one."
     )
@@ -271,7 +278,7 @@ async def _save(file: Path, root_directory: Path, etcd: EtcdConfig, *, into_dire
         await source.close()
 
 
-def _marked(content: Content) -> Content:
+def _marked(content: Content, skipped: int) -> Content:
     """With the mark that tells servers, and through them syncers, that history went back."""
     from uuid import uuid4
 
@@ -280,7 +287,7 @@ def _marked(content: Content) -> Content:
 
     header = content.header
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Marked(content, Restored(uuid4().hex[:12], header.revision, header.created, now))
+    return Marked(content, Restored(uuid4().hex[:12], header.revision, header.created, now), skipped)
 
 
 async def _source(root_directory: Path, etcd: EtcdConfig) -> SQLiteSource | StoreSource:

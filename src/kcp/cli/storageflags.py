@@ -16,7 +16,7 @@ from kcp.server.leadershipoptions import LeadershipOptions
 from kcp.storage.etcd.config import EtcdConfig
 
 if TYPE_CHECKING:
-    from kcp.server.options import EncryptionOptions
+    from kcp.server.options import EncryptionOptions, UpkeepOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULTS = EtcdConfig()
@@ -38,6 +38,13 @@ _FLAGS = (
 )  # fmt: skip
 
 
+_UPKEEP_FLAGS = (
+    click.option("--etcd-compaction-interval", type=Duration(), default="5m", show_default=True,
+                 help="How long history is kept, of every kind of store: lists and watches from so long ago still work. 0s: for ever."),
+    click.option("--etcd-defragment-interval", type=Duration(), default="24h", show_default=True,
+                 help="Time between two looks whether members of etcd have much room to give back; then one after the other does, "
+                 "the leader last. 0s: never."),
+)  # fmt: skip
 _ENCRYPTION_FLAGS = (
     click.option("--encryption-provider-config", type=_FILE, default=None,
                  help="EncryptionConfiguration: which resources are encrypted before they are stored, and with which keys."),
@@ -63,7 +70,7 @@ def etcd_flags(command: F) -> F:
 
 def storage_flags(command: F) -> F:
     """Of a server: the same, and what it needs if it is not alone there."""
-    for option in reversed((*_ENCRYPTION_FLAGS, *_LEADER_FLAGS)):
+    for option in reversed((*_UPKEEP_FLAGS, *_ENCRYPTION_FLAGS, *_LEADER_FLAGS)):
         command = option(command)
     return etcd_flags(command)
 
@@ -81,6 +88,14 @@ def etcd_config(flags: dict[str, Any]) -> EtcdConfig:
         attempt_s=flags.pop("etcd_attempt_timeout"),
         patience_s=flags.pop("etcd_request_timeout"),
     )
+
+
+def upkeep_options(flags: dict[str, Any]) -> UpkeepOptions:
+    """Takes its flags out of `flags`."""
+    from kcp.server.options import UpkeepOptions
+
+    compaction_s, defragment_s = (flags.pop(f"etcd_{name}_interval") for name in ("compaction", "defragment"))
+    return UpkeepOptions(compaction_interval_s=compaction_s, defragment_interval_s=defragment_s)
 
 
 def encryption_options(flags: dict[str, Any]) -> EncryptionOptions:

@@ -54,7 +54,7 @@ from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.startoptions import ADMIN, USER, chosen
 from kcp.server.tokens import FILE, AdminTokens
 from kcp.server.views import export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
-from kcp.storage.compaction import Compactor
+from kcp.storage.compaction import CompactionConfig, Compactor
 from kcp.storage.interface import Store
 from kcp.storage.measures import MeasuredStore, show_objects
 from kcp.storage.tracing import TracedStore
@@ -153,7 +153,9 @@ async def run_server(
         feed.spawn(cache.run(), name="watch cache")
         if encryption is not None:
             feed.spawn(encryption.run(), name="encryption configuration")
-        feed.spawn(Compactor(store, clock=clock, cache=cache).run(), name="compaction")
+        if interval_s := options.upkeep.compaction_interval_s:
+            history = CompactionConfig.keeping(interval_s)
+            feed.spawn(Compactor(store, clock=clock, cache=cache, config=history).run(), name="compaction")
         columns = _fleet_columns(options)
         foundation = await Foundation.lay(
             measured, cache, clock=clock, conversion_timeout_s=options.conversion_timeout_s, cache_apis=options.cache_apis,
@@ -415,6 +417,7 @@ class _Assembly:
             self._tmc.serve(supervisor, lambda: self._running)
 
     async def _lead(self, supervisor: Supervisor) -> None:
+        self._defragment(supervisor)
         self._run(supervisor, build_first(self._parts))
         self._informers.run_all(supervisor)
 
@@ -427,6 +430,13 @@ class _Assembly:
         await bootstrap(self._client, self._bootstrap_options(), on_root_apis=start_rest)
         if self._tmc is not None:
             self._tmc.run(supervisor)
+
+    def _defragment(self, supervisor: Supervisor) -> None:
+        etcd, interval_s = self._options.etcd, self._options.upkeep.defragment_interval_s
+        if etcd.endpoints and interval_s:
+            from kcp.storage.etcd.defragment import Defragmenter
+
+            supervisor.spawn(Defragmenter(etcd, self._clock, interval_s).run(), name="defragmentation of etcd")
 
     def _run(self, supervisor: Supervisor, controllers: Iterable[Controller[Any]]) -> None:
         for controller in controllers:

@@ -64,6 +64,20 @@ class EncryptionOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UpkeepOptions:
+    """Of what is stored: how long history is kept, and when its room is given back."""
+
+    compaction_interval_s: float = 300.0
+    """--etcd-compaction-interval, of every kind of store: lists and watches from so long ago still work. 0: nothing is forgotten."""
+    defragment_interval_s: float = 86_400.0
+    """--etcd-defragment-interval: etcd only; 0: never. A SQLite database gives room back with each compaction."""
+
+    def problems(self) -> list[str]:
+        given = {"compaction": self.compaction_interval_s, "defragment": self.defragment_interval_s}
+        return [f"--etcd-{name}-interval: must not be negative" for name, seconds in given.items() if seconds < 0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """`kcp start`."""
 
@@ -83,6 +97,7 @@ class Options:
     """--in-memory: keep nothing on disk but certificates and kubeconfig; for tests."""
     etcd: EtcdConfig = field(default_factory=EtcdConfig)
     """--etcd-*: a cluster that keeps the objects, instead of the server itself."""
+    upkeep: UpkeepOptions = field(default_factory=UpkeepOptions)
     encryption: EncryptionOptions = field(default_factory=EncryptionOptions)
     leadership: LeadershipOptions = field(default_factory=LeadershipOptions)
     object_limit: int = 0
@@ -151,7 +166,7 @@ class Options:
             found.append(f"--root-directory={self.root_directory}: exists and is not a directory")
         if self.token_auth_file is not None and not self.token_auth_file.is_file():
             found.append(f"--token-auth-file={self.token_auth_file}: no such file")
-        found += [*self.etcd.problems(), *self.encryption.problems(), *self.leadership.problems()]
+        found += [*self.etcd.problems(), *self.encryption.problems(), *self.upkeep.problems(), *self.leadership.problems()]
         if self.etcd.endpoints and self.in_memory:
             found.append("--etcd-servers and --in-memory: give one of them")
         if self.shutdown_delay_s < 0:

@@ -32,6 +32,14 @@ class CompactionConfig:
     interval_s: float = 30.0
     """Time between two compactions."""
 
+    @classmethod
+    def keeping(cls, keep_s: float) -> CompactionConfig:
+        """
+        >>> CompactionConfig.keeping(10).interval_s
+        10
+        """
+        return cls(keep_s=keep_s, interval_s=min(keep_s, cls().interval_s))
+
 
 class Compactor:
     """Compacts a store, and its watch cache's histories, by the clock."""

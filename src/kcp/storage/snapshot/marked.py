@@ -15,7 +15,7 @@ from kcp.storage.restored import Restored
 from kcp.storage.snapshot.file import Header, Summary
 from kcp.storage.snapshot.restore import Content
 
-SKIPPED_REVISIONS = 100_000
+SKIPPED_REVISIONS = 10_000
 """Between what is restored and what is written next: revisions that were given out after the backup are not given out again, so that
 whoever remembers one is told to list anew. Source: etcdutl snapshot restore --bump-revision --mark-compacted."""
 
