@@ -1,6 +1,6 @@
 """What TMC costs at the size of a fleet: views over all clusters.
 
-    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,dead] [--write]
+    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,dead,scrape] [--write]
 
 One control plane over TLS; clusters are SyncTargets whose reports this program writes, through the virtual workspace of syncers.
 Each workload is a Deployment on `copies` clusters. Sections are functions, see `SECTIONS`.
@@ -123,7 +123,24 @@ def dead(report: Report, members: Members) -> None:
     report.row(f"{len(lost)} of {members.clusters} clusters fail → {wanted} objects unknown", f"{took_s:.2f} s; {used_s:.1f} s CPU")
 
 
-SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes, "dead": dead}
+def scrape(report: Report, members: Members) -> None:
+    """/metrics as Prometheus asks for it, once a second."""
+    client = members.client()
+    took, size, series = [], 0, 0
+    for _ in range(LISTS):
+        started = time.perf_counter()
+        status, body = client.call("GET", "/metrics")
+        took.append(time.perf_counter() - started)
+        assert status == 200, body[:300]
+        size, series = len(body), sum(not line.startswith(b"#") for line in body.splitlines())
+        time.sleep(1.0)
+    report.row(
+        f"scrape of /metrics: {series} series, {size / 2**10:.0f} KiB", spread_ms(took), target="≤ 100 ms",
+        reached=percentile(took, 0.9) <= 0.1,
+    )  # fmt: skip
+
+
+SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes, "dead": dead, "scrape": scrape}
 
 
 def main() -> None:

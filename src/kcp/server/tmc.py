@@ -43,7 +43,7 @@ from kcp.tmc.health.providers import Controllers, api_server, clusters, placemen
 from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
 from kcp.tmc.health.states import Check
 from kcp.tmc.health.synctargets import build_synctarget_controller
-from kcp.tmc.metrics.controlplane import measure_failures, show_clusters, show_controllers, show_health
+from kcp.tmc.metrics.controlplane import measure_failures, show_clusters, show_controllers, show_health, show_recovery_rate
 from kcp.tmc.metrics.placements import show_placement_queue, show_placements
 from kcp.tmc.metrics.process import show_process
 from kcp.tmc.metrics.syncing import SyncTally
@@ -284,6 +284,7 @@ class TMC:
         show_clusters(meter, self._targets)
         show_placements(meter, self.parts.informers.informer(PLACEMENTS))
         show_controllers(meter, running)
+        show_recovery_rate(meter)
         self._tally.show(meter)
         for controller in running():
             measure_failures(meter, controller)

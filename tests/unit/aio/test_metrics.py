@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from kcp.aio.metrics import MOST_NAMED, Meter, counter, gauge, histogram, scrape
 
@@ -99,3 +100,26 @@ def test_a_meter_that_is_off_keeps_nothing() -> None:
 def test_wrong_labels_are_an_error_where_they_are_first_used() -> None:
     with pytest.raises(ValueError, match="things_total has labels"):
         Meter().count(THINGS, "red", "green")
+
+
+def test_odd_texts_and_numbers_are_read_back_as_they_were() -> None:
+    meter, odd = Meter(), 'a "b" \\ c\nd'
+    meter.count(counter("odd_total", "Odd \\ text\nof two lines."), by=float("inf"))
+    meter.count(THINGS, odd)
+    found = {family.name: family for family in text_string_to_metric_families(scrape(meter.collect).decode())}
+    assert found["things"].samples[0].labels == {"colour": odd}
+    assert found["odd"].samples[0].value == float("inf")
+    assert found["odd"].documentation == "Odd \\ text\nof two lines."
+    assert "process_resident_memory_bytes" in found
+
+
+def test_the_text_is_that_of_the_library() -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    meter = Meter()
+    meter.count(THINGS, "red", by=1e21)
+    meter.observe(WAITS, 0.5, "blue")
+    meter.show(HELD, lambda: [(("a", "ok"), 0.1)])
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(meter)  # type: ignore[arg-type]  # has collect
+    assert scrape(meter.collect).startswith(generate_latest(registry))

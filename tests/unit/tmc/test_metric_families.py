@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kcp.aio.metrics import Family, Kind
-from kcp.tmc.metrics.families import FAMILIES
+from kcp.aio.metrics import Family, Kind, Meter, scrape
+from kcp.tmc.metrics.controlplane import show_recovery_rate
+from kcp.tmc.metrics.families import FAMILIES, RECOVERY_FAILURES, RECOVERY_SUCCESSES
 
 BY_NAME = {family.name: family for family in FAMILIES}
 
@@ -105,3 +106,12 @@ def of_clusters(family: Family) -> set[str]:
 def test_a_name_is_there_once() -> None:
     names = [name for family in FAMILIES for name in (family.name, family.alias) if name]
     assert len(names) == len(set(names))
+
+
+def test_the_share_of_recoveries_that_helped_is_told_by_type_of_error() -> None:
+    meter = Meter()
+    show_recovery_rate(meter)
+    for family, times in ((RECOVERY_SUCCESSES, 3), (RECOVERY_FAILURES, 1)):
+        for _ in range(times):
+            meter.count(family, "SyncFailure", "Sync", "syncer-east")
+    assert 'tmc_error_recovery_success_rate{error_type="SyncFailure"} 0.75' in scrape(meter.collect).decode()

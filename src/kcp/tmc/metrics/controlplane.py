@@ -5,6 +5,7 @@ Before: `server.tmc`. After: the informers and the monitor, which hold what is r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -109,6 +110,21 @@ def measure_failures(meter: Meter, controller: Controller[Any]) -> None:
         meter.count(families.ERRORS, str(found.type), str(found.severity), controller.name)
 
     controller.failed = failed
+
+
+def show_recovery_rate(meter: Meter) -> None:
+    """The share of recoveries that helped, from what was counted of those that ended."""
+
+    def read() -> Numbers:
+        helped, ended = Counter[str](), Counter[str]()
+        for family, is_good in ((families.RECOVERY_SUCCESSES, True), (families.RECOVERY_FAILURES, False)):
+            for (error_type, *_), count in meter.counted(family).items():
+                ended[error_type] += int(count)
+                helped[error_type] += int(count) if is_good else 0
+        for error_type, total in ended.items():
+            yield (error_type,), helped[error_type] / total
+
+    meter.show(families.ERROR_RECOVERY_SUCCESS_RATE, read)
 
 
 def show_requests(meter: Meter, by_endpoint: Callable[[], Mapping[Labels, Histogram]]) -> None:
