@@ -121,5 +121,5 @@ def test_the_text_is_that_of_the_library() -> None:
     meter.observe(WAITS, 0.5, "blue")
     meter.show(HELD, lambda: [(("a", "ok"), 0.1)])
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(meter)  # type: ignore[arg-type]  # has collect
+    registry.register(meter)
     assert scrape(meter.collect).startswith(generate_latest(registry))
