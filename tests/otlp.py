@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,3 +100,27 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
     finally:
         await runner.cleanup()
         await server.stop(0)
+
+
+class _Servicer:
+    """The service for a server with threads."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def Export(self, request: Any, _context: Any) -> Any:  # noqa: N802 - the service's name for it
+        self._receiver.take(request)
+        return messages.ExportTraceServiceResponse()
+
+
+@contextmanager
+def receiving_in_threads() -> Iterator[tuple[Receiver, grpc.Server]]:
+    """For tests that wait for processes: the receiver, and its server, which may be stopped before."""
+    receiver, server = Receiver(), grpc.server(ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(_Servicer(receiver), server)  # type: ignore[no-untyped-call]
+    receiver.grpc_endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield receiver, server
+    finally:
+        server.stop(0).wait()
