@@ -82,9 +82,7 @@ def test_a_fleet_is_observed(fleet: Fleet) -> None:
         for name in ("first", "second"):  # the first one the syncer may find by a list, when it begins: a list tells of no traces
             kubectl("create", "deployment", name, "--image=nginx", "--replicas=1")
             kubectl.until("get", "deployment", name, is_right=lambda obj: obj["status"].get("readyReplicas") == 1)
-        spans = eventually(
-            lambda: whole_trace(receiver), timeout_s=30, what=lambda: f"whole trace: {_seen(receiver)}"
-        )
+        spans = eventually(lambda: whole_trace(receiver), timeout_s=30, what=lambda: f"whole trace: {_seen(receiver)}")
         assert {span.service for span in spans} == {"kcp-tmc", "workload-syncer"}
         assert "kubectl" in next(span for span in spans if span.name == "APIServer.create").attributes["user_agent.original"]
         server.stop(0).wait()

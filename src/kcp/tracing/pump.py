@@ -18,7 +18,7 @@ from kcp.tracing.tracer import Span
 
 log = logging.getLogger(__name__)
 
-_EVERY_S = 2.0
+_EVERY_S = 5.0
 _BATCH = 512
 _MOST = 4096
 _LAST_S = 2.0
