@@ -29,6 +29,9 @@ async def metrics(server: KcpServer) -> str:
 
 OFF: list[tuple[str, Callable[[set[str]], bool]]] = [
     ("placement_controller", lambda names: bool(names & {"placement", "tmc-namespace"})),
+    ("virtual_workspaces", lambda names: "tmc-views" in names),
+    ("projection", lambda names: "projection" in names),
+    ("recovery", lambda names: bool(names & {"tmc-recovery", "tmc-recovery-trigger"})),
     ("push", lambda names: "tmc-push" in names),
     ("error_handling", lambda names: "tmc-remarks" in names),
 ]
