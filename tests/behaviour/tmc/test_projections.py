@@ -17,6 +17,7 @@ from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Invalid
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
+from kcp.tmc.metrics.families import PROJECTIONS
 from kcp.tmc.model.kinds import RESOURCE_PROJECTIONS, SYNC_TARGETS
 from kcp.tmc.model.names import STATE_LABEL, STATE_UPSYNC
 from kcp.tmc.syncer.settings import SyncerConfig
@@ -53,6 +54,14 @@ async def make(world: World, name: str = "c", *, labels: dict[str, str] | None =
     return await world.client.resource(CONFIG_MAPS).create(body, namespace="default")
 
 
+def counted(world: World, cluster: str) -> float:
+    """Copies of projected objects that this cluster's syncer counted as written."""
+    metrics = world.records[cluster].metrics
+    assert metrics is not None
+    found = metrics.meter.counted(PROJECTIONS)
+    return sum(count for (_, target, gvk, status), count in found.items() if (target, gvk, status) == (cluster, "configmaps", "success"))
+
+
 async def ready(world: World, reason: str, name: str = "p") -> JSONObject:
     """The projection once its condition Ready has this reason."""
     return await until(  # type: ignore[no-any-return]
@@ -70,6 +79,7 @@ async def test_labelled_objects_are_on_every_cluster_until_the_label_goes(tmp_pa
         await until(look, lambda found: found == {"east": {"a": "1"}, "west": {"a": "1"}})
         told = await ready(world, "EveryCopyIsThere")
         assert told["status"]["phase"] == "Active"
+        assert counted(world, "east") >= 1
         assert [(t["cluster"], t["status"], t["synced"]) for t in told["status"]["targets"]] == [
             ("east", "Active", 1),
             ("west", "Active", 1),

@@ -89,7 +89,9 @@ CLUSTER_RESOURCES = gauge(
 AGGREGATIONS = counter("tmc_resource_aggregations_total", "Objects aggregated.", ("gvk", "strategy", "status"))
 AGGREGATION_DURATION = histogram("tmc_aggregation_duration_seconds", "Duration of one aggregation.", ("workspace",), many=("workspace",))
 AGGREGATED_RESOURCES = gauge("tmc_aggregated_resources_total", "Objects in views.", ("gvk",), alias="tmc_aggregated_resources")
-PROJECTIONS = counter("tmc_resource_projections_total", "Objects projected.", (*_PAIR, "gvk", "status"))
+PROJECTIONS = counter(
+    "tmc_resource_projections_total", "Copies of projected objects written.", (*_PAIR, "gvk", "status"), many=("source_cluster",)
+)
 PROJECTION_DURATION = histogram("tmc_projection_duration_seconds", "Duration of one projection.", ("workspace",), many=("workspace",))
 PROJECTED_RESOURCES = gauge("tmc_projected_resources_total", "Objects that are projected.", ("gvk",), alias="tmc_projected_resources")
 CONFLICTS = counter("tmc_resource_conflicts_total", "Conflicts and what became of them.", ("cluster", "gvk", "conflict_type", "resolution"))

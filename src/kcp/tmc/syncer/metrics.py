@@ -103,6 +103,10 @@ class SyncerMetrics:
         self.meter.count(families.SYNCER_DRIFT, *self._labels, resource)
         self.observe_conflict(resource, "Drift", "Source")
 
+    def observe_projection(self, resource: str, origin: str, *, failed: bool) -> None:
+        """Args: origin: the workspace or cluster that the object comes from."""
+        self.meter.count(families.PROJECTIONS, origin, self.sync_target, resource, "error" if failed else "success")
+
     def observe_transformation(self, resource: str, *, failed: bool) -> None:
         self.meter.count(families.TRANSFORMATIONS, "Set", resource, "error" if failed else "success")
 

@@ -45,6 +45,12 @@ class Put(Enum):
     """To be made anew once it is gone."""
 
 
+def projected_from(view: JSONObject) -> str:
+    """Where a projected object comes from: a workspace, or a cluster; "" for one that is not projected."""
+    is_projected = meta.labels(view).get(PROJECTED_LABEL) == "true"
+    return meta.annotations(view).get(ORIGIN_CLUSTER_ANNOTATION, "") if is_projected else ""
+
+
 def stamped(desired: JSONObject, view: JSONObject, identity: Identity, now: datetime) -> JSONObject:
     """A copy with where it comes from and when it was written. They are no part of what is compared: a later hour alone writes nothing.
 
@@ -58,7 +64,7 @@ def stamped(desired: JSONObject, view: JSONObject, identity: Identity, now: date
         "syncer.kcp.io/resource-version": meta.resource_version(view),
         "syncer.kcp.io/sync-generation": str(meta.generation(view)),
     }
-    if (origin := meta.annotations(view).get(ORIGIN_CLUSTER_ANNOTATION)) and meta.labels(view).get(PROJECTED_LABEL) == "true":
+    if origin := projected_from(view):
         stamps |= {
             ORIGIN_CLUSTER_ANNOTATION: origin,
             PROJECTED_TO_ANNOTATION: identity.name,

@@ -95,6 +95,10 @@ class Record:
         if self.metrics is not None:
             self.metrics.observe_drift(resource)
 
+    def observe_projection(self, resource: str, origin: str, *, failed: bool) -> None:
+        if self.metrics is not None:
+            self.metrics.observe_projection(resource, origin, failed=failed)
+
     def observe_transformation(self, resource: str, *, failed: bool) -> None:
         if self.metrics is not None:
             self.metrics.observe_transformation(resource, failed=failed)

@@ -36,7 +36,7 @@ from kcp.tmc.syncer.drift import DELETED, Drift, account, changes, contest, drif
 from kcp.tmc.syncer.fence import lift
 from kcp.tmc.syncer.held import AGAIN_S, restoration
 from kcp.tmc.syncer.parts import Parts, Turns
-from kcp.tmc.syncer.put import Put, Putter
+from kcp.tmc.syncer.put import Put, Putter, projected_from
 from kcp.tmc.syncer.record import DOWN
 from kcp.tmc.syncer.rendering import Rendering
 from kcp.tmc.syncer.write import retries, write_view
@@ -130,6 +130,8 @@ class SpecReconciler:
             return await self._failed(key, view, error, desired)
         if put is Put.CREATED and view.get("status") and not wishes.may_recreate(view):
             drift = Drift([DELETED])
+        if origin := projected_from(view):
+            self.parts.record.observe_projection(str(self.gvr.group_resource), origin, failed=False)
         if put is not Put.REMOVED:
             await self._report(key, view, self._standing(view), self._account(view, drift) if drift.fields else None)
         return Result()
@@ -286,6 +288,8 @@ class SpecReconciler:
             subject=f"{key.namespace}/{key.name}".lstrip("/"),
         )  # fmt: skip
         self.parts.record.observe_error(error, str(self.gvr.group_resource))
+        if origin := projected_from(view):
+            self.parts.record.observe_projection(str(self.gvr.group_resource), origin, failed=True)
         level = logging.DEBUG if error.retry_after_s else logging.WARNING  # its breaker, or the cluster, has said so already
         log.log(level, "%s %s on %s: %s", self.gvr.resource, key, self.parts.identity.name, error)
         if desired is not None and not self._attempts.failed(key, view, desired):
