@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("kcp.cli.plugin_status", "how every component is: server, store, controllers, clusters, syncers, placements"),
     "render": ("kcp.cli.plugin_render", "the very object that a cluster gets of one in the workspace"),
     "test-rule": ("kcp.cli.plugin_testrule", "what a StatusRule makes of objects, before it is applied"),
+    "migrate": ("kcp.cli.plugin_migrate", "move a workload from one cluster to another: live, by snapshot, or halted and resumed"),
     "recover": ("kcp.cli.plugin_recover", "mend a cluster or an object: reconnect, authenticate, merge, place anew, sync from truth"),
     "why-not": ("kcp.cli.plugin_whynot", "why a cluster does not run an object"),
 }

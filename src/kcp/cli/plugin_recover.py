@@ -19,6 +19,7 @@ from kcp.cli.plugin_session import PluginError, Session, opened
 from kcp.cli.plugin_waiting import wait_until
 from kcp.cli.plugin_workloads import KINDS, PLACEMENTS, namespace_of
 from kcp.tmc.errors import ErrorType, told
+from kcp.tmc.migration.model import MIGRATIONS
 from kcp.tmc.model.kinds import SYNC_TARGETS
 from kcp.tmc.recovery.model import RECOVERIES, TERMS, StrategyName
 
@@ -119,6 +120,16 @@ async def _spec(session: Session, words: list[str], namespace: str, strategy: st
     if kind in ("placement", "placements"):
         chosen = StrategyName(strategy) if strategy else StrategyName.PLACEMENT
         resource = {"group": PLACEMENTS.group, "version": PLACEMENTS.version, "resource": PLACEMENTS.resource, "name": name}
+    elif kind in ("migration", "migrations"):
+        chosen = StrategyName.MIGRATION
+        where = namespace_of(session, namespace)
+        resource = {
+            "group": MIGRATIONS.group,
+            "version": MIGRATIONS.version,
+            "resource": MIGRATIONS.resource,
+            "namespace": where,
+            "name": name,
+        }
     elif kind in KINDS:
         chosen = StrategyName(strategy) if strategy else StrategyName.CONFLICT
         gvr = KINDS[kind]
@@ -126,7 +137,9 @@ async def _spec(session: Session, words: list[str], namespace: str, strategy: st
         await session.workspace.resource(gvr).get(name, namespace=where)
         resource = {"group": gvr.group, "version": gvr.version, "resource": gvr.resource, "namespace": where, "name": name}
     else:
-        raise PluginError(f'"{" ".join(words)}" is neither a cluster nor something that clusters run: {", ".join(KINDS)}, placement')
+        raise PluginError(
+            f'"{" ".join(words)}" is neither a cluster nor something that clusters run: {", ".join(KINDS)}, placement, migration'
+        )
     return {"resource": resource, "strategy": str(chosen), "errorType": str(_error_of(chosen))}
 
 

@@ -36,6 +36,7 @@ TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
     "tmc.kcp.io": (
         "aggregatedviews.tmc.kcp.io",
         "componenthealths.tmc.kcp.io",
+        "migrations.tmc.kcp.io",
         "overridepolicies.tmc.kcp.io",
         "placementdecisions.tmc.kcp.io",
         "resourceprojections.tmc.kcp.io",

@@ -16,6 +16,7 @@ from kcp.tmc.health.states import Check
 from kcp.tmc.recovery.clusters import Authentication, Clusters, Connectivity, Resync
 from kcp.tmc.recovery.controller import Strategy, build_recovery_controller
 from kcp.tmc.recovery.generic import Generic
+from kcp.tmc.recovery.migrations import ResumeOrUndo
 from kcp.tmc.recovery.model import RECOVERIES, StrategyName
 from kcp.tmc.recovery.objects import Conflict, Replacement
 from kcp.tmc.recovery.trigger import Trigger, build_recovery_trigger
@@ -30,15 +31,21 @@ def build_recovery(
 ) -> tuple[Sequence[Controller[Any]], Trigger]:
     """The controllers, and what is told of each look at health. Args: running: the controllers of TMC. checks: how components are now."""
     recoveries, for_cluster, clock = parts.informers.informer(RECOVERIES), parts.for_cluster, parts.clock
-    clusters, generic = Clusters(for_cluster, clock), Generic(running, checks)
+    clusters = Clusters(for_cluster, clock)
+
+    def resume() -> None:
+        for controller in running():
+            if controller.name == "tmc-migration":
+                controller.hurry()
+
     strategies: Mapping[StrategyName, Strategy] = {
         StrategyName.CONNECTIVITY: Connectivity(clusters),
         StrategyName.AUTH: Authentication(clusters),
         StrategyName.CONFLICT: Conflict(for_cluster, meter),
         StrategyName.PLACEMENT: Replacement(for_cluster),
         StrategyName.SYNC: Resync(clusters),
-        StrategyName.MIGRATION: generic,
-        StrategyName.GENERIC: generic,
+        StrategyName.MIGRATION: ResumeOrUndo(for_cluster, resume),
+        StrategyName.GENERIC: Generic(running, checks),
     }
     trigger = Trigger(targets.get, recoveries, for_cluster, clock)
     controller = build_recovery_controller(recoveries, strategies, for_cluster, clock=clock, meter=meter)

@@ -230,6 +230,22 @@ class TMC:
         self.publisher = Publisher(self.parts.client.cluster(ROOT), self.parts.clock)
         if self.options.recovery:
             self._recover(supervisor)
+        if self.options.migration:
+            self._migrate(supervisor)
+
+    def _migrate(self, supervisor: Supervisor) -> None:
+        from kcp.tmc.migration.controller import build_migration_controller
+        from kcp.tmc.migration.model import MIGRATIONS
+
+        def where(key: str) -> ObjectKey | None:
+            return next(iter(self._targets.index_keys(BY_KEY, key)), None)
+
+        parts = self.parts
+        controller = build_migration_controller(
+            parts.informers.informer(MIGRATIONS), self._workloads, where, self._targets.get, parts.for_cluster,
+            clock=parts.clock, meter=self.meter,
+        )  # fmt: skip
+        self._run(supervisor, controller)
 
     def _recover(self, supervisor: Supervisor) -> None:
         from kcp.server.recovery import build_recovery

@@ -21,6 +21,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_target
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, NAMESPACES, PLACEMENTS, SYNC_TARGETS, Placement
+from kcp.tmc.model.moves import PIN_ANNOTATION, PINNED_ONLY_ANNOTATION, keep_pins, pins
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     HANDOVER_ANNOTATION,
@@ -42,7 +43,7 @@ from kcp.tmc.placement.shares import Shares, combine
 Waits: TypeAlias = Callable[[JSONObject, str, Sequence[str], float], bool]
 """(namespace, K of the target that is left, K of those that take over, most seconds to wait) → whether it must stay for now."""
 BY_HANDOVER = "tmc-handover"
-"""Of namespaces: `str(key)` → itself, while it waits for a hand-over."""
+"""Of namespaces: `str(key)` → itself, while it waits for a hand-over or is pinned by a migration."""
 
 
 def _at_once(namespace: JSONObject, key: str, takers: Sequence[str], limit_s: float) -> bool:  # noqa: ARG001 - the shape of a wait
@@ -50,18 +51,24 @@ def _at_once(namespace: JSONObject, key: str, takers: Sequence[str], limit_s: fl
 
 
 def decide(
-    namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = (), waits: Waits = _at_once
-) -> JSONObject:
+    namespace: JSONObject, placements: Sequence[Placement], *, now: str, gone: Collection[str] = (), waits: Waits = _at_once,
+    workloads: frozenset[str] | None = None,
+) -> JSONObject:  # fmt: skip
     """The namespace with labels, annotations and condition for the placements that select it. Pure.
 
     Args: gone: K of targets whose SyncTarget was deleted: nobody is left to answer for them, so they are forgotten.
-    waits: whether the copies on a target that is left must stay for now.
+    waits: whether the copies on a target that is left must stay for now. workloads: names of those in the namespace, for its pins; None:
+    not known yet.
     """
     wanted: JSONObject = meta.copy_json(namespace)
     for key in gone:
         forget_target(wanted, key)
     mine = [p for p in placements if p.selects(namespace)]
-    keys = sorted({key for p in mine for key in p.chosen})
+    chosen = {key for p in mine for key in p.chosen}
+    keep_pins(wanted, workloads)
+    pinned = {key for key in pins(wanted) if key not in gone} - chosen
+    keys = sorted(chosen | pinned)
+    meta.set_annotation(wanted, PINNED_ONLY_ANNOTATION, ",".join(sorted(pinned)) or None)
     meta.set_annotation(wanted, NAMESPACE_PLACEMENT_ANNOTATION, "" if mine else None)
     shares = combine(s for p in mine if (s := Shares.from_json(p.shares)) is not None)
     meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
@@ -121,13 +128,16 @@ class NamespaceReconciler:
             due.append(time_s if known else LOOK_AGAIN_S)
             return True
 
-        wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(now), gone=gone, waits=waits)
+        live = None
+        if pins(namespace) and self.workloads.has_synced:
+            live = frozenset(meta.name(obj) for obj in self.workloads.in_namespace(key))
+        wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(now), gone=gone, waits=waits, workloads=live)
         await commit_both(self.for_cluster(key.cluster).resource(NAMESPACES), namespace, wanted)
         return Result(requeue_after_s=min(due) + 0.01 if due else None)
 
 
 def _index_by_handover(namespace: Mapping[str, Any]) -> list[str]:
-    waiting = any(name.startswith(HANDOVER_ANNOTATION) for name in meta.annotations(namespace))
+    waiting = any(name.startswith((HANDOVER_ANNOTATION, PIN_ANNOTATION)) for name in meta.annotations(namespace))
     return [str(ObjectKey(meta.cluster(namespace), "", meta.name(namespace)))] if waiting else []
 
 

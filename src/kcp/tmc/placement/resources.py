@@ -23,6 +23,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import DIVIDED, SYNC_TARGETS
+from kcp.tmc.model.moves import Move, halt, may_run, pinned_only
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     OVERRIDE_ANNOTATION,
@@ -57,7 +58,7 @@ def chosen_for(obj: JSONObject, namespace: JSONObject | None, gone: Collection[s
     if namespace is None or meta.deletion_timestamp(obj):
         return []
     found = (key for key in synced_keys(namespace) if key not in gone and not is_leaving(namespace, key))
-    return [key for key in found if not left_out(obj, names.get(key, ""))]
+    return [key for key in found if not left_out(obj, names.get(key, "")) and may_run(obj, namespace, key)]
 
 
 def decide(  # noqa: PLR0913 - what an object depends on, spelled out
@@ -97,12 +98,16 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
         for key in staying:
             if key not in placed:
                 meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, None)  # a projected copy is whole
-        _share_out(
-            wanted,
-            placed if turn is not None else [key for key in placed if key not in leaving],
-            Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
-            names,
-        )
+        move = Move.of(obj)
+        halt(wanted, move)
+        if move is None or move.is_sharing(placed):
+            kept = [] if turn is not None else [key for key in placed if key in leaving or (move is not None and move.takes_no_share(key))]
+            _share_out(
+                wanted,
+                [key for key in placed if key not in kept],
+                Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
+                names,
+            )
     return wanted
 
 
@@ -117,10 +122,10 @@ def _share_out(wanted: JSONObject, keys: list[str], shares: Shares | None, names
     meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
 
 
-def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], str]:
+def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], str, frozenset[str]]:
     """What of a namespace its objects follow."""
     leaving = {k: is_leaving(namespace, k) for k in synced_keys(namespace)}
-    return leaving, set(handing_over(namespace)), meta.annotations(namespace).get(SHARES_ANNOTATION, "")
+    return leaving, set(handing_over(namespace)), meta.annotations(namespace).get(SHARES_ANNOTATION, ""), pinned_only(namespace)
 
 
 def put_overrides(wanted: JSONObject, key: str, found: Overrides | None) -> None:
