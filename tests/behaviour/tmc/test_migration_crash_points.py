@@ -1,4 +1,4 @@
-"""Migrations with the n-th write lost, for every n, as in test_crash_points: each comes to its end, and no replica is lost or doubled."""
+"""Migrations with a write lost, wherever it is, as in test_crash_points: each comes to its end, and no replica is lost or doubled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from kcp.apimachinery import meta
 from kcp.tmc.migration.model import MIGRATIONS
 from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.moves import MOVE_ANNOTATION, pins
+
+_LOOKS = 14
 
 
 async def there_and_back(world: World, name: str) -> None:
@@ -46,14 +48,14 @@ async def at_home(world: World) -> None:
 
 
 @pytest.mark.parametrize(("lost", "first"), [("request", 1), ("answer", 2)])
-async def test_every_lost_write_of_a_migration_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: Any, first: int) -> None:
-    """Each write is lost once, by turns on the way there and on the way back."""
+async def test_lost_writes_of_a_migration_are_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: Any, first: int) -> None:
+    """At points spread over all writes, those of other controllers included: others for lost requests than for lost answers."""
     async with running(tmp_path, monkeypatch) as world:
         await at_home(world)
         world.fail("controllers", 0, lost)
         await there_and_back(world, "count")
         writes = len(world.writes("controllers"))
         assert writes > 15
-        for n in range(first, writes + 1, 2):
+        for n in range(first, writes + 1, max(writes // _LOOKS, 1)):
             world.fail("controllers", n, lost)
             await there_and_back(world, f"m-{n}")
