@@ -78,6 +78,25 @@ def test_a_preview_says_what_will_happen(directory: Path) -> None:
     assert "east-new-1" in shown
 
 
+def test_an_object_is_projected_to_clusters_and_withdrawn(directory: Path) -> None:
+    shown = told(directory, "10-projection")
+    assert "tmc-demo-config: hello from east Atlantic\ntmc-demo-config: hello from west \n" in shown
+    assert "greeting: hello from west" in shown, "what render says"
+
+
+def test_the_tutorial_counts_over_clusters_and_scales(directory: Path) -> None:
+    shown = told(directory, "11-tutorial")
+    assert "east 2/2, west 1/1" in shown
+    assert "<h1>Hello from east</h1>\n<h1>Hello from west</h1>\n" in shown
+    assert "east 3/3, west 3/3" in shown
+    assert "hello-world is placed on east and west" in shown
+
+
+def test_a_disaster_in_one_cluster_is_recovered_from(directory: Path) -> None:
+    shown = told(directory, "12-disaster-recovery")
+    assert re.findall(r"(?:east \d/\d, )?west \d/\d", shown) == ["east 2/2, west 2/2", "west 4/4", "east 2/2, west 2/2"], shown
+
+
 def test_one_view_shows_what_all_clusters_run_and_what_is_unknown(directory: Path) -> None:
     shown = told(directory, "09-views")
     assert re.search(r"^atlas +deployment.apps/atlas +east,west +Healthy +3/3 +3 +3 +0 ", shown, re.MULTILINE), shown

@@ -243,5 +243,8 @@ async def _transformations(session: Session, target: Target, asked: Question) ->
 def _yaml(obj: JSONObject) -> str:
     import yaml
 
-    text: str = yaml.safe_dump(obj, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    first = {field: obj[field] for field in ("apiVersion", "kind", "metadata")}
+    metadata = {**{field: obj["metadata"][field] for field in ("name", "namespace")}, **obj["metadata"]}
+    ordered = {**first, "metadata": metadata, **{field: value for field, value in obj.items() if field not in first}}
+    text: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, default_flow_style=False)
     return text.rstrip()

@@ -44,6 +44,8 @@ OVERRIDE_ERROR_ANNOTATION = "override-error.tmc.kcp.io/"
 """+K: JSON of the TMC error that keeps OverridePolicies from being applied; the copy stays as it is. Ours."""
 PROJECTED_ANNOTATION = "projected.tmc.kcp.io/"
 """+K: JSON {by, from}: the ResourceProjections that want this target to have a copy, and where the object is from. Ours."""
+MADE_ANNOTATION = "made.tmc.kcp.io/"
+"""+K: RFC 3339; when this target's syncer first made the copy that a projection wants there. Ours."""
 PROJECTED_LABEL, PROJECTION_SOURCE_LABEL = "workload.kcp.io/projected", "workload.kcp.io/projection-source"
 """On projected copies: "true", and where the object is from. Source: tmc reference §4."""
 ORIGIN_CLUSTER_ANNOTATION = "workload.kcp.io/origin-cluster"
@@ -170,8 +172,9 @@ def upsyncing_key(obj: Mapping[str, Any]) -> str:
 
 
 _PER_TARGET_ANNOTATIONS = (
-    DELETION_ANNOTATION, DRIFT_ANNOTATION, HANDOVER_ANNOTATION, OBSERVED_ANNOTATION, OVERRIDE_ANNOTATION, OVERRIDE_ERROR_ANNOTATION,
-    PROJECTED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION, SYNC_ERROR_ANNOTATION,
+    DELETION_ANNOTATION, DRIFT_ANNOTATION, HANDOVER_ANNOTATION, MADE_ANNOTATION, OBSERVED_ANNOTATION, OVERRIDE_ANNOTATION,
+    OVERRIDE_ERROR_ANNOTATION, PROJECTED_ANNOTATION, SOFT_FINALIZERS_ANNOTATION, SPEC_DIFF_ANNOTATION, STATUS_ANNOTATION,
+    SYNC_ERROR_ANNOTATION,
 )  # fmt: skip
 
 

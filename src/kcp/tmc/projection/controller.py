@@ -23,10 +23,10 @@ from kcp.controller.factory import InformerFactory
 from kcp.tmc.metrics.families import PROJECTION_DURATION
 from kcp.tmc.model.kinds import READY, RESOURCE_PROJECTIONS, SYNC_TARGETS
 from kcp.tmc.model.names import (
+    MADE_ANNOTATION,
     OVERRIDE_ERROR_ANNOTATION,
     PROJECTED_ANNOTATION,
     SYNC_ERROR_ANNOTATION,
-    SYNCER_FINALIZER,
     held_keys,
     is_leaving,
 )
@@ -101,13 +101,9 @@ def _copy_state(obj: JSONObject | None) -> object:
     """What of an object the status of its projections tells."""
     if obj is None:
         return None
-    annotations, finalizers = meta.annotations(obj), meta.finalizers(obj)
-    told = (OVERRIDE_ERROR_ANNOTATION, SYNC_ERROR_ANNOTATION, PROJECTED_ANNOTATION)
-    return (
-        {name: text for name, text in annotations.items() if name.startswith(told)},
-        [f for f in finalizers if f.startswith(SYNCER_FINALIZER)],
-        [key for key in held_keys(obj) if is_leaving(obj, key)],
-    )
+    told = (OVERRIDE_ERROR_ANNOTATION, SYNC_ERROR_ANNOTATION, PROJECTED_ANNOTATION, MADE_ANNOTATION)
+    marked = {name: text for name, text in meta.annotations(obj).items() if name.startswith(told)}
+    return marked, [key for key in held_keys(obj) if is_leaving(obj, key)]
 
 
 def build_projection_controller(  # noqa: PLR0913 - what the server knows, spelled out

@@ -20,10 +20,10 @@ from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.kinds import READY
 from kcp.tmc.model.names import (
+    MADE_ANNOTATION,
     OVERRIDE_ERROR_ANNOTATION,
     PLACEMENT_TARGETS_ANNOTATION,
     SYNC_ERROR_ANNOTATION,
-    SYNCER_FINALIZER,
     is_leaving,
 )
 from kcp.tmc.placement.snapshot import Target
@@ -71,7 +71,7 @@ def tallies(projection: str, objects: Iterable[tuple[str, JSONObject]]) -> tuple
         held = marks(obj)
         mine = [key for key, mark in held.items() if projection in mark.by]
         count += bool(mine)
-        finalizers = set(meta.finalizers(obj))
+        annotations = meta.annotations(obj)
         for key in mine:
             if is_leaving(obj, key):
                 continue
@@ -81,7 +81,7 @@ def tallies(projection: str, objects: Iterable[tuple[str, JSONObject]]) -> tuple
                 if len(tally.failures) < _MOST_FAILURES:
                     place = "/".join(part for part in (meta.namespace(obj), meta.name(obj)) if part)
                     tally.failures.append(f"{resource} {place}: {error}")
-            elif SYNCER_FINALIZER + key in finalizers:
+            elif MADE_ANNOTATION + key in annotations:
                 tally.synced += 1
             else:
                 tally.waiting += 1

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from kcp.aio.clock import rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Conflict, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
@@ -26,6 +27,8 @@ from kcp.tmc.model import wishes
 from kcp.tmc.model.names import (
     DOWNSTREAM_CLUSTER_LABEL,
     DRIFT_ANNOTATION,
+    MADE_ANNOTATION,
+    PROJECTED_ANNOTATION,
     SYNC_ERROR_ANNOTATION,
     SYNCER_FINALIZER,
 )
@@ -100,7 +103,7 @@ class SpecReconciler:
         if actual is not None and is_applied(actual, desired):
             self._gathering.pop(key, None)
             self._attempts.forget(key)
-            await self._report(key, view, self._standing(view))
+            await self._report(key, view, self._standing(view), is_made=True)
             return Result()
         if (actual is not None and meta.deletion_timestamp(actual)) or self._attempts.are_spent(key, view, desired):
             return Result()  # once the copy is gone, or the object has changed, that brings us back here
@@ -133,7 +136,8 @@ class SpecReconciler:
         if origin := projected_from(view):
             self.parts.record.observe_projection(str(self.gvr.group_resource), origin, failed=False)
         if put is not Put.REMOVED:
-            await self._report(key, view, self._standing(view), self._account(view, drift) if drift.fields else None)
+            account = self._account(view, drift) if drift.fields else None
+            await self._report(key, view, self._standing(view), account, is_made=True)
         return Result()
 
     async def _desired(self, view: JSONObject) -> JSONObject:
@@ -304,15 +308,24 @@ class SpecReconciler:
     def _reported_error(self, view: JSONObject) -> str | None:
         return meta.annotations(view).get(SYNC_ERROR_ANNOTATION + self.parts.identity.key)
 
-    async def _report(self, key: ObjectKey, view: JSONObject, error: TMCError | None, drift: str | None = None) -> None:
-        """Say on the user's object how it fares here. Args: drift: the account of a correction, if there was one."""
+    async def _report(
+        self, key: ObjectKey, view: JSONObject, error: TMCError | None, drift: str | None = None, *, is_made: bool = False
+    ) -> None:
+        """Say on the user's object how it fares here.
+
+        Args: drift: the account of a correction, if there was one. is_made: the copy is there; who projected it wants to know.
+        """
+        own = self.parts.identity.key
+        is_news = is_made and PROJECTED_ANNOTATION + own in meta.annotations(view) and MADE_ANNOTATION + own not in meta.annotations(view)
         text = json.dumps(error.to_object(), separators=(",", ":"), sort_keys=True) if error is not None else None
-        if self._reported_error(view) == text and drift is None:
+        if self._reported_error(view) == text and drift is None and not is_news:
             return
         wanted: JSONObject = meta.copy_json(view)
-        meta.set_annotation(wanted, SYNC_ERROR_ANNOTATION + self.parts.identity.key, text)
+        meta.set_annotation(wanted, SYNC_ERROR_ANNOTATION + own, text)
         if drift is not None:
-            meta.set_annotation(wanted, DRIFT_ANNOTATION + self.parts.identity.key, drift)
+            meta.set_annotation(wanted, DRIFT_ANNOTATION + own, drift)
+        if is_news:
+            meta.set_annotation(wanted, MADE_ANNOTATION + own, rfc3339(self.parts.clock.now()))
         await write_view(self.parts.upstream(key.cluster).resource(self.gvr), view, wanted)
 
 

@@ -27,6 +27,7 @@ from kcp.tmc.model.kinds import CORE_SYNCED, NAMESPACES, NOT_SYNCED_DOWN
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     DRIFT_ANNOTATION,
+    MADE_ANNOTATION,
     OBSERVED_ANNOTATION,
     ORIGIN_CLUSTER_ANNOTATION,
     OVERRIDE_ANNOTATION,
@@ -110,7 +111,7 @@ class SyncerTransformation:
             return wanted
         if told_status := meta.annotations(view).get(STATUS_ANNOTATION + self.key):
             self._report(wanted, live, told_status)  # a syncer of kcp 0.11 reports so under advanced scheduling
-        for told in (SYNC_ERROR_ANNOTATION, DRIFT_ANNOTATION):
+        for told in (SYNC_ERROR_ANNOTATION, DRIFT_ANNOTATION, MADE_ANNOTATION):
             meta.set_annotation(wanted, told + self.key, meta.annotations(view).get(told + self.key))
         self._finalizer(wanted, live, view)
         return wanted
