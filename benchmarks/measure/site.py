@@ -1,4 +1,4 @@
-"""Many simulated clusters and their syncers in one process: `site.py KUBECONFIG WORKSPACE DIRECTORY FIRST COUNT`.
+"""Many simulated clusters and their syncers in one process: `site.py KUBECONFIG WORKSPACE DIRECTORY FIRST COUNT [RESOURCE]`.
 
 A syncer reaches its cluster in this process and the control plane over HTTPS. Each cluster is watched: a copy bears the time of the change
 that made it, so how long that took is known here. Commands come as lines of JSON on standard input, answers go to standard output.
@@ -32,13 +32,14 @@ from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
 from kcp.tmc.syncer.engine import Syncer, find_target
 
 STAMP = "bench.example.com/stamp"
-"""Annotation of a Deployment: its change's number, and the time on the monotonic clock, which all processes share."""
-DEPLOYMENTS = GVR("apps", "v1", "deployments")
+"""Annotation of what is observed: its change's number, and the time on the monotonic clock, which all processes share."""
+OBSERVED = {"deployments": GVR("apps", "v1", "deployments"), "configmaps": GVR("", "v1", "configmaps")}
 NODES = 3
 
 
 class Site:
-    def __init__(self, control_plane: Client, workspace: str, directory: Path, tasks: Supervisor) -> None:
+    def __init__(self, control_plane: Client, workspace: str, directory: Path, observed: GVR, tasks: Supervisor) -> None:
+        self._observed = observed
         self._control_plane, self._workspace, self._directory, self._tasks = control_plane, workspace, directory, tasks
         self._clusters: dict[str, SimCluster] = {}
         self._syncers: dict[str, asyncio.Task[None]] = {}
@@ -65,7 +66,7 @@ class Site:
         await Syncer(identity, self._control_plane, self._clusters[name].client(), SystemClock(), holder=f"site of {name}").run()
 
     async def _observe(self, name: str) -> None:
-        resource = self._clusters[name].observer().resource(DEPLOYMENTS)
+        resource = self._clusters[name].observer().resource(self._observed)
         listed = await resource.list(label_selector=DOWNSTREAM_CLUSTER_LABEL)
         for obj in listed.items:
             self._see(name, "ADDED", obj)
@@ -82,7 +83,11 @@ class Site:
         now_s = time.perf_counter()
         self._applied.setdefault(stamp, now_s)
         status = obj.get("status", {})
-        if status.get("observedGeneration") == meta.generation(obj) and status.get("readyReplicas", 0) == obj["spec"]["replicas"]:
+        if (
+            "spec" in obj
+            and status.get("observedGeneration") == meta.generation(obj)
+            and status.get("readyReplicas", 0) == obj["spec"]["replicas"]
+        ):
             self._ready.setdefault(stamp, now_s)
 
     async def obey(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -104,14 +109,14 @@ def say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
-async def main(config: str, workspace: str, directory: str, first: str, count: str) -> None:
+async def main(config: str, workspace: str, directory: str, first: str, count: str, resource: str = "deployments") -> None:
     names = [f"c-{number:04}" for number in range(int(first), int(first) + int(count))]
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         upstream = kubeconfig.connect(Path(config), "base")
         stack.push_async_callback(upstream.close)
         tasks = await stack.enter_async_context(Supervisor("site"))
-        site = Site(upstream.at(""), workspace, Path(directory), tasks)
+        site = Site(upstream.at(""), workspace, Path(directory), OBSERVED[resource], tasks)
         for number, name in enumerate(names, 1):
             await site.start(stack, name)
             if number % 25 == 0:

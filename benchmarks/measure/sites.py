@@ -26,11 +26,13 @@ class Site:
     names: Sequence[str]
 
     @classmethod
-    def start(cls, server: ControlPlane, directory: Path, workspace: str, first: int, count: int, restart: int = 0) -> Site:
+    def start(
+        cls, server: ControlPlane, directory: Path, workspace: str, first: int, count: int, restart: int = 0, resource: str = "deployments"
+    ) -> Site:  # noqa: PLR0913 - what such a process is told
         log = directory / f"site-{first:04}-{restart}.log"
         started_s = time.perf_counter()
         command = [sys.executable, str(Path(__file__).with_name("site.py")), str(server.root / "admin.kubeconfig"), workspace]
-        command += [str(directory / "clusters"), str(first), str(count)]
+        command += [str(directory / "clusters"), str(first), str(count), resource]
         with log.open("wb") as errors:
             popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         names = [f"c-{number:04}" for number in range(first, first + count)]
@@ -72,12 +74,21 @@ class Sites:
     sites: list[Site]
 
     @classmethod
-    def start(cls, stack: ExitStack, server: ControlPlane, directory: Path, workspace: str, clusters: int, processes: int) -> Sites:
+    def start(
+        cls,
+        stack: ExitStack,
+        server: ControlPlane,
+        directory: Path,
+        workspace: str,
+        clusters: int,
+        processes: int,
+        resource: str = "deployments",
+    ) -> Sites:  # noqa: PLR0913 - the same
         """Begin; `wait` for the clusters."""
         each = -(-clusters // processes)
         firsts = range(0, clusters, each)
         restart = len(list(directory.glob("site-*.log")))
-        sites = [Site.start(server, directory, workspace, first, min(each, clusters - first), restart) for first in firsts]
+        sites = [Site.start(server, directory, workspace, first, min(each, clusters - first), restart, resource) for first in firsts]
         for site in sites:
             stack.callback(site.kill)
         return cls(sites)

@@ -7,12 +7,13 @@ update, with the user's change applied to the view and `inward` merging it into 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Protocol
 
 import orjson
 
+from kcp.aio.inorder import InOrder
 from kcp.apimachinery import meta
 from kcp.apimachinery.apply.versions import Show
 from kcp.apimachinery.errors import MethodNotAllowed, NotFound, StatusError
@@ -59,6 +60,8 @@ class TransformingBackend:
     transformation: Transformation
     absent: Callable[[Scope], StatusError] = _not_found
     """What is answered to whoever gets an object that the view does not show."""
+    in_order: InOrder = field(default_factory=InOrder)
+    """Shared by the views through which many write the same objects."""
 
     async def get(self, scope: Scope, *, resource_version: str = "") -> Item:
         try:
@@ -94,7 +97,8 @@ class TransformingBackend:
             return self.transformation.inward(scope, live, changed)
 
         # The view keeps a target's status in metadata of the object, so every write goes to the object itself.
-        written = await self.inner.update(replace(scope, subresource=""), through_view, options)
+        async with self.in_order.turn((scope.resource.storage_prefix, scope.key)):
+            written = await self.inner.update(replace(scope, subresource=""), through_view, options)
         view = self._view(scope, written.item)
         return replace(written, item=view if view is not None else written.item)
 

@@ -18,7 +18,7 @@ from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
-from kcp.controller.commit import commit
+from kcp.controller.commit import commit, commit_own
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
@@ -175,7 +175,8 @@ class ResourceReconciler:
         for target in synced_keys(wanted):
             if not is_leaving(wanted, target):
                 put_overrides(wanted, target, self.overrides(wanted, target))
-        await commit(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
+        write = commit if is_exclusive else commit_own  # an exclusive object's marks must be those of the object that was looked at
+        await write(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
         return Result(requeue_after_s=turn.look_again_s if turn is not None else None)
 
     async def _turn(self, obj: JSONObject, namespace: JSONObject | None, gone: Sequence[str], names: Mapping[str, str]) -> Turn:

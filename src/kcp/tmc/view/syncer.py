@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.inorder import InOrder
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import BadRequest
 from kcp.apimachinery.gvk import GVR
@@ -194,12 +195,14 @@ class SyncerViews:
     """Where workspaces are reached, without a trailing slash."""
     hold: Hold | None = None
     """Of a control plane that was restored from a backup."""
+    _in_order: InOrder = field(default_factory=InOrder)
+    """Of all views: an object that is on a hundred clusters has a hundred writers."""
 
     def build(self, key: str, exported: Sequence[Resource]) -> View:
         """Args: key: K of the target. exported: resources of the exports it supports."""
         selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}")
         transformation = SyncerTransformation(key, self.clock, f"{self.server_url()}/clusters")
-        backend = TransformingBackend(self.backend, selector, transformation)
+        backend = TransformingBackend(self.backend, selector, transformation, in_order=self._in_order)
         if self.hold is not None:
             backend = replace(backend, absent=partial(self.hold.absent, key))
         return View(SyncerCatalog(self.catalog, exported), backend)
