@@ -1,6 +1,6 @@
 """What TMC costs at the size of a fleet: views over all clusters.
 
-    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,dead,scrape] [--write]
+    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,dead,scrape,projection] [--write]
 
 One control plane over TLS; clusters are SyncTargets whose reports this program writes, through the virtual workspace of syncers.
 Each workload is a Deployment on `copies` clusters. Sections are functions, see `SECTIONS`.
@@ -14,12 +14,13 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from measure.members import BASE, Members
 from measure.plain import watching
 from measure.processes import ControlPlane
+from measure.projected import projected
 from measure.report import Report, percentile, replace_section, spread_ms
 
 CHANGES, PER_S = 500, 25
@@ -142,16 +143,11 @@ def scrape(report: Report, members: Members) -> None:
 
 SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes, "dead": dead, "scrape": scrape}
 
+PROJECTION = "projection"
+"""A section with clusters and syncers of its own."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--clusters", type=int, default=100)
-    parser.add_argument("--workloads", type=int, default=10_000)
-    parser.add_argument("--copies", type=int, default=3, help="clusters that run a workload")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
-    options = parser.parse_args()
-    report = Report(f"TMC over {options.clusters} clusters with {options.workloads} workloads on {options.copies} clusters each")
+
+def over_members(report: Report, sections: Sequence[str], options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="kcp-bench-") as name:
         flags = ["--tmc-placement-controller=false", "--sync-target-heartbeat-threshold=24h"]
         server = ControlPlane.start(Path(name), flags=flags)
@@ -159,11 +155,28 @@ def main() -> None:
             members = Members(server, server.shard_admin_token(), options.clusters, options.workloads, options.copies)
             report.step(f"{options.clusters} SyncTargets and {options.workloads} Deployments")
             members.set_up()
-            for section in options.only.split(","):
+            for section in sections:
                 report.step(section)
                 SECTIONS[section](report, members)
         finally:
             server.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--clusters", type=int, default=100)
+    parser.add_argument("--workloads", type=int, default=10_000)
+    parser.add_argument("--copies", type=int, default=3, help="clusters that run a workload")
+    parser.add_argument("--only", default=",".join((*SECTIONS, PROJECTION)), help="sections, separated by commas")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = parser.parse_args()
+    report = Report(f"TMC over {options.clusters} clusters with {options.workloads} workloads on {options.copies} clusters each")
+    wanted = options.only.split(",")
+    if PROJECTION in wanted:
+        report.step(PROJECTION)
+        projected(report, options.clusters)
+    if members := [section for section in wanted if section != PROJECTION]:
+        over_members(report, members, options)
     text = report.end()
     if options.write:
         replace_section(Path(__file__).parent.parent / "docs/benchmarks.md", "views", text)
