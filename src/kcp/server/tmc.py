@@ -181,7 +181,7 @@ class TMC:
         from kcp.tmc.projection.controller import build_projection_controller
 
         index, copies = self.parts.foundation.index, self._copies
-        copies.show(self.meter)
+        copies.show(self.meter, self._name_of)
         return [
             build_projection_controller(
                 self.parts.informers, self._projections, copies, self.parts.for_cluster, resolve=index.resolve,
