@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import click
 from kcp.aio.clock import Clock
 from kcp.aio.deadline import within
 from kcp.cli.logs import LogOptions, reopen_files, setup_logging
+from kcp.cli.running import on_hangup
 from kcp.cli.settingsflags import shown
 from kcp.server.settings import Setting, Value
 
@@ -65,13 +65,9 @@ class Reloading(Generic[T]):
 
     async def run(self, apply: Callable[[T], None]) -> None:
         """Until cancelled. Args: apply: takes over what may change while everything runs."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._wanted.set)
-        try:
+        with on_hangup(self._wanted.set):
             while True:
                 await self.step(apply)
-        finally:
-            loop.remove_signal_handler(signal.SIGHUP)
 
     async def step(self, apply: Callable[[T], None]) -> None:
         """Wait, look, and take over what changed."""
@@ -87,10 +83,6 @@ class Reloading(Generic[T]):
         if is_asked or contents != self._contents:
             self._contents = contents
             self.reload(apply)
-
-    def ask(self) -> None:
-        """As SIGHUP does."""
-        self._wanted.set()
 
     def reload(self, apply: Callable[[T], None]) -> None:
         try:

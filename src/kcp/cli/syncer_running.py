@@ -16,6 +16,8 @@ from pathlib import Path
 from kcp.aio.clock import Clock, SystemClock
 from kcp.aio.metrics import Meter
 from kcp.cli import syncer_endpoints
+from kcp.cli.logs import reopen_files
+from kcp.cli.running import on_hangup
 from kcp.client import kubeconfig
 from kcp.client.http import HttpTransport
 from kcp.client.measures import MeasuredTransport
@@ -104,6 +106,7 @@ async def serve(options: SyncerOptions, traced: TracingOptions) -> None:
     upstream = _paced(_measured(_kcp(options), meter, clock), options, clock)
     downstream = _paced(_measured(_physical_cluster(options), meter, clock), options, clock)
     async with upstream, downstream, AsyncExitStack() as stack:
+        stack.enter_context(on_hangup(reopen_files))
         control_plane = upstream.at("")
         identity = await first_contact(
             control_plane, downstream, clock, options.config(),
