@@ -41,7 +41,6 @@ def values(files: list[Path], settings: list[str]) -> dict[str, Any]:
 
 
 def objects(chart: str, told: dict[str, Any], *, name: str, namespace: str) -> Iterator[dict[str, Any]]:
-    helm_python.disable_logging()  # that it follows the links to monitoring/ is no news
     files = helm_python.Chart.load(ROOT / "charts" / chart).render(told, name=name, namespace=namespace)
     for path, text in sorted(files.items()):
         if path.endswith(".yaml") and "/tests/" not in path:
