@@ -1,6 +1,6 @@
 """What TMC costs at the size of a fleet: views over all clusters.
 
-    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,dead,scrape,projection] [--write]
+    .venv/bin/python benchmarks/views.py [--clusters 100 --workloads 10000 --copies 3] [--only list,change,…] [--write]
 
 One control plane over TLS; clusters are SyncTargets whose reports this program writes, through the virtual workspace of syncers.
 Each workload is a Deployment on `copies` clusters. Sections are functions, see `SECTIONS`.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from measure import recoveries
 from measure.members import BASE, Members
 from measure.plain import watching
 from measure.processes import ControlPlane
@@ -142,7 +143,19 @@ def scrape(report: Report, members: Members) -> None:
     )  # fmt: skip
 
 
-SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {"list": lists, "change": changes, "dead": dead, "scrape": scrape}
+def recovery(report: Report, members: Members) -> None:  # noqa: ARG001 - the shape of a section; it has a fleet of its own
+    """Faults of a cluster under virtual time."""
+    for fault in recoveries.FAULTS:
+        found_s, mended_s = recoveries.measure(fault)
+        report.row(
+            f"a cluster fails for 30 s: {fault.value}", f"recovery begins after {found_s:.1f} s; well {mended_s:.1f} s after its end",
+            target="≤ 10 s; ≤ 30 s", reached=found_s <= 10 and mended_s <= 30,
+        )  # fmt: skip
+
+
+SECTIONS: Mapping[str, Callable[[Report, Members], None]] = {
+    "list": lists, "change": changes, "dead": dead, "scrape": scrape, "recovery": recovery,
+}  # fmt: skip
 
 PROJECTION = "projection"
 """A section with clusters and syncers of its own."""
