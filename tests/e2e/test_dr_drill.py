@@ -1,4 +1,4 @@
-"""The drill that operators run each month runs, and brings everything back, also from a bucket."""
+"""The drill that operators run each month runs, and brings everything back from a bucket; what was in no backup stays until somebody says so."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def test_the_drill_brings_a_control_plane_back_from_a_bucket_and_says_how_long_i
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line[0] for line in done.stdout.splitlines() if line[0].isdigit()] == list("0123456")
     assert "whole" in done.stdout
+    assert "default/lost" in done.stdout, "what no backup knows is told of, and stays until that is acknowledged"
+    assert "east: 1 object may be deleted" in done.stdout
     recovery = re.search(r"served again after ([\d.]+) s, new work done after ([\d.]+) s", done.stdout)
     assert recovery, done.stdout
     assert float(recovery[2]) < 120

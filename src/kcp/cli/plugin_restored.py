@@ -69,7 +69,7 @@ async def _acknowledge(session: Session, waiting: Sequence[JSONObject]) -> None:
         held = _held(target)
         patch = {"metadata": {"annotations": {RESTORE_ACKNOWLEDGED_ANNOTATION: held["restore"]}}}
         await session.workspace.resource(SYNC_TARGETS).patch(meta.name(target), patch)
-        session.say(f"{meta.name(target)}: {held['count']} objects may be deleted")
+        session.say(f"{meta.name(target)}: {held['count']} object{'s' * (held['count'] != 1)} may be deleted")
     if not waiting:
         session.say("Nothing waits.")
 
