@@ -46,7 +46,7 @@ def projected(report: Report, clusters: int) -> None:
         sites = _start(stack, server, client, directory, clusters)
         client.json("POST", PROJECTIONS, _projection())
         client.json("POST", CONFIG_MAPS, _config_map(f"0 {time.perf_counter():.6f}"))
-        first = _applied(sites, clusters)
+        first = _applied(sites, clusters, 0)
         report.row(f"an object → {clusters} clusters, made there", spread_ms(first))
         until("told Active", lambda: client.json("GET", f"{PROJECTIONS}/tour")["status"]["phase"] == "Active")
         took: list[float] = []
@@ -54,7 +54,7 @@ def projected(report: Report, clusters: int) -> None:
         for number in range(1, CHANGES + 1):
             patch = {"metadata": {"annotations": {STAMP: f"{number} {time.perf_counter():.6f}"}}, "data": {"change": str(number)}}
             client.json("PATCH", f"{CONFIG_MAPS}/tour", patch, "application/merge-patch+json")
-            took += _applied(sites, clusters)
+            took += _applied(sites, clusters, number)
             time.sleep(0.5)  # each change begins at rest
         used_s = server.program.cpu_s() - used_s
         p99 = percentile(took, 0.99)
@@ -86,12 +86,12 @@ def _is_ready(target: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in target.get("status", {}).get("conditions", ()))
 
 
-def _applied(sites: Sites, clusters: int) -> list[float]:
-    """Seconds from the change to each copy."""
+def _applied(sites: Sites, clusters: int, number: int) -> list[float]:
+    """Seconds from the change of this number to each copy."""
     found: dict[str, float] = {}
 
     def all_are() -> bool:
-        found.update(sites.report()[0])
+        found.update({stamp: at for stamp, at in sites.report()[0].items() if stamp.startswith(f"{number} ")})
         return len(found) >= clusters
 
     until("copies", all_are)
