@@ -88,11 +88,13 @@ benchmark: $(STAMP) ## Every benchmark, one after the other; the figures of docs
 
 include make/delivery.mk
 
+include make/build.mk make/tests.mk
+
 .PHONY: run
 run: $(STAMP) ## The control plane with TMC, in the foreground
 	$(BIN)/kcp start --root-directory=.kcp --enable-tmc --v=2
 
 .PHONY: clean
 clean: ## Remove what was built and cached; never data
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf build bin dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -exec rm -rf {} +

@@ -85,11 +85,14 @@ class ControlPlane:
 
     @classmethod
     def start(  # noqa: PLR0913 - all but the first by name
-        cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp", port: int = 0, flags: Sequence[str] = ()
-    ) -> ControlPlane:
-        """Args: port: of an earlier start with what is stored there, whose URLs are in the objects; default: a free one."""
+        cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp", port: int = 0, flags: Sequence[str] = (),
+        under: Sequence[str] = (),
+    ) -> ControlPlane:  # fmt: skip
+        """Args: port: of an earlier start with what is stored there, whose URLs are in the objects; default: a free one. under: a profiler's
+        command, which runs the server.
+        """
         root, port = directory / f".{name}", port or free_port()
-        command = ["kcp", "start", f"--root-directory={root}", f"--secure-port={port}", "--v=1"]
+        command = [*under, str(BIN / "kcp"), "start", f"--root-directory={root}", f"--secure-port={port}", "--v=1"]
         command += ["--enable-tmc"] if tmc else []
         command += [f"--token-auth-file={tokens}"] if tokens else []
         command += flags
