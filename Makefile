@@ -86,9 +86,7 @@ replay: $(STAMP) ## Fleets under virtual time, a thousand seeds; REPLAY="--seeds
 benchmark: $(STAMP) ## Every benchmark, one after the other; the figures of docs/benchmarks.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-include make/delivery.mk
-
-include make/build.mk make/tests.mk
+include $(sort $(wildcard make/*.mk))
 
 .PHONY: run
 run: $(STAMP) ## The control plane with TMC, in the foreground

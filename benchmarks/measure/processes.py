@@ -88,8 +88,8 @@ class ControlPlane:
         cls, directory: Path, *, tmc: bool = True, tokens: Path | None = None, name: str = "kcp", port: int = 0, flags: Sequence[str] = (),
         under: Sequence[str] = (),
     ) -> ControlPlane:  # fmt: skip
-        """Args: port: of an earlier start with what is stored there, whose URLs are in the objects; default: a free one. under: a profiler's
-        command, which runs the server.
+        """Args: port: of an earlier start with what is stored there, whose URLs are in the objects; default: a free one.
+        under: a profiler's command, which runs the server.
         """
         root, port = directory / f".{name}", port or free_port()
         command = [*under, str(BIN / "kcp"), "start", f"--root-directory={root}", f"--secure-port={port}", "--v=1"]

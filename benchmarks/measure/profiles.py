@@ -14,14 +14,15 @@ import tempfile
 from pathlib import Path
 
 from measure.processes import BIN, ControlPlane
-from measure.tree import Creator, delete_all, make
+from measure.tree import Creator, count_all, delete_all, make
 
 
 def work(server: ControlPlane, count: int) -> None:
     """What is profiled."""
     places = [("root", f"w{number}") for number in range(count)]
+    before = count_all(server.client(server.shard_admin_token()))
     make(server, server.shard_admin_token(), [places], Creator.create_all)
-    delete_all(server, server.shard_admin_token(), places, left=0)
+    delete_all(server, server.shard_admin_token(), places, left=before)
 
 
 def cpu(directory: Path, into: Path, count: int) -> Path:
@@ -29,7 +30,8 @@ def cpu(directory: Path, into: Path, count: int) -> Path:
     found = into / "cpu.svg"
     server = ControlPlane.start(directory)
     try:
-        command = [str(BIN / "py-spy"), "record", "--pid", str(server.program.pid), "--output", str(found)]
+        # Not stopping the server for each look: on a busy machine that would take most of its time.
+        command = [str(BIN / "py-spy"), "record", "--nonblocking", "--pid", str(server.program.pid), "--output", str(found)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as sampler:
             work(server, count)
             server.stop()  # the sampler ends with it
@@ -44,7 +46,7 @@ def cpu(directory: Path, into: Path, count: int) -> Path:
 def memory(directory: Path, into: Path, count: int) -> Path:
     """Every allocation is followed: the server takes several times as long as usual."""
     found, record = into / "memory.html", directory / "memory.bin"
-    server = ControlPlane.start(directory, under=["memray", "run", "--quiet", "--force", "--output", str(record)])
+    server = ControlPlane.start(directory, under=["memray", "run", "--quiet", "--force", "--output", str(record), "--"])
     try:
         work(server, count)
     finally:

@@ -2,9 +2,9 @@
 
     python scripts/build/wheel.py [--bundle] dist linux/amd64
 
-The wheel itself is the same everywhere (pure Python, `py3-none-any`); its dependencies are not. With `--bundle`, dist/<os>-<arch>/ holds the
-wheels of all of them for that platform, to be installed with `pip install --no-index --find-links dist/<os>-<arch> kcp-tmc`, and the files
-from which images of that platform are built.
+The wheel itself is the same everywhere (pure Python, `py3-none-any`); its dependencies are not. With `--bundle`, dist/<os>-<arch>/ holds
+the wheels of all of them for that platform, to be installed with `pip install --no-index --find-links dist/<os>-<arch> kcp-tmc`, and the
+files from which images of that platform are built.
 """
 
 from __future__ import annotations
