@@ -102,22 +102,22 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
         halt(wanted, move)
         if move is None or move.is_sharing(placed):
             kept = [] if turn is not None else [key for key in placed if key in leaving or (move is not None and move.takes_no_share(key))]
-            _share_out(
-                wanted,
-                [key for key in placed if key not in kept],
-                Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION)),
-                names,
-            )
+            shares = Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION))
+            is_alone = move is None and len(placed) == 1
+            _share_out(obj, wanted, [key for key in placed if key not in kept], shares, names, is_alone=is_alone)
     return wanted
 
 
-def _share_out(wanted: JSONObject, keys: list[str], shares: Shares | None, names: Mapping[str, str]) -> None:
+def _share_out(  # noqa: PLR0913 - what decides, spelled out
+    obj: JSONObject, wanted: JSONObject, keys: list[str], shares: Shares | None, names: Mapping[str, str], *, is_alone: bool
+) -> None:
     """A spec diff with its share of the replicas for each target; one that leaves keeps what it had until it is gone."""
     total = int(meta.nested(wanted, "spec", "replicas", default=1))
-    current = {key: held for key in keys if (held := share_of(wanted, key)) is not None}
+    current = {key: held for key in keys if (held := share_of(obj, key)) is not None}
     placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {}, names=names)
     for key, number in placed.items():
-        diff = json.dumps([{"op": "replace", "path": "/replicas", "value": number}], separators=(",", ":"))
+        is_all = is_alone and number == total  # a diff would say what the spec says, and be one more write for each change
+        diff = None if is_all else json.dumps([{"op": "replace", "path": "/replicas", "value": number}], separators=(",", ":"))
         meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, diff)
     meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from kcp.apimachinery import meta, quantity
 from kcp.apimachinery.meta import JSONObject
-from kcp.tmc.model.names import SPEC_DIFF_ANNOTATION
+from kcp.tmc.model.names import SPEC_DIFF_ANNOTATION, STATE_LABEL
 from kcp.tmc.placement.divide import divide
 from kcp.tmc.placement.policy import Division, Policy, Preference, Replicas
 from kcp.tmc.placement.schedule import Target
@@ -225,7 +225,9 @@ def pod_requests(obj: JSONObject) -> dict[str, float]:
 
 
 def share_of(obj: JSONObject, key: str) -> int | None:
-    """Replicas that target K is asked to run, from its spec diff."""
+    """Replicas that target K is asked to run: from its spec diff, or all of them where it has none; None if it is not asked."""
+    if SPEC_DIFF_ANNOTATION + key not in meta.annotations(obj):
+        return int(meta.nested(obj, "spec", "replicas", default=1)) if STATE_LABEL + key in meta.labels(obj) else None
     try:
         operations = json.loads(meta.annotations(obj).get(SPEC_DIFF_ANNOTATION + key, "[]"))
     except ValueError:
