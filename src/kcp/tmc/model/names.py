@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from kcp.apimachinery import meta
@@ -92,6 +93,7 @@ SYNCER_FIELD_MANAGER = "syncer"
 UNSYNCED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "kcp-system"})
 
 
+@lru_cache(maxsize=4096)
 def sync_target_key(cluster: ClusterName, name: str) -> str:
     """K of the SyncTarget `name` in logical cluster `cluster`.
 
@@ -134,13 +136,18 @@ class NamespaceLocator:
         >>> NamespaceLocator(cluster, "east", uid, ClusterName("1abcdefghij23456"), "default").downstream_namespace
         'kcp-2r3jppfx03ol'
         """
-        return "kcp-" + base36_sha224(self.to_json())[:12]
+        return _downstream_namespace(self)
 
     @property
     def tenant_id(self) -> str:
         """Same for all namespaces of one workspace on one target: base-62 SHA-224 of the locator without its namespace."""
         target = {"cluster": self.target_cluster, "name": self.target_name, "uid": self.target_uid}
         return base62_sha224(json.dumps({"syncTarget": target, "cluster": self.cluster, "namespace": ""}, separators=(",", ":")))
+
+
+@lru_cache(maxsize=4096)
+def _downstream_namespace(locator: NamespaceLocator) -> str:
+    return "kcp-" + base36_sha224(locator.to_json())[:12]
 
 
 def syncer_id(target_name: str, target_uid: str) -> str:
