@@ -164,9 +164,9 @@ class Fleet:
 
 @asynccontextmanager
 async def run_fleet(
-    directory: Path, clock: Clock, clusters: tuple[str, ...], *, seed: int, number_of_clusters: int
+    directory: Path, clock: Clock, clusters: tuple[str, ...], *, seed: int, number_of_clusters: int, eviction_s: int | None = None
 ) -> AsyncIterator[Fleet]:
-    """The fleet, its SyncTargets and one Placement over all of them, until the block is left."""
+    """The fleet, its SyncTargets and one Placement over all of them, until the block is left. Args: eviction_s: of the Placement."""
     async with AsyncExitStack() as stack:
         made = {
             name: await stack.enter_async_context(SimCluster.in_process(name, nodes=2, clock=clock, seed=seed + index))
@@ -175,7 +175,7 @@ async def run_fleet(
         plane = ControlPlane(directory, clock, seed)
         await plane.start()
         stack.push_async_callback(plane.stop)
-        uids = await _set_up(plane.client(through_faults=False), clusters, number_of_clusters)
+        uids = await _set_up(plane.client(through_faults=False), clusters, number_of_clusters, eviction_s)
         tasks = await stack.enter_async_context(Supervisor("replay"))
         fleet = Fleet(clock, plane, made, tasks, uids, {name: FaultSwitch(f"way of {name}") for name in clusters})
         for name in clusters:
@@ -183,16 +183,16 @@ async def run_fleet(
         yield fleet
 
 
-async def _set_up(client: Client, clusters: tuple[str, ...], number_of_clusters: int) -> dict[str, str]:
+async def _set_up(client: Client, clusters: tuple[str, ...], number_of_clusters: int, eviction_s: int | None) -> dict[str, str]:
     """The uids of the SyncTargets by name."""
     workspaces = client.cluster("root").resource(kinds.WORKSPACES)
     await workspaces.create(_object(kinds.WORKSPACES.api_version, "Workspace", WORKSPACE, {"type": {"name": "universal", "path": "root"}}))
     await wait_for(workspaces, WORKSPACE, lambda w: meta.nested(w, "status", "phase") == "Ready", timeout_s=60.0, what=PATH)
     work = client.cluster(PATH)
     made = [await work.resource(SYNC_TARGETS).create(_object(SYNC_TARGETS.api_version, "SyncTarget", name, {})) for name in clusters]
-    await work.resource(PLACEMENTS).create(
-        _object(PLACEMENTS.api_version, "Placement", "all", {"numberOfClusters": number_of_clusters, "namespaceSelector": {}})
-    )
+    movement = {} if eviction_s is None else {"movement": {"evictionSeconds": eviction_s}}
+    spec = {"numberOfClusters": number_of_clusters, "namespaceSelector": {}, **movement}
+    await work.resource(PLACEMENTS).create(_object(PLACEMENTS.api_version, "Placement", "all", spec))
     return {meta.name(target): meta.uid(target) for target in made}
 
 

@@ -17,7 +17,7 @@ Before: `player`. After: the fleet, read through clients.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -79,10 +79,10 @@ async def _by_name(client: Client, gvr: GVR, namespace: str) -> dict[str, JSONOb
     return {meta.name(obj): obj for obj in (await client.resource(gvr).list(namespace=namespace)).items}
 
 
-def always(view: View, ledger: Ledger) -> Iterator[tuple[str, str]]:
-    """(invariant, detail) of each that does not hold. Pure."""
+def always(view: View, ledger: Ledger, unsure: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """(invariant, detail) of each that does not hold. Pure. Args: unsure: Deployments that were being written while we looked."""
     for name, replicas in ledger.wanted.items() if view.upstream is not None else ():
-        if name in ledger.pending:
+        if name in ledger.pending or name in unsure:
             continue
         held = (view.upstream or {}).get(name)
         if held is None:

@@ -11,7 +11,7 @@ import hashlib
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,9 @@ from kcp.tmc.model.wishes import EXCLUSIVE
 
 CONFIG_MAPS, NAMESPACES = GVR("", "v1", "configmaps"), GVR("", "v1", "namespaces")
 LOOK_EVERY_S = 30.0
+_REST_LOOK_S = 2.0
+EVICTION_S = 30
+"""In chapters: how long a cluster may be silent before its work goes elsewhere, so that minutes hold what takes an hour otherwise."""
 _TRY_AGAIN_S = 1.0
 _ENDING = "mend"
 
@@ -69,6 +72,27 @@ async def play(scenario: Scenario, directory: Path, clock: Clock, *, report: Rep
         async with _Player(scenario, fleet, report).playing() as player:
             await player.play()
             return player.outcome
+
+
+async def play_chapters(
+    chapters: Sequence[Scenario], directory: Path, clock: Clock, *, report: Report = lambda _at, _text: None
+) -> list[Outcome]:
+    """Short scenarios, one after another in one fleet: each begins once all has come to rest after the one before.
+
+    A chapter that leaves the fleet otherwise is the last: what follows would be found broken for no fault of its own.
+    Args: chapters: of the same clusters. Returns: of those that were played.
+    """
+    first, outcomes = chapters[0], list[Outcome]()
+    async with run_fleet(
+        directory, clock, first.clusters, seed=first.seed * 1009 + 1, number_of_clusters=first.number_of_clusters, eviction_s=EVICTION_S
+    ) as fleet:
+        async with _Player(first, fleet, report).playing() as player:
+            for chapter in chapters:
+                await player.begin(chapter)
+                outcomes.append(await player.play_to_rest())
+                if outcomes[-1].violations:
+                    break
+    return outcomes
 
 
 class _Player:
@@ -109,6 +133,34 @@ class _Player:
         await self._end()
         self.outcome.digest = self._seen.hexdigest()[:16]
 
+    async def begin(self, chapter: Scenario) -> None:
+        """Go on in the same fleet, at a new zero of time."""
+        self._scenario, self.outcome = chapter, Outcome()
+        self._started_s = self._clock.monotonic()
+        self._due.clear()
+        self._known.clear()
+        self._ledger.meddled.clear()
+        self._ledger.unwatched.clear()
+        self._ledger.stir(0.0)
+
+    async def play_to_rest(self) -> Outcome:
+        """The steps; then as long as it takes to come to rest, which is `PATIENCE_S` at most."""
+        for step in self._scenario.steps:
+            self._plan(step.at_s, step.verb, step)
+        while self._due and self._due[0][0] <= self._scenario.duration_s:
+            await self._next()
+        await self._mend_all()
+        ends_s = self._now_s() + PATIENCE_S
+        while self._now_s() < ends_s and any(await self._unrest()):
+            await self._clock.sleep(_REST_LOOK_S)
+        await self._look(at_rest=True)
+        self.outcome.digest = self._seen.hexdigest()[:16]
+        return self.outcome
+
+    async def _unrest(self) -> list[tuple[str, str]]:
+        view = await invariants.look(self._fleet)
+        return list(invariants.at_rest(view, self._ledger, self._scenario.number_of_clusters))
+
     def _plan(self, at_s: float, verb: str, step: Step) -> None:
         heapq.heappush(self._due, (at_s, next(self._order), verb, step))
 
@@ -131,14 +183,17 @@ class _Player:
 
     async def _end(self) -> None:
         """Everything mended, and time to come to rest; then all must hold."""
+        await self._mend_all()
+        await self._clock.sleep(PATIENCE_S)
+        await self._look()
+
+    async def _mend_all(self) -> None:
         for target in list(self._ledger.faults):
             await self._mend(Step(self._now_s(), self._ledger.faults[target], target))
         for cluster in sorted(self._ledger.cordoned):
             await self._acts.put(Step(self._now_s(), "uncordon", cluster))
         await self._acts.join()
         self._ledger.stir(self._now_s())
-        await self._clock.sleep(PATIENCE_S)
-        await self._look()
 
     # Faults
 
@@ -240,16 +295,18 @@ class _Player:
 
     # Looking
 
-    async def _look(self) -> None:
+    async def _look(self, *, at_rest: bool = False) -> None:
+        """Args: at_rest: it has come to rest, or had its time."""
         now_s, ledger = self._now_s(), self._ledger
         if ledger.faults.get(CONTROL_PLANE) == Fault.KILL.value and self._fleet.control_plane.server is not None:
             return  # it is on its way up
+        unsure = frozenset(ledger.pending)  # what is answered while we look may be in what we see or not
         view = await invariants.look(self._fleet)
-        found = [*invariants.always(view, ledger), *self._deletions.found, *self._exclusion.found]
+        found = [*invariants.always(view, ledger, unsure), *self._deletions.found, *self._exclusion.found]
         self._deletions.found.clear()
         self._exclusion.found.clear()
         self.outcome.looks += 1
-        if ledger.is_calm(now_s, PATIENCE_S):
+        if at_rest or ledger.is_calm(now_s, PATIENCE_S):
             self.outcome.calm_looks += 1
             found += invariants.at_rest(view, ledger, self._scenario.number_of_clusters)
         for invariant, detail in found:

@@ -88,6 +88,24 @@ def from_seed(seed: int, *, hours: float, clusters: int = 3, per_hour: float = 1
     return Scenario(seed, duration_s, names, rng.randint(1, min(clusters, 3)), in_order(steps))
 
 
+CHAPTER_CLUSTERS = ("east", "west")
+
+
+def chapter_from_seed(seed: int) -> Scenario:
+    """A minute or two: one fault, or two at once, and a few acts of users meanwhile. Short enough for a thousand of them in a row."""
+    rng = random.Random(f"chapter {seed}")
+    steps = [Step(0.0, "deploy", name="app-1", replicas=rng.randint(1, 4))]
+    steps.append(Step(0.0, "deploy", name=EXCLUSIVE_APP, replicas=rng.randint(1, 2), exclusive=("lease", "confirmed")[seed // 2 % 2]))
+    targets = rng.sample([*CHAPTER_CLUSTERS, CONTROL_PLANE], k=rng.choice((1, 2, 2)))
+    for target in targets:
+        verb = rng.choice(CONTROL_PLANE_FAULTS if target == CONTROL_PLANE else CLUSTER_FAULTS)
+        for_s = round(rng.choice((rng.uniform(0.1, 5.0), rng.uniform(5.0, 30.0), rng.uniform(30.0, 150.0))), 3)
+        amount = {"slow": round(rng.uniform(0.05, 2.0), 3), "skew": rng.choice((-600.0, -30.0, 30.0, 600.0))}.get(verb, 0.0)
+        steps.append(Step(round(rng.uniform(1.0, 5.0), 3), verb, target, for_s, amount))
+    steps += _acts_among(rng, CHAPTER_CLUSTERS, ["app-1", "app-2", EXCLUSIVE_APP], count=rng.randint(1, 4), until_s=8.0)
+    return Scenario(seed, max(step.at_s + step.for_s for step in steps) + 1.0, CHAPTER_CLUSTERS, 2, in_order(steps))
+
+
 def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
     """As they happen; those at one time always in the same order."""
     return tuple(sorted(steps, key=_order))
@@ -118,8 +136,14 @@ def _acts(rng: random.Random, clusters: Sequence[str], duration_s: float, per_ho
     steps = [Step(float(index + 1), "deploy", name=name, replicas=rng.randint(1, 6)) for index, name in enumerate(names[:3])]
     steps.append(Step(4.0, "deploy", name=EXCLUSIVE_APP, replicas=rng.randint(1, 3), exclusive=rng.choice(("lease", "confirmed"))))
     names.append(EXCLUSIVE_APP)
-    for _ in range(max(1, round(duration_s / _HOUR_S * per_hour))):
-        at_s, verb, name = round(rng.uniform(5.0, duration_s), 3), rng.choice(ACTS), rng.choice(names)
+    count = max(1, round(duration_s / _HOUR_S * per_hour))
+    return [*steps, *_acts_among(rng, clusters, names, count=count, until_s=duration_s)]
+
+
+def _acts_among(rng: random.Random, clusters: Sequence[str], names: Sequence[str], *, count: int, until_s: float) -> list[Step]:
+    steps = []
+    for _ in range(count):
+        at_s, verb, name = round(rng.uniform(min(5.0, until_s / 2), until_s), 3), rng.choice(ACTS), rng.choice(names)
         wants_cluster = verb in ("drift", "remove-copy", "cordon", "uncordon")
         target = rng.choice(clusters) if wants_cluster else ""
         replicas = rng.randint(0, 8)

@@ -273,7 +273,9 @@ class SpecReconciler:
             if meta.labels(actual).get(DOWNSTREAM_CLUSTER_LABEL) != self.parts.identity.key:
                 return True
             if not meta.deletion_timestamp(actual):
-                await resource.delete(target.name, namespace=target.namespace, uid=meta.uid(actual), propagation="Background")
+                # An exclusive copy is gone when its Pods are: somebody waits for that to begin.
+                propagation = "Foreground" if wishes.EXCLUSIVE in meta.labels(actual) else "Background"
+                await resource.delete(target.name, namespace=target.namespace, uid=meta.uid(actual), propagation=propagation)
                 actual = await resource.get(target.name, namespace=target.namespace)
         except NotFound as error:
             if not error.is_of(self.gvr.group_resource, target.name):
