@@ -79,7 +79,8 @@ fuzz: $(FUZZ_STAMP) ## Requests to every endpoint, then every parser under ather
 	$(BIN)/python -W ignore -m tests.fuzz $(FUZZ)
 
 .PHONY: replay
-replay: $(STAMP) ## Fleets under virtual time, a thousand seeds; REPLAY="--seeds=10 --hours=24" for others
+replay: $(STAMP) ## Fleets under virtual time, a thousand chapters and a thousand seeds; REPLAY="--seeds=10 --hours=24" for others
+	@$(BIN)/kcp sim replay --quiet --chapters --seeds=1000
 	@$(BIN)/kcp sim replay --quiet --seeds=1000 --hours=0.5 $(REPLAY)
 
 .PHONY: benchmark

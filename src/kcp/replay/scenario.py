@@ -96,10 +96,12 @@ def chapter_from_seed(seed: int) -> Scenario:
     rng = random.Random(f"chapter {seed}")
     steps = [Step(0.0, "deploy", name="app-1", replicas=rng.randint(1, 4))]
     steps.append(Step(0.0, "deploy", name=EXCLUSIVE_APP, replicas=rng.randint(1, 2), exclusive=("lease", "confirmed")[seed // 2 % 2]))
-    targets = rng.sample([*CHAPTER_CLUSTERS, CONTROL_PLANE], k=rng.choice((1, 2, 2)))
+    pairs = ((CHAPTER_CLUSTERS, 6), ((rng.choice(CHAPTER_CLUSTERS), CONTROL_PLANE), 3), ((rng.choice(CHAPTER_CLUSTERS),), 6))
+    (targets,) = rng.choices([pair for pair, _ in pairs], [weight for _, weight in pairs])
     for target in targets:
         verb = rng.choice(CONTROL_PLANE_FAULTS if target == CONTROL_PLANE else CLUSTER_FAULTS)
-        for_s = round(rng.choice((rng.uniform(0.1, 5.0), rng.uniform(5.0, 30.0), rng.uniform(30.0, 150.0))), 3)
+        lengths = (rng.uniform(0.1, 3.0), rng.uniform(3.0, 10.0), rng.uniform(30.0, 150.0))
+        for_s = round(rng.choices(lengths, (8, 6, 2))[0], 3)
         amount = {"slow": round(rng.uniform(0.05, 2.0), 3), "skew": rng.choice((-600.0, -30.0, 30.0, 600.0))}.get(verb, 0.0)
         steps.append(Step(round(rng.uniform(1.0, 5.0), 3), verb, target, for_s, amount))
     steps += _acts_among(rng, CHAPTER_CLUSTERS, ["app-1", "app-2", EXCLUSIVE_APP], count=rng.randint(1, 4), until_s=8.0)

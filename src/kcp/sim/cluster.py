@@ -13,7 +13,7 @@ import asyncio
 import base64
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from kcp.apiserver.filters import chain, with_errors, with_request_info
 from kcp.apiserver.pki import PKI
 from kcp.apiserver.serving import ServerHandle, ServingConfig, TLSFiles, serve
 from kcp.client import kubeconfig
+from kcp.client.discovery import APIResource
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.controller.builtin.certificatesigning import build_certificate_signer
@@ -84,6 +85,8 @@ from kcp.storage.watchcache import WatchCache
 
 ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))
 """Whose certificate the kubeconfig holds."""
+_DISCOVER_S = 5.0
+"""How late what other servers serve through this one may be noticed."""
 _MANAGER = UserInfo("system:kube-controller-manager", ("system:masters", "system:authenticated"))
 """As whom the cluster's own controllers act."""
 
@@ -310,12 +313,28 @@ class SimCluster:
     def _is_stopping(self) -> bool:
         return self._server.app.is_stopping
 
+    def _discovering(self, client: Client) -> Callable[[], Awaitable[Sequence[APIResource]]]:
+        """What is served, for those who ask every second: a request when this server has something new, and at times for others' APIs."""
+        held: list[Sequence[APIResource]] = []
+        version, due_s = "", 0.0
+
+        async def discover() -> Sequence[APIResource]:
+            nonlocal version, due_s
+            now_s, found = self.clock.monotonic(), self._server.catalog.version(LOCAL)
+            if not held or found != version or now_s >= due_s:
+                held[:] = [await client.discover()]
+                version, due_s = found, now_s + _DISCOVER_S
+            return held[0]
+
+        return discover
+
     def _common_controllers(self, client: Client, informers: InformerFactory) -> list[Controller[Any]]:
         """Those that every Kubernetes API needs."""
 
         def for_cluster(_cluster: ClusterName) -> Client:
             return client
 
+        discover = self._discovering(client)
         found: list[Controller[Any]] = [
             build_namespace_controller(
                 informers, for_cluster=for_cluster, list_resources=lambda _: client.discover(), clock=self.clock, workers=2
@@ -325,8 +344,8 @@ class SimCluster:
             build_event_sweeper(client, for_cluster=for_cluster, clock=self.clock),
             build_crd_controller(informers, for_cluster=for_cluster, resolve=self._server.catalog.resolve, clock=self.clock, workers=1),
             build_api_service_controller(informers, client, served=lambda: self._server.catalog.resources(LOCAL), clock=self.clock),
-            build_quota_controller(client, informers, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=1),
-            build_garbage_collector(client, for_cluster=for_cluster, resources=client.discover, clock=self.clock, workers=4),
+            build_quota_controller(client, informers, for_cluster=for_cluster, resources=discover, clock=self.clock, workers=1),
+            build_garbage_collector(client, for_cluster=for_cluster, resources=discover, clock=self.clock, workers=4),
         ]
         if self._pki is not None:
             ca, tokens = self._pki.ca_pem, self._server.tokens

@@ -163,8 +163,8 @@ def test_where_two_clusters_are_chosen_one_has_it_whatever_happens(exclusive: st
 
 
 def test_a_syncer_that_stops_nothing_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nothing(_self: object) -> None:
-        return
+    async def nothing(_self: object) -> bool:
+        return True
 
     monkeypatch.setattr(Fence, "stop", nothing)
     only = Step(1.0, "deploy", name="only", replicas=2, exclusive="lease")

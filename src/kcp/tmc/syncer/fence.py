@@ -67,16 +67,18 @@ class Fence:
             return []
         return [copy for copy in found if meta.annotations(copy).get(APPLIED_ANNOTATION) != FENCED]
 
-    async def stop(self) -> None:
-        """Stop every exclusive copy. What does not work now is tried by the next call."""
+    async def stop(self) -> bool:
+        """Stop every exclusive copy. Whether all are stopped; what does not work now is tried by the next call."""
+        is_done = True
         for gvr, spec in STOPPABLE.items():
             try:
                 await within(self.clock, _LIMIT_S, self._stop_all(gvr, spec))
             except NotFound:
-                pass  # the copy went; the next call looks at the others
+                is_done = False  # the copy went; the next call looks at the others
             except (StatusError, TransportError, TimeoutError) as error:
                 log.warning("cluster %s: exclusive %s cannot be stopped; it is tried again: %s", self.cluster, gvr.resource, error)
-                return
+                return False
+        return is_done
 
     async def _stop_all(self, gvr: GVR, spec: JSONObject) -> None:
         resource = self.downstream.resource(gvr)

@@ -35,12 +35,14 @@ log = logging.getLogger(__name__)
 FIELD = "syncerLease"
 """Of the SyncTarget's status: holder, epoch, renewTime, durationSeconds."""
 _LOOK_S = 2.0
-AtEnd: TypeAlias = Callable[[], Awaitable[None]]
-"""What happens in the cluster at the end of a lease. Raises nothing for a cluster that does not answer, and takes seconds at most."""
+AtEnd: TypeAlias = Callable[[], Awaitable[bool]]
+"""What happens in the cluster at the end of a lease; whether it has. Where the cluster does not answer it raises nothing."""
+_SURE_S = 10.0
+"""Until what has happened is made sure of: a write may have been on its way."""
 
 
-async def _nothing() -> None:
-    return
+async def _nothing() -> bool:
+    return True
 
 
 class LeaseLost(Exception):
@@ -144,6 +146,7 @@ class EpochLease:
 
         Args: at_end: called then, again and again until it is renewed.
         """
+        is_again = False
         while True:
             left_s = self._renewed_s + self.duration_s * 2 / 3 - self.clock.monotonic()
             if left_s <= 0:
@@ -152,8 +155,10 @@ class EpochLease:
                         "SyncTarget %s: the lease cannot be renewed; nothing is changed in the cluster until it can", self.identity.name
                     )
                 self._valid.clear()
-                await at_end()
-                left_s = _LOOK_S
+                left_s = _SURE_S if await at_end() and is_again else _LOOK_S
+                is_again = True
+            else:
+                is_again = False
             await self.clock.sleep(left_s)
 
     @property
