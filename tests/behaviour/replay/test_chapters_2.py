@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from tests.behaviour.replay.chapters import hold
 
-IN_ONE_FLEET = 30
+IN_ONE_FLEET = 15
 
 
-@pytest.mark.parametrize("first", [30])
+@pytest.mark.parametrize("first", [15])
 def test_chapters_leave_nothing_broken(first: int, tmp_path: Path) -> None:
     hold(range(first, first + IN_ONE_FLEET), tmp_path)
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("first", range(190, 280, IN_ONE_FLEET))
+@pytest.mark.parametrize("first", range(160, 220, IN_ONE_FLEET))
 def test_nor_do_many_more(first: int, tmp_path: Path) -> None:
     hold(range(first, first + IN_ONE_FLEET), tmp_path)
