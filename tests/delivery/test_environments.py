@@ -161,4 +161,6 @@ def test_staging_is_tested_before_production_is_touched() -> None:
     assert jobs["production"]["needs"] == "staging"
     steps = [step.get("name") for step in jobs["staging"]["steps"]]
     assert steps[-2:] == ["Deploy to Staging", "Run Tests"]
-    assert "--timeout=300s" in jobs["staging"]["steps"][-1]["run"]
+    run = jobs["staging"]["steps"][-1]["run"]
+    assert "kubectl wait --for=condition=ready pod -l app=kcp-server -n kcp-staging --timeout=300s\n" in run
+    assert "./scripts/test-tmc-functionality.sh\n" in run

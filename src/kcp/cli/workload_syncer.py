@@ -61,6 +61,11 @@ def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bo
     return is_on
 
 
+def _at_home(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
+    """Shells leave the `~` of `--flag=~/path` as it is."""
+    return value.expanduser() if value is not None else None
+
+
 def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
     try:
         return parse_size(value)
@@ -92,9 +97,10 @@ def _log_options(flags: dict[str, Any]) -> LogOptions:
 @click.option("--workspace-cluster", "--from-cluster", required=True, envvar="WORKSPACE_CLUSTER",
               help="Workspace of the SyncTarget, such as root:default.")  # fmt: skip
 @click.option("--kcp-kubeconfig", "--from-kubeconfig", required=True, envvar="KCP_KUBECONFIG", type=click.Path(path_type=Path),
-              help="Kubeconfig of the kcp server.")  # fmt: skip
+              callback=_at_home, help="Kubeconfig of the kcp server.")  # fmt: skip
 @click.option("--kcp-endpoint", default="", envvar="KCP_ENDPOINT", help="Address of the kcp server, in place of the kubeconfig's.")
 @click.option("--cluster-kubeconfig", "--to-kubeconfig", type=click.Path(path_type=Path), envvar="CLUSTER_KUBECONFIG",
+              callback=_at_home,
               help="Kubeconfig of the physical cluster.  [default: the service account of the Pod that this runs in]")  # fmt: skip
 @click.option("--kcp-context", default="", help='Context of --kcp-kubeconfig. [default: "base" if it has one, else the current one]')
 @click.option("--cluster-context", default="", help="Context of --cluster-kubeconfig. [default: the current one]")

@@ -119,6 +119,12 @@ def test_a_fault_of_the_file_is_named(tmp_path: Path, text: str, told: str) -> N
     assert told in caught.value.format_message()
 
 
+def test_a_kubeconfig_may_be_given_from_home_as_the_building_guide_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = options(*REQUIRED, "--kcp-kubeconfig=~/kcp", "--cluster-kubeconfig=~/.kube/config")
+    assert (found.kcp_kubeconfig, found.cluster_kubeconfig) == (Path("/home/ada/kcp"), Path("/home/ada/.kube/config"))
+
+
 @pytest.mark.parametrize("flag", ["--metrics-bind-address=nowhere", "--health-bind-address=a:99999", "--require-labels=a", "--workers=0"])
 def test_values_that_mean_nothing_are_refused(flag: str) -> None:
     with pytest.raises(click.BadParameter):
