@@ -16,6 +16,7 @@ from kcp.cli.certs import certs_group
 from kcp.cli.configview import config_group
 from kcp.cli.flags import Duration, bool_flag, fail
 from kcp.cli.logs import setup_logging
+from kcp.cli.ops import ops_group
 from kcp.cli.reloading import Configured, Reloading, Repeatable, repeated
 from kcp.cli.sandbox import sandbox_command
 from kcp.cli.settingsflags import Given, files_of_settings, log_options, settings_flags, take_settings
@@ -186,6 +187,7 @@ main.add_command(snapshot_group)
 main.add_command(storage_group)
 main.add_command(sandbox_command)
 main.add_command(config_group)
+main.add_command(ops_group)
 
 if __name__ == "__main__":
     main()

@@ -245,6 +245,8 @@ class _Assembly:
         self._tokens = StaticTokens()
         self._metrics = Metrics()
         self._metrics.add_families(certificates.collect)
+        self._metrics.add_statistics("storage", foundation.cache.statistics)
+        self._metrics.add_statistics("store", foundation.store.statistics)
         self._health = Health(tuple(of_store(foundation.store.current_revision)))
         self._admin_tokens = AdminTokens.ensure(options.admin_token_path or options.root_directory / FILE)
         self._url = options.shard.base_url or f"https://{options.host}:{options.secure_port}"
@@ -323,7 +325,6 @@ class _Assembly:
             self._client, self._types, self._url_of, foundation.index.expect, clock,
             lambda user: security.allows(user, ROOT, "create", kinds.WORKSPACES.group, kinds.WORKSPACES.resource, "~"),
         )  # fmt: skip
-        self._metrics.add_statistics("storage", foundation.cache.statistics)
         meter = Meter()
         show_queues(meter, lambda: (*self._running, *(self._tmc.running if self._tmc is not None else ())))
         self._metrics.add_families(meter.collect)
