@@ -49,11 +49,20 @@ def sandbox(directory: Path) -> Iterator[Path]:
         process.kill()
 
 
+HOSTED = """
+kubectl --context east create namespace kcp-system
+kubectl --context east -n kcp-system wait --for=create serviceaccount/default --timeout=10s
+kubectl --context east -n kcp-system run kcp-server --image=kcp-tmc
+kubectl ws :root:hello-world
+HOST_CONTEXT=east scripts/test-tmc-functionality.sh
+"""
+"""One of the clusters in the place of that which kcp runs in."""
+
+
 def test_an_installation_is_found_to_work_and_left_as_it_was(sandbox: Path) -> None:
-    done = shell(
-        "kubectl ws :root:hello-world; scripts/test-tmc-functionality.sh", sandbox, KUBECONFIG=".kcp/admin.kubeconfig", LIMIT_S="60"
-    )
+    done = shell(HOSTED, sandbox, KUBECONFIG=".kcp/admin.kubeconfig:.kcp/clusters/east.kubeconfig", LIMIT_S="60")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"kcp-server +1/1 +Running", done.stdout) or "pod/kcp-server condition met" in done.stdout
     assert "All checks passed." in done.stdout
     assert re.search(r"synced +\S+ s +\S+ s +20/20", done.stdout)
     left = shell("kubectl get namespaces,placements", sandbox, KUBECONFIG=".kcp/admin.kubeconfig")
