@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from kcp.aio.clock import Clock
 from kcp.client.transport import RawRequest, RawResponse, Transport, TransportError, upgrade
-from kcp.storage.interface import LATEST, Event, KeyValue, Page, Revision, Store, StoreFull
+from kcp.storage.around import StoreAround
+from kcp.storage.interface import Revision, Store, StoreFull
 from kcp.streams.ways import Duplex
 
 T = TypeVar("T")
@@ -217,11 +218,11 @@ class FaultyApp:
             await self._clock.sleep(latency_s)
 
 
-class FillableStore:
+class FillableStore(StoreAround):
     """A store that can be out of space: creations and updates fail, deletions and reads go on, as etcd under its NOSPACE alarm."""
 
     def __init__(self, inner: Store, switch: FaultSwitch) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._switch = switch
 
     def _check_space(self) -> None:
@@ -235,30 +236,3 @@ class FillableStore:
     async def update(self, key: bytes, value: bytes, expected: Revision) -> Revision:
         self._check_space()
         return await self._inner.update(key, value, expected)
-
-    async def delete(self, key: bytes, expected: Revision | None = None) -> Revision:
-        return await self._inner.delete(key, expected)
-
-    async def get(self, key: bytes) -> KeyValue | None:
-        return await self._inner.get(key)
-
-    async def list(self, prefix: bytes, *, after: bytes = b"", limit: int = 0, revision: Revision = LATEST) -> Page:
-        return await self._inner.list(prefix, after=after, limit=limit, revision=revision)
-
-    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncGenerator[Sequence[Event], None]:
-        return self._inner.watch(prefix, after, prev_values=prev_values)
-
-    async def current_revision(self) -> Revision:
-        return await self._inner.current_revision()
-
-    def current_revision_nowait(self) -> Revision | None:
-        return self._inner.current_revision_nowait()
-
-    async def compact(self, revision: Revision) -> None:
-        await self._inner.compact(revision)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    def statistics(self) -> dict[str, int]:
-        return self._inner.statistics()

@@ -10,11 +10,12 @@ Source: k8s.io/apiserver/pkg/storage/etcd3/metrics/metrics.go.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from kcp.aio.clock import Clock
 from kcp.aio.metrics import Meter, counter, gauge, histogram
-from kcp.storage.interface import LATEST, Event, KeyExists, KeyValue, Page, Revision, RevisionMismatch, Store, StoreError
+from kcp.storage.around import StoreAround
+from kcp.storage.interface import LATEST, KeyExists, KeyValue, Page, Revision, RevisionMismatch, Store, StoreError
 from kcp.storage.keyspace import resource_of
 
 _LABELS = ("operation", "type")
@@ -29,11 +30,12 @@ _RACES = (KeyExists, RevisionMismatch)
 """Answers, not failures."""
 
 
-class MeasuredStore:
+class MeasuredStore(StoreAround):
     """Watches pass through as they are: they last."""
 
     def __init__(self, inner: Store, meter: Meter, clock: Clock) -> None:
-        self._inner, self._meter, self._monotonic = inner, meter, clock.monotonic
+        super().__init__(inner)
+        self._meter, self._monotonic = meter, clock.monotonic
         self._types: dict[bytes, str] = {}
         """By the beginning of a key that names group and resource: as many as there are resources."""
 
@@ -86,24 +88,6 @@ class MeasuredStore:
             raise
         self._done("list", prefix, started)
         return page
-
-    def watch(self, prefix: bytes, after: Revision, *, prev_values: bool = True) -> AsyncGenerator[Sequence[Event], None]:
-        return self._inner.watch(prefix, after, prev_values=prev_values)
-
-    async def current_revision(self) -> Revision:
-        return await self._inner.current_revision()
-
-    def current_revision_nowait(self) -> Revision | None:
-        return self._inner.current_revision_nowait()
-
-    async def compact(self, revision: Revision) -> None:
-        await self._inner.compact(revision)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    def statistics(self) -> dict[str, int]:
-        return self._inner.statistics()
 
     def _done(self, operation: str, key: bytes, started: float) -> None:
         self._meter.observe(DURATION, self._monotonic() - started, operation, self._type(key))

@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from kcp.storage.around import StoreAround
 from kcp.storage.encryption.ciphers import CannotOpenError, Sealing, Sealings
 from kcp.storage.interface import LATEST, SEALED, Event, KeyValue, Page, Revision, RevisionMismatch, Store, Unreadable
 from kcp.storage.keyspace import resource_of
 
 
-class EncryptedStore:
+class EncryptedStore(StoreAround):
     """`use` changes the keys of a store that is in use."""
 
     def __init__(self, inner: Store, sealings: Sealings) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._sealings = sealings
         self._known: dict[bytes, Sealing] = {}
         """By the beginning of a key that names group and resource: as many as there are resources."""
@@ -95,18 +96,3 @@ class EncryptedStore:
         """Whether a key's value would be sealed otherwise now, so that writing it again makes a difference."""
         found = await self._inner.get(key)
         return found is not None and not self._of(key).is_current(found.value)
-
-    async def current_revision(self) -> Revision:
-        return await self._inner.current_revision()
-
-    def current_revision_nowait(self) -> Revision | None:
-        return self._inner.current_revision_nowait()
-
-    async def compact(self, revision: Revision) -> None:
-        await self._inner.compact(revision)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    def statistics(self) -> dict[str, int]:
-        return self._inner.statistics()
