@@ -15,6 +15,15 @@ from tests.guides import ROOT, TABLE, Row, guides, rows
 
 GUIDES = ROOT.parent / "shared" / "spec"
 NAMES = "building-kcp-with-tmc.md", "tmc-next-steps-for-production.md"
+LOGGING = {
+    "logging:", "level: info", "format: json", "outputs:", "- stdout", "- file:/var/log/kcp/kcp.log", "logRotation:", "maxSize: 100MB",
+    "maxAge: 30", "maxBackups: 10",
+}  # fmt: skip
+WORD_FOR_WORD = {
+    "10. Alerting and Notifications": ("monitoring/alertmanager/alertmanager.yaml", {"- api_url: 'YOUR_SLACK_WEBHOOK_URL'"}),
+    "9. Comprehensive Logging": ("monitoring/fluentd/fluent.conf", {"format json", *LOGGING}),
+}
+"""Section of the plan for production → the file that has its lines, but for these."""
 _NAMED_IN_A_COMMENT = re.compile(r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:ya?ml|sh|json)\b")
 
 
@@ -46,6 +55,15 @@ def test_make_knows_every_target_of_the_guides() -> None:
     assert len(targets) > 25
     done = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("section", WORD_FOR_WORD)
+def test_files_of_the_guides_have_their_lines(section: str) -> None:
+    path, others = WORD_FOR_WORD[section]
+    here = [_plain(line) for line in (ROOT / path).read_text().splitlines()]
+    facts = [fact for row in guides()[NAMES[1]][section] for fact in row.facts if not fact.endswith(".yaml")]
+    assert [fact for fact in facts if fact not in here and fact not in others] == []
+    assert others <= set(facts)
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tests.compat.servers import simulated_cluster
 from tests.delivery.charts import ROOT, engine, objects, one
+from tests.delivery.combinations import values_of
 from tests.delivery.test_chart_objects import FOREIGN, KUBERNETES
 from tests.e2e.processes import BIN, Process, free_port
 from tests.guides import guides
@@ -120,6 +121,17 @@ def test_the_ingress_of_the_production_plan_is_what_the_chart_makes() -> None:
     annotations = one(objects("kcp-tmc", {"ingress": {**wanted, "grpcAnnotations": True}}), "Ingress")["metadata"]["annotations"]
     asked = [fact.partition(": ") for fact in facts("6. Load Balancing and Ingress") if fact.startswith("nginx.")]
     assert {name: yaml.safe_load(value) for name, _, value in asked}.items() <= annotations.items()
+
+
+def test_the_performance_configuration_reaches_both_programs() -> None:
+    server = objects(*values_of("tuning of the server"))
+    told = one(server, "ConfigMap", "kcp-tmc-features")["data"]
+    assert (told["KCP_TMC_MAX_CONCURRENT_OPERATIONS"], told["KCP_TMC_WORKERS"], told["KCP_TMC_OPERATION_TIMEOUT"]) == ("50", "20", "10m")
+    (kcp,) = one(server, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert kcp["resources"] == {"requests": {"cpu": 2, "memory": "4Gi"}, "limits": {"cpu": 4, "memory": "8Gi"}}
+    (syncer,) = one(objects(*values_of("tuning of the syncer")), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"--workers=20", "--sync-backlog-limit=5000", "--max-concurrent-syncs=100"} <= set(syncer["args"])
+    assert syncer["resources"] == {"requests": {"cpu": 1, "memory": "2Gi"}, "limits": {"cpu": 2, "memory": "4Gi"}}
 
 
 def test_the_backup_is_made_when_and_where_the_production_plan_says() -> None:
