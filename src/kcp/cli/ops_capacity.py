@@ -42,7 +42,7 @@ async def capacity(inspection: Inspection) -> Check:
     gauges = inspection.run.gauges
     shares = [(gauges[m.gauge] / m.most, f"{gauges[m.gauge]:,.0f} of {m.most:,} {m.gauge}") for m in MEASURED]
     near = any(share > _NEAR for share, _ in shares)
-    remedy = "further on nothing was measured: benchmarks/, several shards, fewer objects (docs/production-deployment.md, capacity)"
+    remedy = "further on nothing was measured: benchmarks/ on your machines; fewer objects (docs/production-deployment.md, capacity)"
     return judged("Capacity", ", ".join(text for _, text in shares), fault=near, remedy=remedy)
 
 
@@ -89,5 +89,5 @@ async def versions(inspection: Inspection) -> Check:
         if (version := meta.nested(target, "status", "clusterInfo", "version"))
     }
     result = f"server {server}, this program {__version__}; clusters {', '.join(sorted(clusters)) or 'none'}"
-    remedy = "the documents of the server's version are those that hold; read CHANGELOG.md, and upgrade one or the other"
+    remedy = "the documents of the server's version are those that hold; read changelog.d, and upgrade one or the other"
     return judged("Documents", result, fault=__version__.split("+")[0] not in server, remedy=remedy)

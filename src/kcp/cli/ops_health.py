@@ -65,7 +65,8 @@ async def clusters(inspection: Inspection) -> Check:
         remedy = "kubectl kcp diagnose synctargets, in the workspace; the syncer's pod and log"
         return Check("Clusters", State.LOOK, f"{len(lost)} of {len(targets)} not Ready: {some(lost, 3)}", remedy)
     closed = [_named(t, paths) for t in targets if meta.nested(t, "spec", "unschedulable")]
-    return Check("Clusters", State.OK, f"{len(targets)}, all Ready" + (f"; cordoned: {some(closed)}" if closed else ""))
+    result = f"{len(targets)}, all Ready" if targets else "there are none"
+    return Check("Clusters", State.OK, result + (f"; cordoned: {some(closed)}" if closed else ""))
 
 
 async def held(inspection: Inspection) -> Check:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kcp.aio.clock import rfc3339
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import StatusError
+from kcp.apimachinery.errors import NotFound, StatusError
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.cli.ops_figures import Figures, Run, run_of, since
@@ -86,9 +86,12 @@ class Inspection:
         return f"since {before.at}"
 
     async def everywhere(self, gvr: GVR) -> list[JSONObject]:
-        """Of all workspaces. Raises StatusError."""
+        """Of all workspaces; none of a kind that the server does not serve, as without TMC. Raises StatusError."""
         if gvr not in self._listed:
-            self._listed[gvr] = (await self.client.cluster("*").resource(gvr).list()).items
+            try:
+                self._listed[gvr] = (await self.client.cluster("*").resource(gvr).list()).items
+            except NotFound:
+                self._listed[gvr] = []
         return self._listed[gvr]
 
     async def paths(self) -> dict[str, str]:

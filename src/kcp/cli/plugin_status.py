@@ -33,7 +33,7 @@ examples:
 def parser(prog: str) -> PluginParser:
     made = PluginParser(prog=prog, description="Say how every component is.", epilog=_EXAMPLES, parents=[connection_parser()])
     made.add_argument("--all", action="store_true", help="Show components that are well, too.")
-    made.add_argument("-w", "--watch", action="store_true", help="Show it again every two seconds.")
+    made.add_argument("--watch", action="store_true", help="Show it again every two seconds.")
     made.add_argument("-o", "--output", choices=("table", "json"), default="table", help="Form of the answer.")
     made.set_defaults(run=_run)
     return made
