@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from kcp.cli.kcp import start_command
+from kcp.cli.ops import ops_group
 from kcp.cli.settingsflags import shown
+from kcp.cli.workload_syncer import main as syncer_command
 from kcp.server.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -54,9 +56,15 @@ def test_every_option_of_the_server_is_documented() -> None:
 
 
 def test_every_option_of_the_syncer_is_documented() -> None:
-    source = (ROOT / "src" / "kcp" / "cli" / "workload_syncer.py").read_text()
     text = (ROOT / "docs" / "settings.md").read_text()
-    assert sorted(f for f in set(re.findall(r'option\("(--[a-z][a-z-]*)"', source)) if f"`{f}`" not in text) == []
+    flags = {flag for parameter in syncer_command.params for flag in parameter.opts}
+    assert sorted(f for f in flags if f"`{f}`" not in text) == []
+
+
+def test_every_option_of_the_runbook_is_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    flags = {flag for command in ops_group.commands.values() for parameter in command.params for flag in parameter.opts}
+    assert sorted(f for f in flags if f"`{f}`" not in text) == []
 
 
 _SETTINGS = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)

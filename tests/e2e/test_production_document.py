@@ -9,11 +9,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.e2e.processes import BIN, Process, free_port
+from tests.e2e.fleet import EXAMPLES, Fleet
+from tests.e2e.processes import BIN, Process, eventually, free_port
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```(bash|start)\n(.*?)```", (ROOT / "docs" / "production-deployment.md").read_text(), re.DOTALL)
+TEXT = (ROOT / "docs" / "production-deployment.md").read_text()
+BLOCKS = re.findall(r"```(bash|start)\n(.*?)```", TEXT, re.DOTALL)
+PLACEMENT = """
+apiVersion: scheduling.kcp.io/v1alpha1
+kind: Placement
+metadata: {name: all}
+spec: {}
+"""
 
 
 @pytest.fixture
@@ -79,3 +87,43 @@ def test_the_table_is_for_people_and_the_exit_code_for_programs(directory: Path)
     finally:
         server.kill()
     assert shell(directory, "kcp ops daily", codes=(1,)) == "", "nobody answers: an error, and no table"
+
+
+def test_a_fleet_that_works_needs_nobody_and_its_syncers_are_asked(directory: Path) -> None:
+    fleet = Fleet(directory)
+    metrics = free_port()
+    try:
+        fleet.start_cluster("east", wait=False)
+        fleet.start_kcp()
+        fleet.kubectl("ws", "create", "hello-world", "--enter")
+        fleet.clusters["east"].wait_for_line("serves")
+        fleet.kubectl("apply", "-f", str(EXAMPLES / "synctarget-east.yaml"))
+        command = fleet.syncer_command("east", metrics_bind_address=f"127.0.0.1:{metrics}")
+        fleet.syncers["east"] = Process.start(command, cwd=directory)
+        fleet.wait_target("east", ready=True)
+        fleet.kubectl("apply", "-f", "-", stdin=PLACEMENT)
+        fleet.kubectl("create", "deployment", "web", "--image=nginx")
+        fleet.kubectl("wait", "deployment/web", "--for=condition=Available", "--timeout=30s")
+        with_rights = _kubeconfig_with_rights(directory)
+        asked = f"kcp ops daily --kubeconfig={with_rights} --syncer-metrics=http://127.0.0.1:{metrics}/metrics"
+        shown = eventually(
+            lambda: text if " look " not in (text := shell(directory, asked, codes=(0, 1))) else None,
+            timeout_s=20,
+            what=lambda: shell(directory, asked, codes=(0, 1)),
+        )
+    finally:
+        fleet.stop()
+    assert re.search(r"^Clusters +ok +1, all Ready$", shown, re.MULTILINE), shown
+    assert re.search(r"^Sync errors +ok +\d+ of [1-9]\d* syncs failed", shown, re.MULTILINE), shown
+    assert shown.splitlines()[-1] == "14 checks: 13 ok, 1 left out"
+
+
+def _kubeconfig_with_rights(directory: Path) -> str:
+    """As the document makes it of what the chart hands out: the administrator's kubeconfig and the tokens of the identity."""
+    recipe = [line for line in TEXT.splitlines() if line.startswith("kubectl --kubeconfig=kcp.kubeconfig config ")]
+    assert len(recipe) == 2
+    handed_out = "cp .kcp/admin.kubeconfig kcp.kubeconfig; cp .kcp/.admin-token-store tokens.json"
+    config = "kubectl --kubeconfig=kcp.kubeconfig config"
+    stripped = f"{config} delete-context system:admin; {config} unset users.shard-admin"
+    shell(directory, "\n".join([handed_out, stripped, *recipe]))
+    return "kcp.kubeconfig"

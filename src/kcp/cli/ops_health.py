@@ -78,16 +78,13 @@ async def held(inspection: Inspection) -> Check:
 
 
 async def placements(inspection: Inspection) -> Check:
+    """Each has as many clusters as it asks for."""
     found, paths = await inspection.everywhere(PLACEMENTS), await inspection.paths()
-    without = [_named(p, paths) for p in found if meta.nested(p, "status", "phase", default="Pending") == "Pending"]
-    result = (
-        f"{len(without)} of {len(found)} without a cluster: {some(without)}"
-        if without
-        else f"{len(found)}, each has its clusters"
-        if found
-        else "there are none"
-    )
-    return judged("Placements", result, fault=bool(without), remedy="kubectl kcp diagnose placements, in the workspace")
+    wanting = [f"{_named(p, paths)} ({_why(p, 'Ready')})" for p in found if not conditions.is_true(p, "Ready")]
+    result = f"{len(found)}, each has its clusters" if found else "there are none"
+    if wanting:
+        result = f"{len(wanting)} of {len(found)} lack clusters: {some(wanting, 3)}"
+    return judged("Placements", result, fault=bool(wanting), remedy="kubectl kcp diagnose placements, in the workspace")
 
 
 async def requests(inspection: Inspection) -> Check:
@@ -196,11 +193,12 @@ def _named(obj: JSONObject, paths: dict[str, str]) -> str:
     return f"{meta.name(obj)} in {paths.get(cluster_of(obj), cluster_of(obj))}"
 
 
-def _why(target: JSONObject, kind: str) -> str:
-    for condition in meta.nested(target, "status", "conditions", default=()):
+def _why(obj: JSONObject, kind: str) -> str:
+    """What a condition says."""
+    for condition in meta.nested(obj, "status", "conditions", default=()):
         if condition.get("type") == kind:
             return str(condition.get("message") or condition.get("reason") or condition.get("status"))
-    return "no syncer has come yet"
+    return "nobody has looked at it yet"
 
 
 def _fetch(url: str) -> str:

@@ -76,4 +76,6 @@ def show(title: str, checks: Sequence[Check], out: TextIO) -> None:
     for check in checks:
         cells = Text(check.name), Text(check.state, colours[check.state]), Text(check.result), Text(check.remedy)
         table.add_row(*cells[: len(headings)])
-    console.print(Text(title), Text(""), table, Text(""), Text(verdict(checks)), sep="\n")
+    with console.capture() as captured:
+        console.print(Text(title), Text(""), table, Text(""), Text(verdict(checks)), sep="\n")
+    out.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())

@@ -322,13 +322,14 @@ class SQLiteStore:
         self._lock.release()
 
     def statistics(self) -> dict[str, int]:
+        wal = self._path.with_name(f"{self._path.name}-wal")
         return {
             "revision": self._index.revision,
             "compacted": self._index.compacted,
             "keys": len(self._index),
             "watchers": len(self._feed),
             "queued_writes": len(self._queued) + len(self._gathering),
-            "bytes": self._path.stat().st_size,
+            "bytes": sum(file.stat().st_size for file in (self._path, wal) if file.exists()),
         }
 
     def _check_open(self) -> None:

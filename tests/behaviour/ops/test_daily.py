@@ -41,7 +41,8 @@ async def test_clusters_that_are_not_ready_are_named_with_their_workspace(instal
 
 async def test_placements_without_a_cluster_are_named(installation: Installation) -> None:
     check = await installation.look(ops_health.placements)
-    assert (check.state, check.result) == (State.LOOK, "1 of 1 without a cluster: all in root:work")
+    assert check.state is State.LOOK
+    assert check.result.startswith("1 of 1 lack clusters: all in root:work (")
 
 
 async def test_deletions_that_wait_after_a_restoration_need_somebody(installation: Installation) -> None:
