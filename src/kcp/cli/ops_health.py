@@ -29,6 +29,8 @@ _STARTED_S = 600.0
 """A server that was just started has been busy."""
 _DAY_S = 86_400
 _SYNCER_TIMEOUT_S = 10.0
+_LONGEST = 80
+"""Characters of what a component says of itself."""
 
 
 async def server(inspection: Inspection) -> Check:
@@ -52,7 +54,7 @@ async def components(inspection: Inspection) -> Check:
     if "components" not in report:
         raise client.error_of(response)
     unwell = [c for c in report["components"] if c["status"] != "Healthy"]
-    named = [f"{c['componentType']} {c['componentID']} is {c['status']}" + (f": {c['message']}" if c["message"] else "") for c in unwell]
+    named = [f"{c['componentType']} {c['componentID']} is {c['status']}{_because(c['message'])}" for c in unwell]
     result = some(named, 3) if unwell else f"{len(report['components'])}, all Healthy"
     return judged("Components", result, fault=bool(unwell), remedy="kubectl tmc status")
 
@@ -193,11 +195,20 @@ def _named(obj: JSONObject, paths: dict[str, str]) -> str:
     return f"{meta.name(obj)} in {paths.get(cluster_of(obj), cluster_of(obj))}"
 
 
+def _short(text: str) -> str:
+    """The whole stands where the remedy leads to."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _because(message: str) -> str:
+    return f": {_short(message)}" if message else ""
+
+
 def _why(obj: JSONObject, kind: str) -> str:
     """What a condition says."""
     for condition in meta.nested(obj, "status", "conditions", default=()):
         if condition.get("type") == kind:
-            return str(condition.get("message") or condition.get("reason") or condition.get("status"))
+            return _short(str(condition.get("message") or condition.get("reason") or condition.get("status")))
     return "nobody has looked at it yet"
 
 

@@ -62,7 +62,7 @@ class Inspection:
     figures: Figures
     runs: Sequence[Run] = ()
     """Earlier ones, of any command."""
-    _listed: dict[GVR, list[JSONObject]] = field(default_factory=dict)
+    _listed: dict[tuple[GVR, str], list[JSONObject]] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
@@ -85,14 +85,15 @@ class Inspection:
             return "since the server's start"
         return f"since {before.at}"
 
-    async def everywhere(self, gvr: GVR) -> list[JSONObject]:
+    async def everywhere(self, gvr: GVR, *, field_selector: str = "") -> list[JSONObject]:
         """Of all workspaces; none of a kind that the server does not serve, as without TMC. Raises StatusError."""
-        if gvr not in self._listed:
+        what = gvr, field_selector
+        if what not in self._listed:
             try:
-                self._listed[gvr] = (await self.client.cluster("*").resource(gvr).list()).items
+                self._listed[what] = (await self.client.cluster("*").resource(gvr).list(field_selector=field_selector)).items
             except NotFound:
-                self._listed[gvr] = []
-        return self._listed[gvr]
+                self._listed[what] = []
+        return self._listed[what]
 
     async def paths(self) -> dict[str, str]:
         """Cluster name → path of its workspace."""

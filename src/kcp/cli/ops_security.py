@@ -49,7 +49,7 @@ async def anonymous(inspection: Inspection) -> Check:
 
 async def tokens(inspection: Inspection) -> Check:
     """Secrets with tokens of accounts: those of TokenRequests expire, these do not."""
-    found = [secret for secret in await inspection.everywhere(SECRETS) if secret.get("type") == _TOKEN_TYPE]
+    found = await inspection.everywhere(SECRETS, field_selector=f"type={_TOKEN_TYPE}")  # and no other secret is read
     paths = await inspection.paths()
     where = Counter(paths.get(cluster_of(secret), cluster_of(secret)) for secret in found)
     told = some([f"{number} in {path}" for path, number in where.most_common()])

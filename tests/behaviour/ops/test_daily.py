@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.behaviour.ops.conftest import ADMIN, Installation, snapshot
 from tests.behaviour.tmc.world import CLOCK, running
+from tests.s3 import BUCKET, CREDENTIALS, S3
 
 from kcp.aio.clock import rfc3339
 from kcp.apimachinery import conditions
@@ -15,6 +16,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.cli import ops_backups, ops_health
 from kcp.cli.ops import look_at_all
 from kcp.cli.ops_report import State, as_json, exit_code
+from kcp.storage.snapshot.places import S3Options, place_of
 from kcp.tmc.model.kinds import SYNC_TARGETS
 
 
@@ -85,3 +87,28 @@ async def test_a_backup_is_read_and_its_age_told(installation: Installation, tmp
 async def test_a_syncer_that_does_not_answer_is_not_passed_over(installation: Installation) -> None:
     check = await installation.look(ops_health.syncs, syncers=("http://127.0.0.1:9/metrics",))
     assert check.state is State.UNKNOWN
+
+
+async def test_a_backup_in_a_bucket_is_read_where_the_flags_say(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    path = await snapshot(tmp_path, created=rfc3339(CLOCK.now()))
+    server = S3()
+    try:
+        server.start()
+        bucket = f"s3://{BUCKET}/nightly"
+        place_of(bucket, S3Options(server.endpoint, "us-east-1")).put(path, path.name)
+        check = await installation.look(ops_backups.age, backup=bucket, s3_endpoint=server.endpoint, s3_region="us-east-1")
+        assert check.state is State.OK, check
+        assert "2 objects, whole" in check.result
+        assert (
+            await installation.look(ops_backups.restoration, backup=bucket, s3_endpoint=server.endpoint, s3_region="us-east-1")
+        ).state is State.OK
+        check = await installation.look(
+            ops_backups.age, backup="s3://elsewhere/nightly", s3_endpoint=server.endpoint, s3_region="us-east-1"
+        )
+        assert check.state is State.UNKNOWN
+    finally:
+        server.stop()
