@@ -42,7 +42,7 @@ from kcp.tmc.health.monitor import HealthConfig, Monitor
 from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, projections, recoveries, storage
 from kcp.tmc.health.report import COMPONENT_HEALTHS, Endpoint, Publisher
 from kcp.tmc.health.states import Check
-from kcp.tmc.health.synctargets import build_synctarget_controller
+from kcp.tmc.health.synctargets import HeartbeatConfig, build_synctarget_controller
 from kcp.tmc.metrics.controlplane import measure_failures, show_clusters, show_controllers, show_health, show_recovery_rate
 from kcp.tmc.metrics.placements import show_placement_queue, show_placements
 from kcp.tmc.metrics.process import show_process
@@ -149,8 +149,7 @@ class TMC:
         options = self.options
         return [
             build_synctarget_controller(
-                informers, for_cluster, clock=clock, server_url=self.server_url(), threshold_s=options.heartbeat_threshold_s,
-                monitored=options.health_monitoring,
+                informers, for_cluster, clock=clock, server_url=self.server_url(), config=_heartbeat_config(options),
             ),
             build_location_controller(informers, for_cluster, clock=clock),
             build_synced_resources_controller(informers, self._on_exports, for_cluster, self._exported, clock=clock),
@@ -472,6 +471,12 @@ class TMC:
             return ()
         offered = (r for own in export.resources if own.virtual is None for r in foundation.schemas.read_offered(export, own))
         return [r for r in offered if r.gvr.version == (r.storage_version or r.gvr.version)]
+
+
+def _heartbeat_config(options: TMCOptions) -> HeartbeatConfig:
+    return HeartbeatConfig(
+        threshold_s=options.heartbeat_threshold_s, skew_limit_s=options.clock_skew_limit_s, monitored=options.health_monitoring
+    )
 
 
 def _health_config(options: TMCOptions) -> HealthConfig:

@@ -42,6 +42,8 @@ class TMCOptions:
     """Workloads are moved between clusters on request."""
     heartbeat_threshold_s: float = 60.0
     """Seconds without a heartbeat after which a SyncTarget is NotReady."""
+    clock_skew_limit_s: float = 10.0
+    """How far the clock of a syncer may be off before its SyncTarget says so; a heartbeat may be as long on its way."""
     bind_compute: bool = True
     """New universal workspaces bind `root:compute:kubernetes`, so that Deployments work at once."""
     push: bool = True
@@ -71,6 +73,8 @@ class TMCOptions:
             found.append("--tmc-health-degraded-threshold: must be longer than 0s, and no longer than --tmc-health-unhealthy-threshold")
         if self.heartbeat_threshold_s <= 0:
             found.append("--sync-target-heartbeat-threshold: must be longer than 0s")
+        if self.clock_skew_limit_s <= 0:
+            found.append("--sync-target-clock-skew-limit: must be longer than 0s")
         if self.eviction_grace_s < 0:
             found.append("--tmc-eviction-grace: must not be negative")
         if self.breaker_reset_s <= 0:

@@ -207,7 +207,7 @@ async def syncing(
             target = await world.client.resource(SYNC_TARGETS).get(name)
             identity = await find_target(control_plane, "root:work", name, meta.uid(target))
             record = world.records[name] = Record(CLOCK, SyncerMetrics(Meter(), name, "root:work"))
-            syncer = Syncer(identity, control_plane, Client(down, clock=CLOCK), CLOCK, config, record, tracer=tracer)
+            syncer = Syncer(identity, control_plane, Client(down, clock=CLOCK), cluster.clock, config, record, tracer=tracer)
             tasks.spawn(syncer.run(), name=f"syncer {name}")
         targets = world.client.resource(SYNC_TARGETS)
         for name in world.clusters:

@@ -1,6 +1,7 @@
 """SyncTarget controller: key label, virtual workspace URL, times of taints, and readiness from heartbeat and syncer report.
 
-The syncer writes `lastSyncerHeartbeatTime` and condition SyncerReady; this controller alone writes HeartbeatHealthy and the summary Ready.
+The syncer writes `lastSyncerHeartbeatTime` and condition SyncerReady; this controller alone writes HeartbeatHealthy, ClockSynchronized and
+the summary Ready.
 How old a heartbeat is says this controller's clock, from when it saw the heartbeat change: what the clock of the cluster says does not
 matter, and nobody is late for the time in which the control plane itself was away.
 Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}; for the age of heartbeats
@@ -20,9 +21,21 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.commit import commit_both
 from kcp.controller.controller import Controller, Result
+from kcp.controller.events import NORMAL, WARNING, EventRecorder
 from kcp.controller.factory import InformerFactory
-from kcp.tmc.model.kinds import HEARTBEAT_HEALTHY, READY, SYNC_TARGETS, SYNCER_READY, SyncTarget
+from kcp.tmc.health.clocks import Sight, tell_clock
+from kcp.tmc.model.kinds import CLOCK_SYNCHRONIZED, HEARTBEAT_HEALTHY, READY, SYNC_TARGETS, SYNCER_READY, SyncTarget
 from kcp.tmc.model.names import KEY_LABEL, sync_target_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeartbeatConfig:
+    threshold_s: float = 60.0
+    """Without a heartbeat for so long a SyncTarget is NotReady; kcp 0.11's."""
+    skew_limit_s: float = 10.0
+    """How far the clock of a syncer may be off before it is told; a report may take as long."""
+    monitored: bool = True
+    """Off: readiness follows the syncer's own report alone."""
 
 
 def decide(
@@ -79,19 +92,18 @@ def _heartbeat(target: SyncTarget, now: datetime, seen: datetime | None, thresho
 class _Seen:
     """Heartbeats as they change under this controller's eyes."""
 
-    _last: dict[ObjectKey, tuple[str, str, datetime | None]] = field(default_factory=dict)
-    """key → (uid, heartbeat, when it was seen)."""
+    _last: dict[ObjectKey, Sight] = field(default_factory=dict)
 
-    def at(self, key: ObjectKey, obj: JSONObject, now: datetime) -> datetime | None:
-        """When the present heartbeat was seen. One found at the start counts as seen then, unless it was late before."""
+    def at(self, key: ObjectKey, obj: JSONObject, now: datetime) -> Sight:
+        """The present heartbeat. One found at the start counts as seen then, unless it was late before."""
         uid, heartbeat = meta.uid(obj), str(meta.nested(obj, "status", "lastSyncerHeartbeatTime", default=""))
         held = self._last.get(key)
-        if held is None or held[0] != uid:
+        if held is None or held.uid != uid:
             was_late = conditions.is_false(obj, HEARTBEAT_HEALTHY)
-            held = self._last[key] = (uid, heartbeat, None if was_late else now)
-        elif held[1] != heartbeat:
-            held = self._last[key] = (uid, heartbeat, now)
-        return held[2]
+            held = self._last[key] = Sight(uid, heartbeat, None if was_late else now)
+        elif held.heartbeat != heartbeat:
+            held = self._last[key] = held.followed_by(heartbeat, now)
+        return held
 
     def forget(self, key: ObjectKey) -> None:
         self._last.pop(key, None)
@@ -103,8 +115,8 @@ class SyncTargetReconciler:
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     server_url: str
-    threshold_s: float
-    monitored: bool
+    config: HeartbeatConfig
+    events: EventRecorder
     seen: _Seen = field(default_factory=_Seen)
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -112,18 +124,30 @@ class SyncTargetReconciler:
         if obj is None or meta.deletion_timestamp(obj):
             self.seen.forget(key)
             return Result()
-        now = self.clock.now()
+        now, config = self.clock.now(), self.config
+        sight = self.seen.at(key, obj, now)
         wanted, due_s = decide(
-            obj,
-            now=now,
-            seen=self.seen.at(key, obj, now),
-            threshold_s=self.threshold_s,
-            server_url=self.server_url,
-            monitored=self.monitored,
+            obj, now=now, seen=sight.seen, threshold_s=config.threshold_s, server_url=self.server_url, monitored=config.monitored
         )
+        if config.monitored:
+            tell_clock(wanted, sight.skew_s, config.skew_limit_s, now)
         client = self.for_cluster(key.cluster).resource(SYNC_TARGETS)
         await commit_both(client, obj, wanted)
+        await self._remark(obj, wanted)
         return Result(requeue_after_s=due_s + 0.01 if due_s is not None else None)
+
+    async def _remark(self, before: JSONObject, after: JSONObject) -> None:
+        """An event when a clock goes wrong, and when it is right again."""
+        was_wrong, is_wrong = (conditions.is_false(obj, CLOCK_SYNCHRONIZED) for obj in (before, after))
+        if was_wrong == is_wrong:
+            return
+        about = {"apiVersion": SYNC_TARGETS.api_version, "kind": "SyncTarget", **before}
+        told = conditions.get(after, CLOCK_SYNCHRONIZED) or {}
+        if is_wrong:
+            await self.events.record(about, kind=WARNING, reason=str(told["reason"]), message=str(told["message"]))
+        else:
+            message = "the clock where the syncer runs agrees with the control plane's again"
+            await self.events.record(about, kind=NORMAL, reason=CLOCK_SYNCHRONIZED, message=message)
 
 
 def build_synctarget_controller(
@@ -132,12 +156,12 @@ def build_synctarget_controller(
     *,
     clock: Clock,
     server_url: str,
-    threshold_s: float,
-    monitored: bool,
+    config: HeartbeatConfig,
 ) -> Controller:
     """Args: server_url: where syncers reach this server, without a trailing slash."""
     targets = informers.informer(SYNC_TARGETS)
-    reconciler = SyncTargetReconciler(targets.get, for_cluster, clock, server_url, threshold_s, monitored)
+    events = EventRecorder(for_cluster, component="synctarget", clock=clock)
+    reconciler = SyncTargetReconciler(targets.get, for_cluster, clock, server_url, config, events)
     controller = Controller("synctarget", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(targets)
     return controller

@@ -48,6 +48,8 @@ STOPPABLE: Mapping[GVR, JSONObject] = {
 READY = "Ready"
 SYNCER_READY = "SyncerReady"
 HEARTBEAT_HEALTHY = "HeartbeatHealthy"
+CLOCK_SYNCHRONIZED = "ClockSynchronized"
+"""Is the clock of the cluster's syncer about right? Ours."""
 SCHEDULED = "Scheduled"
 NAMESPACE_SCHEDULED = "NamespaceScheduled"
 SYNCED = "Synced"
