@@ -5,7 +5,7 @@ Before: `plugin_why`, `plugin_whynot`. After: the API, `tmc.model` for the names
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,8 +21,19 @@ from kcp.cli.plugin_diagnose import named
 from kcp.cli.plugin_flags import PluginParser
 from kcp.cli.plugin_session import PluginError, Session
 from kcp.cli.plugin_workloads import KINDS, NAMESPACES, PLACEMENTS, namespace_of
-from kcp.tmc.model.kinds import PLACEMENT_DECISIONS, SYNC_TARGETS, Placement
-from kcp.tmc.model.names import OBSERVED_ANNOTATION, SPEC_DIFF_ANNOTATION, STATE_LABEL, STATUS_ANNOTATION, sync_target_key
+from kcp.tmc.model.kinds import PLACEMENT_DECISIONS, RESOURCE_PROJECTIONS, SYNC_TARGETS, Placement
+from kcp.tmc.model.names import (
+    OBSERVED_ANNOTATION,
+    SPEC_DIFF_ANNOTATION,
+    STATE_LABEL,
+    STATUS_ANNOTATION,
+    WAITING_ANNOTATION,
+    is_leaving,
+    sync_target_key,
+    synced_keys,
+)
+from kcp.tmc.model.wishes import exclusive_of
+from kcp.tmc.projection.spec import marks
 
 UNKNOWN = "?"
 
@@ -33,7 +44,7 @@ class Told:
 
     cluster: str
     decision: str
-    """chosen, passed (it fits, others were taken) or rejected."""
+    """chosen, passed (it fits, others were taken) or rejected; projected: a ResourceProjection wants a copy there."""
     code: str
     reason: str
     replicas: str = "-"
@@ -51,6 +62,10 @@ class Seen:
     clusters: Sequence[Told]
     tie_breaks: Mapping[str, str]
     decided: str
+    exclusive: str = ""
+    """Of an exclusive object, who has it or why nobody may begin."""
+    projected: Mapping[str, str] = field(default_factory=dict)
+    """Cluster → which ResourceProjections want a copy there, whatever the Placements say."""
 
 
 def add_object_arguments(parser: PluginParser, *, more: tuple[str, str] | None = None) -> None:
@@ -77,14 +92,19 @@ async def look_up(session: Session, words: Sequence[str], namespace: str, clock:
         raise PluginError(f"{error}; ask whoever administers {session.path} for verbs get and list on it") from None
     selecting = {meta.name(placement) for placement in placements if Placement.of(placement, ()).selects(home)}
     recorded = [decision for decision in decisions if decision["placement"] in selecting]
-    keys = await _keys(session, recorded)
+    keys = await _keys(session, {meta.nested(decision, "inputs", "workspace", default="") for decision in recorded})
     now = clock.now()
+    decided = [told for decision in recorded for told in _clusters(decision, obj, keys, now)]
+    chosen = {told.cluster for told in decided if told.decision == "chosen"}
+    copied = await _projected(session, obj, now)
     return Seen(
         title=f"{kind.capitalize()} {where}/{name}",
         placements=sorted(selecting),
-        clusters=[told for decision in recorded for told in _clusters(decision, obj, keys, now)],
+        clusters=[*decided, *(told for told in copied if told.cluster not in chosen)],
         tie_breaks={decision["placement"]: decision["tieBreak"] for decision in recorded if decision.get("tieBreak")},
         decided=", ".join(_age(decision.get("decidedAt"), now) for decision in recorded) or "not yet",
+        exclusive=_exclusive(obj, keys),
+        projected={told.cluster: told.reason for told in copied},
     )
 
 
@@ -97,10 +117,10 @@ async def _object(session: Session, kind: str, namespace: str, name: str) -> JSO
         raise PluginError(f'{kind} "{name}" not found in namespace {namespace} of {session.path}; {look}') from None
 
 
-async def _keys(session: Session, decisions: Sequence[JSONObject]) -> Mapping[str, str]:
-    """SyncTarget → K, by which its share and report stand on the object; nothing of targets one may not see."""
+async def _keys(session: Session, paths: Collection[str]) -> Mapping[str, str]:
+    """SyncTarget of one of these workspaces → K, by which its share and report stand on the object; nothing of targets one may not see."""
     found: dict[str, str] = {}
-    for path in sorted({meta.nested(decision, "inputs", "workspace", default="") for decision in decisions} - {""}):
+    for path in sorted({*paths} - {""}):
         try:
             targets = await session.workspace.cluster(path).resource(SYNC_TARGETS).list()
         except (Forbidden, NotFound):
@@ -119,6 +139,38 @@ def _clusters(decision: JSONObject, obj: JSONObject, keys: Mapping[str, str], no
     for entry in decision.get("rejected") or ():
         for name in entry["syncTargets"]:
             yield Told(name, "rejected", entry["reason"], entry.get("message") or entry["reason"])
+
+
+async def _projected(session: Session, obj: JSONObject, now: datetime) -> list[Told]:
+    """The clusters that ResourceProjections want copies on."""
+    wanted = {key: mark for key, mark in marks(obj).items() if not is_leaving(obj, key)}
+    if not wanted:
+        return []
+    parts = session.path.split(":")
+    paths = {":".join(parts[:count]) for count in range(1, len(parts) + 1)}
+    projections = (await session.workspace.resource(RESOURCE_PROJECTIONS).list()).items
+    paths |= {meta.nested(projection, "spec", "locationWorkspace", default="") for projection in projections}
+    names = {key: name for name, key in (await _keys(session, paths)).items()}
+    return sorted(
+        (
+            Told(names.get(key, UNKNOWN), "projected", "Projected", f"ResourceProjection {', '.join(mark.by)}", *_here(obj, key, now))
+            for key, mark in wanted.items()
+        ),
+        key=lambda told: told.cluster,
+    )
+
+
+def _exclusive(obj: JSONObject, keys: Mapping[str, str]) -> str:
+    wish = exclusive_of(obj)
+    if wish is None:
+        return ""
+    names = {key: name for name, key in keys.items()}
+    having = [names.get(key, UNKNOWN) for key in synced_keys(obj) if not is_leaving(obj, key)]
+    if waiting := meta.annotations(obj).get(WAITING_ANNOTATION):
+        state = f"no cluster may begin: {waiting}"
+    else:
+        state = f"{', '.join(having)} has it" if having else "no cluster has it yet"
+    return f"It is exclusive ({wish}), in one cluster at a time: {state}."
 
 
 def _here(obj: JSONObject, key: str, now: datetime) -> tuple[str, str, str]:

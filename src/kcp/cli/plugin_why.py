@@ -48,6 +48,8 @@ async def why(session: Session, words: Sequence[str], namespace: str, cluster: s
         known = ", ".join(told.cluster for told in seen.clusters) or "none"
         raise PluginError(f"no Placement of {seen.title} has considered a cluster {cluster}: it has considered {known}")
     session.say(_headline(seen))
+    if seen.exclusive:
+        session.say(seen.exclusive)
     if shown:
         session.say("\n" + table([_HEADER, *(_row(told) for told in shown)]))
     for told in shown if cluster else ():
@@ -58,6 +60,17 @@ async def why(session: Session, words: Sequence[str], namespace: str, cluster: s
 
 def _headline(seen: Seen) -> str:
     chosen = [told.cluster for told in seen.clusters if told.decision == "chosen"]
+    if not seen.projected:
+        return _decision(seen, chosen)
+    copied = f"copied to {_listed(list(seen.projected))} by {' and '.join(sorted(set(seen.projected.values())))}"
+    return f"{_decision(seen, chosen)} It is {copied}." if chosen else f"{seen.title} is {copied}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _decision(seen: Seen, chosen: Sequence[str]) -> str:
     if not seen.placements:
         return f"{seen.title} runs nowhere: no Placement selects its namespace. `kubectl kcp bind compute PATH` makes one."
     by = " and ".join(f"Placement {name}" for name in seen.placements)
@@ -65,8 +78,7 @@ def _headline(seen: Seen) -> str:
         return f"{seen.title} runs nowhere: {by} found no SyncTarget at all. `kubectl kcp workload sync NAME` makes one."
     if not chosen:
         return f"{seen.title} runs nowhere: {by} found no cluster that fits."
-    where = f"{chosen[0]}" if len(chosen) == 1 else f"{', '.join(chosen[:-1])} and {chosen[-1]}"
-    return f"{seen.title} is placed on {where} by {by}, decided {seen.decided}."
+    return f"{seen.title} is placed on {_listed(chosen)} by {by}, decided {seen.decided}."
 
 
 def _row(told: Told) -> Sequence[str]:

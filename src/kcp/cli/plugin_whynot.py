@@ -50,7 +50,7 @@ async def _run(options: argparse.Namespace, flags: ConnectionFlags) -> int:
 async def why_not(session: Session, words: Sequence[str], namespace: str, cluster: str, clock: Clock) -> int:
     """Returns the exit code. Raises PluginError."""
     seen = await look_up(session, words, namespace, clock)
-    if not seen.placements:
+    if not seen.placements and not seen.clusters:
         raise PluginError(f"{seen.title} runs nowhere: no Placement selects its namespace")
     told = [found for found in seen.clusters if found.cluster == cluster]
     if not told:
@@ -58,6 +58,9 @@ async def why_not(session: Session, words: Sequence[str], namespace: str, cluste
         raise PluginError(f"no SyncTarget {cluster} is known to the Placements of {seen.title}; they know {known}")
     if any(found.decision == "chosen" for found in told):
         session.say(f"{cluster} is chosen for {seen.title}: {told[0].reason}.")
+        return 1
+    if cluster in seen.projected:
+        session.say(f"{cluster} has a copy of {seen.title}: {seen.projected[cluster]} wants it.")
         return 1
     for found in told:
         session.say(f"{cluster} does not run {seen.title}: {found.reason}.")

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from tests.behaviour.plugins.conftest import User, said
-from tests.behaviour.tmc.world import CLOCK, World, running, until
+from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, World, running, until
 
 from kcp.cli.plugin_session import PluginError
 from kcp.cli.plugin_why import why
 from kcp.cli.plugin_whynot import why_not
 from kcp.client import kubeconfig
-from kcp.tmc.model.kinds import PLACEMENT_DECISIONS, PLACEMENTS
+from kcp.sim.faults import Fault
+from kcp.tmc.model.kinds import NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, RESOURCE_PROJECTIONS
+from kcp.tmc.model.wishes import EXCLUDE_CLUSTERS, EXCLUSIVE
 
 
 @pytest.fixture
@@ -85,3 +87,50 @@ async def test_what_cannot_be_told_is_an_error_with_what_to_do(town: tuple[World
     assert text in str(problem.value)
     with pytest.raises(PluginError, match="no SyncTarget mars is known to the Placements of Deployment default/shop; they know east, west"):
         await refused(town[1], "deploy/shop", "mars")
+
+
+async def test_what_a_projection_copies_names_the_projection(town: tuple[World, User]) -> None:
+    world, user = town
+    await world.client.resource(PLACEMENTS).patch("all", {"spec": {"namespaceSelector": {"matchNames": ["default"]}}})
+    await world.create(NAMESPACES, "Namespace", "apart")
+    await world.create(RESOURCE_PROJECTIONS, "ResourceProjection", "spare", spec={"targetClusters": ["west"]})
+    opted = {"metadata": {"labels": {"tmc.projection": "enabled"}}}
+    deployments = world.client.resource(DEPLOYMENTS)
+    await world.deploy("apart", "tool", 2)
+    await deployments.patch("tool", opted, namespace="apart")
+    await deployments.patch("shop", opted, namespace="default")
+
+    async def ready() -> list[list[str]]:
+        session = user.session()
+        await why(session, ("deploy/tool",), "apart", "", CLOCK)
+        return [line.split() for line in said(session).splitlines()]
+
+    lines = await until(ready, lambda found: found[-1][:4] == ["west", "projected", "2", "2"])
+    assert " ".join(lines[0]) == "Deployment apart/tool is copied to west by ResourceProjection spare."
+    assert lines[-1][-2:] == ["ResourceProjection", "spare"]
+    both = await until(lambda: told(user, "deploy/shop"), lambda found: "copied" in found[0])
+    assert both[0].startswith("Deployment default/shop is placed on east and west by Placement all, decided ")
+    assert both[0].endswith(" It is copied to west by ResourceProjection spare.")
+    assert [line.split()[:2] for line in both[3:]] == [["east", "chosen"], ["west", "chosen"]]
+    session = user.session()
+    assert await why_not(session, ("deploy/tool",), "apart", "west", CLOCK) == 1
+    assert said(session) == "west has a copy of Deployment apart/tool: ResourceProjection spare wants it.\n"
+
+
+async def test_who_has_an_exclusive_object(town: tuple[World, User]) -> None:
+    world, user = town
+    labels = {"app": "only"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": "nginx"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    marked = {"name": "only", "annotations": {EXCLUSIVE: "lease"}}
+    await world.create(DEPLOYMENTS, "Deployment", "only", namespace="default", metadata=marked, spec=spec)
+    lines = await until(lambda: told(user, "deploy/only"), lambda found: found[1].endswith("has it."))
+    assert lines[1] == "It is exclusive (lease), in one cluster at a time: east has it."
+
+    await world.clusters["east"].set_fault(Fault.PARTITION)
+    marks = {"metadata": {"annotations": {EXCLUDE_CLUSTERS: "east"}}}
+    await world.client.resource(DEPLOYMENTS).patch("only", marks, namespace="default")
+    waiting = await until(lambda: told(user, "deploy/only"), lambda found: "east has not said" in found[1])
+    assert waiting[1].startswith(
+        "It is exclusive (lease), in one cluster at a time: no cluster may begin: east has not said that its copy is"
+    )
