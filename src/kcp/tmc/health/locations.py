@@ -27,7 +27,8 @@ def decide(location: JSONObject, targets: Sequence[SyncTarget]) -> JSONObject:
     mine = [t for t in targets if selector.matches(t.labels)]
     status = meta.ensure(wanted, "status")
     status["instances"] = len(mine)
-    status["availableInstances"] = sum(1 for t in mine if t.ready and not t.unschedulable)
+    status["availableClusters"] = sorted(t.name for t in mine if t.ready and not t.unschedulable)
+    status["availableInstances"] = len(status["availableClusters"])
     shown = " ".join(f"{k}={v}" for k, v in sorted(meta.labels(location).items()))
     meta.set_annotation(wanted, LOCATION_LABELS_ANNOTATION, shown)
     return wanted

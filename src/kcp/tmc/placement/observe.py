@@ -48,7 +48,7 @@ def target_of(obj: JSONObject, now: datetime, watched_since: datetime = _EVER) -
         api_faults=_api_faults(status.get("syncedResources") or ()),
         identities=_identities(status.get("syncedResources") or ()),
         cells=spec.get("cells") or {},
-        capabilities={c["type"]: c.get("metadata") or {} for c in spec.get("capabilities") or () if c.get("available", True)},
+        capabilities=_capabilities(spec.get("capabilities") or ()),
         workspaces=tuple(w.get("path") or w["name"] for w in spec.get("workspaces") or ()),
         allocatable=_amounts(status.get("allocatable")),
         used=_amounts(status.get("usage")),
@@ -82,6 +82,16 @@ def _api_faults(resources: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
     """What the comparison of identities and structural schemas found, as `tmc.apis` tells it."""
     refused = (r for r in resources if r.get("state") == "Incompatible" and r.get("message"))
     return {str(GroupResource(r.get("group", ""), r["resource"])): r["message"] for r in refused} or _NO_IDENTITIES
+
+
+def _capabilities(told: Sequence[JSONObject]) -> dict[str, Mapping[str, str]]:
+    """Type → details, of those that are there. `resource` with its `capacity` is the reference's other spelling of a detail."""
+    found: dict[str, Mapping[str, str]] = {}
+    for entry in told:
+        if entry.get("available", True):
+            detail = {entry["resource"]: str(entry.get("capacity", ""))} if entry.get("resource") else {}
+            found[entry["type"]] = {**found.get(entry["type"], {}), **detail, **(entry.get("metadata") or {})}
+    return found
 
 
 def _amounts(held: Mapping[str, Any] | None) -> dict[str, float]:
