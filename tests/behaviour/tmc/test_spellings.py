@@ -27,7 +27,7 @@ async def make(client: Client, gvr: GVR, kind: str, name: str, spec: dict[str, A
 
 
 async def test_a_capability_tells_one_detail_as_resource_and_capacity(client: Client) -> None:
-    told = [
+    told: list[dict[str, Any]] = [
         {"type": "network", "resource": "bandwidth", "capacity": "10Gbps"},
         {"type": "compute", "resource": "cores", "capacity": 1000},
         {"type": "compute", "available": True, "metadata": {"model": "x86"}},
