@@ -135,14 +135,15 @@ async def _start_syncers(stack: AsyncExitStack, fleet: Fleet, names: Sequence[st
     upstream = kubeconfig.connect(fleet.server.options.admin_kubeconfig, "base")  # one for all: they are one program here
     stack.push_async_callback(upstream.close)
     for number, name in enumerate(names, 1):
-        await _start_syncer(stack, fleet, name, upstream.at(""), clock)
+        await _start_syncer(stack, fleet, name, upstream.at(""))
         if len(names) > _TOLD_ONE_BY_ONE and (number % _TOLD_AT_ONCE == 0 or number == len(names)):
             tell(f"{number} of {len(names)} syncers")
     if len(names) <= _TOLD_ONE_BY_ONE:
         tell(f"syncers of {', '.join(names)}")
 
 
-async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, control_plane: Client, clock: Clock) -> None:
+async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, control_plane: Client) -> None:
+    """It stands in its cluster, and has the clock of it."""
     targets = fleet.workspace.resource(SYNC_TARGETS)
     wanted = {
         "apiVersion": SYNC_TARGETS.api_version,
@@ -158,4 +159,4 @@ async def _start_syncer(stack: AsyncExitStack, fleet: Fleet, name: str, control_
     stack.push_async_callback(downstream.close)
     identity = await find_target(control_plane, f"root:{WORKSPACE}", name, meta.uid(target))
     config = SyncerConfig(upsync=_SHOWN if len(fleet.clusters) <= _TOLD_ONE_BY_ONE else ())
-    fleet.parts.spawn(Syncer(identity, control_plane, downstream, clock, config).run(), name=f"syncer {name}")
+    fleet.parts.spawn(Syncer(identity, control_plane, downstream, fleet.clusters[name].clock, config).run(), name=f"syncer {name}")
