@@ -86,7 +86,7 @@ async def run_fleet(options: SandboxOptions, clock: Clock, tell: Tell) -> AsyncI
         fleet.parts.spawn(server.wait_failed(), name="server")
         for cluster in clusters.values():
             fleet.parts.spawn(cluster.wait_failed(), name=f"cluster {cluster.name}")
-        await _start_syncers(connections, fleet, names, clock, tell)
+        await _start_syncers(connections, fleet, names, tell)
         yield fleet
 
 
@@ -130,7 +130,7 @@ async def _ensure_workspace(server: KcpServer, tell: Tell) -> Client:
     return server.client.cluster(f"root:{WORKSPACE}")
 
 
-async def _start_syncers(stack: AsyncExitStack, fleet: Fleet, names: Sequence[str], clock: Clock, tell: Tell) -> None:
+async def _start_syncers(stack: AsyncExitStack, fleet: Fleet, names: Sequence[str], tell: Tell) -> None:
     """SyncTargets and the syncers that serve them, over HTTPS on both sides."""
     upstream = kubeconfig.connect(fleet.server.options.admin_kubeconfig, "base")  # one for all: they are one program here
     stack.push_async_callback(upstream.close)
