@@ -72,7 +72,7 @@ test-contract: $(DEV_STAMP) ## The contract suites only
 
 .PHONY: test-e2e
 test-e2e: $(COMPAT_STAMP) $(S3_STAMP) ## Real processes, TLS, kubectl and other strangers' clients
-	$(BIN)/pytest -q -m e2e -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning tests
+	$(E2E) -n 2 --dist loadfile tests
 
 .PHONY: fuzz
 fuzz: $(FUZZ_STAMP) ## Requests to every endpoint, then every parser under atheris; FUZZ="--minutes=60 --seed=1 yaml cel" for more

@@ -241,7 +241,9 @@ def test_three_kinds_of_patch(kubectl: Kubectl) -> None:
     sidecar = '{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"busybox"}]}}}}'
     assert kubectl("patch", "deployment", "web", "-p", sidecar) == "deployment.apps/web patched"
     assert kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[*].name}").split() == ["side", "web"]
-    assert kubectl("patch", "deployment", "web", "-p", sidecar) == "deployment.apps/web patched (no change)"
+    # Not before the controllers have said what they make of the first one: kubectl compares the whole object.
+    unchanged = "deployment.apps/web patched (no change)"
+    eventually(lambda: kubectl("patch", "deployment", "web", "-p", sidecar) == unchanged or None, timeout_s=20, what=lambda: unchanged)
     only = '{"spec":{"template":{"spec":{"containers":[{"name":"only","image":"busybox"}]}}}}'
     kubectl("patch", "deployment", "web", "--type=merge", "-p", only)
     assert kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[*].name}") == "only"
