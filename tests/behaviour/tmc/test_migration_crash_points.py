@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.behaviour.tmc.world import DEPLOYMENTS, World, running, until
 
+from kcp.aio.clock import LoopClock
+from kcp.aio.metrics import Meter
 from kcp.apimachinery import meta
+from kcp.controller.events import EventRecorder
+from kcp.tmc.migration.controller import MigrationReconciler
 from kcp.tmc.migration.model import MIGRATIONS
 from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.moves import MOVE_ANNOTATION, pins
@@ -45,6 +50,21 @@ async def at_home(world: World) -> None:
     await world.deploy("default", "shop", 3)
     await until(lambda: world.below("shop"), lambda found: found == {"east": 3})
     await world.settle("default", "shop", 3)
+
+
+async def test_a_mirror_that_lags_behind_the_end_marks_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, monkeypatch) as world:
+        await at_home(world)
+        await there_and_back(world, "m")
+        ended = await world.client.resource(MIGRATIONS).get("m", namespace="default")
+        old = {**ended, "status": {**ended["status"], "phase": "RollingBack"}}
+        clock = LoopClock()
+        mirror: Any = SimpleNamespace(get=lambda key: old)
+        events = EventRecorder(lambda cluster: world.client, component="test", clock=clock)
+        reconciler = MigrationReconciler(mirror, lambda key: None, lambda key: None, lambda cluster: world.client, clock, Meter(), events)
+        await reconciler.reconcile(meta.key(ended))
+        shop = await world.client.resource(DEPLOYMENTS).get("shop", namespace="default")
+        assert MOVE_ANNOTATION not in meta.annotations(shop)
 
 
 @pytest.mark.parametrize(("lost", "first"), [("request", 1), ("answer", 2)])

@@ -71,6 +71,13 @@ class MigrationReconciler:
         if obj is None:
             return Result()
         migration = Migration.of(obj)
+        if migration.is_active:
+            # The mirror may be older than what was written last: after the end, the workload would be marked once more.
+            try:
+                obj = await self._resource(migration).get(key.name, namespace=key.namespace)
+            except NotFound:
+                return Result()
+            migration = Migration.of(obj)
         if not migration.is_active:
             return await self._settled(obj, migration)
         workload = await self._workload(migration)
