@@ -114,6 +114,9 @@ class NegotiationReconciler:
         """No cluster has it any more. What was published of it stays: consumers may have objects."""
         if held is None:
             return
+        imports = await self.for_cluster(key.cluster).resource(IMPORTS).list()
+        if any(index_by_api(imported) and api_of(imported) == key for imported in imports.items):
+            return  # it is on its way to us
         try:
             await self.for_cluster(key.cluster).resource(NEGOTIATED).delete(key.name, uid=meta.uid(held))
         except NotFound:

@@ -6,9 +6,10 @@ look goes on there. Before: Migrations. After: the annotations that `model.moves
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 
@@ -65,6 +66,8 @@ class MigrationReconciler:
     clock: Clock
     meter: Meter
     events: EventRecorder
+    one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of two that would move the same workload, only one begins."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         obj = self.migrations.get(key)
@@ -82,7 +85,8 @@ class MigrationReconciler:
             return await self._settled(obj, migration)
         workload = await self._workload(migration)
         if migration.phase is Phase.PENDING:
-            return await self._check(obj, migration, workload)
+            async with self.one_by_one:
+                return await self._check(obj, migration, workload)
         if migration.move is None or workload is None or meta.deletion_timestamp(workload):
             return await self._fail(obj, migration, ErrorType.MIGRATION_FAILURE, "the workload is gone")
         if migration.phase is Phase.ROLLING_BACK:
@@ -108,7 +112,9 @@ class MigrationReconciler:
         home = self.where(source) if source else None
         target = ObjectKey(home.cluster, "", migration.target) if home is not None else None
         found = self.target(target) if target is not None else None
-        listed = [Migration.of(o) for o in self.migrations.list(cluster=migration.key.cluster, namespace=migration.key.namespace)]
+        # Asked for rather than mirrored: two that begin at once must not both find the workload free.
+        there = await self._resource(migration).list(namespace=migration.key.namespace)
+        listed = [Migration.of(o) for o in there.items]
         others = [m.key.name for m in listed if m.workload == migration.workload and m.phase is not Phase.PENDING and m.is_active]
         results = checks.before(migration, checks.Scene(workload, source, found, others, self.clock.now()))
         shown = [check.to_object("before") for check in results]

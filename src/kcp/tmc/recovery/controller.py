@@ -81,6 +81,13 @@ class RecoveryReconciler:
             self.begun.discard(key)
             return Result()
         recovery, now = Recovery.of(obj), self.clock.now()
+        if recovery.state is State.IN_PROGRESS:
+            # The mirror may be older than what was written last: after the end, a strategy would take one more step.
+            try:
+                obj = await self._resource(key).get(key.name)
+            except NotFound:
+                return Result()
+            recovery = Recovery.of(obj)
         if recovery.state is not State.PENDING:
             self.begun.discard(key)
         if recovery.is_finished:

@@ -80,11 +80,16 @@ class Trigger:
 
     async def _begin(self, cluster: ClusterName, subject: str, spec: JSONObject) -> Result:
         label = re.sub(r"[^A-Za-z0-9.-]+", "-", subject)[:63].strip("-.")
-        mine = [Recovery.of(obj) for obj in self.recoveries.list(cluster=cluster) if meta.labels(obj).get(AUTOMATIC) == label]
-        if any(not recovery.is_finished for recovery in mine):
-            return Result()  # its end brings us back
-        if (wait_s := self._wait_s(mine)) > 0:
-            return Result(requeue_after_s=wait_s)
+        mirrored = [obj for obj in self.recoveries.list(cluster=cluster) if meta.labels(obj).get(AUTOMATIC) == label]
+        if (result := self._not_now(mirrored)) is not None:
+            return result
+        resource = self.for_cluster(cluster).resource(RECOVERIES)
+        try:
+            listed = await resource.list(label_selector=f"{AUTOMATIC}={label}")
+        except NotFound:
+            return Result()  # a workspace that does not bind the API of recoveries has none
+        if (result := self._not_now(listed.items)) is not None:  # the mirror may not have the one that was made last
+            return result
         name = f"{spec['errorType'].lower()}-{label.lower()}-{int(self.clock.now().timestamp())}"
         obj = {
             "apiVersion": RECOVERIES.api_version,
@@ -93,12 +98,20 @@ class Trigger:
             "spec": spec,
         }
         try:
-            await self.for_cluster(cluster).resource(RECOVERIES).create(obj)
+            await resource.create(obj)
         except AlreadyExists:
             return Result(requeue_after_s=1.0)
         except NotFound:
-            return Result()  # a workspace that does not bind the API of recoveries has none
+            return Result()  # the API was unbound meanwhile
         return Result()
+
+    def _not_now(self, listed: Sequence[JSONObject]) -> Result | None:
+        """When to look again, if what there is of its recoveries keeps another from beginning. Args: listed: the automatic ones."""
+        mine = [Recovery.of(obj) for obj in listed]
+        if any(not recovery.is_finished for recovery in mine):
+            return Result()  # its end brings us back
+        wait_s = self._wait_s(mine)
+        return Result(requeue_after_s=wait_s) if wait_s > 0 else None
 
     def _wait_s(self, mine: Sequence[Recovery]) -> float:
         """Seconds until another may begin: longer after each that did not help."""
