@@ -15,6 +15,8 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
+from kcp.exports.claimpolicies import ClaimPolicies
+from kcp.exports.claims import CLAIMABLE
 from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import APIS_GROUP, BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
 from kcp.exports.validation import (
@@ -39,8 +41,7 @@ class ExportsAdmission:
     resolve: Callable[[str], ClusterName | None]
     may_bind: Callable[[UserInfo, ClusterName, str], Awaitable[bool]]
     """(user, cluster of the export, its name): verb `bind`."""
-    is_builtin: Callable[[GroupResource], bool]
-    """Whether a resource can be claimed without an identity."""
+    policies: ClaimPolicies
     is_released: Callable[[UserInfo, ClusterName], bool] = lambda user, cluster: False
     """Whether this user makes the schemas of a release in this cluster, which tests have checked."""
 
@@ -85,7 +86,8 @@ class ExportsAdmission:
                 await self._check_bind(attributes, ExportReference.of_slice(new))
         elif gvr.resource == "apiexports":
             _refuse_invalid(attributes, export_rule_faults(new, gvr.version))
-            _refuse_first(attributes, export_faults(new, gvr.version, self.is_builtin))
+            _refuse_first(attributes, export_faults(new, gvr.version))
+            _refuse_first(attributes, self.policies.faults(new, old, attributes.user, CLAIMABLE))
 
     async def _check_bind(self, attributes: Attributes, reference: ExportReference | None) -> None:
         """Raises Forbidden. Whether the workspace or the export exists is nobody's business who may not bind it."""

@@ -5,7 +5,7 @@ Before: admission of every write (`claimlabels`), the virtual workspace `apiexpo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
@@ -46,6 +46,12 @@ class ClaimIndex:
     def granted(self, cluster: ClusterName, label: str, group_resource: GroupResource) -> Sequence[Claim]:
         """What a workspace grants an export on one resource."""
         return [claim for claim in self._of(cluster, group_resource) if claim.label == label]
+
+    def granting(self, label: str, group_resource: GroupResource) -> Iterator[ClusterName]:
+        """The workspaces that grant an export something on one resource. Looks at all that grant anything."""
+        for cluster in self._granted:
+            if self.granted(cluster, label, group_resource):
+                yield cluster
 
     def wanted_labels(self, cluster: ClusterName, group_resource: GroupResource, obj: JSONObject) -> dict[str, str]:
         """The labels under `CLAIM_LABEL` that an object must carry: no others."""

@@ -34,6 +34,7 @@ from kcp.exports.names import (
     ExportReference,
 )
 from kcp.registry.backend import Attributes
+from kcp.registry.resource import Origin
 
 
 class ClaimLabels:
@@ -51,7 +52,8 @@ class ClaimLabels:
             return None
         held = claim_labels(new)
         gr = scope.resource.group_resource
-        quiet = self._index.is_quiet(scope.cluster) and gr != BINDINGS.group_resource
+        is_own = scope.resource.origin is Origin.CRD  # the workspace's: what is claimed is what others define
+        quiet = is_own or (self._index.is_quiet(scope.cluster) and gr != BINDINGS.group_resource)
         wanted = {} if quiet else self._index.wanted_labels(scope.cluster, gr, new)
         return new if held == wanted else relabelled(new, wanted)
 

@@ -63,6 +63,11 @@ class ClaimKey:
     def of(cls, claim: Mapping[str, Any]) -> ClaimKey:
         return cls(GroupResource(claim.get("group") or "", claim["resource"]), claim.get("identityHash") or "")
 
+    @property
+    def is_agnostic(self) -> bool:
+        """Whether each consumer's own binding says whose objects are meant. See `claimpolicies` for who may ask so."""
+        return not self.identity and self.group_resource not in CLAIMABLE
+
     def __str__(self) -> str:
         return f"{self.group_resource}:{self.identity}" if self.identity else str(self.group_resource)
 

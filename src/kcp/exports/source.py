@@ -7,7 +7,7 @@ Before: `registry.catalog`. After: `registry.crd` (schema → Resource).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kcp.apimachinery import meta
@@ -15,7 +15,7 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.exports.boundresources import BoundResource, bound_resources
-from kcp.registry.crd import ALL, Retired, metadata_of
+from kcp.registry.crd import ALL, Retired, metadata_of, whosever
 from kcp.registry.resource import Resource
 
 
@@ -131,10 +131,24 @@ class BoundSource:
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:
         for entry in list(self._by_cluster.get(cluster, {}).values()):
-            self._resource(entry, entry.bound.version)  # which makes all versions
-            for version in self._resources.get((entry.bound.schema_uid, entry.bound.identity), {}):
-                if (resource := self._resource(entry, version)) is not None:
-                    yield resource
+            yield from self._versions_of(entry)
+
+    def versions_of(self, cluster: ClusterName, name: GroupResource) -> Sequence[Resource]:
+        """Every version of what a workspace binds under a name; of all clusters, of whatever anybody binds, to be read only."""
+        if cluster != WILDCARD:
+            entry = self._by_cluster.get(cluster, {}).get(name)
+            return self._versions_of(entry) if entry is not None else ()
+        found: dict[str, Resource] = {}
+        for entry in [entry for (bound, _), entry in self._by_identity.items() if bound == name]:
+            for resource in self._versions_of(entry):
+                if resource.projection is None:
+                    found.setdefault(resource.gvr.version, whosever(resource))
+        return list(found.values())
+
+    def _versions_of(self, entry: _Served) -> Sequence[Resource]:
+        self._resource(entry, entry.bound.version)  # which makes all versions
+        versions = self._resources.get((entry.bound.schema_uid, entry.bound.identity), {})
+        return [found for version in versions if (found := self._resource(entry, version)) is not None]
 
     def everywhere(self) -> Iterable[Resource]:
         """One resource for each identity under which anything is bound, in the version it is stored in; none that only shows others'."""

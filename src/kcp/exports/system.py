@@ -56,6 +56,9 @@ SYSTEM_CRDS = (
 )
 """Served in every workspace without a binding."""
 
+POLICIES_CRD = "permissionclaimpolicies.admin.kcp.io"
+"""Served to administrators of the installation only."""
+
 _LIMITED = ("tenancy.kcp.io",)
 """Exports whose consumers need the permissions that `root` gives too, see `tenancy.bootstrap.policy`."""
 COMPUTE_EXPORT = "kubernetes"

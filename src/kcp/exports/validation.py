@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from kcp.apimachinery import meta, names
 from kcp.apimachinery.errors import Cause
-from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apis.kubernetes.admission import client_config
@@ -24,7 +23,7 @@ from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.crd_versions import Places, deprecation_faults, version_faults
 from kcp.apis.kubernetes.crds import SINGLE_SEGMENT_GROUPS, approval_faults, names_faults, review_version_faults
 from kcp.exports.conversion import PERMISSION_CLAIMS, RESOURCE_SCHEMAS
-from kcp.exports.names import APIS_GROUP, ExportReference
+from kcp.exports.names import ExportReference
 
 _PREFIX = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _prefix = re.compile(_PREFIX.removesuffix("$") + r"\Z")
@@ -109,13 +108,9 @@ def _broken(at: str, message: str) -> Cause:
 # --- APIExport ---
 
 
-def export_faults(new: JSONObject, version: str, is_builtin: Callable[[GroupResource], bool]) -> Iterator[Cause]:
-    """The first fault. Args: version: the one it is shown in."""
+def export_faults(new: JSONObject, version: str) -> Iterator[Cause]:
+    """The first fault; those of its claims are in `claimpolicies`. Args: version: the one it is shown in."""
     yield from _overhanging(new) if version == "v1alpha1" else ()
-    for at, claim in numbered(obj_at(new, "spec"), "permissionClaims", "spec.permissionClaims"):
-        gr = GroupResource(claim.get("group") or "", claim.get("resource") or "")
-        if not claim.get("identityHash") and gr.group != APIS_GROUP and not is_builtin(gr):
-            yield Cause.invalid(f"{at}.identityHash", "", "identityHash is required for API types that are not built-in")
     for at, resource in numbered(obj_at(new, "spec"), "resources", "spec.resources"):
         ending = f".{resource.get('name')}.{resource.get('group') or 'core'}"
         if not str(resource.get("schema")).endswith(ending):

@@ -346,6 +346,11 @@ def metadata_of(resource: Resource) -> Resource:
     return replace(_anywhere(resource), storage_prefix=family, storage_version="", stored_versions=1)
 
 
+def whosever(resource: Resource) -> Resource:
+    """The same to be read whole: objects as they were stored, under the apiVersion of this resource, whoever's schema they follow."""
+    return replace(metadata_of(resource), storage_version=resource.gvr.version, stored_versions=2)
+
+
 def _without_create(resource: Resource) -> Resource:
     return replace(resource, verbs=tuple(verb for verb in resource.verbs if verb != "create"))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -22,6 +22,7 @@ from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.keys import ROOT, WILDCARD, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
+from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.tokens import StaticTokens
 from kcp.apiserver.conversion import ConversionWebhooks
@@ -53,7 +54,7 @@ from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.startoptions import ADMIN, USER, chosen
 from kcp.server.tokens import FILE, AdminTokens
-from kcp.server.views import export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
+from kcp.server.views import admin_workspace, export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
 from kcp.storage.compaction import CompactionConfig, Compactor
 from kcp.storage.interface import Store
 from kcp.storage.measures import MeasuredStore, show_objects
@@ -296,15 +297,9 @@ class _Assembly:
         self._add_tokens()
         parts = SecurityParts(
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
-            foundation.exports, foundation.claims, foundation.bound.identity_of, foundation.bound.provider_of, self._informers.informer,
-            plugins=[
-                BoundNames(foundation.bound.binding_of, foundation.names).plugin(),
-                ConversionAdmission(foundation.schemas.schema).plugin(),
-                ScopeAdmission(foundation.schemas.schema, foundation.bound.scope_of).plugin(),
-                SchemaKeeper(foundation.bound.is_bound, self._client).plugin(),
-                partition_plugin(),
-                *(self._tmc.admission_plugins() if self._tmc is not None else ()),
-            ],
+            foundation.exports, foundation.claims, foundation.policies, foundation.bound.identity_of, foundation.bound.provider_of,
+            self._informers.informer,
+            plugins=self._plugins(),
             authentication=self._options.authentication,
             authorization=self._options.authorization, cached=foundation.cached if self._options.cache_apis else None,
             object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
@@ -335,6 +330,7 @@ class _Assembly:
         http = HttpParts(
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
             virtual_workspaces=[
+                admin_workspace(foundation, registry),
                 export_workspace(foundation, registry, security),
                 await schema_workspace(foundation, registry, security),
                 *([replication_workspace(foundation, registry, security)] if self._options.cache_apis else ()),
@@ -349,6 +345,17 @@ class _Assembly:
         )  # fmt: skip
         self._entry.handler = build_handler(http)
         return security
+
+    def _plugins(self) -> Sequence[Plugin]:
+        foundation = self._foundation
+        return [
+            BoundNames(foundation.bound.binding_of, foundation.names).plugin(),
+            ConversionAdmission(foundation.schemas.schema).plugin(),
+            ScopeAdmission(foundation.schemas.schema, foundation.bound.scope_of).plugin(),
+            SchemaKeeper(foundation.bound.is_bound, self._client).plugin(),
+            partition_plugin(),
+            *(self._tmc.admission_plugins() if self._tmc is not None else ()),
+        ]
 
     def _reload(self, options: Options) -> None:
         if self._traced is not None:

@@ -22,13 +22,14 @@ from kcp.exports.boundresources import BoundResource
 from kcp.exports.cached.index import NOWHERE, CachedIndex, VirtualResources
 from kcp.exports.cached.names import CACHED_RESOURCES, CACHED_SLICES
 from kcp.exports.claimindex import ClaimIndex
+from kcp.exports.claimpolicies import CLAIM_POLICIES, ClaimPolicies
 from kcp.exports.conversion import conversion_of
 from kcp.exports.exportindex import ExportIndex, ExportRecord
 from kcp.exports.keptschemas import BOUND_CRDS, kept_name
 from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS, ExportedResource
 from kcp.exports.source import BoundSource
-from kcp.exports.system import CACHE_CRDS, SYSTEM_CRDS
+from kcp.exports.system import CACHE_CRDS, POLICIES_CRD, SYSTEM_CRDS
 from kcp.registry.builtin import WORKSPACE_KINDS, builtin_resources
 from kcp.registry.catalog import DynamicCatalog, StaticCatalog
 from kcp.registry.crd import LocalCRDSource, resource_from_crd, resources_from_schema
@@ -81,6 +82,9 @@ class Foundation:
     schemas: SchemaResources
     names: NameLocks
     cached: CachedIndex
+    policies: ClaimPolicies
+    claim_policies: Resource
+    """No workspace has it: see the virtual workspace `admin`."""
     restored: Restored | None = None
     """That the store was restored from a backup."""
 
@@ -109,6 +113,8 @@ class Foundation:
             readers,
             NameLocks(clock, crds.defines),
             cached,
+            ClaimPolicies(),
+            _system_resources([POLICIES_CRD])[0],
             await read_restored(store),
         )
 
@@ -124,6 +130,7 @@ class Foundation:
         await foundation.follow(resource_prefix(EXPORTS.group_resource), foundation.export_changed)
         await foundation.follow(resource_prefix(BINDINGS.group_resource), binding_changed)
         await foundation.follow(resource_prefix(_CRDS), crd_changed)
+        await foundation.follow(resource_prefix(CLAIM_POLICIES.group_resource), foundation.policies.changed)
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
         if cache_apis:
             await foundation.follow(resource_prefix(CACHED_RESOURCES.group_resource), cached.resource_changed)

@@ -49,7 +49,7 @@ from kcp.exports.cached.index import CachedIndex
 from kcp.exports.cached.names import CACHED_RESOURCES
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimlabels import ClaimLabels
-from kcp.exports.claims import CLAIMABLE
+from kcp.exports.claimpolicies import ClaimPolicies
 from kcp.exports.crdadmission import crd_plugins
 from kcp.exports.exportindex import ExportIndex
 from kcp.registry.backend import UserInfo
@@ -116,6 +116,7 @@ class SecurityParts:
     tokens: StaticTokens
     exports: ExportIndex
     claims: ClaimIndex
+    policies: ClaimPolicies
     identity_of: Callable[[ClusterName, GroupResource], str]
     """Identity under which a workspace binds a resource."""
     provider_of: Callable[[ClusterName, GroupResource], ClusterName]
@@ -268,7 +269,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
-        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, CLAIMABLE.__contains__, is_released)),
+        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, parts.policies, is_released)),
         *([CachedAdmission(parts.cached, parts.catalog.resolve, may_bind_cached).plugin()] if parts.cached is not None else ()),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kcp.apimachinery.gvk import GroupResource
-from kcp.apimachinery.keys import WILDCARD, ClusterName
+from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.exports.boundresources import bound_exports
 from kcp.exports.names import BINDINGS, SCHEMAS
 from kcp.registry.backend import Backend
@@ -17,8 +17,9 @@ from kcp.registry.resource import Origin, Resource
 from kcp.server.foundation import Foundation
 from kcp.server.security import Security
 from kcp.storage.keyspace import resource_prefix, scope_prefix
-from kcp.tenancy.kinds import LOGICAL_CLUSTERS
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS, SHARDS
 from kcp.tenancy.workspacetype.lister import TypeLister
+from kcp.virtual.admin.workspace import AdminCatalog, AdminWorkspace
 from kcp.virtual.apiexport.catalog import Origins
 from kcp.virtual.apiexport.workspace import ExportWorkspace
 from kcp.virtual.apiresourceschema.workspace import SchemaWorkspace
@@ -30,11 +31,16 @@ _READS = ("get", "list", "watch")
 _REVIEWS = ("authentication.k8s.io", "authorization.k8s.io")
 
 
+def admin_workspace(foundation: Foundation, backend: Backend) -> AdminWorkspace:
+    """`/services/admin/…`"""
+    return AdminWorkspace(AdminCatalog(foundation.claim_policies, lambda: foundation.catalog.resolve(ROOT, SHARDS)), backend)
+
+
 def export_workspace(foundation: Foundation, backend: Backend, security: Security) -> ExportWorkspace:
     """`/services/apiexport/…`"""
     native = _native(foundation)
     own_bindings = [replace(resource, verbs=_READS, has_status=False) for resource in native[BINDINGS.group_resource]]
-    origins = Origins(foundation.exports, foundation.schemas.read_offered, native, own_bindings)
+    origins = Origins(foundation.exports, foundation.schemas.read_offered, foundation.bound.versions_of, native, own_bindings)
     reviews = {key: handler for key, handler in security.connectors.items() if key[0] in _REVIEWS and not key[2]}
     return ExportWorkspace(
         backend, origins, foundation.claims, security.authorizer, security.policy, foundation.index.resolve,

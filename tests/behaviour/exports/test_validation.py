@@ -93,7 +93,8 @@ async def test_names_of_bound_objects_follow_the_schema(market: Market) -> None:
     [
         (
             {"permissionClaims": [{"group": "example.org", "resource": "others", "verbs": ["*"]}]},
-            'spec.permissionClaims[0].identityHash: Invalid value: "": identityHash is required for API types that are not built-in',
+            'spec.permissionClaims[0].identityHash: Invalid value: "": identityHash is required for API types that are not built-in, '
+            'and no PermissionClaimPolicy allows an APIExport exporting no API group to claim group "example.org" without one',
         ),
         (
             {"resources": [{"group": "example.com", "name": "widgets", "schema": "v1.gadgets.example.com"}]},

@@ -13,6 +13,7 @@ from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName
 from kcp.exports.admission import ExportsAdmission
 from kcp.exports.apibinding import Observed, SchemaSummary, decide, taken_by_others
 from kcp.exports.boundresources import BoundResource
+from kcp.exports.claimpolicies import ClaimPolicies
 from kcp.exports.conflicts import ApiNames, Taken, conflict
 from kcp.exports.names import BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
 from kcp.exports.source import BoundSource
@@ -201,7 +202,7 @@ async def test_a_new_binding_is_marked_at_once_and_an_unknown_export_left_to_val
     async def may_bind(_user: UserInfo, _cluster: ClusterName, _name: str) -> bool:
         return True
 
-    admission = ExportsAdmission(lambda path: PROVIDER if path == "root:provider" else None, may_bind, lambda resource: True)
+    admission = ExportsAdmission(lambda path: PROVIDER if path == "root:provider" else None, may_bind, ClaimPolicies())
     resource = Resource(gvr=BINDINGS, kind="APIBinding", namespaced=False, storage_prefix=b"", strategy=Strategy())
     scope = Scope(resource, ClusterName("c"), "", "b")
     sent = binding()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
-from kcp.exports.claims import CLAIMABLE
 from kcp.exports.exportindex import AskedClaim, ExportIndex, ExportRecord
 from kcp.exports.names import BINDINGS, ExportedResource
 from kcp.registry.resource import Resource
@@ -26,6 +25,8 @@ class Origins:
 
     exports: ExportIndex
     offered: ReadOffered
+    bound: Callable[[ClusterName, GroupResource], Sequence[Resource]]
+    """Every version of what a workspace binds under a name; of all of them together for the wildcard."""
     native: Mapping[GroupResource, Sequence[Resource]]
     """Every version of the kinds that every workspace has."""
     own_bindings: Sequence[Resource]
@@ -48,18 +49,18 @@ class ExportCatalog:
         return any(own.group_resource == group_resource for own in self._export.resources)
 
     def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
-        return next((found for found in self._versions(gvr.group_resource) if found.gvr.version == gvr.version), None)
+        return next((found for found in self._versions(cluster, gvr.group_resource) if found.gvr.version == gvr.version), None)
 
     def resources(self, cluster: ClusterName) -> Iterator[Resource]:
         names = dict.fromkeys([*(own.group_resource for own in self._export.resources), *self.claims, BINDINGS.group_resource])
         for name in names:
-            yield from self._versions(name)
+            yield from self._versions(cluster, name)
 
     def version(self, cluster: ClusterName) -> str:
         schemas = hash(tuple((resource.gvr, resource.schema_id) for resource in self.resources(cluster)))
         return f"{self._export.revision}/{schemas}"
 
-    def _versions(self, name: GroupResource) -> Iterable[Resource]:
+    def _versions(self, cluster: ClusterName, name: GroupResource) -> Iterable[Resource]:
         for own in self._export.resources:
             if own.group_resource == name:
                 return self._origins.offered(self._export, own)
@@ -68,7 +69,7 @@ class ExportCatalog:
             return self._origins.own_bindings if name == BINDINGS.group_resource else ()
         if claim.key.identity:
             return self._of_others(claim)
-        return self._origins.native.get(name, ()) if name in CLAIMABLE else ()
+        return self._origins.bound(cluster, name) if claim.key.is_agnostic else self._origins.native.get(name, ())
 
     def _of_others(self, claim: AskedClaim) -> Iterable[Resource]:
         """Exports that share an identity have one owner, who keeps their schemas compatible: the first one counts."""

@@ -124,9 +124,18 @@ class ExportWorkspace:
         raise forbidden(asked, "failed to find suitable reason to allow access in APIBinding")
 
     async def _check_policy(self, held: _Held, gr: GroupResource, asked: AuthzAttributes) -> None:
+        for identity in self._claimed_identities(held, gr, asked.cluster):
+            if await self.policy.refusal(asked, identity):
+                raise forbidden(asked, "access denied")  # where its owner's exports are is nobody else's business
+
+    def _claimed_identities(self, held: _Held, gr: GroupResource, cluster: ClusterName) -> set[str]:
+        """Whose objects are asked for; nobody's where they are of a kind that every workspace has."""
         claim = held.catalog.claims.get(gr)
-        if claim is not None and claim.key.identity and await self.policy.refusal(asked, claim.key.identity):
-            raise forbidden(asked, "access denied")  # where its owner's exports are is nobody else's business
+        if claim is None or not claim.key.is_agnostic:
+            return {claim.key.identity} - {""} if claim is not None else set()
+        label = claim_label(held.export.key.cluster, held.export.key.name)
+        clusters = self.claims.granting(label, gr) if cluster == WILDCARD else (cluster,)
+        return {self.identity_of(each, gr) for each in clusters} - {""}
 
 
 def _identity(held: _Held, gr: GroupResource) -> str:

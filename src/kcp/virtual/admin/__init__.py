@@ -1,0 +1,1 @@
+"""`/services/admin/…`: what concerns the whole installation, for its administrators."""
