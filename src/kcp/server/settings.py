@@ -192,6 +192,8 @@ SETTINGS: tuple[Setting, ...] = (
            "TMC: workers of each syncer in this process, per resource and direction."),
     _count("push_backlog_limit", "sync.syncBacklogLimit", "--tmc-push-backlog-limit", 1000, (100, 10_000),
            "TMC: objects that may wait in one of them before it reports itself overloaded."),
+    Setting(part="tmc", field="push_upsync", path="sync.upsyncResources", flag="--tmc-push-upsync-resources", default="", kind=Kind.LIST,
+            help="TMC: what of their clusters is shown in workspaces, as RESOURCE.GROUP; `pods` also for logs, exec and port-forward."),
     Setting(part="tracing", field="enabled", path="tracing.enabled", flag="--tracing", variable="KCP_TMC_TRACING", default=False,
             help="Traces by OpenTelemetry, sent by OTLP."),
     Setting(part="tracing", field="ratio", path="tracing.samplingRate", flag="--tracing-sampling-ratio", default=0.1, kind=Kind.NUMBER,

@@ -193,23 +193,21 @@ class TMC:
         if self.monitor is not None:
             self.monitor.config = _health_config(options)
 
+    def _push(self, supervisor: Supervisor) -> Controller[Any]:
+        options = self.options
+        upsync = tuple(filter(None, options.push_upsync.split(",")))
+        config = SyncerConfig(
+            heartbeat_period_s=options.push_heartbeat_s, transformations=DEFAULT_PLACE, upsync=upsync, tunnel="pods" in upsync,
+            workers=options.push_workers, backlog_limit=options.push_backlog_limit,
+            breaker=BreakerConfig(failures=options.breaker_failures, reset_s=options.breaker_reset_s),
+        )  # fmt: skip
+        informers, client, clock = self.parts.informers, self.parts.client.at(""), self.parts.clock
+        return build_push_controller(informers, client, supervisor, clock=clock, config=config, meter=self.meter, tracer=self.tracer)
+
     def run(self, supervisor: Supervisor) -> None:
         """Start everything of TMC."""
         if self.options.push:
-            push = build_push_controller(
-                self.parts.informers,
-                self.parts.client.at(""),
-                supervisor,
-                clock=self.parts.clock,
-                config=SyncerConfig(
-                    heartbeat_period_s=self.options.push_heartbeat_s, transformations=DEFAULT_PLACE,
-                    workers=self.options.push_workers, backlog_limit=self.options.push_backlog_limit,
-                    breaker=BreakerConfig(failures=self.options.breaker_failures, reset_s=self.options.breaker_reset_s),
-                ),
-                meter=self.meter,
-                tracer=self.tracer,
-            )  # fmt: skip
-            self._run(supervisor, push)
+            self._run(supervisor, self._push(supervisor))
         for controller in self.controllers():
             self._run(supervisor, controller)
         if self.options.error_handling:

@@ -6,13 +6,16 @@ Source: kcp 0.11 pkg/tunneler.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
-from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
+import yaml
+from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, QUIET, TMC, World, running, until, with_control_plane
 from tests.connections import Refused, executed, told, websocket
 
 from kcp.aio.clock import VirtualClock, settle
@@ -29,13 +32,15 @@ from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.client.transport import RawRequest
 from kcp.registry.backend import UserInfo
+from kcp.sim.cluster import SimCluster
 from kcp.streams.ways import Duplex
+from kcp.tmc.model.kinds import PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import NamespaceLocator
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.tunnel import Tunnel
 from kcp.tmc.tunnel.tunnels import Tunnels
 
-PODS = GVR("", "v1", "pods")
+PODS, SECRETS = GVR("", "v1", "pods"), GVR("", "v1", "secrets")
 TUNNELING = replace(QUIET, upsync=("pods",), tunnel=True)
 SCRIPT = "while true; do echo tick; sleep 1; done"
 
@@ -75,22 +80,39 @@ def at(world: World, pod: JSONObject, subresource: str) -> str:
 
 async def test_pods_of_every_cluster_are_reached_from_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(tmp_path, monkeypatch, config=TUNNELING) as world:
-        transport = world.client.transport
         for pod in await shown(world):
-            name = meta.name(pod)
-            found = await executed(transport, at(world, pod, "exec"), "sh", "-c", "hostname; echo $A; cat; exit 3", stdin=b"typed")
-            assert (found.out, found.code) == (f"{name}\nb\ntyped".encode(), 3)
-            assert (await world.client.raw("GET", f"/api/v1/namespaces/default/pods/{name}/log")).body.startswith(b"tick\n")
-            async with transport.stream(RawRequest("GET", at(world, pod, "log") + "?follow=1&tailLines=1")) as (response, chunks):
-                assert (response.status, (await anext(aiter(chunks)))[:5]) == (200, b"tick\n")
-            async with websocket(transport, at(world, pod, "attach"), stdout="true") as (socket, _):
-                assert (await told(socket, until=b"tick\n")).out.startswith(b"tick\n")
-            async with websocket(transport, at(world, pod, "portforward"), "v4.channel.k8s.io", ports="8080") as (socket, _):
-                await socket.send(b"\0GET /x HTTP/1.0\r\n\r\n")
-                data = b"".join([m.data[1:] async for m in socket.messages() if m.data[0] == 0])
-                assert b"GET /x\nanswered by container c of pod kcp-" in data
-            proxied = await world.client.raw("GET", f"/api/v1/namespaces/default/pods/{name}:8080/proxy/a/b", query={"q": "1"})
-            assert proxied.body.startswith(b"GET /a/b?q=1\n")
+            await reached(world, pod)
+
+
+async def test_so_are_pods_of_a_cluster_that_the_server_itself_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmc = replace(TMC, push_upsync="pods", push_heartbeat_s=3600.0)
+    async with SimCluster("far", nodes=1, clock=CLOCK, start_delay_s=0.0) as cluster:
+        async with with_control_plane(tmp_path, monkeypatch, {"far": cluster}, in_memory=True, tmc=tmc) as world:
+            kubeconfig = base64.b64encode(yaml.safe_dump(orjson.loads(orjson.dumps(cluster.kubeconfig()))).encode()).decode()
+            await world.create(SECRETS, "Secret", "far", namespace="default", data={"kubeconfig": kubeconfig})
+            credentials = {"secretRef": {"name": "far", "namespace": "default"}}
+            await world.create(SYNC_TARGETS, "SyncTarget", "far", spec={"workloadCluster": {"name": "far", "credentials": credentials}})
+            await world.create(PLACEMENTS, "Placement", "all", spec={})
+            await reached(world, (await shown(world))[0])
+
+
+async def reached(world: World, pod: JSONObject) -> None:
+    """By every subresource."""
+    transport = world.client.transport
+    name = meta.name(pod)
+    found = await executed(transport, at(world, pod, "exec"), "sh", "-c", "hostname; echo $A; cat; exit 3", stdin=b"typed")
+    assert (found.out, found.code) == (f"{name}\nb\ntyped".encode(), 3)
+    assert (await world.client.raw("GET", f"/api/v1/namespaces/default/pods/{name}/log")).body.startswith(b"tick\n")
+    async with transport.stream(RawRequest("GET", at(world, pod, "log") + "?follow=1&tailLines=1")) as (response, chunks):
+        assert (response.status, (await anext(aiter(chunks)))[:5]) == (200, b"tick\n")
+    async with websocket(transport, at(world, pod, "attach"), stdout="true") as (socket, _):
+        assert (await told(socket, until=b"tick\n")).out.startswith(b"tick\n")
+    async with websocket(transport, at(world, pod, "portforward"), "v4.channel.k8s.io", ports="8080") as (socket, _):
+        await socket.send(b"\0GET /x HTTP/1.0\r\n\r\n")
+        data = b"".join([m.data[1:] async for m in socket.messages() if m.data[0] == 0])
+        assert b"GET /x\nanswered by container c of pod kcp-" in data
+    proxied = await world.client.raw("GET", f"/api/v1/namespaces/default/pods/{name}:8080/proxy/a/b", query={"q": "1"})
+    assert proxied.body.startswith(b"GET /a/b?q=1\n")
 
 
 async def test_only_who_may_in_the_workspace_gets_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ from kcp.tracing.tracer import Tracer
 
 DEPLOYMENTS = GVR("apps", "v1", "deployments")
 CLOCK = SystemClock()
+TMC = TMCOptions(enabled=True)
 QUIET = SyncerConfig(heartbeat_period_s=3600.0, discovery_period_s=3600.0, namespace_clean_delay_s=0.05)
 """Syncers that write only what they must."""
 
@@ -153,10 +154,10 @@ async def running(
 
 @asynccontextmanager
 async def with_control_plane(
-    directory: Path, patch: pytest.MonkeyPatch, clusters: dict[str, SimCluster], *, in_memory: bool, **more: Any
+    directory: Path, patch: pytest.MonkeyPatch, clusters: dict[str, SimCluster], *, in_memory: bool, tmc: TMCOptions = TMC, **more: Any
 ) -> AsyncIterator[World]:
     """The server and its workspace `root:work`, made if it is not there. Args: more: options of the server."""
-    options = Options(root_directory=directory / ".kcp", in_memory=in_memory, tmc=TMCOptions(enabled=True), **more)
+    options = Options(root_directory=directory / ".kcp", in_memory=in_memory, tmc=tmc, **more)
     async with run_server(options, clock=CLOCK, with_socket=False) as server:
         untouched = Client(AsgiTransport(server.app, SYSTEM), clock=CLOCK)
         workspaces = untouched.cluster("root").resource(kinds.WORKSPACES)
