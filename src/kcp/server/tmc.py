@@ -62,6 +62,7 @@ from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
 from kcp.tmc.model.views import Views
 from kcp.tmc.placement.changes import Changes
 from kcp.tmc.placement.handover import Workloads
+from kcp.tmc.placement.readiness import JUDGED
 from kcp.tmc.placement.remarks import of_placement, of_target
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.placement.upsynced import build_upsynced_controller
@@ -358,8 +359,9 @@ class TMC:
             self._remarks.follow(objects, lambda old, new: remarks(old, new, self._name_of))
         if self.meter.is_on:
             self._tally.follow(str(gvr.group_resource), objects)
+        if gvr.group_resource in JUDGED:
+            self._workloads.add(gvr.group_resource, objects)
         if gvr.group_resource in DIVIDED:
-            self._workloads.add(objects)
             self.columns.follow(objects)
         built: list[Controller[Any]] = [
             build_resource_controller(

@@ -55,7 +55,7 @@ class TMCOptions:
     push_backlog_limit: int = 1000
     """Objects that may wait in one of them before it reports itself overloaded."""
     push_upsync: str = ""
-    """Comma list of what of those clusters is shown in workspaces, as `workload-syncer --upsync-resources`; with `pods` also tunnels to them."""
+    """Comma list: what of those clusters is shown in workspaces, as `workload-syncer --upsync-resources`; `pods`: also a way to them."""
     breaker_failures: int = 5
     """Failures in a row after which they send no writes to their cluster for a while; 0: never."""
     breaker_reset_s: float = 60.0

@@ -9,6 +9,8 @@ from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, running, until
 
 from kcp.aio.clock import rfc3339
 from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GVR
+from kcp.sim.cluster import SimCluster
 from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import HANDOVER_ANNOTATION, UNPLACED_ANNOTATION, sync_target_key
 
@@ -36,36 +38,44 @@ async def test_replicas_follow_the_weights_and_bounds_of_the_placement(tmp_path:
         await until(below, lambda found: found == {"east": 6, "west": 6})
 
 
-async def test_a_drained_cluster_keeps_its_copies_until_the_others_are_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+STATEFUL_SETS = GVR("apps", "v1", "statefulsets")
+
+
+async def ready_in(cluster: SimCluster, name: str) -> int | None:
+    """Ready replicas of the cluster's copies; None: there is none."""
+    listed = [obj for gvr in (DEPLOYMENTS, STATEFUL_SETS) for obj in (await cluster.client().resource(gvr).list()).items]
+    found = [meta.nested(obj, "status", "readyReplicas", default=0) for obj in listed if meta.name(obj) == name]
+    return sum(found) if found else None
+
+
+@pytest.mark.parametrize(("gvr", "kind"), [(DEPLOYMENTS, "Deployment"), (STATEFUL_SETS, "StatefulSet")])
+async def test_a_drained_cluster_keeps_its_copies_until_the_others_are_ready(
+    gvr: GVR, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(tmp_path, monkeypatch) as world:
         await world.client.resource(PLACEMENTS).patch("all", {"spec": {"locationSelectors": [{"matchLabels": {"here": "yes"}}]}})
         targets = world.client.resource(SYNC_TARGETS)
         await targets.patch("east", {"metadata": {"labels": {"here": "yes"}}})
-        await world.deploy("default", "web", 2)
-
-        async def below() -> dict[str, int]:
-            return await world.below("web")
-
-        await until(below, lambda found: found == {"east": 2})
-        east = sync_target_key(meta.cluster(await targets.get("east")), "east")
+        template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "nginx"}]}}
+        named = {"serviceName": "web"} if kind == "StatefulSet" else {}
+        spec = {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template, **named}
+        await world.create(gvr, kind, "web", namespace="default", spec=spec)
+        above = world.client.resource(gvr)
         await until(
-            lambda: world.client.resource(DEPLOYMENTS).get("web", namespace="default"),
-            lambda found: meta.nested(found, "status", "readyReplicas", default=0) == 2,
+            lambda: above.get("web", namespace="default"), lambda found: meta.nested(found, "status", "readyReplicas", default=0) == 2
         )
-        seen: list[dict[str, int]] = []
-        ready: list[bool] = []
+        east = sync_target_key(meta.cluster(await targets.get("east")), "east")
+        held_back: list[int | None] = []
 
         async def moved() -> bool:
-            seen.append(await below())
-            copies = (await world.clusters["west"].client().resource(DEPLOYMENTS).list()).items
-            if "east" not in seen[-1]:
-                ready.append(any(meta.nested(c, "status", "readyReplicas", default=0) == 2 for c in copies))
-            return "east" not in seen[-1]
+            if await ready_in(world.clusters["east"], "web") is not None:
+                return False
+            held_back.append(await ready_in(world.clusters["west"], "web"))
+            return True
 
         await targets.patch("west", {"metadata": {"labels": {"here": "yes"}}})
         await targets.patch("east", {"spec": {"evictAfter": rfc3339(CLOCK.now())}})
         await until(moved, bool)
-        assert ready == [True], "the old copy went before the new one was ready"
-        assert seen[-1] == {"west": 2}
+        assert held_back == [2], "the old copy went before the new one was ready"
         namespace = await world.client.resource(NAMESPACES).get("default")
         assert HANDOVER_ANNOTATION + east not in meta.annotations(namespace)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.tmc.model.kinds import Placement
@@ -17,6 +18,7 @@ from kcp.tmc.placement import namespaces, resources
 from kcp.tmc.placement.handover import handing_over, has_taken_over, left_s
 from kcp.tmc.placement.shares import share_of
 
+DEPLOYMENTS = GroupResource("apps", "deployments")
 NOW = "2026-01-01T00:00:00Z"
 
 
@@ -49,7 +51,38 @@ def deployment(**clusters: tuple[int | None, int]) -> dict[str, Any]:
     ids=["not there", "no share yet", "one replica short", "ready", "nothing to run", "never was on A"],
 )
 def test_a_target_has_taken_over_once_its_share_is_ready(workload: dict[str, Any], *, done: bool) -> None:
-    assert has_taken_over([workload], "A", ["B"], str) is done
+    assert has_taken_over([(DEPLOYMENTS, workload)], "A", ["B"], str) is done
+
+
+DONE = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "status", "done"),
+    [
+        ("statefulsets.apps", {"replicas": 3}, {"readyReplicas": 2}, False),
+        ("statefulsets.apps", {"replicas": 3}, {"readyReplicas": 3}, True),
+        ("replicasets.apps", {}, {"readyReplicas": 1}, True),
+        ("daemonsets.apps", {}, {}, False),
+        ("daemonsets.apps", {}, {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberReady": 1}, False),
+        ("daemonsets.apps", {}, {"observedGeneration": 1, "desiredNumberScheduled": 2, "numberReady": 2}, True),
+        ("daemonsets.apps", {}, {"observedGeneration": 1, "desiredNumberScheduled": 0, "numberReady": 0}, True),
+        ("jobs.batch", {}, {}, False),
+        ("jobs.batch", {"parallelism": 2, "completions": 4}, {"active": 2, "ready": 1}, False),
+        ("jobs.batch", {"parallelism": 2, "completions": 4}, {"active": 2, "ready": 2}, True),
+        ("jobs.batch", {"parallelism": 2, "completions": 4}, {"active": 1, "ready": 1, "succeeded": 3}, True),
+        ("jobs.batch", {"parallelism": 2}, {"active": 2}, True),
+        ("jobs.batch", {"suspend": True}, {}, True),
+        ("jobs.batch", {}, DONE, True),
+    ],
+)
+def test_other_kinds_are_waited_for_as_far_as_they_can_be_ready(
+    resource: str, spec: dict[str, Any], status: dict[str, Any], *, done: bool
+) -> None:
+    annotations = {STATUS_ANNOTATION + "B": json.dumps(status)}
+    labels = {STATE_LABEL + key: "Sync" for key in "AB"}
+    obj = {"metadata": {"name": "x", "namespace": "default", "labels": labels, "annotations": annotations}, "spec": spec}
+    assert has_taken_over([(GroupResource(*reversed(resource.split("."))), obj)], "A", ["B"], str) is done
 
 
 def test_nothing_to_run_is_nothing_to_wait_for() -> None:
@@ -59,7 +92,7 @@ def test_nothing_to_run_is_nothing_to_wait_for() -> None:
 def test_a_target_that_the_object_leaves_out_need_not_take_over() -> None:
     workload = deployment(A=(2, 2))
     workload["metadata"]["annotations"]["syncer.kcp.io/target-clusters"] = "A"
-    assert has_taken_over([workload], "A", ["B"], str)
+    assert has_taken_over([(DEPLOYMENTS, workload)], "A", ["B"], str)
 
 
 def held(*keys: str, **annotations: str) -> dict[str, Any]:

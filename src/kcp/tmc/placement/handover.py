@@ -1,26 +1,27 @@
 """New copies before old ones: a cluster that is left keeps its copies until those that take over are healthy.
 
 The namespace says since when it waits (`handover.tmc.kcp.io/<K>`); meanwhile the old cluster keeps what it runs, and the replicas are
-divided over the others as if it had gone. The wait ends when every Deployment that the old cluster runs has all its replicas ready on the
-others, when the old cluster is wanted again, or after `movement.handOverSeconds`.
-Before: `namespaces`, `resources`. After: nothing. Source for the idea: Karmada's GracefulEviction.
+divided over the others as if it had gone. The wait ends when everything that the old cluster runs, and of which one can say that it is
+ready, is ready on the others, when the old cluster is wanted again, or after `movement.handOverSeconds`.
+Before: `namespaces`, `resources`. After: `readiness`. Source for the idea: Karmada's GracefulEviction.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from kcp.aio.clock import parse_rfc3339
 from kcp.apimachinery import meta
+from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.informer import Informer
-from kcp.tmc.model.names import HANDOVER_ANNOTATION, STATUS_ANNOTATION, keys_with, synced_keys
+from kcp.tmc.model.kinds import DIVIDED
+from kcp.tmc.model.names import HANDOVER_ANNOTATION, keys_with, synced_keys
 from kcp.tmc.model.wishes import left_out
-from kcp.tmc.placement.shares import share_of
+from kcp.tmc.placement.readiness import is_ready_on
 
 LOOK_AGAIN_S = 1.0
 """Until what runs is known, after a start."""
@@ -28,48 +29,45 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(slots=True)
 class Workloads:
-    """The objects whose replicas are divided, of all workspaces: what a hand-over waits for."""
+    """The objects of all workspaces that a hand-over waits for; those whose replicas are divided among them."""
 
     is_known: Callable[[], bool]
     """Whether all informers that there will be for now have been added."""
-    _informers: list[Informer] = field(default_factory=list)
+    _informers: list[tuple[GroupResource, Informer]] = field(default_factory=list)
     _listeners: list[Callable[[Informer], None]] = field(default_factory=list)
 
-    def add(self, informer: Informer) -> None:
-        self._informers.append(informer)
+    def add(self, resource: GroupResource, informer: Informer) -> None:
+        self._informers.append((resource, informer))
         for listener in self._listeners:
             listener(informer)
 
     def follow(self, listener: Callable[[Informer], None]) -> None:
         """Call `listener` with each informer, those to come included."""
         self._listeners.append(listener)
-        for informer in self._informers:
+        for _, informer in self._informers:
             listener(informer)
 
     @property
     def has_synced(self) -> bool:
-        return self.is_known() and all(informer.has_synced for informer in self._informers)
+        return self.is_known() and all(informer.has_synced for _, informer in self._informers)
 
-    def in_namespace(self, key: ObjectKey) -> list[JSONObject]:
+    def in_namespace(self, key: ObjectKey) -> list[tuple[GroupResource, JSONObject]]:
         """Args: key: of the namespace."""
-        return [obj for informer in self._informers for obj in informer.list(cluster=key.cluster, namespace=key.name)]
+        listed = ((resource, informer.list(cluster=key.cluster, namespace=key.name)) for resource, informer in self._informers)
+        return [(resource, obj) for resource, objects in listed for obj in objects]
+
+    def divided_in(self, key: ObjectKey) -> list[JSONObject]:
+        """Those whose replicas are divided. Args: key: of the namespace."""
+        found = (informer for resource, informer in self._informers if resource in DIVIDED)
+        return [obj for informer in found for obj in informer.list(cluster=key.cluster, namespace=key.name)]
 
 
-def has_taken_over(workloads: Sequence[JSONObject], leaving: str, takers: Sequence[str], name_of: Callable[[str], str]) -> bool:
+def has_taken_over(
+    workloads: Sequence[tuple[GroupResource, JSONObject]], leaving: str, takers: Sequence[str], name_of: Callable[[str], str]
+) -> bool:
     """Whether everything that target `leaving` runs is ready on the others. Args: takers: K of the others. name_of: K → SyncTarget."""
-    held = [obj for obj in workloads if leaving in synced_keys(obj) and not meta.deletion_timestamp(obj)]
-    return all(_is_ready(obj, key) for obj in held for key in takers if not left_out(obj, name_of(key)))
-
-
-def _is_ready(obj: JSONObject, key: str) -> bool:
-    wanted = share_of(obj, key)
-    if wanted is None or key not in synced_keys(obj):
-        return False
-    try:
-        status = json.loads(meta.annotations(obj).get(STATUS_ANNOTATION + key, "{}"))
-    except ValueError:
-        return False
-    return wanted == 0 or (isinstance(status, dict) and int(status.get("readyReplicas") or 0) >= wanted)
+    held = [(resource, obj) for resource, obj in workloads if leaving in synced_keys(obj) and not meta.deletion_timestamp(obj)]
+    return all(is_ready_on(resource, obj, key) for resource, obj in held for key in takers if not left_out(obj, name_of(key)))
 
 
 def handing_over(namespace: JSONObject) -> dict[str, str]:
