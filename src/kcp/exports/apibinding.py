@@ -285,6 +285,7 @@ def build_binding_controller(
     resolve: Callable[[str], ClusterName | None],
     apis: Callable[[ClusterName], Iterable[tuple[Resource, str]]],
     is_known: Callable[[ClaimKey], bool],
+    may_hold: Callable[[ClusterName, BoundResource], Awaitable[bool]],
     locks: NameLocks,
     clock: Clock,
 ) -> Controller:
@@ -292,6 +293,7 @@ def build_binding_controller(
     resolve: workspace path → cluster.
     apis: what a workspace serves beside Kubernetes' own, each with its binding or "".
     is_known: whether any export provides what a claim is about.
+    may_hold: whether there may be objects of a bound resource in a workspace, every write counted that was answered before.
     """
     bindings = informers.informer(BINDINGS, indexers={"export": lambda obj: [meta.labels(obj).get(EXPORT_LABEL, "")]})
     exports = informers.informer(EXPORTS, indexers={"schema": _schemas_of})
@@ -327,7 +329,7 @@ def build_binding_controller(
         return bound.version if bound.version in served or not served else served[0]
 
     summaries = SchemaSummaries(lambda key: meta.uid(schemas.peek(key) or {}), for_cluster)
-    finalizer = BindingFinalizer(successor, served_version, for_cluster, clock)
+    finalizer = BindingFinalizer(successor, served_version, may_hold, for_cluster, clock)
     reconciler = BindingReconciler(bindings.get, find_export, summaries.get, others, is_known, for_cluster, finalizer, clock, locks)
     controller = Controller("apibinding", reconciler.reconcile, clock=clock, workers=8)
     controller.watch(bindings)

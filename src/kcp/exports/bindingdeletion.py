@@ -7,7 +7,7 @@ Source: kcp pkg/reconciler/apis/apibindingdeletion/{apibinding_deletion_controll
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
@@ -74,6 +74,8 @@ class BindingFinalizer:
     """The binding beside this one that takes over; "" for none."""
     version: Callable[[ClusterName, BoundResource], str]
     """One that is served: the stored one need not be."""
+    may_hold: Callable[[ClusterName, BoundResource], Awaitable[bool]]
+    """Whether there may be objects of it in the workspace; most have none of most resources."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
 
@@ -117,7 +119,7 @@ class BindingFinalizer:
         policy = meta.nested(binding, "spec", "deletionPolicy", default="")
         remains, now = Remains(Counter(), Counter()), rfc3339(self.clock.now())
         for bound in bound_resources(binding):
-            if policy == ORPHAN or bound.is_virtual or self.successor(key, bound):
+            if policy == ORPHAN or bound.is_virtual or not await self.may_hold(key.cluster, bound) or self.successor(key, bound):
                 continue
             if policy == WAIT_FOR_SUCCESSOR:
                 if await _objects(self._resource(key, client, bound)):

@@ -26,6 +26,7 @@ from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory
 from kcp.exports.apibinding import build_binding_controller
 from kcp.exports.apiexport import build_export_controller
+from kcp.exports.boundresources import BoundResource
 from kcp.exports.cached.controller import build_cached_resource_controller
 from kcp.exports.cached.counting import Counting
 from kcp.exports.cached.slices import build_cached_slice_controller
@@ -36,7 +37,7 @@ from kcp.exports.partitionsets import build_partition_set_controller
 from kcp.registry.crd import CUSTOM_RESOURCES
 from kcp.registry.resource import ALL_VERBS, Origin, Resource
 from kcp.server.foundation import Foundation
-from kcp.storage.keyspace import scope_prefix
+from kcp.storage.keyspace import resource_prefix, scope_prefix
 from kcp.tenancy.controllers import build_controllers as build_tenancy
 from kcp.tenancy.workspace.mounts import build_mount_controller
 
@@ -81,16 +82,22 @@ class ControllerParts:
 
         A workspace serves ten times as many resources as most hold: who empties one need not ask for each.
         """
-        cache = self.foundation.cache
         found: dict[GroupResource, APIResource] = {}
-        await cache.fresh()
+        await self.foundation.cache.fresh()
         for resource in self.foundation.catalog.resources(cluster):
-            if resource.group_resource not in found and "list" in resource.verbs:
-                prefix = resource.storage_prefix
-                items = cache.prefix_nowait(prefix) or await cache.prefix(prefix)
-                if items.count(scope_prefix(prefix, cluster)):
-                    found[resource.group_resource] = _described(resource, resource.gvr.resource, resource.verbs)
+            if resource.group_resource not in found and "list" in resource.verbs and await self._holds(cluster, resource.storage_prefix):
+                found[resource.group_resource] = _described(resource, resource.gvr.resource, resource.verbs)
         return list(found.values())
+
+    async def may_hold(self, cluster: ClusterName, bound: BoundResource) -> bool:
+        """Whether a workspace may hold objects of what is bound there, every write counted that was answered before."""
+        await self.foundation.cache.fresh()
+        return await self._holds(cluster, resource_prefix(bound.group_resource, source=bound.identity))
+
+    async def _holds(self, cluster: ClusterName, prefix: bytes) -> bool:
+        cache = self.foundation.cache
+        items = cache.prefix_nowait(prefix) or await cache.prefix(prefix)
+        return items.count(scope_prefix(prefix, cluster)) > 0
 
     async def list_everything(self) -> Sequence[APIResource]:
         """Every resource of any workspace, bound ones by identity: for wildcard watches.
@@ -136,6 +143,7 @@ def build_first(parts: ControllerParts) -> list[Controller]:
             parts.for_cluster,
             resolve=parts.foundation.index.resolve,
             apis=apis,
+            may_hold=parts.may_hold,
             locks=parts.foundation.names,
             is_known=lambda key: not key.identity or parts.foundation.exports.provides(key),
             clock=parts.clock,
@@ -147,7 +155,7 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
     """What needs the tenancy API to be bound in `root`, and what can come later."""
     informers, clock, for_cluster = parts.informers, parts.clock, parts.for_cluster
     index = parts.foundation.index
-    tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_resources=parts.list_held)
+    tenancy = build_tenancy(parts.client, informers, clock, index=index, url_of=parts.url_of, list_held=parts.list_held)
     everywhere = parts.client.cluster(WILDCARD)
     return [
         *tenancy,

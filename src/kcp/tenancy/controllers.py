@@ -31,7 +31,7 @@ def build_controllers(
     *,
     index: WorkspaceIndex,
     url_of: Callable[[str], str],
-    list_resources: ListResources,
+    list_held: ListResources,
     shard_client: Callable[[str], Client] | None = None,
 ) -> list[Controller]:
     """Every controller that a server with workspaces runs.
@@ -41,6 +41,7 @@ def build_controllers(
     informers: over all clusters.
     index: already following these informers, so that it is up to date when a controller runs.
     url_of: URL of a workspace path.
+    list_held: of what a cluster serves, that of which it holds objects.
     shard_client: reaches the shard of this name; default: this server is the only one.
     """
     types = TypeLister(informers.informer(kinds.WORKSPACE_TYPES).peek, index.resolve, index.path_of)
@@ -59,6 +60,6 @@ def build_controllers(
         build_lifecycle(client, informers, clock, clusters=clusters, url_of=url_of),
         build_initialization(client, informers, clock, clusters=clusters, resolve_type=types.resolve, claims_of=claims_of),
         build_maintenance(client, informers, clock, clusters=clusters, resolve_type=types.resolve, claims_of=claims_of),
-        build_deletion(client, informers, clock, clusters=clusters, list_resources=list_resources),
+        build_deletion(client, informers, clock, clusters=clusters, list_held=list_held),
         build_type_controller(client, informers, clock),
     ]

@@ -36,7 +36,7 @@ from kcp.registry.generic import Registry
 from kcp.registry.resource import Origin, Resource
 from kcp.registry.schemas import hold
 from kcp.registry.strategy import CUSTOM
-from kcp.storage.keyspace import resource_prefix
+from kcp.storage.keyspace import resource_prefix, scope_prefix
 from kcp.storage.memory import MemoryStore
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
@@ -222,10 +222,11 @@ def _controllers(kcp: Kcp, informers: InformerFactory, clock: Clock, transport: 
     client, catalog = kcp.client(), EverythingEverywhere()
     writing = Client(transport) if transport is not None else client
 
-    async def list_resources(cluster: ClusterName) -> Iterable[Resource]:
-        return catalog.resources(cluster)
+    async def list_held(cluster: ClusterName) -> Iterable[Resource]:
+        served = catalog.resources(cluster)
+        return [r for r in served if (await kcp.store.list(scope_prefix(r.storage_prefix, cluster), limit=1)).items]
 
-    built = build_controllers(writing, informers, clock, index=kcp.index, url_of=url_of, list_resources=list_resources)
+    built = build_controllers(writing, informers, clock, index=kcp.index, url_of=url_of, list_held=list_held)
     return [*built, _binder(client, informers, clock, kcp.unbindable)]
 
 

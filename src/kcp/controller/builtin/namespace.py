@@ -62,7 +62,8 @@ class NamespaceReconciler:
                 await self._report(resource, namespace, Leftovers(), discovery_failure=str(error))
                 raise
             left = await delete_content(client, resources, key.name)
-            namespace = await self._report(resource, namespace, left)
+            if not left.is_clean or _is_held_by_others(namespace):
+                namespace = await self._report(resource, namespace, left)
             if not left.is_clean:
                 return Result(requeue_after_s=self._next_look_s(namespace))
             await _finalize(resource, namespace)
@@ -87,6 +88,11 @@ class NamespaceReconciler:
 def _is_ours(namespace: Mapping[str, object]) -> bool:
     """Whether it is being deleted and still waits for this controller."""
     return bool(meta.deletion_timestamp(namespace)) and FINALIZER in meta.nested(namespace, "spec", "finalizers", default=())
+
+
+def _is_held_by_others(namespace: Mapping[str, object]) -> bool:
+    """Whether it stays when this controller lets it go. If not, nobody could read in it that its content is deleted."""
+    return bool(meta.finalizers(namespace)) or len(meta.nested(namespace, "spec", "finalizers", default=())) > 1
 
 
 async def _finalize(resource: ResourceClient, namespace: JSONObject) -> None:

@@ -1,8 +1,8 @@
 """Empties a LogicalCluster that is being deleted, then lets it go.
 
-Everything the cluster serves is deleted, in stages: ordinary objects first (child workspaces among them), then the APIBindings that
-served them, RBAC last, because controllers that finish objects may need it. What is left, and which finalizers hold it, is said in
-condition WorkspaceContentDeleted.
+Everything the cluster serves is deleted, in stages: ordinary objects first (child workspaces among them, and namespaces, which empty
+themselves), then the APIBindings that served them, RBAC last, because controllers that finish objects may need it. What is left, and
+which finalizers hold it, is said in condition WorkspaceContentDeleted.
 Before: informer events of LogicalClusters, Workspaces, APIBindings and Namespaces. After: the API of the cluster itself.
 Source: kcp pkg/reconciler/core/logicalclusterdeletion/deletion/logicalcluster_resource_deletor.go.
 """
@@ -12,10 +12,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
-from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
+from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import MethodNotAllowed, NotFound
 from kcp.apimachinery.gvk import GVR, GroupResource
@@ -47,6 +49,7 @@ class ServedResource(Protocol):
 
 
 ListResources = Callable[[ClusterName], Awaitable[Iterable[ServedResource]]]
+"""Of what a cluster serves, that of which it holds objects, every write counted that was answered before."""
 
 
 @dataclass
@@ -76,19 +79,33 @@ class Remaining:
         return text
 
 
-def stages(resources: Iterable[ServedResource]) -> list[list[ServedResource]]:
-    """The deletable resources, each once, in the order in which they may go."""
+class Stage(IntEnum):
+    """What goes after what. Objects in namespaces go with these; here only those are deleted whose namespace is gone."""
+
+    CLUSTER = 0
+    NAMESPACED = 1
+    BINDINGS = 2
+    RBAC = 3
+
+    @classmethod
+    def of(cls, resource: ServedResource) -> Stage:
+        if resource.gvr.group == _RBAC:
+            return cls.RBAC
+        if resource.gvr.group_resource == kinds.API_BINDINGS.group_resource:
+            return cls.BINDINGS
+        return cls.NAMESPACED if resource.namespaced else cls.CLUSTER
+
+
+def deletable(resources: Iterable[ServedResource]) -> list[ServedResource]:
+    """Those that can be emptied, each once, in the order in which that is done."""
     chosen: dict[GroupResource, ServedResource] = {}
     for resource in resources:
-        deletable = "list" in resource.verbs and "delete" in resource.verbs
-        if deletable and resource.gvr.group_resource != kinds.LOGICAL_CLUSTERS.group_resource:
+        is_deletable = "list" in resource.verbs and "delete" in resource.verbs
+        if is_deletable and resource.gvr.group_resource != kinds.LOGICAL_CLUSTERS.group_resource:
             chosen.setdefault(resource.gvr.group_resource, resource)
-    ordered: list[list[ServedResource]] = [[], [], []]
     # Namespaces first: nothing is made again in one that is on its way out.
-    for name in sorted(chosen, key=lambda name: (name != kinds.NAMESPACES.group_resource, name)):
-        stage = 2 if name.group == _RBAC else 1 if name == kinds.API_BINDINGS.group_resource else 0
-        ordered[stage].append(chosen[name])
-    return [stage for stage in ordered if stage]
+    names = sorted(chosen, key=lambda name: (Stage.of(chosen[name]), name != kinds.NAMESPACES.group_resource, name))
+    return [chosen[name] for name in names]
 
 
 @dataclass
@@ -96,28 +113,40 @@ class ContentDeleter:
     """Deletes everything in one logical cluster, as far as it goes in one run."""
 
     client: Client
-    list_resources: ListResources
+    list_held: ListResources
 
-    async def delete(self, cluster: ClusterName) -> Remaining:
-        """Delete one stage; the next begins when the one before is empty. Calling it again continues."""
-        for stage in stages(await self.list_resources(cluster)):
-            remaining = Remaining()
-            for resource in stage:
-                remaining.add(resource.gvr.group_resource, await self._delete_all(cluster, resource))
-            if remaining:
-                return remaining
-        return Remaining()
+    async def delete(self, cluster: ClusterName) -> list[ServedResource]:
+        """Delete one stage; the next begins when the one before is empty. Calling it again continues.
 
-    async def _delete_all(self, cluster: ClusterName, resource: ServedResource) -> list[JSONObject]:
-        """Delete all objects of a resource. Returns those that stay, waiting for their finalizers."""
+        Returns: what still has objects, up to this stage; in namespaces too, which empty themselves meanwhile.
+        """
+        held = deletable(await self.list_held(cluster))
+        while held:
+            stage = Stage.of(held[0])
+            for resource in held:
+                if Stage.of(resource) == stage:
+                    await self._delete_all(cluster, resource)
+            held = deletable(await self.list_held(cluster))
+            if held and Stage.of(held[0]) <= stage:
+                return [resource for resource in held if Stage.of(resource) <= max(stage, Stage.NAMESPACED)]
+        return []
+
+    async def look_at(self, cluster: ClusterName, resources: Iterable[ServedResource]) -> Remaining:
+        """What there is of these."""
+        remaining = Remaining()
+        for resource in resources:
+            with suppress(NotFound, MethodNotAllowed):
+                objects = self.client.cluster(cluster).resource(resource.gvr)
+                remaining.add(resource.gvr.group_resource, (await objects.list()).items)
+        return remaining
+
+    async def _delete_all(self, cluster: ClusterName, resource: ServedResource) -> None:
         objects = self.client.cluster(cluster).resource(resource.gvr)
         try:
-            live = [o for o in (await objects.list()).items if not meta.deletion_timestamp(o)]
-            if live:
+            if live := [o for o in (await objects.list()).items if not meta.deletion_timestamp(o)]:
                 await self._delete_live(objects, resource, live)
-            return (await objects.list()).items
         except (NotFound, MethodNotAllowed):
-            return []  # no longer served: the binding or definition behind it has gone, and its objects with it
+            return  # no longer served: the binding or definition behind it has gone, and its objects with it
 
     async def _delete_live(self, objects: ResourceClient, resource: ServedResource, live: Sequence[JSONObject]) -> None:
         if "deletecollection" in resource.verbs:
@@ -134,30 +163,39 @@ class ContentDeleter:
 @dataclass
 class DeletionReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
-    delete_content: Callable[[ClusterName], Awaitable[Remaining]]
+    content: ContentDeleter
     delete_owner: Callable[[JSONObject], Awaitable[None]]
     commit: Callable[[JSONObject, JSONObject], Awaitable[JSONObject]]
     clock: Clock
+    begun_s: dict[ObjectKey, float] = field(default_factory=dict)
+    """When each was first looked at. Of many that are deleted at once the last wait for minutes, and are no slower for that."""
 
     async def reconcile(self, key: ObjectKey) -> Result:
         cluster = self.get(key)
         if cluster is None or not meta.deletion_timestamp(cluster) or kinds.DELETION_FINALIZER not in meta.finalizers(cluster):
+            self.begun_s.pop(key, None)
             return Result()
         await self.delete_owner(cluster)
         if pending_terminators(cluster):
             return Result()  # they come first; the removal of the last one wakes this
-        remaining = await self.delete_content(key.cluster)
-        if remaining and self._taken_s(cluster) < YOUTH_S:
-            return Result(requeue_after_s=_SHORTEST_WAIT_S)  # normally all is gone before anybody could read what remains
-        if remaining:
-            cluster = await self.commit(cluster, self._reported(cluster, remaining))
-            await self.commit(cluster, with_labels(cluster))
-            return Result(requeue_after_s=self._patience_s(cluster))
+        taken_s = self.clock.monotonic() - self.begun_s.setdefault(key, self.clock.monotonic())
+        held = await self.content.delete(key.cluster)
+        if held:
+            if taken_s >= YOUTH_S:  # normally all is gone before anybody could read what remains
+                await self._report(cluster, await self.content.look_at(key.cluster, held))
+            # Most leftovers are gone at once, a stuck one is not hammered.
+            return Result(requeue_after_s=min(max(taken_s / 5, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
         wanted = meta.copy_json(cluster)
         meta.set_finalizers(wanted, (f for f in meta.finalizers(cluster) if f != kinds.DELETION_FINALIZER))
         await self.commit(cluster, wanted)
+        self.begun_s.pop(key, None)
         log.info("content of logical cluster is deleted", extra={"key": str(key)})
         return Result()
+
+    async def _report(self, cluster: JSONObject, remaining: Remaining) -> None:
+        if remaining:
+            cluster = await self.commit(cluster, self._reported(cluster, remaining))
+            await self.commit(cluster, with_labels(cluster))
 
     def _reported(self, cluster: JSONObject, remaining: Remaining) -> JSONObject:
         wanted: JSONObject = meta.copy_json(cluster)
@@ -170,18 +208,11 @@ class DeletionReconciler:
         wanted["status"]["phase"] = kinds.DELETING
         return wanted
 
-    def _patience_s(self, cluster: JSONObject) -> float:
-        """Look again after a fifth of the time it has taken so far: most leftovers are gone at once, a stuck one is not hammered."""
-        return min(max(self._taken_s(cluster) / 5, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
-
-    def _taken_s(self, cluster: JSONObject) -> float:
-        return (self.clock.now() - parse_rfc3339(meta.deletion_timestamp(cluster))).total_seconds()
-
 
 def build_deletion(
-    client: Client, informers: InformerFactory, clock: Clock, *, list_resources: ListResources, clusters: FreshReads | None = None
+    client: Client, informers: InformerFactory, clock: Clock, *, list_held: ListResources, clusters: FreshReads | None = None
 ) -> Controller:
-    """The controller that empties deleted LogicalClusters. `list_resources`: the catalog's, or discovery of the cluster."""
+    """The controller that empties deleted LogicalClusters."""
     clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
 
     async def delete_owner(cluster: JSONObject) -> None:
@@ -200,8 +231,7 @@ def build_deletion(
         if new is None and (cluster := clusters.get(owner)) is not None and meta.deletion_timestamp(cluster):
             yield owner
 
-    deleter = ContentDeleter(client, list_resources)
-    reconciler = DeletionReconciler(clusters.get, deleter.delete, delete_owner, clusters.commit, clock)
+    reconciler = DeletionReconciler(clusters.get, ContentDeleter(client, list_held), delete_owner, clusters.commit, clock)
     controller = Controller("logicalcluster-deletion", reconciler.reconcile, clock=clock)
     controller.watch(informers.informer(kinds.LOGICAL_CLUSTERS))
     for gvr in (kinds.WORKSPACES, kinds.API_BINDINGS, kinds.NAMESPACES):

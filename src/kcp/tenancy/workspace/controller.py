@@ -170,19 +170,23 @@ class WorkspaceReconciler:
             await self.commit(workspace, status.labelled(workspace))
 
     async def _delete_cluster(self, workspace: JSONObject, name: ClusterName) -> bool:
-        """Ask for the deletion of the workspace's cluster. Returns whether it still exists."""
+        """Ask for the deletion of the workspace's cluster. Returns whether it still exists.
+
+        That it exists is believed of the mirror: its disappearance wakes this workspace. That it does not is the server's to say.
+        """
         resource = self.logical_clusters(shard_of(workspace), name)
+        cluster = self.get_cluster(ObjectKey(name, "", kinds.LOGICAL_CLUSTER_NAME))
         try:
-            cluster = await resource.get(kinds.LOGICAL_CLUSTER_NAME)
+            if cluster is None or not is_owned_by(cluster, workspace):
+                cluster = await resource.get(kinds.LOGICAL_CLUSTER_NAME)
             if not is_owned_by(cluster, workspace):
                 return False
             if meta.deletion_timestamp(cluster):
                 return True
-            await resource.delete(kinds.LOGICAL_CLUSTER_NAME, uid=meta.uid(cluster))
-            await resource.get(kinds.LOGICAL_CLUSTER_NAME)
+            left = await resource.delete(kinds.LOGICAL_CLUSTER_NAME, uid=meta.uid(cluster))
         except NotFound:
             return False
-        return True
+        return bool(meta.deletion_timestamp(left) and meta.finalizers(left))
 
     def _now(self) -> str:
         return rfc3339(self.clock.now())
