@@ -2,26 +2,30 @@
 
 What has survived a full collection is set aside (`gc.freeze`), so the next one looks at what is new only. A server's caches are trees:
 reference counts free them wherever they stand. Cyclic garbage among what was set aside is found by thorough collections, which look at
-everything again and so take as long as there is much: every `_THOROUGH_EVERY`-th full collection is one, but while what was set aside has
-hardly grown only every `_AT_LEAST_EVERY`-th. Measured with 35,000 stored objects: pauses of up to 100 ms before, 13 ms with. The youngest
-generation is looked at more rarely than Python does by default: with it 3.5 % of the CPU of making workspaces went here, now 0.7 %.
-Before: `cli.running`, once per process; `client.transport`, around long answers.
+everything again and so take as long as there is much, with 10,000 workspaces a second: one is made when more was set aside than what the
+program says it holds explains, and else very rarely. What came all at once during a pause, a long list that was decoded, is set aside
+unseen: with 10,000 workspaces a third of the CPU of a start went into looking at it.
+Before: `cli.running`, once per process; `cli.kcp`, which says what a server holds; `client.transport`, around long answers.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 _OLDEST = 2
-_THRESHOLDS = 5_000, 10, 10
-"""Allocations, collections of the youngest, collections of the middle generation. Source: gc.set_threshold."""
+_THRESHOLDS = 5_000, 5, 4
+"""Allocations, collections of the youngest, collections of the middle generation: 100,000 objects are looked at in one pause.
+Source: gc.set_threshold."""
+_BURST = 4 * _THRESHOLDS[0]
 _THOROUGH_EVERY = 20
 _AT_LEAST_EVERY = 400
 _GROWTH = 1.25
 """Source: CPython's Modules/gcmodule.c, which looks at the oldest generation by this rule."""
+_OBJECTS_EACH = 12
+"""Python objects that one more held thing may be made of, all indexes and mirrors together; measured: 7 for an object of a workspace."""
 
 
 @contextmanager
@@ -44,14 +48,22 @@ class Collector:
         self._at_least_every = at_least_every
         self._full = 0
         """Collections since the last thorough one."""
-        self._kept = 0
-        """Objects that were set aside after that."""
+        self._kept = self._held_then = 0
+        """Objects that were set aside after that, and how much was held."""
+        self._held: Callable[[], int] = lambda: 0
         self._is_thorough = False
         self._thresholds = gc.get_threshold()
+
+    @staticmethod
+    def installed() -> Collector | None:
+        """The one of this process."""
+        owners = (getattr(callback, "__self__", None) for callback in gc.callbacks)
+        return next((owner for owner in owners if isinstance(owner, Collector)), None)
 
     def install(self) -> None:
         """Set aside what there is by now, modules above all, and what survives from now on."""
         gc.freeze()
+        self._kept = gc.get_freeze_count()
         self._thresholds = gc.get_threshold()
         gc.set_threshold(*_THRESHOLDS)
         gc.callbacks.append(self._called)
@@ -61,13 +73,19 @@ class Collector:
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
 
+    def weigh(self, held: Callable[[], int]) -> None:
+        """From now on `held` tells how much the program keeps for good reason: growth by that is no sign of garbage."""
+        self._held, self._held_then = held, held()
+
     def _called(self, phase: Literal["start", "stop"], info: Mapping[str, Any]) -> None:
+        if phase == "start" and gc.get_count()[0] >= _BURST:
+            gc.freeze()
         if info["generation"] != _OLDEST:
             return
         if phase == "stop":
             gc.freeze()
             if self._is_thorough:
-                self._is_thorough, self._kept = False, gc.get_freeze_count()
+                self._is_thorough, self._kept, self._held_then = False, gc.get_freeze_count(), self._held()
             return
         self._full += 1
         if self._full >= self._thorough_every and self._is_worth_it():
@@ -75,4 +93,5 @@ class Collector:
             gc.unfreeze()
 
     def _is_worth_it(self) -> bool:
-        return self._full >= self._at_least_every or gc.get_freeze_count() >= _GROWTH * self._kept
+        reason = max(0, self._held() - self._held_then) * _OBJECTS_EACH
+        return self._full >= self._at_least_every or gc.get_freeze_count() >= _GROWTH * self._kept + reason

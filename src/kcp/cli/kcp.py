@@ -159,6 +159,7 @@ def run_kcp(options: Options, reloading: Reloading[Options]) -> None:
 async def _serve(options: Options, reloading: Reloading[Options]) -> None:
     from contextlib import AsyncExitStack
 
+    from kcp.aio.collector import Collector
     from kcp.aio.supervisor import Supervisor
     from kcp.cli.running import files_of
     from kcp.server.compose import run_server
@@ -168,6 +169,8 @@ async def _serve(options: Options, reloading: Reloading[Options]) -> None:
     async with AsyncExitStack() as stack:
         with files_of(f"--root-directory={options.root_directory}"):
             server = await stack.enter_async_context(run_server(options, clock=clock))
+        if (collector := Collector.installed()) is not None:
+            collector.weigh(server.foundation.cache.held)
         kubeconfig = options.admin_kubeconfig
         click.echo(f"kcp is ready at {server.url} after {clock.monotonic() - started_s:.2f} s. In another terminal:")
         click.echo(f"  export KUBECONFIG={kubeconfig}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
@@ -27,6 +27,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import PAGE_SIZE, Client, WatchEvent
 from kcp.client.transport import TransportError
 from kcp.controller.index import Index, Indexer
+from kcp.controller.scopes import Scopes
 
 if TYPE_CHECKING:
     from kcp.apimachinery.selectors import LabelSelector
@@ -124,7 +125,7 @@ class Informer:
         self._is_patient = is_patient
         self._rng = random.Random(seed)
         self._objects: dict[ObjectKey, _Entry] = {}
-        self._scopes: dict[ClusterName, dict[str, dict[ObjectKey, None]]] = {}
+        self._scopes = Scopes()
         self._indexes = {name: Index(indexer) for name, indexer in (indexers or {}).items()}
         self._handlers: list[Handler] = []
         self._peeked: dict[ObjectKey, tuple[_Entry, JSONObject]] = {}
@@ -186,12 +187,11 @@ class Informer:
 
     def keys(self, *, cluster: ClusterName | None = None, namespace: str | None = None) -> Keys:
         """Keys in order: all, of one cluster, or of one namespace (of one cluster, or of each). Decodes nothing."""
-        return sorted(self._select(cluster, namespace))
+        return sorted(self._objects if cluster is None and namespace is None else self._scopes.keys(cluster, namespace))
 
     def count(self, *, cluster: ClusterName, namespace: str | None = None) -> int:
         """How many objects there are in a cluster, or in one namespace of it; looks at none of them."""
-        namespaces = self._scopes.get(cluster, {})
-        return sum(map(len, namespaces.values())) if namespace is None else len(namespaces.get(namespace, ()))
+        return self._scopes.count(cluster, namespace)
 
     def list(self, *, cluster: ClusterName | None = None, namespace: str | None = None, selector: LabelSelector | None = None) -> Objects:
         """Objects in the order of their keys."""
@@ -212,7 +212,7 @@ class Informer:
 
     def clusters(self) -> Sequence[ClusterName]:
         """Clusters that have at least one object, in order."""
-        return sorted(self._scopes)
+        return self._scopes.clusters()
 
     def statistics(self) -> dict[str, int]:
         return {"objects": len(self._objects), "bytes": sum(len(e.raw) for e in self._objects.values()), **self._counts}
@@ -363,7 +363,7 @@ class Informer:
             obj, raw = self._transform(obj), None
         if held is None:
             key = ObjectKey(ClusterName(intern(key.cluster)), intern(key.namespace), key.name)
-            self._scopes.setdefault(key.cluster, {}).setdefault(key.namespace, {})[key] = None
+            self._scopes.add(key)
         self._objects[key] = _Entry(meta.encode(obj) if raw is None else raw, version)
         self._tell(key, held, obj)
         return key
@@ -373,12 +373,7 @@ class Informer:
         if held is None:
             return
         self._peeked.pop(key, None)
-        namespaces = self._scopes[key.cluster]
-        del namespaces[key.namespace][key]
-        if not namespaces[key.namespace]:
-            del namespaces[key.namespace]
-            if not namespaces:
-                del self._scopes[key.cluster]
+        self._scopes.discard(key)
         self._tell(key, held, None)
 
     def _tell(self, key: ObjectKey, held: _Entry | None, new: JSONObject | None) -> None:
@@ -390,16 +385,3 @@ class Informer:
             index.replace(key, old, new)
         for handler in self._handlers:
             handler(key, old, new)
-
-    def _select(self, cluster: ClusterName | None, namespace: str | None) -> Iterator[ObjectKey]:
-        if cluster is None and namespace is None:
-            yield from self._objects
-            return
-        scopes: Iterable[Mapping[str, Mapping[ObjectKey, None]]]
-        scopes = self._scopes.values() if cluster is None else [self._scopes.get(cluster, {})]
-        for namespaces in scopes:
-            if namespace is None:
-                for keys in namespaces.values():
-                    yield from keys
-            else:
-                yield from namespaces.get(namespace, ())

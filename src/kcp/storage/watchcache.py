@@ -323,6 +323,10 @@ class WatchCache:
         of_one = ((prefix, cache) for prefix, cache in self._caches.items() if prefix not in self._families)
         return [(str(resource_of(prefix)), cache.statistics()["objects"]) for prefix, cache in of_one]
 
+    def held(self) -> int:
+        """Objects and changes, of all resources together."""
+        return sum(len(cache) + cache.statistics()["history"] for cache in self._caches.values())
+
     def statistics(self) -> dict[str, int]:
         per_cache = [cache.statistics() for cache in self._caches.values()]
         return {

@@ -36,7 +36,6 @@ def test_what_hardly_grows_is_looked_at_again_more_rarely() -> None:
     collector = Collector(thorough_every=1, at_least_every=4)
     collector.install()
     try:
-        gc.collect()  # thorough: how much there is was not known
         knot = Knot()
         gc.collect()
         gone = weakref.ref(knot)
@@ -58,15 +57,53 @@ def test_new_cycles_are_collected() -> None:
 
 
 @pytest.mark.usefixtures("_installed")
-def test_a_cycle_that_was_set_aside_goes_with_a_later_thorough_collection() -> None:
-    knot = Knot()
-    gone = weakref.ref(knot)
-    gc.collect()
-    del knot
+def test_a_cycle_that_was_set_aside_goes_once_much_was_set_aside_that_nothing_explains() -> None:
+    gone = weakref.ref(set_aside())
+    grown = [Knot() for _ in range(gc.get_freeze_count() // 2)]
     gc.collect()
     assert gone() is not None
     gc.collect()
     assert gone() is None
+    assert grown
+
+
+@pytest.mark.usefixtures("_installed")
+def test_growth_by_what_the_program_holds_is_no_reason_to_look_at_everything() -> None:
+    collector, grown = Collector.installed(), list[Knot]()
+    assert collector is not None
+    collector.weigh(lambda: len(grown))
+    gone = weakref.ref(set_aside())
+    grown += [Knot() for _ in range(gc.get_freeze_count() // 2)]
+    for _ in range(5):
+        gc.collect()
+    assert gone() is not None
+
+
+def set_aside() -> Knot:
+    """Garbage as soon as it is let go."""
+    knot = Knot()
+    gc.collect()
+    return knot
+
+
+@pytest.mark.usefixtures("_installed")
+def test_what_came_at_once_during_a_pause_is_set_aside_unseen() -> None:
+    seen: list[int] = []
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(len(gc.get_objects()))
+
+    gc.callbacks.append(look)
+    try:
+        with paused():
+            decoded = [Knot() for _ in range(30_000)]
+        more = [Knot() for _ in range(20)]
+    finally:
+        gc.callbacks.remove(look)
+    assert seen
+    assert seen[0] < len(decoded)
+    assert more
 
 
 def test_nothing_is_collected_during_a_pause_and_everything_after() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kcp.apimachinery.gvk import GVR, GroupResource
-from kcp.tenancy.logicalcluster.deletion import Remaining, stages
+from kcp.tenancy.logicalcluster.deletion import Remaining, Stage, deletable
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,20 @@ def test_bindings_come_after_objects_and_rbac_last() -> None:
         Served(GVR("core.kcp.io", "v1alpha1", "logicalclusters")),
         Served(GVR("authorization.k8s.io", "v1", "subjectaccessreviews"), verbs=("create",)),
         Served(GVR("", "v1", "configmaps"), namespaced=True),
+        Served(GVR("", "v1", "namespaces")),
     ]
-    assert [[r.gvr.resource for r in stage] for stage in stages(served)] == [
-        ["configmaps", "workspaces"],
-        ["apibindings"],
-        ["clusterroles"],
+    assert [(Stage.of(r).name, r.gvr.resource) for r in deletable(served)] == [
+        ("CLUSTER", "namespaces"),
+        ("CLUSTER", "workspaces"),
+        ("NAMESPACED", "configmaps"),
+        ("BINDINGS", "apibindings"),
+        ("RBAC", "clusterroles"),
     ]
 
 
 def test_each_resource_is_taken_once_whatever_its_versions() -> None:
     both = [Served(GVR("apis.kcp.io", v, "apiexports")) for v in ("v1alpha1", "v1alpha2")]
-    assert [len(stage) for stage in stages(both)] == [1]
+    assert len(deletable(both)) == 1
 
 
 def test_message_names_resources_and_finalizers() -> None:
