@@ -72,6 +72,8 @@ class MountProxy:
         parts = urlsplit(mount.url)
         target = f"{parts.path.rstrip('/')}{quote(req.info.path)}{'?' + req.query_string if req.query_string else ''}"
         body = await req.read_body() if req.method not in ("GET", "HEAD") else b""
+        if req.audit is not None:
+            req.audit.take_passed_on(body)
         headers = {name: value for name, value in req.headers.items() if _is_sent(name)} | {HOPS: str(_hops(req) + 1)}
         request = RawRequest(req.method, target, headers=headers, body=body, repeated=tuple(identity_headers(req.user)))
         server = await self._server(f"{parts.scheme}://{parts.netloc}")
@@ -83,8 +85,13 @@ class MountProxy:
             except TransportError as error:
                 raise _unreachable(mount, req, error) from error
             response = Response(raw.status, raw.body, raw.headers.get("content-type", "application/json"), tuple(_answered(raw)))
-            if raw.status == 200:
+            if raw.status == 200 and not (req.audit is not None and req.audit.wants_answer):
                 response.stream = _until_closed(chunks, stack.pop_all())
+                return response
+            if raw.status == 200:
+                response.body = b"".join([chunk async for chunk in chunks])
+            if req.audit is not None and "json" in response.content_type:
+                req.audit.take_answer(response.body)
             return response
 
     async def _upgraded(self, req: Request, mount: Mounted, server: HttpTransport, request: RawRequest) -> Response:

@@ -29,7 +29,7 @@ from kcp.client.rest import Client
 from kcp.client.transport import RawRequest, RawResponse
 from kcp.registry.backend import UserInfo
 from kcp.server.accessoptions import AuthenticationOptions, RequestHeaderOptions
-from kcp.server.compose import run_server
+from kcp.server.compose import KcpServer, run_server
 from kcp.server.options import MountOptions, Options
 from kcp.tenancy.kinds import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, LOGICAL_CLUSTERS, WORKSPACES
 from kcp.tenancy.workspace.mounts import url_fault
@@ -206,7 +206,29 @@ async def test_who_may_not_see_the_workspace_sees_no_mount(town: Town) -> None:
         assert "access denied" in str(refused.value)
 
 
-async def test_what_is_below_a_mount_does_not_exist(town: Town) -> None:
+async def test_workspaces_below_a_mounted_workspace_are_reached_through_it(town: Town) -> None:
+    await town.type("shop", extend={"with": [{"name": "universal", "path": "root"}]})
+    url = (await town.workspace("shop", "shop"))["spec"]["URL"]
+    workspaces = town.at("root:town:shop", user=ADA).resource(WORKSPACES)
+    child = mount("child", "") | {"spec": {"type": {"name": "universal", "path": "root"}}}
+    await workspaces.create(child)
+    made = await town.until(workspaces, "child", lambda w: phase(w) == "Ready", "the child")
+    await cluster(town, "away", url)
+    await mounted(town, "link", "away")
+    below = town.at("root:town:link:child", user=ADA)
+    await below.resource(CONFIG_MAPS).create(config_map("x"))
+    held = await town.at("root:town:shop:child", user=ADA).resource(CONFIG_MAPS).get("x", namespace="default")
+    assert meta.cluster(held) == made["spec"]["cluster"]
+    for path, user in (("root:town:link:none", ADA), ("root:town:link:child:none", ADA), ("root:town:link:child", BOB)):
+        with pytest.raises(Forbidden):
+            await once(town.at(path, user=user))
+    await report(town, "away", url, "Connecting")
+    await town.until(town.at().resource(WORKSPACES), "link", partial(told, "MountObjectNotReady"), "NotReady")
+    with pytest.raises(ServiceUnavailable, match='workspace "root:town:link:child" is a mount that is not ready'):
+        await once(below)
+
+
+async def test_below_a_mount_that_is_no_workspace_nothing_exists(town: Town) -> None:
     await cluster(town, "away", "https://127.0.0.1:1")
     await mounted(town, "link", "away")
     with pytest.raises(Forbidden):
@@ -264,8 +286,9 @@ async def test_without_the_gate_nothing_is_mounted(tmp_path: Path) -> None:
             await server.client.cluster("root").resource(WORKSPACES).create(mount("x", "away"))
 
 
-async def test_another_server_gets_the_name_of_the_caller_and_nothing_else(tmp_path: Path) -> None:
-    """Over HTTPS: reads, writes, errors and a watch."""
+@asynccontextmanager
+async def mount_of_a_server(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[KcpServer, Town]]:
+    """A server that believes the town's mounts who asks, mounted as `link`. Args: options: of the town's server."""
     proxies = pki_issue.authority("proxies", now=datetime.now(UTC), lifetime=timedelta(days=1))
     issued = pki_issue.client((proxies.certificate, proxies.key), "mounts", (), now=datetime.now(UTC), lifetime=timedelta(days=1))
     files = {name: tmp_path / name for name in ("proxies.crt", "client.crt", "client.key", "server-ca.crt")}
@@ -282,28 +305,60 @@ async def test_another_server_gets_the_name_of_the_caller_and_nothing_else(tmp_p
             "client_key_file": files["client.key"],
             "server_ca_file": files["server-ca.crt"],
         }
-        async with towns(tmp_path / "front", with_socket=True, **given) as town:
+        async with towns(tmp_path / "front", with_socket=True, **given, **options) as town:
             await cluster(town, "away", f"{server.url}/clusters/root")
             await mounted(town, "link", "away")
-            inside = town.at("root:town:link", user=ADA)
-            with pytest.raises(Forbidden, match='User "ada" cannot list resource "configmaps"'):
-                await inside.resource(CONFIG_MAPS).list()
-            await admit(server.client.cluster("root"), ADA)
-            await inside.resource(CONFIG_MAPS).create(config_map("mine"))
-            held = await server.client.cluster("root").resource(CONFIG_MAPS).get("mine", namespace="default")
-            reviewed = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-            review = await inside.resource(GVR("authentication.k8s.io", "v1", "selfsubjectreviews")).create(reviewed)
-            assert review["status"]["userInfo"]["username"] == "ada"
-            assert set(review["status"]["userInfo"]["groups"]) == {"dev", "system:authenticated"}
-            assert review["status"]["userInfo"]["extra"] == {"floor": ["1"]}
-            with pytest.raises(NotFound, match='configmaps "none" not found'):
-                await inside.resource(CONFIG_MAPS).get("none", namespace="default")
-            listed = await inside.resource(CONFIG_MAPS).list(label_selector="a=b,c in (d,e)")
-            assert listed.items == []
-            watch = inside.resource(CONFIG_MAPS).watch(resource_version=meta.resource_version(held))
-            async with asyncio.timeout(10), aclosing(watch) as events:
-                await server.client.cluster("root").resource(CONFIG_MAPS).delete("mine", namespace="default")
-                assert (await anext(events)).type == "DELETED"
+            yield server, town
+
+
+async def test_another_server_gets_the_name_of_the_caller_and_nothing_else(tmp_path: Path) -> None:
+    """Over HTTPS: reads, writes, errors and a watch."""
+    async with mount_of_a_server(tmp_path) as (server, town):
+        inside = town.at("root:town:link", user=ADA)
+        with pytest.raises(Forbidden, match='User "ada" cannot list resource "configmaps"'):
+            await inside.resource(CONFIG_MAPS).list()
+        await admit(server.client.cluster("root"), ADA)
+        await inside.resource(CONFIG_MAPS).create(config_map("mine"))
+        held = await server.client.cluster("root").resource(CONFIG_MAPS).get("mine", namespace="default")
+        reviewed = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        review = await inside.resource(GVR("authentication.k8s.io", "v1", "selfsubjectreviews")).create(reviewed)
+        assert review["status"]["userInfo"]["username"] == "ada"
+        assert set(review["status"]["userInfo"]["groups"]) == {"dev", "system:authenticated"}
+        assert review["status"]["userInfo"]["extra"] == {"floor": ["1"]}
+        with pytest.raises(NotFound, match='configmaps "none" not found'):
+            await inside.resource(CONFIG_MAPS).get("none", namespace="default")
+        listed = await inside.resource(CONFIG_MAPS).list(label_selector="a=b,c in (d,e)")
+        assert listed.items == []
+        watch = inside.resource(CONFIG_MAPS).watch(resource_version=meta.resource_version(held))
+        async with asyncio.timeout(10), aclosing(watch) as events:
+            await server.client.cluster("root").resource(CONFIG_MAPS).delete("mine", namespace="default")
+            assert (await anext(events)).type == "DELETED"
+
+
+async def test_what_goes_on_to_another_server_is_recorded_whole(tmp_path: Path) -> None:
+    policy, log = tmp_path / "policy.yaml", tmp_path / "audit.log"
+    policy.write_text(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\n"
+        "rules: [{level: RequestResponse, users: [ada], resources: [{resources: [configmaps]}]}]\n"
+    )
+    async with mount_of_a_server(tmp_path, audit=AuditConfig(policy_file=policy, log=LogConfig(path=str(log)))) as (server, town):
+        maps = town.at("root:town:link", user=ADA).resource(CONFIG_MAPS)
+        with pytest.raises(Forbidden):
+            await maps.create(config_map("mine"))
+        await admit(server.client.cluster("root"), ADA)
+        await maps.create(config_map("mine"))
+        await maps.patch("mine", {"data": {"a": "b"}}, namespace="default")
+        broken = RawRequest("POST", "/clusters/root:town:link/api/v1/namespaces/default/configmaps", body=b"{no json")
+        assert (await AsgiTransport(town.server.app, ADA).request(broken)).status in (400, 415)
+        assert (await maps.list()).items
+    refused, created, patched, torn, listed = (orjson.loads(line) for line in log.read_bytes().splitlines())
+    assert refused["requestObject"] == created["requestObject"] == config_map("mine")
+    assert refused["objectRef"]["name"] == "mine"
+    assert (refused["responseObject"]["reason"], refused["responseStatus"]["code"]) == ("Forbidden", 403)
+    assert created["responseObject"]["metadata"]["uid"]
+    assert patched["requestObject"] == {"data": {"a": "b"}} == {"data": patched["responseObject"]["data"]}
+    assert "requestObject" not in torn
+    assert listed["responseObject"]["kind"] == "ConfigMapList"
 
 
 async def admit(root: Client, user: UserInfo) -> None:

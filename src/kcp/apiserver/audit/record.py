@@ -80,6 +80,11 @@ class Record:
         """Whether the beginning of its answer is a stage of its own. Source: k8s.io/kubernetes/cmd/kube-apiserver/app/server.go."""
         return self.info.verb in ("watch", "proxy") or self.info.subresource in _LONG_RUNNING
 
+    @property
+    def wants_answer(self) -> bool:
+        """Whether a body that is answered is to be recorded."""
+        return self.says.level >= Level.RESPONSE and self.info.is_resource and not self.is_long_running
+
     def take_object(self, obj: JSONObject) -> None:
         """What the request brought, before anything is changed in it."""
         reference, held = self.reference, meta.metadata(obj)
@@ -95,6 +100,19 @@ class Record:
         """Any JSON value."""
         if self.says.level >= Level.REQUEST and self.info.is_resource:
             self.sent = orjson.dumps(_without_managed_fields(patch) if self.says.omits_managed_fields else patch)
+
+    def take_passed_on(self, body: bytes) -> None:
+        """What goes on to another server, which alone can say whether it is right; only JSON is shown."""
+        if self.says.level < Level.REQUEST or not body:
+            return
+        try:
+            sent = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return  # nor could upstream show it: the event goes without
+        if self.info.verb in ("create", "update") and isinstance(sent, dict):
+            self.take_object(sent)
+        else:
+            self.take_patch(sent)
 
     def take_answer(self, body: bytes) -> None:
         """What is answered, as JSON, whatever form it is sent in."""

@@ -9,8 +9,9 @@ Source: kcp pkg/index/index.go, pkg/proxy/index/index_controller.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kcp.apimachinery import meta
@@ -20,6 +21,7 @@ from kcp.tenancy.kinds import INACTIVE, MAX_TOTAL_OBJECTS, PATH, READY, REQUIRED
 from kcp.tenancy.logicalcluster.names import home_cluster_name, looks_generated
 
 _REMEMBERED_PATHS = 20_000
+_WORKSPACE_URL = re.compile(r"/clusters/[^/]+/?\Z")
 
 Handler = Callable[[ObjectKey, JSONObject | None, JSONObject | None], None]
 
@@ -61,6 +63,14 @@ class Mounted:
     url: str
     is_ready: bool
 
+    def below(self, names: Sequence[str]) -> Mounted | None:
+        """The same for a workspace below the mounted one, which is found where that one is; None if that one is no workspace."""
+        if not names:
+            return self
+        if not _WORKSPACE_URL.search(self.url):
+            return None
+        return replace(self, url=":".join((self.url.rstrip("/"), *names)))
+
 
 class WorkspaceIndex:
     """(parent cluster, workspace name) → cluster, and cluster → what is known about it."""
@@ -101,12 +111,19 @@ class WorkspaceIndex:
         self._mounts[key.cluster, key.name] = Mounted(key.cluster, key.name, url, is_ready and bool(url))
 
     def mount_at(self, path: str) -> Mounted | None:
-        """The mount that a path leads to, if what it leads to is one."""
+        """The mount that a path leads to, or through: what is below a mounted workspace is asked of where it is.
+
+        Behind the URL of anything else than a workspace there are no further ones.
+        """
         if not self._mounts or not ClusterPath(path).is_valid:
             return None
-        parent, _, name = path.rpartition(":")
-        cluster = self.resolve(parent) if parent else None
-        return self._mounts.get((cluster, name)) if cluster is not None else None
+        names = path.split(":")
+        for at in range(1, len(names)):
+            cluster = self.resolve(":".join(names[:at]))
+            found = self._mounts.get((cluster, names[at])) if cluster is not None else None
+            if found is not None:
+                return found.below(names[at + 1 :])
+        return None
 
     def _forget_child(self, parent: ClusterName, name: str, cluster: ClusterName) -> None:
         siblings = self._children[parent]
