@@ -89,41 +89,44 @@ class Reads:
                 query = replace(query, limit=0)  # such a list is whole, whatever its limit: cacher.go, delegateList
         except StoreError as error:
             raise as_status(error, scope.resource.group_resource) from error
-        if scope.resource.versions is not None:
-            return await self._cached_versions(scope, query, selection, items)
-        return self._cached(scope, query, selection, items)
+        return await self._as_cached(scope, query, selection, items, self._cache.revision(), b"")
 
-    async def _cached_versions(self, scope: Scope, query: ListQuery, selection: Selection, items: PrefixCache) -> ListResult:
-        """As `_cached`; where content selects, that of the objects in the version of the request."""
+    async def _as_cached(  # noqa: PLR0913 - what is listed, and from where on
+        self, scope: Scope, query: ListQuery, selection: Selection, items: PrefixCache, revision: int, after: bytes
+    ) -> ListResult:
+        """A page of what the cache has now, which is what there was at `revision`; in the version of the request, whose content selects."""
         resource, matches = scope.resource, selection.by_content
+        if resource.versions is None:
+            return self._cached(scope, query, selection, items, revision, after)
         if matches is None:
-            found = self._cached(scope, query, selection, items)
+            found = self._cached(scope, query, selection, items, revision, after)
             return replace(found, items=await self._presentation.all(found.items, resource))
-        revision = self._cache.revision()
-        held = [item for item in items.scan(selection.prefix) if selection.by_key is None or selection.by_key(item)]
+        scanned = items.scan(selection.prefix, after=after)
+        held = [item for item in scanned if selection.by_key is None or selection.by_key(item)]
         shown = [item for item in await self._presentation.all(held, resource) if matches(item)]
         if not query.limit or len(shown) <= query.limit:
             return ListResult(shown, revision)
         last = object_key(resource.storage_prefix, shown[query.limit - 1].key)
         return ListResult(shown[: query.limit], revision, encode_continue(revision, last))
 
-    def _cached(self, scope: Scope, query: ListQuery, selection: Selection, items: PrefixCache) -> ListResult:
-        """One page as the cache has it now; no await between the scan and the revision, so that they belong together."""
-        revision = self._cache.revision()
+    def _cached(  # noqa: PLR0913 - as above
+        self, scope: Scope, query: ListQuery, selection: Selection, items: PrefixCache, revision: int, after: bytes
+    ) -> ListResult:
+        """One page; no await since the revision was asked for, so that scan and revision belong together."""
         if selection.key is not None:
             item = items.get(selection.key)
             found: Sequence[Item] = () if item is None or not _takes(selection, item) else (item,)
             return ListResult(_served(found, scope), revision)
         limit = query.limit
         if selection.matches is None:
-            found = items.scan(selection.prefix, limit=limit + 1 if limit else 0)
+            found = items.scan(selection.prefix, after=after, limit=limit + 1 if limit else 0)
             if not limit or len(found) <= limit:
                 return ListResult(_served(found, scope), revision)
             page = found[:limit]
             last = object_key(scope.resource.storage_prefix, page[-1].key)
             remaining = items.count(selection.prefix, after=last)
             return ListResult(_served(page, scope), revision, encode_continue(revision, last), remaining)
-        found = [item for item in items.scan(selection.prefix) if selection.matches(item)]
+        found = [item for item in items.scan(selection.prefix, after=after) if selection.matches(item)]
         if not limit or len(found) <= limit:
             return ListResult(_served(found, scope), revision)
         last = object_key(scope.resource.storage_prefix, found[limit - 1].key)
@@ -135,6 +138,9 @@ class Reads:
         revision, after = decode_continue(query.continue_token)
         if not after.startswith(selection.prefix):
             raise BadRequest("invalid continue token: continue key is not valid: it belongs to another list")
+        items = self._cache.prefix_nowait(scope.resource.storage_prefix)
+        if items is not None and selection.key is None and items.is_as_at(revision) and revision <= self._cache.revision():
+            return await self._as_cached(scope, query, selection, items, revision, after)
         try:
             return await self._at_revision(scope, query, selection, max(revision, 0), after)
         except Compacted:

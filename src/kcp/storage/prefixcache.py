@@ -120,6 +120,10 @@ class PrefixCache:
         items = self._items
         return [items[key] for key in self._keys.scan(prefix, after, limit)]
 
+    def is_as_at(self, revision: int) -> bool:
+        """Whether this is also what there was at a revision that the cache has reached, and that is not forgotten yet."""
+        return self.is_ready and max(self.last_change, self._history.oldest) <= revision
+
     def count(self, prefix: bytes, after: bytes = b"") -> int:
         return self._keys.count(prefix, after)
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from tests.behaviour.api.server import MAPS, Api, config_map
 
-from kcp.storage.interface import Revision
+from kcp.storage.interface import Page, Revision
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -83,6 +83,34 @@ async def test_pages_show_one_revision_whatever_happens_between_them(api: Api) -
     third = (await api.get(f"{MAPS}?limit=2&continue={second['metadata']['continue']}")).body
     assert names(third) == ["a-4"]
     assert third["metadata"] == {"resourceVersion": first["metadata"]["resourceVersion"]}
+
+
+@pytest.mark.parametrize("query", ["", "labelSelector=odd=1&", "fieldSelector=metadata.name!=a-1&"])
+async def test_further_pages_are_served_from_memory_until_something_changes(api: Api, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    for i in range(10):
+        await api.made(MAPS, {"metadata": {"name": f"a-{i}", "labels": {"odd": str(i % 2)}}})
+    await api.get(MAPS)
+    whole = (await api.get(f"{MAPS}?{query}")).body
+    read, list_ = list[bytes](), api.store.list
+
+    async def counted(prefix: bytes, **options: Any) -> Page:
+        read.append(prefix)
+        return await list_(prefix, **options)
+
+    monkeypatch.setattr(api.store, "list", counted)
+    seen, token = [], ""
+    while not seen or token:
+        body = (await api.get(f"{MAPS}?{query}limit=2&continue={token}")).body
+        seen += body["items"]
+        token = body["metadata"].get("continue", "")
+        assert body["metadata"]["resourceVersion"] == whole["metadata"]["resourceVersion"]
+    assert seen == whole["items"]
+    assert read == []
+    token = (await api.get(f"{MAPS}?{query}limit=2")).body["metadata"]["continue"]
+    await api.delete(f"{MAPS}/a-9")
+    rest = (await api.get(f"{MAPS}?{query}continue={token}")).body
+    assert rest["items"] == whole["items"][2:]
+    assert read
 
 
 async def test_a_page_that_holds_the_rest_has_no_token(api: Api) -> None:
