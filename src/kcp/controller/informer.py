@@ -295,6 +295,7 @@ class Informer:
         self._counts["lists"] += 1
         seen: set[ObjectKey] = set()
         version = ""
+        await self._let_others_go_first()
         async with aclosing(self._resource.pages(limit=PAGE_SIZE, **self._scope)) as pages:
             async for page in pages:
                 version = page.resource_version
@@ -302,10 +303,18 @@ class Informer:
                     seen.add(self._put(obj, None))
                     if number % _TURN == 0 or number == len(page.items):
                         await (take_turn() if self._is_patient else self._clock.sleep(0))
+                if page.continue_token:
+                    await self._let_others_go_first()
         for key in sorted(self._objects.keys() - seen):
             self._drop(key)
         self._resource_version = version
         self._synced.set()
+
+    async def _let_others_go_first(self) -> None:
+        """A page holds the loop as long as taking its objects in does."""
+        if self._is_patient:
+            for _ in range(PAGE_SIZE // _TURN):
+                await take_turn()
 
     async def _watch(self) -> None:
         """Follow events until the server ends the watch. Raises TransportError for one that ended at once: that is not normal."""

@@ -98,7 +98,7 @@ async def test_further_pages_are_served_from_memory_until_something_changes(api:
         return await list_(prefix, **options)
 
     monkeypatch.setattr(api.store, "list", counted)
-    seen, token = [], ""
+    seen, token = list[Any](), ""
     while not seen or token:
         body = (await api.get(f"{MAPS}?{query}limit=2&continue={token}")).body
         seen += body["items"]
