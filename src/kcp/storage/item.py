@@ -42,13 +42,17 @@ class Item:
 class WatchEvent:
     """One event of a watch, its wire frame encoded at most once for all watchers that get it."""
 
-    __slots__ = ("_forms", "_frame", "item", "revision", "type")
+    __slots__ = ("_forms", "_frame", "before", "item", "revision", "type")
 
-    def __init__(self, type_: EventType, item: Item | None, revision: int, frame: bytes | None = None) -> None:
+    def __init__(
+        self, type_: EventType, item: Item | None, revision: int, frame: bytes | None = None, *, before: Item | None = None
+    ) -> None:  # fmt: skip
         self.type = type_
         self.item = item
         """The object; for DELETED its last state with the revision of the deletion. None for ERROR and BOOKMARK, which carry a frame."""
         self.revision = revision
+        self.before = before
+        """Of MODIFIED: the object until then, where that is known."""
         self._frame = frame
         self._forms: dict[Hashable, bytes] | None = None
 

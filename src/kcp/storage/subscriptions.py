@@ -51,7 +51,7 @@ class CacheEvent:
     def plain(self) -> WatchEvent:
         if self._plain is not None:
             return self._plain
-        made = WatchEvent(self.type, self.item, self.revision)
+        made = WatchEvent(self.type, self.item, self.revision, before=self.prev_item)
         if self._is_shared:
             self._plain = made
         return made

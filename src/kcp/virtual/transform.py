@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from inspect import isawaitable
 from typing import Protocol
 
 import orjson
 
-from kcp.aio.inorder import InOrder
+from kcp.aio.clock import Clock
 from kcp.apimachinery import meta
 from kcp.apimachinery.apply.versions import Show
 from kcp.apimachinery.errors import MethodNotAllowed, NotFound, StatusError
+from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.registry.backend import (
@@ -34,6 +36,7 @@ from kcp.registry.backend import (
     Written,
 )
 from kcp.registry.resource import Resource
+from kcp.virtual.together import Together
 
 
 class Transformation(Protocol):
@@ -44,6 +47,38 @@ class Transformation(Protocol):
 
     def inward(self, scope: Scope, live: JSONObject, view: JSONObject) -> JSONObject:
         """`live` with the wanted view merged in. Raises StatusError for what a view may not change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """For a view of objects that many views show, each its own part: what is written for one of them is an event for all."""
+
+    opened: Callable[[Item], JSONObject]
+    """The object, without what the transformation would hide."""
+    is_news: Callable[[WatchEvent], bool]
+    """Whether the view shows more of a change than another resourceVersion."""
+    folds: Callable[[Item], bool]
+    """Whether of several changes in a row the last one is enough."""
+    clock: Clock
+
+
+_LULL_S = 0.1
+"""How long a watch lets changes gather that only others see; its own may come that much later."""
+
+
+def folded(batch: Sequence[WatchEvent], folds: Callable[[Item], bool]) -> list[WatchEvent]:
+    """Without the changes of an object that the next one of the same object shows too."""
+    following: dict[ObjectKey, str] = {}
+    kept: list[WatchEvent] = []
+    for event in reversed(batch):
+        if event.item is None:
+            following.clear()  # a bookmark says that all before it was told
+        elif event.type == "MODIFIED" and following.get(event.item.key) == "MODIFIED" and folds(event.item):
+            continue
+        else:
+            following[event.item.key] = event.type
+        kept.append(event)
+    return kept[::-1]
 
 
 def _not_found(scope: Scope) -> StatusError:
@@ -60,8 +95,9 @@ class TransformingBackend:
     transformation: Transformation
     absent: Callable[[Scope], StatusError] = _not_found
     """What is answered to whoever gets an object that the view does not show."""
-    in_order: InOrder = field(default_factory=InOrder)
+    together: Together = field(default_factory=Together)
     """Shared by the views through which many write the same objects."""
+    narrowing: Narrowing | None = None
 
     async def get(self, scope: Scope, *, resource_version: str = "") -> Item:
         try:
@@ -79,8 +115,15 @@ class TransformingBackend:
         return replace(found, items=views)
 
     async def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
+        narrowing = self.narrowing
         async for batch in self.inner.watch(scope, replace(query, labels=self._narrowed(query.labels))):
-            yield [event for event in (self._event(scope, e) for e in batch) if event is not None]
+            if narrowing is None:
+                yield [event for event in (self._event(scope, e) for e in batch) if event is not None]
+                continue
+            is_quiet = not any(map(narrowing.is_news, batch))
+            yield [event for event in (self._event(scope, e) for e in folded(batch, narrowing.folds)) if event is not None]
+            if is_quiet:
+                await narrowing.clock.sleep(_LULL_S)
 
     async def create(self, scope: Scope, obj: JSONObject, options: WriteOptions) -> Written:
         raise MethodNotAllowed(f"{scope.resource.group_resource} cannot be created through this virtual workspace")
@@ -97,8 +140,9 @@ class TransformingBackend:
             return self.transformation.inward(scope, live, changed)
 
         # The view keeps a target's status in metadata of the object, so every write goes to the object itself.
-        async with self.in_order.turn((scope.resource.storage_prefix, scope.key)):
-            written = await self.inner.update(replace(scope, subresource=""), through_view, options)
+        whole = replace(scope, subresource="")
+        key = (scope.resource.storage_prefix, scope.resource.gvr, scope.key)
+        written = await self.together.write(key, through_view, options, partial(self.inner.update, whole))
         view = self._view(scope, written.item)
         return replace(written, item=view if view is not None else written.item)
 
@@ -115,7 +159,7 @@ class TransformingBackend:
         return self.selector if wanted is None else wanted.joined(self.selector)
 
     def _view(self, scope: Scope, item: Item) -> Item | None:
-        obj = self.transformation.outward(scope, item.decode())
+        obj = self.transformation.outward(scope, item.decode() if self.narrowing is None else self.narrowing.opened(item))
         if obj is None:
             return None
         return Item(item.key, item.revision, orjson.dumps(obj), meta.labels(obj))

@@ -185,6 +185,15 @@ _PER_TARGET_ANNOTATIONS = (
 )  # fmt: skip
 
 
+def owner_of(annotation: str) -> str:
+    """K of the target whose state an annotation holds; "" for any other annotation.
+
+    >>> owner_of("made.tmc.kcp.io/A"), owner_of("example.com/note")
+    ('A', '')
+    """
+    return annotation.rpartition("/")[2] if annotation.startswith(_PER_TARGET_ANNOTATIONS) else ""
+
+
 def is_foreign(annotation: str, key: str) -> bool:
     """Whether an annotation holds the state of another target than K."""
     return annotation.startswith(_PER_TARGET_ANNOTATIONS) and not annotation.endswith("/" + key)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kcp.aio.clock import Clock, rfc3339
-from kcp.aio.inorder import InOrder
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import BadRequest
 from kcp.apimachinery.gvk import GVR
@@ -49,9 +48,11 @@ from kcp.tmc.model.names import (
 )
 from kcp.tmc.model.wishes import SYNC, Sync
 from kcp.tmc.projection.spec import Mark
+from kcp.tmc.view.parts import is_news, is_wide, opened
 from kcp.tmc.view.restored import Hold
 from kcp.virtual.framework import View
-from kcp.virtual.transform import TransformingBackend
+from kcp.virtual.together import Together
+from kcp.virtual.transform import Narrowing, TransformingBackend
 
 _LONGEST_LABEL = 63
 
@@ -114,6 +115,8 @@ class SyncerTransformation:
             self._report(wanted, live, told_status)  # a syncer of kcp 0.11 reports so under advanced scheduling
         for told in (SYNC_ERROR_ANNOTATION, DRIFT_ANNOTATION, MADE_ANNOTATION):
             meta.set_annotation(wanted, told + self.key, meta.annotations(view).get(told + self.key))
+        if (first := meta.annotations(live).get(MADE_ANNOTATION + self.key)) and MADE_ANNOTATION + self.key in meta.annotations(view):
+            meta.set_annotation(wanted, MADE_ANNOTATION + self.key, first)  # told again from a view that has not heard of it yet
         self._finalizer(wanted, live, view)
         return wanted
 
@@ -195,14 +198,15 @@ class SyncerViews:
     """Where workspaces are reached, without a trailing slash."""
     hold: Hold | None = None
     """Of a control plane that was restored from a backup."""
-    _in_order: InOrder = field(default_factory=InOrder)
+    _together: Together = field(default_factory=Together)
     """Of all views: an object that is on a hundred clusters has a hundred writers."""
 
     def build(self, key: str, exported: Sequence[Resource]) -> View:
         """Args: key: K of the target. exported: resources of the exports it supports."""
         selector = LabelSelector.parse(f"{STATE_LABEL}{key}={STATE_SYNC}")
         transformation = SyncerTransformation(key, self.clock, f"{self.server_url()}/clusters")
-        backend = TransformingBackend(self.backend, selector, transformation, in_order=self._in_order)
+        narrowing = Narrowing(partial(opened, key=key), partial(is_news, key=key), is_wide, self.clock)
+        backend = TransformingBackend(self.backend, selector, transformation, together=self._together, narrowing=narrowing)
         if self.hold is not None:
             backend = replace(backend, absent=partial(self.hold.absent, key))
         return View(SyncerCatalog(self.catalog, exported), backend)
