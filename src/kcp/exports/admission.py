@@ -122,8 +122,14 @@ class BoundNames:
         cluster = attributes.scope.cluster
         if binding := self._binding_of(cluster, wanted) or self._locks.binding_of(cluster, wanted):
             raise forbidden(attributes, f'cannot create because resource is bound by APIBinding "{binding}"')
-        if not attributes.dry_run:
-            self._locks.admit(cluster, wanted)
+        if attributes.dry_run:
+            return
+        self._locks.admit(cluster, wanted)
+        if self._locks.shared is None:
+            return
+        if binding := await self._locks.shared.admit(cluster, wanted) or self._binding_of(cluster, wanted):
+            self._locks.stored(cluster, f"{wanted.resource}.{wanted.group}")
+            raise forbidden(attributes, f'cannot create because resource is bound by APIBinding "{binding}"')
 
 
 def _labelled(binding: JSONObject, label: str) -> JSONObject:

@@ -21,7 +21,7 @@ from kcp.controller.commit import commit_both
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.exports.bindingdeletion import BindingFinalizer, successor_of
-from kcp.exports.boundresources import BoundResource
+from kcp.exports.boundresources import BoundResource, bound_resources
 from kcp.exports.claims import CLAIM_LABEL, OWN_BINDING, ClaimKey
 from kcp.exports.conflicts import ApiNames, Taken, conflict
 from kcp.exports.grants import grant
@@ -221,11 +221,18 @@ class BindingReconciler:
     ) -> JSONObject:
         """Decide and commit; in between, nobody else takes the names."""
         names = [summary.names for summary in schemas.values()]
-        taken = [*self.others(key), *self.locks.taken(key.cluster, key.name, names)]
-        wanted = decide(binding, Observed(export, cluster, schemas, taken, self.is_known), rfc3339(self.clock.now()))
+
+        def decided(taken: Iterable[Taken] = ()) -> JSONObject:
+            others = [*self.others(key), *self.locks.taken(key.cluster, key.name, names), *taken]
+            return decide(binding, Observed(export, cluster, schemas, others, self.is_known), rfc3339(self.clock.now()))
+
+        wanted = decided()
         if conditions.is_true(wanted, BINDING_UP_TO_DATE):
             self.locks.hold(key.cluster, key.name, names)
         try:
+            if self.locks.shared is not None and (new := _newly_bound(binding, wanted)):
+                elsewhere = set(await self.locks.shared.hold(key.cluster, key.name, new))
+                wanted = decided(Taken.by_crd(each) for each in names if each.group_resource in elsewhere)
             await commit_both(self.for_cluster(key.cluster).resource(BINDINGS), binding, wanted)
         finally:
             self.locks.release(key.cluster, key.name)
@@ -237,6 +244,12 @@ class BindingReconciler:
         return min(max(age_s / 4, _SOONEST_LOOK_S), _LATEST_LOOK_S)
 
 
+def _newly_bound(binding: JSONObject, wanted: JSONObject) -> Sequence[GroupResource]:
+    """What `wanted` has bound and the binding has not."""
+    before = {bound.group_resource for bound in bound_resources(binding)}
+    return [bound.group_resource for bound in bound_resources(wanted) if bound.group_resource not in before]
+
+
 def taken_by_others(
     apis: Iterable[tuple[Resource, str]], binding: str, reference_of: Callable[[str], ExportReference | None]
 ) -> list[Taken]:
@@ -245,7 +258,7 @@ def taken_by_others(
     for resource, owner in apis:
         names = ApiNames.of_resource(resource)
         if not owner:
-            found.append(Taken(names, f'CustomResourceDefinition "{names.group_resource}"'))
+            found.append(Taken.by_crd(names))
         elif owner != binding:
             found.append(Taken(names, f'APIBinding "{owner}" bound to {_exported(reference_of(owner))}'))
     return found

@@ -58,6 +58,10 @@ class Taken:
     owner: str
     """What has them, in words."""
 
+    @classmethod
+    def by_crd(cls, names: ApiNames) -> Self:
+        return cls(names, f'CustomResourceDefinition "{names.group_resource}"')
+
 
 def conflict(wanted: ApiNames, taken: Iterable[Taken]) -> str:
     """Why an API cannot be bound; "" if it can.

@@ -1,8 +1,7 @@
 """Names on their way into a workspace: of a binding and a CustomResourceDefinition made at the same time, one gets the name.
 
-What is stored is known from the catalog; this is what has been decided and is being written. kcp keeps such locks in an annotation of the
-LogicalCluster, because there several servers decide; here one process does.
-Before: the binding controller, admission of CRDs. After: `conflicts`.
+What is stored is known from the catalog; this is what this server has decided and is writing. What others may be writing is in `shared`.
+Before: the binding controller, admission of CRDs. After: `conflicts`, `sharedlocks`.
 Source: kcp pkg/reconciler/apis/apibinding/apibinding_reconcile.go, pkg/admission/crdnooverlappinggvr (resource bindings annotation).
 """
 
@@ -14,6 +13,7 @@ from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.exports.conflicts import ApiNames, Taken
+from kcp.exports.sharedlocks import SharedNameLocks
 
 _ADMITTED_S = 5.0
 """How long an admitted CustomResourceDefinition may take to be stored; one that is not stored after all frees its name then."""
@@ -27,6 +27,8 @@ class NameLocks:
         self._bindings: dict[ClusterName, dict[str, tuple[ApiNames, ...]]] = {}
         self._crds: dict[tuple[ClusterName, GroupResource], float] = {}
         """Until when each is waited for."""
+        self.shared: SharedNameLocks | None = None
+        """None where no other server works on the same objects."""
 
     def hold(self, cluster: ClusterName, binding: str, names: Iterable[ApiNames]) -> None:
         """Names that a binding is being written with."""
@@ -69,4 +71,4 @@ class NameLocks:
             for names in wanted
             if self._is_defined(cluster, names.group_resource) or self._crds.get((cluster, names.group_resource), 0.0) > now
         ]
-        return [*by_bindings, *(Taken(names, f'CustomResourceDefinition "{names.group_resource}"') for names in defined)]
+        return [*by_bindings, *(Taken.by_crd(names) for names in defined)]

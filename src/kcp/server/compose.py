@@ -41,6 +41,7 @@ from kcp.exports.conversionadmission import ConversionAdmission
 from kcp.exports.keptschemas import SchemaKeeper
 from kcp.exports.partitionsets import partition_plugin
 from kcp.exports.scopes import ScopeAdmission
+from kcp.exports.sharedlocks import SharedNameLocks
 from kcp.exports.system import compute_apis, root_apis
 from kcp.registry.backend import Admission, UserInfo
 from kcp.registry.generic import Registry
@@ -262,6 +263,8 @@ class _Assembly:
             issue_token=lambda account, cluster, name: self._security.account_tokens.issue_legacy(account, cluster, name),
             new_identity=lambda: random.randbytes(32).hex(), has_export_urls=options.export_urls,
         )  # fmt: skip
+        if options.has_peers:
+            foundation.names.shared = SharedNameLocks(self._client.cluster, clock)
         self.mounts = self._build_mounts()
         self._tmc = self._build_tmc()
 
