@@ -59,7 +59,7 @@ SYSTEM_CRDS = (
 POLICIES_CRD = "permissionclaimpolicies.admin.kcp.io"
 """Served to administrators of the installation only."""
 
-_LIMITED = ("tenancy.kcp.io",)
+_LIMITED = ("tenancy.kcp.io", "apiresource.kcp.io")
 """Exports whose consumers need the permissions that `root` gives too, see `tenancy.bootstrap.policy`."""
 COMPUTE_EXPORT = "kubernetes"
 _CLUSTER_ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")

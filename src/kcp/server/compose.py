@@ -51,6 +51,7 @@ from kcp.server.controllers import ControllerParts, build_first, build_rest
 from kcp.server.foundation import OWN_COLUMNS, Foundation, open_store
 from kcp.server.http import Entry, HttpParts, build_handler
 from kcp.server.leading import Leadership
+from kcp.server.objects import BuiltinObjects
 from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.startoptions import ADMIN, USER, chosen
@@ -67,6 +68,7 @@ from kcp.tenancy.bootstrap.content import BootstrapOptions, Piece
 from kcp.tenancy.bootstrap.run import bootstrap
 from kcp.tenancy.home import HomeWorkspaces, with_home_workspaces
 from kcp.tenancy.kubeconfig import AdminAccess, write_admin_kubeconfig
+from kcp.tenancy.kubesystem import KubeSystem, with_kube_system
 from kcp.tenancy.mountproxy import MountProxy
 from kcp.tenancy.workspacetype.lister import TypeLister
 
@@ -255,6 +257,7 @@ class _Assembly:
         own = options.serving.certificate
         ca_pem = self._ca_pem = self._pki.ca_pem() + (own.read_text() if own is not None else "")
         index = foundation.index
+        self._kube_system = KubeSystem(self._client, BuiltinObjects(foundation.cache).namespace, index.record)
         self._types = TypeLister(self._workspace_type, index.resolve, index.path_of, self._fetch_type)
         self._security: Security
         self._parts = ControllerParts(
@@ -302,7 +305,7 @@ class _Assembly:
             self._pki, foundation.store, foundation.cache, foundation.catalog, foundation.index, self._types, clock, self._tokens,
             foundation.exports, foundation.claims, foundation.policies, foundation.bound.identity_of, foundation.bound.provider_of,
             self._informers.informer,
-            plugins=self._plugins(),
+            plugins=self._plugins(), first_plugins=[self._kube_system.plugin()],
             authentication=self._options.authentication,
             authorization=self._options.authorization, cached=foundation.cached if self._options.cache_apis else None,
             object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
@@ -341,7 +344,7 @@ class _Assembly:
                 *(self._tmc.virtual_workspaces(registry, security) if self._tmc is not None else ()),
             ],
             mounts=self.mounts,
-            inner_filters=[with_home_workspaces(homes)] if self._options.home_workspaces else (),
+            inner_filters=[with_kube_system(self._kube_system), *([with_home_workspaces(homes)] if self._options.home_workspaces else ())],
             auditor=self._auditor, traced=self._traced,
             connectors=self._tmc.connectors(registry, security) if self._tmc is not None else {},
             routes=self._tmc.routes(security) if self._tmc is not None else {},

@@ -125,6 +125,8 @@ class SecurityParts:
     """The informer of a kind over all clusters."""
     plugins: Sequence[Plugin] = ()
     """Further admission plugins, of features that are turned on."""
+    first_plugins: Sequence[Plugin] = ()
+    """Before all others."""
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     has_mounts: bool = False
@@ -151,7 +153,8 @@ async def build_security(parts: SecurityParts) -> Security:
     configuring = AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer, configured_in=parts.provider_of)
     configurable = await ConfigurableAdmission.open(configuring)
     plugins = [
-        *_plugins(parts, objects, authorizer, rbac), *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
+        *parts.first_plugins, *_plugins(parts, objects, authorizer, rbac),
+        *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
         quotas.plugin(),
     ]  # fmt: skip
 

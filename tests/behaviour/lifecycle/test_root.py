@@ -5,9 +5,12 @@ Source: kcp config/root, config/root-phase0, pkg/authorization/bootstrap/policy.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.behaviour.lifecycle.town import ADA, Town
 
+from kcp.aio.clock import SystemClock
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Forbidden
 from kcp.apimachinery.gvk import GVR
@@ -16,10 +19,14 @@ from kcp.client.inprocess import AsgiTransport
 from kcp.client.transport import RawRequest
 from kcp.exports.names import BINDINGS, EXPORTS
 from kcp.registry.backend import UserInfo
+from kcp.server.compose import run_server
+from kcp.server.options import Options
+from kcp.server.tmcoptions import TMCOptions
 from kcp.tenancy.kinds import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, LOGICAL_CLUSTERS, NAMESPACES, SHARDS, WORKSPACE_TYPES, WORKSPACES
 
 ADMINISTRATOR = UserInfo("kcp-admin", ("system:kcp:admin", "system:authenticated"))
 EXTERNAL = UserInfo("proxy", ("system:kcp:external-logical-cluster-admin", "system:authenticated"))
+NEGOTIATED = GVR("apiresource.kcp.io", "v1alpha1", "negotiatedapiresources")
 ACCOUNTS = GVR("", "v1", "serviceaccounts")
 
 
@@ -57,6 +64,22 @@ async def test_administrators_of_a_workspace_do_not_write_the_status_of_what_roo
     await town.at(user=ADA).resource(WORKSPACES).patch("shop", {"metadata": {"labels": {"a": "b"}}})
     touched: JSONObject = {"status": {"conditions": []}}
     assert await town.at(user=ADMINISTRATOR).resource(WORKSPACE_TYPES).patch("shop", touched, subresource="status")
+
+
+async def test_nor_of_negotiated_apis(tmp_path: Path) -> None:
+    """Source: kcp 0.11 config/root/clusterrole-apiresource-maximal-permission-policy.yaml."""
+    options = Options(root_directory=tmp_path, in_memory=True, tmc=TMCOptions(enabled=True))
+    async with run_server(options, clock=SystemClock(), with_socket=False) as running:
+        town = Town(running)
+        await town.open()
+        spec = {"groupVersion": {"group": "example.com", "version": "v1"}, "plural": "tools", "kind": "Tool", "scope": "Namespaced"}
+        imports = {"apiVersion": NEGOTIATED.api_version, "kind": "NegotiatedAPIResource", "metadata": {"name": "tools.v1.example.com"}}
+        held = town.at(user=ADA).resource(NEGOTIATED)
+        await held.create({**imports, "spec": {**spec, "publish": False, "openAPIV3Schema": {"type": "object"}}})
+        with pytest.raises(Forbidden, match=r"cannot patch resource \"negotiatedapiresources/status\""):
+            await held.patch("tools.v1.example.com", {"status": {}}, subresource="status")
+        named = {"metadata": {"labels": {"a": "b"}}}
+        assert meta.labels(await held.patch("tools.v1.example.com", named)) == {"a": "b"}
 
 
 async def test_metrics_are_for_readers_of_them(town: Town) -> None:

@@ -66,7 +66,9 @@ def root_policy(*, tmc: bool, home_creators: Sequence[str] = (kinds.AUTHENTICATE
             cluster_role_binding("system:kcp:universal-workspacetype-use", groups=everyone),
             cluster_role("system:kcp:home-workspace-create", [home]),
             *(obj for name in (*_EXPORTS, *(_TMC_EXPORTS if tmc else ())) for obj in _bind(name)),
-            *_tenancy_limits(),
+            *_limits("tenancy", "workspaces workspacetypes workspaceauthenticationconfigurations"),
+            *(_limits("apiresource", "apiresourceimports negotiatedapiresources") if tmc else ()),
+            *_administrators_limits(("tenancy", *(("apiresource",) if tmc else ()))),
             cluster_role("system:kcp:metrics-reader", [url_rule(("/metrics",))]),
             cluster_role_binding("system:kcp:tenancy:authenticated:access", groups=everyone, role=kinds.WORKSPACE_ACCESS),
             cluster_role_binding("system:kcp:authenticated:tenancy:reader", groups=everyone, role="system:kcp:tenancy:reader"),
@@ -83,17 +85,27 @@ def _bind(name: str) -> tuple[JSONObject, JSONObject]:
     return cluster_role(role, [allowed]), binding
 
 
-def _tenancy_limits() -> tuple[JSONObject, ...]:
-    """The maximal permission policy of export tenancy.kcp.io: statuses are the system's, whatever a workspace's RBAC says."""
-    users, admins = (f"system:kcp:apiexport:{name}:maximal-permission-policy" for name in ("tenancy", "kcp-admin"))
-    group, resources = "tenancy.kcp.io", "workspaces workspacetypes workspaceauthenticationconfigurations"
+def _limits(export: str, resources: str) -> tuple[JSONObject, ...]:
+    """The maximal permission policy of an export of kcp's own: statuses are the system's, whatever a workspace's RBAC says."""
+    role, group = _maximal(export), f"{export}.kcp.io"
     statuses = " ".join(f"{resource}/status" for resource in resources.split())
     return (
-        cluster_role(users, [rule(group, resources, ("*",)), rule(group, statuses, _READ)]),
-        cluster_role_binding(_of_everybody(users), groups=(f"{_BINDING_PREFIX}{kinds.AUTHENTICATED}",), role=users),
-        cluster_role(admins, [rule(group, "*", ("*",))]),
-        cluster_role_binding(_of_everybody(admins), groups=(f"{_BINDING_PREFIX}{kinds.KCP_ADMIN}",), role=admins),
+        cluster_role(role, [rule(group, resources, ("*",)), rule(group, statuses, _READ)]),
+        cluster_role_binding(_of_everybody(role), groups=(f"{_BINDING_PREFIX}{kinds.AUTHENTICATED}",), role=role),
     )
+
+
+def _administrators_limits(exports: Sequence[str]) -> tuple[JSONObject, ...]:
+    """What the same allow administrators: everything."""
+    role = _maximal("kcp-admin")
+    return (
+        cluster_role(role, [rule(f"{export}.kcp.io", "*", ("*",)) for export in exports]),
+        cluster_role_binding(_of_everybody(role), groups=(f"{_BINDING_PREFIX}{kinds.KCP_ADMIN}",), role=role),
+    )
+
+
+def _maximal(name: str) -> str:
+    return f"system:kcp:apiexport:{name}:maximal-permission-policy"
 
 
 def _of_everybody(role: str) -> str:
