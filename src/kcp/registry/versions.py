@@ -159,10 +159,11 @@ class Presentation:
 
 
 async def _seen_as(resource: Resource, obj: JSONObject, api_version: str) -> Shown | None:
-    other = resource.alternatives().get(api_version)
+    known = {**resource.alternatives(), resource.gvr.api_version: resource}
+    shown, other = known.get(obj.get("apiVersion") or "", resource), known.get(api_version)
     if other is None:
         return None
-    stored = obj if resource.conversion is None else resource.conversion.to_stored(obj)
+    stored = obj if shown.conversion is None else shown.conversion.to_stored(obj)
     seen = stored if other.conversion is None else other.conversion.from_stored(stored)
     return Shown({**seen, "apiVersion": api_version}, other.schema)
 

@@ -29,6 +29,7 @@ from kcp.exports.keptschemas import BOUND_CRDS, kept_name
 from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS, ExportedResource
 from kcp.exports.source import BoundSource
+from kcp.exports.spellings import SpellingSource, both
 from kcp.exports.system import CACHE_CRDS, POLICIES_CRD, SYSTEM_CRDS
 from kcp.registry.builtin import WORKSPACE_KINDS, builtin_resources
 from kcp.registry.catalog import DynamicCatalog, StaticCatalog
@@ -100,7 +101,8 @@ class Foundation:
         virtual = VirtualResources(cached, lambda cluster, gvr: catalog.resolve(cluster, gvr))
         readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s, columns_of)
         bound, system = BoundSource(readers.read_bound), _system_resources((*SYSTEM_CRDS, *(CACHE_CRDS if cache_apis else ())))
-        catalog = DynamicCatalog([StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(system), bound, crds])
+        own = [StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(system)]
+        catalog = DynamicCatalog([*own, bound, SpellingSource(bound), crds])
         foundation = cls(
             store,
             cache,
@@ -217,7 +219,7 @@ class SchemaResources:
         if held is None or held[0] != revisions:
             make_rules = partial(RuleConversion, rules.decode(), timeout_s=self._timeout_s) if rules is not None else None
             found = resources_from_schema(item.decode(), identity, make_rules)
-            made = tuple(replace(resource, columns=self._columns_of(resource)) for resource in found)
+            made = both([replace(resource, columns=self._columns_of(resource)) for resource in found])
             held = self._made[cluster, name, identity] = revisions, made
         return held[1]
 

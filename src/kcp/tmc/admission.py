@@ -13,9 +13,11 @@ from functools import partial
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Forbidden, Invalid
+from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
+from kcp.exports.spellings import SPELLINGS
 from kcp.registry.backend import Attributes
 from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS, RESOURCE_PROJECTIONS, SYNC_TARGETS
 from kcp.tmc.model.names import STATE_UPSYNC, upsyncing_key
@@ -24,10 +26,14 @@ from kcp.tmc.placement.spec import read
 from kcp.tmc.projection.spec import faults as projection_faults
 
 MASTERS = "system:masters"
-_SELECTORS = {
-    PLACEMENTS.group_resource: ("locationSelectors", "namespaceSelector"),
-    LOCATIONS.group_resource: ("instanceSelector",),
-}
+_SELECTORS = {"Placement": ("locationSelectors", "namespaceSelector"), "Location": ("instanceSelector",)}
+"""By kind: these are served in two groups."""
+
+
+def spelled(*kept: GVR) -> frozenset[GroupResource]:
+    """Resources in both their spellings."""
+    named = {gvr.group_resource for gvr in kept}
+    return frozenset(named | {other for other, one in SPELLINGS.items() if one in named})
 
 
 def faults(obj: JSONObject, fields: tuple[str, ...]) -> Iterator[Cause]:
@@ -46,8 +52,8 @@ async def validate(attributes: Attributes) -> None:
     resource, new = attributes.scope.resource, attributes.new
     if new is None:
         return
-    causes = list(faults(new, _SELECTORS[resource.group_resource]))
-    if resource.group_resource == PLACEMENTS.group_resource:
+    causes = list(faults(new, _SELECTORS[resource.kind]))
+    if resource.kind == "Placement":
         causes += read(new.get("spec") or {}).faults
     if causes:
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
@@ -105,7 +111,7 @@ def plugins(name_of: Callable[[str], str], clock: Clock) -> list[Plugin]:
     return [
         Plugin(name="TMCLease", mutate=partial(stamp_lease, clock), resources=targets, subresources=frozenset(("status",))),
         Plugin(name="TMCUpsynced", validate=partial(refuse_upsynced, name_of), verbs=("UPDATE", "DELETE"), subresources=None),
-        Plugin(name="TMCSelectors", validate=validate, resources=frozenset(_SELECTORS)),
-        Plugin(name="TMCProjections", validate=validate_projections, resources=frozenset({RESOURCE_PROJECTIONS.group_resource})),
+        Plugin(name="TMCSelectors", validate=validate, resources=spelled(PLACEMENTS, LOCATIONS)),
+        Plugin(name="TMCProjections", validate=validate_projections, resources=spelled(RESOURCE_PROJECTIONS)),
         Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),
     ]

@@ -21,6 +21,7 @@ _ANNOTATED = frozenset((
     GroupResource("apis.kcp.io", "apiexports"),
     GroupResource("apis.kcp.io", "apibindings"),  # by which a provider's controllers know the paths of its consumers
     GroupResource("scheduling.kcp.io", "locations"),
+    GroupResource("workload.kcp.io", "locations"),  # the same ones
 ))  # fmt: skip
 
 
