@@ -90,7 +90,7 @@ async def look_up(session: Session, words: Sequence[str], namespace: str, clock:
         raise PluginError(f"{session.path} knows no placements: {error}; is the server started with --enable-tmc?") from None
     except Forbidden as error:
         raise PluginError(f"{error}; ask whoever administers {session.path} for verbs get and list on it") from None
-    selecting = {meta.name(placement) for placement in placements if Placement.of(placement, ()).selects(home)}
+    selecting = {meta.name(placement) for placement in placements if Placement.of(placement, ()).places(obj, home)}
     recorded = [decision for decision in decisions if decision["placement"] in selecting]
     keys = await _keys(session, {meta.nested(decision, "inputs", "workspace", default="") for decision in recorded})
     now = clock.now()

@@ -177,7 +177,7 @@ class FleetColumns:
             if meta.name(ns) not in UNSYNCED_NAMESPACES and view.selects(ns)
         }
         for key, (_, copies) in held.items():
-            if key.namespace in chosen:
+            if key.namespace in chosen and (view.source is None or view.source.id == f"Deployment.apps/{key.name}"):
                 yield from copies
 
     def _read(self, cluster: ClusterName) -> dict[ObjectKey, tuple[str, tuple[Copy, ...]]]:

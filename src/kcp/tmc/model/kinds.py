@@ -15,6 +15,7 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.tmc.model.names import SHARES_ANNOTATION
+from kcp.tmc.model.sources import Source, id_of
 
 SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
 LOCATIONS = GVR("scheduling.kcp.io", "v1alpha1", "locations")
@@ -160,6 +161,8 @@ class Placement:
     """Selectors that mean nothing: they select nothing, and the Placement's conditions say why."""
     refusal: str = ""
     """Why it has too few clusters, as its condition says it."""
+    source: Source | None = None
+    """The one object that it places; None: everything in its namespaces."""
 
     @classmethod
     def of(cls, obj: JSONObject, chosen: tuple[str, ...]) -> Placement:
@@ -183,10 +186,17 @@ class Placement:
             shares=meta.annotations(obj).get(SHARES_ANNOTATION, ""),
             problems=tuple(problems),
             refusal=str((conditions.get(obj, SCHEDULED) or {}).get("message") or "") if not chosen else "",
+            source=Source.of(spec),
         )
 
+    def places(self, obj: JSONObject, namespace: JSONObject) -> bool:
+        """Whether an object of this namespace is its to place."""
+        return self.selects(namespace) and (self.source is None or self.source.id == id_of(obj))
+
     def selects(self, namespace: JSONObject) -> bool:
-        """An absent or empty namespaceSelector selects every namespace of the workspace."""
+        """An absent or empty namespaceSelector selects every namespace of the workspace; of one object it is the one that it is in."""
+        if self.source is not None:
+            return meta.name(namespace) == self.source.namespace
         if self.namespace_names and meta.name(namespace) not in self.namespace_names:
             return False
         return self.namespaces.matches(meta.labels(namespace))

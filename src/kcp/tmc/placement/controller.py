@@ -89,6 +89,8 @@ class PlacementReconciler:
         ended = self.measures.began()
         placement = Placement.of(obj, chosen_keys(obj))
         home = self.location_workspace(placement)
+        if foreign := self._foreign(placement):
+            placement, home = replace(placement, problems=(*placement.problems, foreign)), None
         now = self.clock.now()
         namespaces = self._namespaces(placement)
         rebalancing = Rebalancing.of(obj, reading.policy, now)
@@ -150,6 +152,13 @@ class PlacementReconciler:
             load=lambda: self._load(fleet, placement),
             disturbed=self._disturbed(placement, fleet, namespaces) if policy.movement.max_disrupted is not None else 0,
         )
+
+    def _foreign(self, placement: Placement) -> str:
+        """What is wrong with an object of another workspace as the source; "" for none."""
+        source, path = placement.source, self.path_of(placement.cluster)
+        if source is None or source.is_in(placement.cluster, path):
+            return ""
+        return f'spec.source.workspace "{source.workspace}" is another one: a Placement places objects of its own workspace, {path}'
 
     def _namespaces(self, placement: Placement) -> Sequence[JSONObject]:
         """Those that the placement applies to."""

@@ -63,11 +63,16 @@ class Workloads:
 
 
 def has_taken_over(
-    workloads: Sequence[tuple[GroupResource, JSONObject]], leaving: str, takers: Sequence[str], name_of: Callable[[str], str]
-) -> bool:
-    """Whether everything that target `leaving` runs is ready on the others. Args: takers: K of the others. name_of: K → SyncTarget."""
+    workloads: Sequence[tuple[GroupResource, JSONObject]], leaving: str, takers: Sequence[str], name_of: Callable[[str], str],
+    is_meant: Callable[[JSONObject, str], bool] = lambda _obj, _key: True,
+) -> bool:  # fmt: skip
+    """Whether everything that target `leaving` runs is ready on the others.
+
+    Args: takers: K of the others. name_of: K → SyncTarget. is_meant: (workload, K) → whether it is placed there.
+    """
     held = [(resource, obj) for resource, obj in workloads if leaving in synced_keys(obj) and not meta.deletion_timestamp(obj)]
-    return all(is_ready_on(resource, obj, key) for resource, obj in held for key in takers if not left_out(obj, name_of(key)))
+    due = ((resource, obj, key) for resource, obj in held for key in takers if is_meant(obj, key) and not left_out(obj, name_of(key)))
+    return all(is_ready_on(resource, obj, key) for resource, obj, key in due)
 
 
 def handing_over(namespace: JSONObject) -> dict[str, str]:

@@ -36,6 +36,7 @@ from kcp.tmc.model.names import (
     sync_target_key,
     synced_keys,
 )
+from kcp.tmc.model.sources import ONLY_ANNOTATION, collect, is_meant, to_text
 from kcp.tmc.model.views import Views
 from kcp.tmc.placement.handover import LOOK_AGAIN_S, Workloads, handing_over, has_taken_over, left_s
 from kcp.tmc.placement.shares import Shares, combine
@@ -70,7 +71,9 @@ def decide(
     keys = sorted(chosen | pinned)
     meta.set_annotation(wanted, PINNED_ONLY_ANNOTATION, ",".join(sorted(pinned)) or None)
     meta.set_annotation(wanted, NAMESPACE_PLACEMENT_ANNOTATION, "" if mine else None)
-    shares = combine(s for p in mine if (s := Shares.from_json(p.shares)) is not None)
+    meta.set_annotation(wanted, ONLY_ANNOTATION, to_text(collect((p.source, p.chosen) for p in mine)))
+    whole_first = sorted(mine, key=lambda p: p.source is not None)
+    shares = combine(s for p in whole_first if (s := Shares.from_json(p.shares)) is not None)
     meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
     for key in keys:
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
@@ -80,7 +83,7 @@ def decide(
     for key in synced_keys(namespace):
         if key in keys or key in gone or DELETION_ANNOTATION + key in meta.annotations(namespace):
             continue
-        if keys and waits(namespace, key, keys, limit_s):
+        if keys and waits(wanted, key, keys, limit_s):
             meta.set_annotation(wanted, HANDOVER_ANNOTATION + key, handing_over(namespace).get(key, now))
         else:
             meta.set_annotation(wanted, HANDOVER_ANNOTATION + key, None)
@@ -123,7 +126,8 @@ class NamespaceReconciler:
             if time_s <= 0:
                 return False
             known = self.workloads.has_synced
-            if known and has_taken_over(self.workloads.in_namespace(key), leaving, takers, self.name_of):
+            held_by = self.workloads.in_namespace(key)
+            if known and has_taken_over(held_by, leaving, takers, self.name_of, lambda obj, taker: is_meant(obj, held, taker)):
                 return False
             due.append(time_s if known else LOOK_AGAIN_S)
             return True

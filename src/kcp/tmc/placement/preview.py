@@ -193,7 +193,7 @@ def _with_copies(outcome: Outcome, readings: Mapping[PlacementID, Reading]) -> O
         placements = [Placement.of(town.placements[name], ()) for name in sorted(town.placements)]
         for obj in town.workloads:
             namespace = namespaces.get(meta.namespace(obj))
-            mine = [p.name for p in placements if namespace is not None and p.selects(namespace)]
+            mine = [p.name for p in placements if namespace is not None and p.places(obj, namespace)]
             found = [s for name in mine if (s := _shares(outcome, town, name, readings)) is not None]
             keys = sorted({t.key for name in mine for t in outcome.decisions[town.path, name].chosen})
             one = workload_id(town, obj)

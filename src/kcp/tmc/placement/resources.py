@@ -44,6 +44,7 @@ from kcp.tmc.model.names import (
     synced_keys,
     upsyncing_key,
 )
+from kcp.tmc.model.sources import ONLY_ANNOTATION, is_meant
 from kcp.tmc.model.wishes import exclusive_of, left_out
 from kcp.tmc.placement.changes import Changes, Overrides, told_of
 from kcp.tmc.placement.exclusive import Lease, Leases, Turn, candidate, surely_gone, turn_of
@@ -57,7 +58,7 @@ def chosen_for(obj: JSONObject, namespace: JSONObject | None, gone: Collection[s
     """K of the targets of its namespace that the object's own annotations do not leave out. Pure."""
     if namespace is None or meta.deletion_timestamp(obj):
         return []
-    found = (key for key in synced_keys(namespace) if key not in gone and not is_leaving(namespace, key))
+    found = (key for key in synced_keys(namespace) if key not in gone and not is_leaving(namespace, key) and is_meant(obj, namespace, key))
     return [key for key in found if not left_out(obj, names.get(key, "")) and may_run(obj, namespace, key)]
 
 
@@ -122,10 +123,10 @@ def _share_out(  # noqa: PLR0913 - what decides, spelled out
     meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
 
 
-def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], str, frozenset[str]]:
+def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], list[str | None], frozenset[str]]:
     """What of a namespace its objects follow."""
-    leaving = {k: is_leaving(namespace, k) for k in synced_keys(namespace)}
-    return leaving, set(handing_over(namespace)), meta.annotations(namespace).get(SHARES_ANNOTATION, ""), pinned_only(namespace)
+    leaving, told = {k: is_leaving(namespace, k) for k in synced_keys(namespace)}, meta.annotations(namespace)
+    return leaving, set(handing_over(namespace)), [told.get(SHARES_ANNOTATION), told.get(ONLY_ANNOTATION)], pinned_only(namespace)
 
 
 def put_overrides(wanted: JSONObject, key: str, found: Overrides | None) -> None:

@@ -100,6 +100,8 @@ class Reading:
 def read(spec: JSON) -> Reading:
     """The policy in a Placement's spec."""
     reader = Reader()
+    if spec.get("source") and spec.get("namespaceSelector"):
+        reader.wrong("spec.namespaceSelector", spec["namespaceSelector"], "may not be set where spec.source names one object")
     constraints = spec.get("constraints") or {}
     affinity = constraints.get("affinity") or {}
     near, away = affinity.get("clusterAffinity") or {}, affinity.get("clusterAntiAffinity") or {}

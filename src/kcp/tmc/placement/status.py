@@ -60,6 +60,7 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
         status.pop("selectedLocation", None)
     _put(status, "chosenSince", list(since))
     status["decisions"] = [_told(v) for v in _explained(decision)]
+    _put(status, "placementDecisions", _chosen(decision, meta.nested(obj, "status", "placementDecisions", default=())))
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
     shares = shares_of(policy, chosen, Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION)))
     meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
@@ -74,6 +75,22 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
         state = conditions.FALSE if reason else conditions.TRUE
         conditions.set_condition(wanted, conditions.build(kind, state, reason=reason, message=message, severity="Error", now=now))
     return wanted
+
+
+def _chosen(decision: Decision, held: Sequence[JSONObject]) -> list[JSONObject]:
+    """The chosen clusters as the TMC reference tells them; the weight is the score with which each was chosen.
+
+    Scores move all the time. One that is written again with each of them would be news of nothing.
+    """
+    known = {entry["cluster"]: entry.get("weight") for entry in held}
+    found: list[JSONObject] = []
+    for verdict in decision.verdicts:
+        if verdict.chosen and len(found) < MOST_EXPLAINED:
+            name = verdict.target.name
+            weight = known[name] if name in known else round(verdict.score) if verdict.scores else None
+            entry = {"cluster": name, "reason": str(verdict.reason)}
+            found.append(entry if weight is None else {**entry, "weight": weight})
+    return found
 
 
 def _explained(decision: Decision) -> Sequence[Verdict]:
