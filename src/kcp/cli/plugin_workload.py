@@ -23,6 +23,7 @@ from kcp.cli.plugin_flags import ConnectionFlags, PluginParser, connection_parse
 from kcp.cli.plugin_manifest import Manifest, render, syncer_roles
 from kcp.cli.plugin_session import PluginError, Session, opened
 from kcp.cli.plugin_waiting import wait_until
+from kcp.tmc.model.exported import exported
 from kcp.tmc.model.names import syncer_id
 
 SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
@@ -227,8 +228,8 @@ async def _permitted(session: Session, target: JSONObject, resources: tuple[str,
         found.add(("" if group == "core" else group, resource))
     for entry in meta.nested(target, "status", "syncedResources", default=()):
         found.add((entry.get("group") or "", entry["resource"]))
-    for export in meta.nested(target, "spec", "supportedAPIExports", default=()):
-        found |= await _exported(session, export.get("path") or session.path, export["export"])
+    for path, name in dict.fromkeys((one.path or session.path, one.name) for one in exported(target.get("spec") or {})):
+        found |= await _exported(session, path, name)
     return frozenset(found)
 
 

@@ -1,7 +1,8 @@
 """Kinds of TMC that are served in two groups: the same objects, kept once, under the group that a client asks for.
 
 kcp 0.11 has Placements and Locations in `scheduling.kcp.io`, the TMC reference has them in `workload.kcp.io` too, and manifests of either
-kind are around. What is bound in the one group is served in the other without a further binding; a watch in one shows writes through the other.
+kind are around. What is bound in the one group is served in the other without a further binding; a watch in one shows
+writes through the other.
 The second spelling has no short names and no categories, so that `kubectl get pl` and `kubectl get kcp` show everything once.
 Before: `server.foundation`. After: `source` (what is bound), `registry.resource` (Conversion).
 Source: the TMC reference §2.1, §2.2; k8s.io/kubernetes pkg/kubeapiserver/default_storage_factory_builder.go (cohabitating resources).

@@ -29,6 +29,7 @@ from kcp.registry.resource import Resource
 from kcp.server.controllers import ControllerParts
 from kcp.server.options import TMCOptions
 from kcp.server.security import Security
+from kcp.tenancy.kinds import WORKSPACES
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.aggregation.remarks import Remarks, remarks
@@ -171,7 +172,7 @@ class TMC:
         grace_s = self.options.eviction_grace_s if self.options.recovery else float("inf")
         return [
             build_placement_controller(
-                informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of,
+                informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of, labels_of=self._labels_of,
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s, meter=self.meter,
             ),
             build_namespace_scheduler(informers, for_cluster, self._workloads, clock=clock),
@@ -185,7 +186,7 @@ class TMC:
         return [
             build_projection_controller(
                 self.parts.informers, self._projections, copies, self.parts.for_cluster, resolve=index.resolve,
-                ancestors=index.ancestors, path_of=index.path_of, meter=self.meter, clock=self.parts.clock,
+                ancestors=index.ancestors, path_of=index.path_of, labels_of=self._labels_of, meter=self.meter, clock=self.parts.clock,
             )
         ]  # fmt: skip
 
@@ -440,6 +441,13 @@ class TMC:
     @property
     def _namespaces(self) -> Informer:
         return self.parts.informers.informer(NAMESPACES, indexers={BY_TARGET: index_by_target})
+
+    def _labels_of(self, cluster: ClusterName) -> Mapping[str, str]:
+        """Labels of a workspace's Workspace; none of one that has none, such as `root`."""
+        index = self.parts.foundation.index
+        parent, name = index.parent_of(cluster), index.path_of(cluster).rpartition(":")[2]
+        found = self.parts.informers.informer(WORKSPACES).get(ObjectKey(parent, "", name)) if parent else None
+        return meta.labels(found) if found is not None else {}
 
     def _required_apis(self, cluster: ClusterName) -> Mapping[str, str]:
         """Group-resource → identity of the APIs for TMC that a workspace binds, and a cluster must accept."""

@@ -19,6 +19,7 @@ from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.exports.spellings import SPELLINGS
 from kcp.registry.backend import Attributes
+from kcp.tmc.model.exported import faults as exported_faults
 from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS, RESOURCE_PROJECTIONS, SYNC_TARGETS
 from kcp.tmc.model.names import STATE_UPSYNC, upsyncing_key
 from kcp.tmc.overrides import policy
@@ -56,6 +57,20 @@ async def validate(attributes: Attributes) -> None:
     if resource.kind == "Placement":
         causes += read(new.get("spec") or {}).faults
     if causes:
+        raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
+
+
+async def validate_targets(attributes: Attributes) -> None:
+    """The same for SyncTargets: the exports they support, in either spelling, and selectors of workspaces. Raises: Invalid."""
+    resource, new = attributes.scope.resource, attributes.new
+    spec = (new or {}).get("spec") or {}
+    causes = list(exported_faults(spec))
+    for index, one in enumerate(spec.get("workspaces") or ()):
+        at = f"spec.workspaces[{index}]"
+        causes += checks.selector(one["selector"], f"{at}.selector") if one.get("selector") else ()
+        if not (one.get("name") or one.get("path") or one.get("selector")):
+            causes.append(Cause.required(f"{at}.name"))
+    if new is not None and causes:
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
 
 
@@ -112,6 +127,7 @@ def plugins(name_of: Callable[[str], str], clock: Clock) -> list[Plugin]:
         Plugin(name="TMCLease", mutate=partial(stamp_lease, clock), resources=targets, subresources=frozenset(("status",))),
         Plugin(name="TMCUpsynced", validate=partial(refuse_upsynced, name_of), verbs=("UPDATE", "DELETE"), subresources=None),
         Plugin(name="TMCSelectors", validate=validate, resources=spelled(PLACEMENTS, LOCATIONS)),
+        Plugin(name="TMCTargets", validate=validate_targets, resources=targets),
         Plugin(name="TMCProjections", validate=validate_projections, resources=spelled(RESOURCE_PROJECTIONS)),
         Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),
     ]

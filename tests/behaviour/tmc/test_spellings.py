@@ -9,15 +9,24 @@ from typing import Any
 import pytest
 from tests.behaviour.tmc.test_placement_semantics import decided, place, report, running, sync_target, until, workspace
 
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import Invalid
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import Client
+from kcp.server.compose import KcpServer
+from kcp.tenancy import kinds
 from kcp.tmc.model.kinds import LOCATIONS, SYNC_TARGETS
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    async with running(tmp_path) as server:
-        yield await workspace(server, "root", "w")
+async def server(tmp_path: Path) -> AsyncIterator[KcpServer]:
+    async with running(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(server: KcpServer) -> Client:
+    return await workspace(server, "root", "w")
 
 
 async def make(client: Client, gvr: GVR, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -64,3 +73,72 @@ async def test_a_location_keeps_what_it_says_of_itself_and_names_its_clusters(cl
     found = await until(lambda: locations.get("eu"), lambda location: location.get("status", {}).get("availableInstances") == 2)
     assert found["status"]["availableClusters"] == ["east", "west"]
     assert found["status"]["instances"] == 3
+
+
+async def test_a_location_adds_up_what_its_clusters_have_and_lies_among_others(client: Client) -> None:
+    for name, parent in (("earth", ""), ("eu", "earth"), ("de", "eu"), ("lost", "atlantis"), ("hen", "egg"), ("egg", "hen")):
+        spec: dict[str, Any] = {"instanceSelector": {"matchLabels": {"region": "eu"}}} if name == "eu" else {}
+        await make(client, LOCATIONS, "Location", name, spec | ({"parent": parent} if parent else {}))
+    for name, cpu in (("west", "2"), ("east", "1500m")):
+        await sync_target(client, name, region="eu")
+        status = {"capacity": {"cpu": cpu, "memory": "1Gi", "pods": "110"}, "usage": {"cpu": "100m", "memory": "1Mi"}}
+        await client.resource(SYNC_TARGETS).patch(name, {"status": status}, subresource="status")
+    locations = client.resource(LOCATIONS)
+    found = await until(lambda: locations.get("eu"), lambda one: meta.nested(one, "status", "totalCapacity", "cpu") == 3500)
+    assert found["status"]["totalCapacity"] == {"cpu": 3500, "memory": 2 * 1024**3, "pods": 220}
+    assert found["status"]["allocatedCapacity"] == {"cpu": 200, "memory": 2 * 1024**2}
+    assert found["status"]["path"] == "earth/eu"
+    assert found["status"]["childLocations"] == ["de"]
+    assert conditions.is_true(found, "ClustersReady")
+    assert (await locations.get("de"))["status"]["path"] == "earth/eu/de"
+    lost, egg = await locations.get("lost"), await locations.get("egg")
+    assert (conditions.get(lost, "HierarchyValid") or {})["reason"] == "ParentNotFound"
+    assert (conditions.get(egg, "HierarchyValid") or {})["reason"] == "CircularHierarchy"
+    await locations.patch("lost", {"spec": {"parent": "earth"}})
+    await until(lambda: locations.get("earth"), lambda one: one["status"]["childLocations"] == ["eu", "lost"])
+
+
+async def test_supported_exports_are_named_in_each_spelling(client: Client) -> None:
+    async def synced(name: str, exports: list[Any]) -> list[str]:
+        assert (await make(client, SYNC_TARGETS, "SyncTarget", name, {"supportedAPIExports": exports}))["supportedAPIExports"] == exports
+        found = await until(
+            lambda: client.resource(SYNC_TARGETS).get(name), lambda target: meta.nested(target, "status", "syncedResources")
+        )
+        return [entry["resource"] for entry in found["status"]["syncedResources"]]
+
+    every = await synced("objects", [{"path": "root:compute", "export": "kubernetes"}])
+    assert await synced("name", ["kubernetes"]) == every
+    assert await synced("path", ["root:compute/kubernetes"]) == every
+    assert await synced("tutorial", ["export.apiresource.kcp.io/workload.kcp.io"]) == every
+    one = {"workspace": "root:compute", "export": "kubernetes", "resource": "apps/v1/deployments"}
+    assert await synced("one", [one]) == ["deployments"]
+
+
+@pytest.mark.parametrize("entry", [7, "", "root:compute/", {}, {"export": ""}, {"export": "kubernetes", "resources": "deployments"}])
+async def test_an_export_that_is_not_named_is_refused(client: Client, entry: object) -> None:
+    with pytest.raises(Invalid, match=r"spec.supportedAPIExports\[0\]"):
+        await make(client, SYNC_TARGETS, "SyncTarget", "t", {"supportedAPIExports": [entry]})
+
+
+async def test_a_cluster_serves_workspaces_by_their_labels(server: KcpServer, client: Client) -> None:
+    served: dict[str, list[dict[str, Any]]] = {
+        "prod": [{"name": "w", "selector": {"matchLabels": {"tier": "prod"}}}],
+        "test": [{"selector": {"matchLabels": {"tier": "test"}}}],
+        "other": [{"name": "else", "selector": {"matchLabels": {"tier": "prod"}}}, {"name": "nobody"}],
+    }
+    for name, entries in served.items():
+        await make(client, SYNC_TARGETS, "SyncTarget", name, {"workspaces": entries})
+        await report(client, name)
+    refused = dict.fromkeys(served, "WorkspaceNotServed")
+    await place(client)
+    await decided(client, refused)
+    workspaces = server.client.cluster("root").resource(kinds.WORKSPACES)
+    await workspaces.patch("w", {"metadata": {"labels": {"tier": "prod"}}})
+    found = await decided(client, {**refused, "prod": "Kept"})
+    told = {d["syncTarget"]: d["message"] for d in found["status"]["decisions"]}
+    assert told["test"] == "serves only the workspaces * with labels tier=test"
+    await workspaces.patch("w", {"metadata": {"labels": {"tier": "test"}}})
+    await decided(client, {**refused, "test": "Kept"})
+    wrong = {"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}
+    with pytest.raises(Invalid, match="operator"):
+        await make(client, SYNC_TARGETS, "SyncTarget", "wrong", {"workspaces": [wrong]})

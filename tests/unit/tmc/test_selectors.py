@@ -48,4 +48,5 @@ def test_a_malformed_selector_selects_nothing_and_the_conditions_say_so() -> Non
 
 def test_a_malformed_location_has_no_instances() -> None:
     location = {"metadata": {"name": "everywhere"}, "spec": {"instanceSelector": BAD}}
-    assert decide(location, [])["status"] == {"instances": 0, "availableInstances": 0, "availableClusters": []}
+    status = decide(location, [], [location])["status"]
+    assert (status["instances"], status["availableInstances"], status["availableClusters"]) == (0, 0, [])

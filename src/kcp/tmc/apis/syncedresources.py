@@ -88,8 +88,9 @@ class SyncedResourcesReconciler:
         obj = self.get(key)
         if obj is None or meta.deletion_timestamp(obj):
             return Result()
-        exports = SyncTarget.of(obj).supported_exports
-        offered = [resource for path, name in exports for resource in self.offered(key.cluster, path, name)]
+        target = SyncTarget.of(obj)
+        found = ((path, name, r) for path, name in target.supported_exports for r in self.offered(key.cluster, path, name))
+        offered = [resource for path, name, resource in found if target.supports(path, name, resource.group_resource)]
         entries = decide(obj, offered, self.imports_of(key))
         wanted = {**obj, "status": {**(obj.get("status") or {}), "syncedResources": entries}}
         await commit(self.for_cluster(key.cluster).resource(SYNC_TARGETS), obj, wanted)

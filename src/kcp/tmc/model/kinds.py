@@ -14,6 +14,7 @@ from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
+from kcp.tmc.model.exported import COMPUTE_EXPORT, Exported, exported, offers
 from kcp.tmc.model.names import SHARES_ANNOTATION
 from kcp.tmc.model.sources import Source, id_of
 
@@ -74,8 +75,7 @@ class SyncTarget:
     unschedulable: bool
     evict_after: datetime | None
     taints: tuple[Mapping[str, Any], ...]
-    supported_exports: tuple[tuple[str, str], ...]
-    """(workspace path or "", export name)."""
+    supported: tuple[Exported, ...]
     ready: bool
     not_ready_reason: str
     ready_since: datetime | None
@@ -89,7 +89,6 @@ class SyncTarget:
     def of(cls, obj: JSONObject) -> SyncTarget:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
         ready = conditions.get(obj, READY)
-        exports = tuple((e.get("path") or e.get("workspace") or "", e["export"]) for e in spec.get("supportedAPIExports") or ())
         return cls(
             cluster=meta.cluster(obj),
             name=meta.name(obj),
@@ -98,7 +97,7 @@ class SyncTarget:
             unschedulable=bool(spec.get("unschedulable")),
             evict_after=_instant(spec.get("evictAfter")),
             taints=tuple(spec.get("taints") or ()),
-            supported_exports=exports or (("", "kubernetes"),),
+            supported=exported(spec) or (Exported("", COMPUTE_EXPORT),),
             ready=conditions.is_true(obj, READY),
             not_ready_reason=_reason(ready),
             ready_since=_instant((ready or {}).get("lastTransitionTime")),
@@ -110,6 +109,15 @@ class SyncTarget:
             ),
             backlog=int(status.get("syncBacklog") or 0),
         )
+
+    @property
+    def supported_exports(self) -> tuple[tuple[str, str], ...]:
+        """(workspace path or "", export name), each once."""
+        return tuple(dict.fromkeys((one.path, one.name) for one in self.supported))
+
+    def supports(self, path: str, name: str, resource: GroupResource) -> bool:
+        """Whether it takes a resource of one of these exports."""
+        return offers(self.supported, path, name, resource)
 
 
 def _reason(condition: Mapping[str, Any] | None) -> str:

@@ -25,6 +25,7 @@ from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
+from kcp.tenancy.kinds import WORKSPACES
 from kcp.tmc.errors import ErrorType
 from kcp.tmc.metrics.placements import DecisionMeasures
 from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
@@ -59,6 +60,8 @@ class PlacementReconciler:
     required_apis: Callable[[ClusterName], Mapping[str, str]]
     """Group-resource → identity of the compute APIs that a workspace binds."""
     path_of: Callable[[ClusterName], str]
+    labels_of: Callable[[ClusterName], Mapping[str, str] | None]
+    """Labels of a workspace's Workspace object."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     eviction_grace_s: float
@@ -150,6 +153,7 @@ class PlacementReconciler:
             eviction_grace_s=self.eviction_grace_s,
             required_apis=lambda: self.required_apis(placement.cluster),
             load=lambda: self._load(fleet, placement),
+            workspace_labels=lambda: self.labels_of(placement.cluster),
             disturbed=self._disturbed(placement, fleet, namespaces) if policy.movement.max_disrupted is not None else 0,
         )
 
@@ -252,6 +256,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     resolve: Callable[[str], ClusterName | None],
     ancestors: Callable[[ClusterName], Iterable[ClusterName]],
     path_of: Callable[[ClusterName], str],
+    labels_of: Callable[[ClusterName], Mapping[str, str] | None],
     required_apis: Callable[[ClusterName], Mapping[str, str]],
     clock: Clock,
     eviction_grace_s: float,
@@ -276,7 +281,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     reconciler = PlacementReconciler(
         placements, records, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), lambda: targets.resource_version,
         lambda cluster: locations.list(cluster=cluster), lambda cluster: namespaces.list(cluster=cluster),
-        location_workspace, required_apis, path_of, for_cluster, clock, eviction_grace_s, reservations,
+        location_workspace, required_apis, path_of, labels_of, for_cluster, clock, eviction_grace_s, reservations,
         DecisionMeasures(clock, meter),
     )  # fmt: skip
     controller = Controller("placement", reconciler.reconcile, clock=clock, workers=4)
@@ -285,4 +290,5 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     controller.watch(targets, wake.of_target)
     controller.watch(locations, wake.everywhere)
     controller.watch(namespaces, wake.of_workspace)
+    controller.watch(informers.informer(WORKSPACES), wake.of_labels)
     return controller

@@ -87,7 +87,7 @@ def checks(snapshot: Snapshot, places: Places) -> Iterator[Check]:
     matched = places.locations
     yield Check(Reason.LOCATION_MISMATCH, lambda t: t.key not in matched, _no_location)
     if snapshot.workspace:
-        yield Check(Reason.WORKSPACE_NOT_SERVED, lambda t: bool(t.workspaces) and not serves(t, snapshot.workspace), _not_served)
+        yield Check(Reason.WORKSPACE_NOT_SERVED, lambda t: not t.serves(snapshot.workspace, snapshot.workspace_labels), _not_served)
     yield from _state(snapshot)
     if policy.groups:
         groups = policy.groups
@@ -213,14 +213,8 @@ def _no_location(target: Target) -> str:
     return f"no locationSelector matches (labels: {shown_labels(target)})"
 
 
-def serves(target: Target, workspace: str) -> bool:
-    """Whether the target's spec.workspaces name this one, by path (with all below it) or by the last part of it."""
-    last = workspace.rsplit(":", 1)[-1]
-    return any(workspace == w or workspace.startswith(f"{w}:") or w == last for w in target.workspaces)
-
-
 def _not_served(target: Target) -> str:
-    return f"serves only the workspaces {', '.join(target.workspaces)}"
+    return f"serves only the workspaces {target.served()}"
 
 
 def _short_of(snapshot: Snapshot, target: Target) -> str | None:

@@ -37,6 +37,8 @@ class Surroundings:
     neighbours: Sequence[Neighbour] = ()
     moves: int = 0
     disturbed: int = 0
+    workspace_labels: Callable[[], Mapping[str, str] | None] = lambda: None
+    """Of its Workspace object; asked only if a target serves workspaces by them."""
     edit_is_done: bool = False
     """The edit of the Placement, if there was one, is carried out."""
 
@@ -55,6 +57,7 @@ def snapshot_of(obj: JSONObject, placement: Placement, policy: Policy, around: S
         eviction_grace_s=around.eviction_grace_s if policy.movement.eviction_s is None else policy.movement.eviction_s,
         policy=policy,
         workspace=around.workspace,
+        workspace_labels=around.workspace_labels() if any(t.labelled_workspaces for t in fleet) else None,
         required_apis=around.required_apis() if any(t.missing_apis or t.identities for t in fleet) else None,
         neighbours=around.neighbours,
         load=around.load() if policy.strategy in LOADED else {},

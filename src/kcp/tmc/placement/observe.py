@@ -19,7 +19,7 @@ from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.kinds import SyncTarget, selector_of
 from kcp.tmc.model.names import sync_target_key
-from kcp.tmc.placement.snapshot import Fleet, Location, Taint, Target, Toleration
+from kcp.tmc.placement.snapshot import Fleet, LabelledWorkspaces, Location, Taint, Target, Toleration
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -49,13 +49,23 @@ def target_of(obj: JSONObject, now: datetime, watched_since: datetime = _EVER) -
         identities=_identities(status.get("syncedResources") or ()),
         cells=spec.get("cells") or {},
         capabilities=_capabilities(spec.get("capabilities") or ()),
-        workspaces=tuple(w.get("path") or w["name"] for w in spec.get("workspaces") or ()),
+        workspaces=tuple(_named(w) for w in spec.get("workspaces") or () if not w.get("selector")),
+        labelled_workspaces=tuple(_labelled(w) for w in spec.get("workspaces") or () if w.get("selector")),
         allocatable=_amounts(status.get("allocatable")),
         used=_amounts(status.get("usage")),
         latency_ms=spec.get("latencies") or {},
         prices=_amounts(spec.get("prices")),
         priority=int(spec.get("priority") or 0),
     )
+
+
+def _named(told: Mapping[str, Any]) -> str:
+    return str(told.get("path") or told.get("name") or "")
+
+
+def _labelled(told: Mapping[str, Any]) -> LabelledWorkspaces:
+    selector, name = selector_of(told["selector"], []), _named(told)
+    return LabelledWorkspaces(selector, name, f"{name or '*'} with labels {selector}")
 
 
 def _taint(taint: Mapping[str, Any], now: datetime) -> Taint:

@@ -55,6 +55,27 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledWorkspaces:
+    """Workspaces by the labels of their Workspace objects, all of them or of those that a name means."""
+
+    selector: LabelSelector
+    name: str = ""
+    """Path, or last part of a path."""
+    told: str = ""
+
+    def hold(self, workspace: str, labels: Mapping[str, str] | None) -> bool:
+        """Where labels are not known, nothing speaks against them."""
+        if self.name and not _is_below(workspace, self.name):
+            return False
+        return labels is None or self.selector.matches(labels)
+
+
+def _is_below(workspace: str, name: str) -> bool:
+    """Whether it is the workspace with this path or one below it, or the last part of its path is this name."""
+    return workspace == name or workspace.startswith(f"{name}:") or workspace.rpartition(":")[2] == name
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A SyncTarget as far as placement is concerned."""
 
@@ -83,7 +104,9 @@ class Target:
     capabilities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Type → metadata, of those that are available."""
     workspaces: tuple[str, ...] = ()
-    """Paths, or last parts of paths, of the workspaces it serves; none: all."""
+    """Paths, or last parts of paths, of the workspaces it serves."""
+    labelled_workspaces: tuple[LabelledWorkspaces, ...] = ()
+    """Further ones that it serves; of neither any: it serves all."""
     allocatable: Mapping[str, float] = field(default_factory=dict)
     """Resource → cores, bytes, pieces; what is not there was not reported."""
     used: Mapping[str, float] = field(default_factory=dict)
@@ -122,6 +145,18 @@ class Target:
         """Used share of a resource, 0 to 1; None if the cluster does not report both numbers."""
         held, used = self.allocatable.get(resource), self.used.get(resource)
         return None if not held or used is None else min((used + self.reserved.get(resource, 0.0)) / held, 1.0)
+
+    def serves(self, workspace: str, labels: Mapping[str, str] | None) -> bool:
+        """Whether it may run work of a workspace. Args: workspace: its path. labels: of its Workspace; None: not known."""
+        if not self.workspaces and not self.labelled_workspaces:
+            return True
+        if any(_is_below(workspace, name) for name in self.workspaces):
+            return True
+        return any(one.hold(workspace, labels) for one in self.labelled_workspaces)
+
+    def served(self) -> str:
+        """What it serves, in words."""
+        return ", ".join([*self.workspaces, *(one.told for one in self.labelled_workspaces)])
 
 
 class Fleet(tuple[Target, ...]):
@@ -172,6 +207,8 @@ class Snapshot:
     policy: Policy = NOTHING_ASKED
     workspace: str = ""
     """Path of the Placement's workspace; "": not known, and then every target serves it."""
+    workspace_labels: Mapping[str, str] | None = None
+    """Of its Workspace object; None: not known."""
     required_apis: Mapping[str, str] | None = None
     """Group-resource → identity hash, of the compute APIs that the workspace binds; None: not known, and then every API counts."""
     neighbours: Sequence[Neighbour] = ()

@@ -12,7 +12,7 @@ from typing import Any
 
 from kcp.aio.clock import Clock
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.keys import ObjectKey
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.index import Indexer
 from kcp.controller.informer import Informer
@@ -54,6 +54,13 @@ class Wakeups:
 
     def of_workspace(self, key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG002 - a map function
         return self.placements.keys(cluster=key.cluster)
+
+    def of_labels(self, key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG002 - a map function
+        """Those of a workspace whose Workspace has other labels now: SyncTargets may serve workspaces by them."""
+        if old is None or new is None or meta.labels(old) == meta.labels(new):
+            return ()
+        cluster = meta.nested(new, "spec", "cluster", default="")
+        return self.placements.keys(cluster=ClusterName(cluster)) if cluster else ()
 
     def of_target(self, key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
         """Those that have chosen it come first. A heartbeat concerns nobody, usage only who waits for room."""

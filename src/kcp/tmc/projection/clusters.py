@@ -31,8 +31,10 @@ class Choice:
         return [(t.key, t.ready, t.not_ready_reason) for t in self.chosen], self.passed, self.failed, self.missing
 
 
-def choose(projection: Projection, fleet: Iterable[Target], workspace: str) -> Choice:
-    """Args: fleet: in order of names. workspace: path of the projection's workspace."""
+def choose(
+    projection: Projection, fleet: Iterable[Target], workspace: str, labels: Mapping[str, str] | None = None
+) -> Choice:  # fmt: skip
+    """Args: fleet: in order of names. workspace: path of the projection's workspace. labels: of its Workspace; None: not known."""
     chosen: list[Target] = []
     passed: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -45,7 +47,7 @@ def choose(projection: Projection, fleet: Iterable[Target], workspace: str) -> C
             continue
         is_held = target.key in projection.chosen
         try:
-            why = _against(projection, target, workspace, is_held=is_held)
+            why = _against(projection, target, workspace, labels, is_held=is_held)
         except ExpressionError as error:
             failed[target.name] = str(error)
             why = "" if is_held else str(error)
@@ -57,13 +59,15 @@ def choose(projection: Projection, fleet: Iterable[Target], workspace: str) -> C
     return Choice(tuple(chosen), passed, failed, missing)
 
 
-def _against(projection: Projection, target: Target, workspace: str, *, is_held: bool) -> str:
+def _against(
+    projection: Projection, target: Target, workspace: str, labels: Mapping[str, str] | None, *, is_held: bool
+) -> str:  # fmt: skip
     """Why not there; "". Raises: ExpressionError."""
     if (target.name,) == projection.sources:
         return "it is the source"
     if target.evicting or (target.unschedulable and not is_held):
         return "it is being drained" if target.evicting else "it is cordoned"
-    if workspace and target.workspaces and not any(workspace == w or workspace.endswith(f":{w}") for w in target.workspaces):
+    if workspace and not target.serves(workspace, labels):
         return "it serves other workspaces only"
     tolerations = tolerations_of(projection.tolerations)
     for taint in target.taints:

@@ -7,7 +7,7 @@ Before: ResourceProjections, SyncTargets. After: `placement.resources`, which re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -51,6 +51,8 @@ class ProjectionReconciler:
     home: Callable[[Projection], ClusterName | None]
     """Where the SyncTargets are looked for; None: the named workspace does not exist."""
     path_of: Callable[[ClusterName], str]
+    labels_of: Callable[[ClusterName], Mapping[str, str] | None]
+    """Labels of a workspace's Workspace object."""
     copies: Copies
     for_cluster: Callable[[ClusterName], Client]
     meter: Meter
@@ -88,7 +90,7 @@ class ProjectionReconciler:
         if home is None:
             return Choice(), ("LocationNotFound", f'spec.locationWorkspace "{projection.location_workspace}" does not exist')
         fleet = self.fleet(home, self.clock.now())
-        choice = choose(projection, fleet, self.path_of(projection.cluster))
+        choice = choose(projection, fleet, self.path_of(projection.cluster), self.labels_of(projection.cluster))
         names = {target.key: target.name for target in fleet}
         tried = replace(projection, chosen=tuple(target.key for target in choice.chosen))
         if way := circle(tried, self.views.of_cluster(projection.cluster), names):
@@ -115,6 +117,7 @@ def build_projection_controller(  # noqa: PLR0913 - what the server knows, spell
     resolve: Callable[[str], ClusterName | None],
     ancestors: Callable[[ClusterName], Iterable[ClusterName]],
     path_of: Callable[[ClusterName], str],
+    labels_of: Callable[[ClusterName], Mapping[str, str] | None],
     meter: Meter,
     clock: Clock,
 ) -> Controller:
@@ -145,7 +148,7 @@ def build_projection_controller(  # noqa: PLR0913 - what the server knows, spell
         return [ObjectKey(key.cluster, "", name) for name in sorted(names)]
 
     reconciler = ProjectionReconciler(
-        projections.get, views, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), home, path_of, copies,
+        projections.get, views, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), home, path_of, labels_of, copies,
         for_cluster, meter, clock,
     )  # fmt: skip
     controller = Controller("projection", reconciler.reconcile, clock=clock, workers=2)

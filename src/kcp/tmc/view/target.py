@@ -88,7 +88,8 @@ class TargetView:
             self._held.pop(key, None)
             raise NotFound.of(SYNC_TARGETS.group_resource, key.name)
         target = SyncTarget.of(obj)
-        exported = [resource for path, export in target.supported_exports for resource in self.exported(key.cluster, path, export)]
+        offered = ((path, name, r) for path, name in target.supported_exports for r in self.exported(key.cluster, path, name))
+        exported = [resource for path, name, resource in offered if target.supports(path, name, resource.group_resource)]
         lease = meta.nested(obj, "status", "syncerLease", default={})
         view = self.build(sync_target_key(key.cluster, key.name), exported)
         held = self._held[key] = _Held(meta.uid(obj), version, lease, view)
