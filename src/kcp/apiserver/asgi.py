@@ -260,8 +260,11 @@ def _head(response: Response) -> list[tuple[bytes, bytes]]:
     if not response.headers:
         head.append(_PRIVATE)
         return head
-    head += [(name.encode("latin-1"), value.encode("utf-8")) for name, value in response.headers]
-    if not any(name == "cache-control" for name, _ in response.headers):
+    is_private = True
+    for name, value in response.headers:
+        head.append((name.encode("latin-1"), value.encode("utf-8")))
+        is_private = is_private and name != "cache-control"
+    if is_private:
         head.append(_PRIVATE)
     return head
 

@@ -202,9 +202,10 @@ def with_errors(on_unexpected: Callable[[Exception], None] | None = None) -> Fil
                 return await handler(req)
             except StatusError as error:
                 req.failure = error
-                if aggregated_form(req.headers.get("accept", "")):
-                    return _text_response(error)
-                return in_form(req, status_response(error))
+                is_text = aggregated_form(req.headers.get("accept", ""))
+                response = _text_response(error) if is_text else in_form(req, status_response(error))
+                response.headers += req.told
+                return response
             except Exception as error:  # noqa: BLE001 - the outermost filter is one of the four places
                 req.failure = error
                 log.exception("%s %s failed", req.method, req.path)

@@ -83,6 +83,8 @@ class Request:
     """Names this request in audit events and in its answer; "" until somebody needs it."""
     failure: Exception | None = None
     """What an answer that is an error was made of."""
+    told: tuple[tuple[str, str], ...] = ()
+    """Headers that an answer has even if it is an error."""
     traces: Revisions | None = None
     """Of a watch that wants to hear to which trace each change belongs."""
     _query: dict[str, str] | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 ALL = "*"
 _SUFFIX = "-controller"
-_OF_THE_API_SERVER = frozenset(("crd", "apiservice", "event-ttl", "ip-addresses", "kubernetes-service"))
+_OF_THE_API_SERVER = frozenset(("crd", "apiservice", "event-ttl", "ip-addresses", "kubernetes-service", "priority-and-fairness"))
 """Not kube-controller-manager's: no choice of controllers turns them off."""
 
 

@@ -51,6 +51,7 @@ from kcp.sim.choice import Choice, ChoiceError
 from kcp.sim.faultobjects import build_fault_controller, delete_all
 from kcp.sim.faults import ASGIApp, Fault, FaultState, FaultSwitch, FaultyApp, FaultyTransport, FillableStore, SkewedClock
 from kcp.sim.firstobjects import ensure_first_objects
+from kcp.sim.flowschemas import build_flow_schema_controller
 from kcp.sim.kubernetesservice import build_kubernetes_service_controller
 from kcp.sim.runstate import ClusterRecord
 from kcp.sim.systempods import ensure_dns
@@ -344,6 +345,7 @@ class SimCluster:
             build_event_sweeper(client, for_cluster=for_cluster, clock=self.clock),
             build_crd_controller(informers, for_cluster=for_cluster, resolve=self._server.catalog.resolve, clock=self.clock, workers=1),
             build_api_service_controller(informers, client, served=lambda: self._server.catalog.resources(LOCAL), clock=self.clock),
+            build_flow_schema_controller(informers, client, clock=self.clock),
             build_quota_controller(client, informers, for_cluster=for_cluster, resources=discover, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=discover, clock=self.clock, workers=4),
         ]

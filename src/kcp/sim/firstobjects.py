@@ -1,17 +1,16 @@
-"""Objects by which a cluster tells how it is set up: the range of service addresses, the levels of fairness.
+"""Objects by which a cluster tells how it is set up: the range of service addresses.
 
 Nothing here waits for them; they are made in the background after the start.
 Before: `cluster`. After: the cluster's own API. Everything is created only where it is missing.
-Source: k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr, k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap.
+Source: k8s.io/kubernetes/pkg/controlplane/controller/defaultservicecidr.
 """
 
 from __future__ import annotations
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import AlreadyExists
-from kcp.apimachinery.gvk import GVK, GVR
+from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
-from kcp.apis.kubernetes import flowcontrol
 from kcp.client.rest import Client
 from kcp.sim.addresses import SERVICE_CIDRS, SERVICE_NETWORK
 
@@ -19,16 +18,9 @@ _MANAGER = "kube-apiserver"
 
 
 async def ensure_first_objects(client: Client, now: str) -> None:
-    for obj in flowcontrol.bootstrap_objects():
-        await _ensure(client, _resource(obj), obj)
     network = {"apiVersion": SERVICE_CIDRS.api_version, "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}}
     ready = {"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready"}
     await _ensure(client, SERVICE_CIDRS, {**network, "spec": {"cidrs": [str(SERVICE_NETWORK)]}}, {**ready, "lastTransitionTime": now})
-
-
-def _resource(obj: JSONObject) -> GVR:
-    gvk = GVK.of(obj["apiVersion"], obj["kind"])
-    return GVR(gvk.group, gvk.version, f"{gvk.kind.lower()}s")
 
 
 async def _ensure(client: Client, gvr: GVR, obj: JSONObject, condition: JSONObject | None = None) -> None:

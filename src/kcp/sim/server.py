@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kcp.aio.clock import Clock
+from kcp.aio.metrics import Meter
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import LOCAL, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -39,6 +40,8 @@ from kcp.apiserver.authz.union import AllowedPaths, PrivilegedGroups, Union
 from kcp.apiserver.authz.watched import WatchedRBAC
 from kcp.apiserver.conversion import ConversionWebhooks
 from kcp.apiserver.discovery import Discovery
+from kcp.apiserver.fairness.fairness import Fairness
+from kcp.apiserver.fairness.filter import with_fairness
 from kcp.apiserver.filters import (
     chain,
     for_strangers,
@@ -79,6 +82,11 @@ from kcp.storage.interface import Store
 from kcp.storage.keyspace import object_key, resource_prefix, scope_prefix
 from kcp.storage.subscriptions import CacheEvent
 from kcp.storage.watchcache import WatchCache
+
+_SEATS = 600
+"""Requests that are worked on at a time. Source: --max-requests-inflight and --max-mutating-requests-inflight, together."""
+_MAX_WAIT_S = 15.0
+"""In a queue: a quarter of the time that a request may take. Source: priority-and-fairness.go, getRequestWaitContext."""
 
 _PODS = GroupResource("", "pods")
 _CRDS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
@@ -183,13 +191,14 @@ async def build(
         **Dialing(catalog, registry, admission, authorizer, lookup.pods, verbs, Executions(lookup, clock)).connectors(),
     }
     await ensure_component_statuses(catalog, registry)
-    metrics, health = Metrics(), Health(tuple(of_store(store.current_revision)))
+    fairness = await Fairness.open(cache, clock, seats=_SEATS, wait_s=_MAX_WAIT_S)
+    metrics, health = _metrics(fairness), Health(tuple(of_store(store.current_revision)))
     handler = chain(
         Router(
             ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer),
             _routes(catalog, metrics, health, clock, issuer_discovery(tokens)),
         ),
-        *_filters(authentication, authorizer, metrics, clock),
+        *_filters(authentication, authorizer, fairness, metrics, clock),
     )
 
     async def close() -> None:
@@ -223,7 +232,16 @@ def _routes(catalog: DynamicCatalog, metrics: Metrics, health: Health, clock: Cl
     return {**routes, "/": Root(catalog, tuple(routes))}
 
 
-def _filters(authentication: Authentication, authorizer: Authorizer, metrics: Metrics, clock: Clock) -> Iterable[Filter]:
+def _metrics(fairness: Fairness) -> Metrics:
+    made, meter = Metrics(), Meter()
+    fairness.show(meter)
+    made.add_families(meter.collect)
+    return made
+
+
+def _filters(
+    authentication: Authentication, authorizer: Authorizer, fairness: Fairness, metrics: Metrics, clock: Clock
+) -> Iterable[Filter]:
     """From the outside in."""
     return (
         with_metrics(metrics.requests, clock),
@@ -234,5 +252,6 @@ def _filters(authentication: Authentication, authorizer: Authorizer, metrics: Me
         for_strangers(with_authentication(authentication)),
         in_single_cluster(LOCAL),
         with_impersonation(authorizer),
+        with_fairness(fairness),
         with_authorization(authorizer),
     )

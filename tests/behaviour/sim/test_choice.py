@@ -31,7 +31,7 @@ async def test_a_pod_that_waits_is_replaced_by_the_file_it_was_made_from() -> No
 async def test_a_cluster_without_controllers_only_stores() -> None:
     """As an API server does that nobody else joined: no account in a new namespace, none that ends, no pods of a deployment; but CRDs."""
     async with SimCluster.in_process("east", nodes=0, clock=VirtualClock(), choice=Choice(controllers=())) as cluster:
-        assert set(cluster.controllers) == {"crd", "apiservice", "event-ttl", "ip-addresses"}
+        assert set(cluster.controllers) == {"crd", "apiservice", "event-ttl", "ip-addresses", "priority-and-fairness"}
 
 
 async def test_controllers_and_plugins_that_there_are_not_end_the_start() -> None:

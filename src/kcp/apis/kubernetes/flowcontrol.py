@@ -1,14 +1,14 @@
 """Flow schemas and priority levels: their defaults, their rules, and the ones that every server has from its first moment.
 
-This server does not queue requests by them; clients that configure fairness find the API and its objects as documented.
-Before: `rules` (defaults and validation), `sim.bootstrap` (the first objects).
+Before: `rules` (defaults and validation), `apiserver.fairness` (queues requests by them), `sim.flowschemas` (keeps the first objects).
 Source: k8s.io/kubernetes/pkg/apis/flowcontrol/{v1/defaults.go,validation/validation.go}, k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap/
-default.go (the mandatory objects).
+default.go (the mandatory and the suggested objects).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from kcp.apimachinery import names
@@ -19,6 +19,9 @@ from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.pod_defaults import child, fill
 
 GROUP_VERSION = "flowcontrol.apiserver.k8s.io/v1"
+SCHEMA, LEVEL = "FlowSchema", "PriorityLevelConfiguration"
+AUTO_UPDATE = "apf.kubernetes.io/autoupdate-spec"
+"""Annotation of objects that are kept as the server suggests them, until somebody makes it false."""
 _LOWEST_PRECEDENCE = 10000
 _MOST_QUEUES = 10 * 1000 * 1000
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch")
@@ -140,20 +143,43 @@ def _queuing(queuing: Mapping[str, Any], at: str) -> Iterator[Cause]:
         yield Cause.invalid(f"{at}.handSize", hand, f"should not be greater than queues ({queues})")
 
 
-def _schema(name: str, level_name: str, precedence: int, *groups: str, distinguisher: str = "") -> JSONObject:
-    everything = {
-        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}],
-        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-    }
-    subjects = [{"kind": "Group", "group": {"name": group}} for group in groups]
+_EVERYWHERE = ["*"]
+_EVERYTHING: JSONObject = {
+    "resourceRules": [
+        {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": _EVERYWHERE},
+    ],
+    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+}
+
+
+def _group(name: str) -> JSONObject:
+    return {"kind": "Group", "group": {"name": name}}
+
+
+def _user(name: str) -> JSONObject:
+    return {"kind": "User", "user": {"name": name}}
+
+
+_EVERYBODY = (_group("system:unauthenticated"), _group("system:authenticated"))
+_SYSTEM_ACCOUNTS: JSONObject = {"kind": "ServiceAccount", "serviceAccount": {"name": "*", "namespace": "kube-system"}}
+
+
+def _on(verbs: Sequence[str], group: str, *resources: str, clusterwide: bool = False) -> JSONObject:
+    rule: JSONObject = {"verbs": list(verbs), "apiGroups": [group], "resources": list(resources), "namespaces": _EVERYWHERE}
+    return {**rule, "clusterScope": True} if clusterwide else rule
+
+
+def _schema(
+    name: str, level_name: str, precedence: int, *subjects: JSONObject, distinguisher: str = "ByUser", what: JSONObject | None = None
+) -> JSONObject:
     spec: JSONObject = {
         "priorityLevelConfiguration": {"name": level_name},
         "matchingPrecedence": precedence,
-        "rules": [{"subjects": subjects, **everything}],
+        "rules": [{"subjects": list(subjects), **(what or _EVERYTHING)}],
     }
     if distinguisher:
         spec["distinguisherMethod"] = {"type": distinguisher}
-    return _object("FlowSchema", name, spec)
+    return _object(SCHEMA, name, spec)
 
 
 def _level(name: str, shares: int, percent: int, queuing: tuple[int, int, int] | None) -> JSONObject:
@@ -162,28 +188,48 @@ def _level(name: str, shares: int, percent: int, queuing: tuple[int, int, int] |
         queues, hand, length = queuing
         response = {"type": "Queue", "queuing": {"queues": queues, "handSize": hand, "queueLengthLimit": length}}
     limited = {"nominalConcurrencyShares": shares, "lendablePercent": percent, "limitResponse": response}
-    return _object("PriorityLevelConfiguration", name, {"type": "Limited", "limited": limited})
+    return _object(LEVEL, name, {"type": "Limited", "limited": limited})
 
 
 def _object(kind: str, name: str, spec: JSONObject) -> JSONObject:
-    metadata = {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}
+    metadata = {"name": name, "annotations": {AUTO_UPDATE: "true"}}
     return {"apiVersion": GROUP_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def bootstrap_objects() -> list[JSONObject]:
-    """What every server has: the two mandatory pairs, and the suggested ones that speak of groups alone."""
-    return [
-        _object("PriorityLevelConfiguration", "exempt", {"type": "Exempt"}),
+@cache
+def mandatory_objects() -> tuple[JSONObject, ...]:
+    """Those that hold even where they are not there; not to be changed."""
+    exempt = {"nominalConcurrencyShares": 0, "lendablePercent": 0}
+    return (
+        _object(LEVEL, "exempt", {"type": "Exempt", "exempt": exempt}),
         _level("catch-all", 5, 0, None),
+        _schema("exempt", "exempt", 1, _group("system:masters"), distinguisher=""),
+        _schema("catch-all", "catch-all", _LOWEST_PRECEDENCE, *_EVERYBODY),
+    )
+
+
+@cache
+def suggested_objects() -> tuple[JSONObject, ...]:
+    """What a server begins with beside them; not to be changed."""
+    manager, scheduler, nodes = _user("system:kube-controller-manager"), _user("system:kube-scheduler"), _group("system:nodes")
+    probes = {"nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}]}
+    election = {"resourceRules": [_on(("get", "create", "update"), "coordination.k8s.io", "leases")]}
+    of_nodes = [_on("*", "", "nodes", "nodes/status", clusterwide=True), _on("*", "coordination.k8s.io", "leases")]
+    accounts = _group("system:serviceaccounts")
+    return (
         _level("system", 30, 33, (64, 6, 50)),
         _level("node-high", 40, 25, (64, 6, 50)),
         _level("leader-election", 10, 0, (16, 4, 50)),
         _level("workload-high", 40, 50, (128, 6, 50)),
         _level("workload-low", 100, 90, (128, 6, 50)),
         _level("global-default", 20, 50, (128, 6, 50)),
-        _schema("exempt", "exempt", 1, "system:masters"),
-        _schema("system-nodes", "system", 500, "system:nodes", distinguisher="ByUser"),
-        _schema("service-accounts", "workload-low", 9000, "system:serviceaccounts", distinguisher="ByUser"),
-        _schema("global-default", "global-default", 9900, "system:unauthenticated", "system:authenticated", distinguisher="ByUser"),
-        _schema("catch-all", "catch-all", 10000, "system:unauthenticated", "system:authenticated", distinguisher="ByUser"),
-    ]
+        _schema("probes", "exempt", 2, *_EVERYBODY, distinguisher="", what=probes),
+        _schema("system-leader-election", "leader-election", 100, manager, scheduler, _SYSTEM_ACCOUNTS, what=election),
+        _schema("system-node-high", "node-high", 400, nodes, what={"resourceRules": of_nodes}),
+        _schema("system-nodes", "system", 500, nodes),
+        _schema("kube-controller-manager", "workload-high", 800, manager, distinguisher="ByNamespace"),
+        _schema("kube-scheduler", "workload-high", 800, scheduler, distinguisher="ByNamespace"),
+        _schema("kube-system-service-accounts", "workload-high", 900, _SYSTEM_ACCOUNTS, distinguisher="ByNamespace"),
+        _schema("service-accounts", "workload-low", 9000, accounts),
+        _schema("global-default", "global-default", 9900, *_EVERYBODY),
+    )
