@@ -384,3 +384,14 @@ async def test_configurations_that_cannot_be_are_refused(world: World, hook: Hoo
     answer = await world.create(configuration("Validating", "v", hook.webhook() | changes))
     assert answer.status == 422
     assert shown in answer.message
+
+
+async def test_a_webhook_is_asked_in_the_first_version_that_it_speaks_and_there_is(world: World, hook: Hook) -> None:
+    """Source: k8s.io/apiserver/pkg/admission/plugin/webhook/request/admissionreview.go."""
+    older = hook.webhook("/older", admissionReviewVersions=["v0", "v1beta1", "v1"])
+    await world.made(configuration("Mutating", "m", older))
+    patch = base64.b64encode(orjson.dumps([{"op": "add", "path": "/data/y", "value": "2"}])).decode()
+    hook.responses["/older"] = lambda request: web.json_response({"response": {"allowed": True, "patch": patch}})
+    assert (await world.made(config_map("a", x="1")))["data"] == {"x": "1", "y": "2"}
+    [(_, review)] = hook.asked
+    assert (review["apiVersion"], review["request"]["object"]["data"]) == ("admission.k8s.io/v1beta1", {"x": "1"})

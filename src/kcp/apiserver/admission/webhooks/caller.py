@@ -100,9 +100,13 @@ class WebhookCalls:
         return answer
 
     async def _ask(self, webhook: Webhook, occasion: Occasion, *, is_mutating: bool) -> Answer:
-        uid, body = question(occasion)
+        version = webhook.review_version
+        if not version:
+            raise Unreachable("webhook does not accept known AdmissionReview versions (v1, v1beta1)")
+        uid, body = question(occasion, version)
         target = await webhook.endpoint.target(occasion.cluster, self.resolve, timeout_s=webhook.timeout_s)
-        return read_answer(uid, await self.client.post(target, body, timeout_s=webhook.timeout_s), is_mutating=is_mutating)
+        answer = await self.client.post(target, body, timeout_s=webhook.timeout_s)
+        return read_answer(uid, answer, version, is_mutating=is_mutating)
 
 
 def _note_failure(webhook: Webhook, why: str) -> None:

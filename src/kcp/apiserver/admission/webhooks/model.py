@@ -22,6 +22,7 @@ from kcp.apiserver.admission.policies.model import parse_conditions
 from kcp.apiserver.admission.webhooks.client import Target, Unreachable
 
 _TIMEOUT_S = 10
+REVIEW_VERSIONS = ("v1", "v1beta1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ class Webhook:
     has_side_effects: bool
     """It must not be called for a dry run."""
     is_reinvoked: bool
+    review_version: str = "v1"
+    """Of the AdmissionReview that it is sent: the first of its `admissionReviewVersions` that there is; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ def _webhook(given: Mapping[str, Any]) -> Webhook:
         is_ignoring=given.get("failurePolicy") == "Ignore",
         has_side_effects=given.get("sideEffects") not in ("None", "NoneOnDryRun"),
         is_reinvoked=given.get("reinvocationPolicy") == "IfNeeded",
+        review_version=next((version for version in given.get("admissionReviewVersions") or () if version in REVIEW_VERSIONS), ""),
     )
 
 

@@ -31,36 +31,44 @@ class Answer:
     audit_annotations: dict[str, str]
 
 
-def question(occasion: Occasion) -> tuple[str, bytes]:
+def question(occasion: Occasion, version: str) -> tuple[str, bytes]:
     """Its uid, and the AdmissionReview to send."""
     uid = str(uuid.uuid4())
     request = {"uid": uid, **occasion.request(), "object": occasion.new, "oldObject": occasion.old}
-    return uid, orjson.dumps({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+    return uid, orjson.dumps({"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request})
 
 
-def read_answer(uid: str, raw: bytes, *, is_mutating: bool) -> Answer:
-    """Raises Unusable."""
+def read_answer(uid: str, raw: bytes, version: str, *, is_mutating: bool) -> Answer:
+    """Of v1beta1 neither the version of the answer, nor its uid, nor the type of its patch was ever looked at.
+
+    Raises Unusable.
+    """
     try:
         review = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise Unusable(f"the answer is not JSON: {error}") from None
     if not isinstance(review, dict) or not isinstance(review.get("response"), dict):
         raise Unusable("webhook response was absent")
-    if (review.get("apiVersion"), review.get("kind")) != ("admission.k8s.io/v1", "AdmissionReview"):
+    is_strict = version == "v1"
+    if is_strict and (review.get("apiVersion"), review.get("kind")) != ("admission.k8s.io/v1", "AdmissionReview"):
         found = f"{review.get('apiVersion')}, Kind={review.get('kind')}"
         raise Unusable(f"expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}")
     response: JSONObject = review["response"]
-    if response.get("uid") != uid:
+    if is_strict and response.get("uid") != uid:
         raise Unusable(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
     status = response.get("status")
     warnings, annotations = response.get("warnings"), response.get("auditAnnotations")
     return Answer(
         response.get("allowed") is True,
         status if isinstance(status, dict) else {},
-        _patch(response) if is_mutating else _no_patch(response),
+        _patch(response if is_strict else _pinned(response)) if is_mutating else _no_patch(response) if is_strict else [],
         tuple(text for text in warnings if isinstance(text, str)) if isinstance(warnings, list) else (),
         {key: text for key, text in annotations.items() if isinstance(text, str)} if isinstance(annotations, dict) else {},
     )
+
+
+def _pinned(response: JSONObject) -> JSONObject:
+    return {**response, "patchType": "JSONPatch" if response.get("patch") else None}
 
 
 def _no_patch(response: JSONObject) -> list[JSONObject]:
