@@ -7,20 +7,26 @@ Source: k8s.io/apiserver/pkg/endpoints/discovery; KEP-3352 aggregated discovery.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.versions import version_rank
+from kcp.apiserver.aggregation.documents import discovered
 from kcp.apiserver.documents import Document, DocumentCache, respond
 from kcp.apiserver.negotiate import in_form
 from kcp.apiserver.request import Request, Response
 from kcp.registry.resource import Catalog, Origin, Resource
 
+if TYPE_CHECKING:
+    from kcp.apiserver.aggregation.apis import AggregatedAPIs
+
 _AGGREGATED = "apidiscovery.k8s.io"
+_CUSTOM = 1000
+"""Priority of the groups of CRDs. Source: pkg/controlplane/controller/crdregistration."""
 _SCALE = GVK("autoscaling", "v1", "Scale")
 _PROXY = ("create", "delete", "get", "patch", "update")
 _SUBRESOURCES: dict[tuple[str, str], tuple[GVK, tuple[str, ...]]] = {
@@ -70,13 +76,16 @@ def aggregated_form(accept: str) -> str:
 class Discovery:
     """Handler for `/api`, `/apis` and everything below them that is not a resource."""
 
-    def __init__(self, catalog: Catalog, *, is_virtual: bool = False) -> None:
-        """Args: is_virtual: of a virtual workspace, which answers in the old form only and always has the core group, if only by name.
+    def __init__(self, catalog: Catalog, *, is_virtual: bool = False, elsewhere: AggregatedAPIs | None = None) -> None:
+        """Args:
+        elsewhere: what other servers serve behind this one.
+        is_virtual: of a virtual workspace, which answers in the old form only and always has the core group, if only by name.
 
         Source: kcp-dev/virtual-workspace-framework pkg/dynamic/apiserver (its discovery handlers).
         """
         self._catalog = catalog
         self._is_virtual = is_virtual
+        self._elsewhere = elsewhere
         self._documents = DocumentCache()
 
     async def __call__(self, request: Request) -> Response:
@@ -86,7 +95,8 @@ class Discovery:
         if info.path.strip("/") == "api" and not form:
             document = self._make(request, form)  # names the host that the client asked for, of which there may be any number
         else:
-            key = (info.cluster, self._catalog.version(info.cluster), info.path, form)
+            changes = self._elsewhere.changes if self._elsewhere is not None else 0
+            key = (info.cluster, self._catalog.version(info.cluster), changes, info.path, form)
             document = self._documents.get(key, lambda: self._make(request, form))
         response = respond(request, document, *((("cache-control", "public"),) if form else ()))
         return response if response.status == 304 else in_form(request, response)
@@ -100,9 +110,15 @@ class Discovery:
         legacy = parts[0] == "api"
         if form:
             chosen = {g: v for g, v in groups.items() if (g == "") == legacy}
+            told = _aggregated_list(chosen, form)
+            if not legacy and self._elsewhere is not None:
+                _add_remote(told["items"], self._elsewhere)
             content_type = f"application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList"
-            return Document.of(orjson.dumps(_aggregated_list(chosen, form), option=orjson.OPT_APPEND_NEWLINE), content_type)
-        return Document.of(orjson.dumps(_legacy_document(parts, groups, _host(request)), option=orjson.OPT_APPEND_NEWLINE))
+            return Document.of(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE), content_type)
+        versions = {group: list(held) for group, held in groups.items()}
+        if self._elsewhere is not None:
+            versions = _with_remote(versions, self._elsewhere)
+        return Document.of(orjson.dumps(_legacy_document(parts, groups, versions, _host(request)), option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _host(request: Request) -> str:
@@ -121,16 +137,48 @@ def grouped(resources: Iterable[Resource]) -> dict[str, dict[str, list[Resource]
     }
 
 
-def _legacy_document(parts: list[str], groups: dict[str, dict[str, list[Resource]]], host: str) -> dict[str, Any]:
+def _priority(group: str, elsewhere: AggregatedAPIs) -> int:
+    given = [remote.priority for remote in elsewhere.remotes.values() if remote.group == group]
+    return max(given, default=GROUP_PRIORITIES.get(group, _CUSTOM))
+
+
+def _with_remote(versions: Mapping[str, list[str]], elsewhere: AggregatedAPIs) -> dict[str, list[str]]:
+    """Groups and versions with those of other servers; the groups by their priorities."""
+    found = {group: list(held) for group, held in versions.items()}
+    for remote in sorted(elsewhere.remotes.values(), key=lambda remote: (-remote.version_priority, version_rank(remote.version))):
+        held = found.setdefault(remote.group, [])
+        if remote.version not in held:
+            held.append(remote.version)
+    return {group: found[group] for group in sorted(found, key=lambda group: -_priority(group, elsewhere))}
+
+
+def _add_remote(items: list[dict[str, Any]], elsewhere: AggregatedAPIs) -> None:
+    """The same in the aggregated form; a server that is away is told to be stale, with what it served last."""
+    groups = {item["metadata"].get("name", ""): item for item in items}
+    for remote in sorted(elsewhere.remotes.values(), key=lambda remote: (-remote.version_priority, version_rank(remote.version))):
+        item = groups.get(remote.group)
+        if item is None:
+            item = groups[remote.group] = {"metadata": {"name": remote.group}, "versions": []}
+            items.append(item)
+        served = elsewhere.served(remote)
+        resources = discovered(remote.group, remote.version, served.resources) if served is not None else []
+        freshness = "Current" if remote.is_available and served is not None else "Stale"
+        item["versions"].append({"version": remote.version, "resources": resources, "freshness": freshness})
+    items.sort(key=lambda item: -_priority(item["metadata"].get("name", ""), elsewhere))
+
+
+def _legacy_document(
+    parts: list[str], groups: dict[str, dict[str, list[Resource]]], versions: Mapping[str, list[str]], host: str
+) -> dict[str, Any]:
     match parts:
         case ["api"]:
             addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]
             return {"kind": "APIVersions", "versions": list(groups.get("", {})), "serverAddressByClientCIDRs": addresses}
         case ["apis"]:
-            found = [_group(group, versions) for group, versions in groups.items() if group]
+            found = [_group(group, held) for group, held in versions.items() if group]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
-        case ["apis", group] if group in groups:
-            return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, groups[group])}
+        case ["apis", group] if group in versions:
+            return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions[group])}
         case ["api", version] if version in groups.get("", {}):
             return _resource_list(version, groups[""][version])
         case ["apis", group, version] if version in groups.get(group, {}):

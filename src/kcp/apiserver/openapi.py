@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -21,6 +21,7 @@ from kcp.aio.clock import Clock
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.meta import JSONObject
+from kcp.apiserver.aggregation.documents import merged
 from kcp.apiserver.discovery import grouped, subresources_of
 from kcp.apiserver.documents import Document, DocumentCache, respond
 from kcp.apiserver.openapi_forms import PROTOBUF_V2, PROTOBUF_V3, form_of
@@ -29,6 +30,9 @@ from kcp.apiserver.openapi_v2 import to_v2
 from kcp.apiserver.request import Request, Response
 from kcp.apiserver.version import version_info
 from kcp.registry.resource import Catalog, Origin, Resource
+
+if TYPE_CHECKING:
+    from kcp.apiserver.aggregation.apis import AggregatedAPIs
 
 _V3 = "/openapi/v3"
 _CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
@@ -51,8 +55,10 @@ DefinitionSource = Callable[[str], JSONObject]
 class OpenAPI:
     """Handler for `/openapi/v3`, everything below it, and `/openapi/v2`."""
 
-    def __init__(self, catalog: Catalog, definition: DefinitionSource, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, definition: DefinitionSource, clock: Clock, *, elsewhere: AggregatedAPIs | None = None) -> None:
+        """Args: elsewhere: what other servers serve behind this one."""
         self._catalog = catalog
+        self._elsewhere = elsewhere
         self._clock = clock
         self._definition = definition
         self._documents = DocumentCache(64)
@@ -63,10 +69,11 @@ class OpenAPI:
         cluster = request.info.cluster
         groups = {api_path(g, v): r for g, versions in grouped(self._catalog.resources(cluster)).items() for v, r in versions.items()}
         if path == _V3:
-            key = (cluster, self._catalog.version(cluster))
-            return respond(request, self._indexes.get(key, lambda: _index(groups)))
+            key = (cluster, self._catalog.version(cluster), self._elsewhere.changes if self._elsewhere is not None else 0)
+            return respond(request, self._indexes.get(key, lambda: _index(groups, self._elsewhere)))
         if path == "/openapi/v2":
-            return respond(request, self._second(request, [r for resources in groups.values() for r in resources]))
+            others = await self._elsewhere.openapi_v2() if self._elsewhere is not None and self._elsewhere.remotes else []
+            return respond(request, self._second(request, [r for resources in groups.values() for r in resources], others))
         resources = groups.get(path.removeprefix(_V3 + "/"))
         if resources is None:
             raise NotFound("the server could not find the requested resource")
@@ -98,11 +105,14 @@ class OpenAPI:
             "components": {"schemas": self._schemas(resources)},
         }
 
-    def _second(self, request: Request, resources: list[Resource]) -> Document:
+    def _second(self, request: Request, resources: list[Resource], others: list[tuple[str, JSONObject]]) -> Document:
         """The one document of OpenAPI v2, in JSON or, for client-go, in protobuf. Raises NotAcceptable."""
         form = form_of(request.headers.get("accept", ""), PROTOBUF_V2)
         digest = _hash(resources)
         plain = self._documents.get(("v2", digest), lambda: Document.of(orjson.dumps(to_v2(self._v3(resources)))))
+        if others:
+            plain = Document.of(orjson.dumps(merged(orjson.loads(plain.body), others)))
+            digest = plain.etag
         if form != PROTOBUF_V2:
             return plain
         return self._documents.get(("v2 protobuf", digest), lambda: _as_protobuf(plain, form))
@@ -167,8 +177,12 @@ def _hash(resources: Iterable[Resource]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32].upper()
 
 
-def _index(groups: dict[str, list[Resource]]) -> Document:
-    paths = {path: {"serverRelativeURL": f"{_V3}/{path}?hash={_hash(resources)}"} for path, resources in groups.items()}
+def _index(groups: dict[str, list[Resource]], elsewhere: AggregatedAPIs | None) -> Document:
+    hashes = {path: _hash(resources) for path, resources in groups.items()}
+    if elsewhere is not None:
+        known = {remote.path.strip("/"): elsewhere.served(remote) for remote in elsewhere.remotes.values()}
+        hashes |= {path: served.openapi_hash for path, served in known.items() if served is not None and served.openapi_hash}
+    paths = {path: {"serverRelativeURL": f"{_V3}/{path}?hash={digest}"} for path, digest in hashes.items()}
     return Document.of(orjson.dumps({"paths": paths}))
 
 

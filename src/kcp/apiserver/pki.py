@@ -131,6 +131,22 @@ class PKI:
             _write(pair, issued.certificate.encode(), issued.key.encode())
         return pair
 
+    def ensure_proxy_client(self, name: str) -> tuple[Pair, str]:
+        """By what this server proves to others that it may name users, and the authority, of its own, that vouches for it.
+
+        Raises: PKIError.
+        """
+        authority, pair = self._pair("front-proxy-ca"), self._pair(name)
+        try:
+            self._ensure_ca(authority, "front-proxy-ca")
+            if not self._is_good_client(pair, name, (), signed_by=authority):
+                from kcp.apiserver import pki_issue
+
+                _write_issued(pair, pki_issue.client(_read(authority), name, (), now=self._clock.now(), lifetime=LEAF_LIFETIME))
+            return pair, authority.certificate.read_text()
+        except (OSError, ValueError) as fault:
+            raise PKIError(f"cannot use the certificates in {self.directory}: {fault}") from fault
+
     def _pair(self, stem: str) -> Pair:
         return Pair(self.directory / f"{stem}.crt", self.directory / f"{stem}.key")
 
@@ -181,13 +197,13 @@ class PKI:
         missing = [host for host in wanted if canonical_host(host) not in peer.hosts]
         return f"it does not carry {', '.join(missing)}" if missing else ""
 
-    def _is_good_client(self, pair: Pair, name: str, groups: Sequence[str]) -> bool:
+    def _is_good_client(self, pair: Pair, name: str, groups: Sequence[str], *, signed_by: Pair | None = None) -> bool:
         if not pair.exists:
             return False
         try:
             peer = handshake(
                 server=(self.serving.certificate, self.serving.key), trusted_by_client=self.ca.certificate,
-                client=(pair.certificate, pair.key), trusted_by_server=self.client_ca.certificate,
+                client=(pair.certificate, pair.key), trusted_by_server=(signed_by or self.client_ca).certificate,
             ).client  # fmt: skip
         except Refused as refused:
             log.info("renewing %s: %s", pair.certificate, refused)

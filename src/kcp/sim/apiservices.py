@@ -1,4 +1,5 @@
-"""APIServices of what a cluster serves itself: `kubectl get apiservices` lists them, and tools ask there whether an API is available.
+"""APIServices of what a cluster serves itself, and whether those of others answer: `kubectl get apiservices` lists them, and tools ask
+there whether an API is available.
 
 Before: `cluster`. After: the cluster's own API.
 Source: k8s.io/kube-aggregator/pkg/controllers/autoregister, k8s.io/kubernetes/pkg/controlplane/controller/crdregistration.
@@ -6,7 +7,7 @@ Source: k8s.io/kube-aggregator/pkg/controllers/autoregister, k8s.io/kubernetes/p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kcp.aio.clock import Clock, rfc3339
@@ -29,6 +30,7 @@ _MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 _CUSTOM_GROUP, _CUSTOM_VERSION = 1000, 100
 _VERSIONS = {("autoscaling", "v2"): 30, ("", "v1"): 1}
 _VERSION = 15
+_CHECK_AGAIN_S, _RETRY_S = 30.0, 5.0
 
 
 def api_service(group: str, version: str, *, is_builtin: bool, now: str) -> JSONObject:
@@ -49,21 +51,19 @@ def api_service(group: str, version: str, *, is_builtin: bool, now: str) -> JSON
 
 
 def unavailability(api_service: JSONObject, service_of: Callable[[ObjectKey], JSONObject | None]) -> tuple[str, str] | None:
-    """Reason and message of why an API behind a Service is not available; None for one that is behind none.
+    """Reason and message of why an API behind a Service cannot be available; None where only its server can tell.
 
     Source: k8s.io/kube-aggregator/pkg/controllers/status/remote/remote_available_controller.go.
     """
     behind = meta.nested(api_service, "spec", "service")
-    if not behind:
-        return None
     name, namespace, port = behind.get("name") or "", behind.get("namespace") or "", behind.get("port") or 443
     service = service_of(ObjectKey(ClusterName(""), namespace, name))
     if service is None:
         return "ServiceNotFound", f'service/{name} in "{namespace}" is not present'
-    if not any(held.get("port") == port for held in meta.nested(service, "spec", "ports", default=())):
+    is_local = meta.nested(service, "spec", "type", default="ClusterIP") == "ClusterIP"
+    if is_local and not any(held.get("port") == port for held in meta.nested(service, "spec", "ports", default=())):
         return "ServicePortError", f'service/{name} in "{namespace}" is not listening on port {port}'
-    at = f"https://{meta.nested(service, 'spec', 'clusterIP', default='')}:{port}"
-    return "FailedDiscoveryCheck", f"failing or missing response from {at}: pods of a simulated cluster listen on no port"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ class APIServiceReconciler:
     get: Callable[[ObjectKey], JSONObject | None]
     service_of: Callable[[ObjectKey], JSONObject | None]
     served: Callable[[], Iterable[Resource]]
+    check: Callable[[JSONObject], Awaitable[str]]
+    """Ask the server behind one: "", or what is wrong."""
     client: Client
     clock: Clock
 
@@ -96,15 +98,19 @@ class APIServiceReconciler:
         return Result()
 
     async def _of_others(self, found: JSONObject) -> Result:
-        """Nothing answers for the Services of a simulated cluster, so an API behind one is never available."""
-        told = unavailability(found, self.service_of)
-        if told is None:
+        """One behind a Service is available while a server there answers; it is asked time and again."""
+        if not meta.nested(found, "spec", "service"):
             return Result()
+        told = unavailability(found, self.service_of)
+        again_s = None if told is not None else _CHECK_AGAIN_S
+        if told is None and (fault := await self.check(found)):
+            told, again_s = ("FailedDiscoveryCheck", fault), _RETRY_S
+        status, (reason, message) = ("True", ("Passed", "all checks passed")) if told is None else ("False", told)
         wanted = meta.copy_json(found)
         now = rfc3339(self.clock.now())
-        conditions.set_condition(wanted, conditions.build("Available", "False", reason=told[0], message=told[1], now=now))
+        conditions.set_condition(wanted, conditions.build("Available", status, reason=reason, message=message, now=now))
         await commit(self.client.resource(API_SERVICES), found, wanted)
-        return Result()
+        return Result(requeue_after_s=again_s)
 
     def _first(self, name: str) -> Resource | None:
         """Any resource of the group version that an APIService of this name is for."""
@@ -112,16 +118,21 @@ class APIServiceReconciler:
 
 
 def build_api_service_controller(
-    informers: InformerFactory, client: Client, *, served: Callable[[], Iterable[Resource]], clock: Clock
+    informers: InformerFactory,
+    client: Client,
+    *,
+    served: Callable[[], Iterable[Resource]],
+    check: Callable[[JSONObject], Awaitable[str]],
+    clock: Clock,
 ) -> Controller:
-    """Args: served: what the catalog has of this cluster."""
+    """Args: served: what the catalog has of this cluster. check: what is wrong with the server behind an APIService; "" for nothing."""
     services, crds, behind = (informers.informer(gvr) for gvr in (API_SERVICES, CRDS, SERVICES))
 
     def of_crd(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG001
         return sorted({ObjectKey(ClusterName(""), "", name) for crd in (old, new) if crd is not None for name in _names(crd)})
 
     controller: Controller = Controller(
-        "apiservice", APIServiceReconciler(services.get, behind.get, served, client, clock).reconcile, clock=clock, workers=1
+        "apiservice", APIServiceReconciler(services.get, behind.get, served, check, client, clock).reconcile, clock=clock, workers=1
     )
 
     def of_service(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:  # noqa: ARG001

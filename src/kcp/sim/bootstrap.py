@@ -81,10 +81,19 @@ async def ensure_kubernetes_service(client: Client, host: str, port: int) -> Non
     await _ensure(client, ENDPOINT_SLICES, made)
 
 
-async def ensure_authentication_info(client: Client, client_ca: str) -> None:
+async def ensure_authentication_info(client: Client, client_ca: str, proxy: str, proxy_ca: str) -> None:
     """By what extension API servers know the users of this cluster. Source: pkg/controlplane/controller/clusterauthenticationtrust."""
     named = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
-    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": {"client-ca-file": client_ca}}
+    data = {
+        "client-ca-file": client_ca,
+        "requestheader-allowed-names": f'["{proxy}"]',
+        "requestheader-client-ca-file": proxy_ca,
+        "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+        "requestheader-group-headers": '["X-Remote-Group"]',
+        "requestheader-uid-headers": '["X-Remote-Uid"]',
+        "requestheader-username-headers": '["X-Remote-User"]',
+    }
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": data}
     await _ensure(client, CONFIG_MAPS, held)
 
 

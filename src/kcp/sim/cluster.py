@@ -282,7 +282,8 @@ class SimCluster:
         if self._api is not None:
             await self._ensure_own_service(client)
         if self._pki is not None:
-            await bootstrap.ensure_authentication_info(client, self._pki.client_ca_pem())
+            _, proxy_ca = self._pki.ensure_proxy_client(server.PROXY)
+            await bootstrap.ensure_authentication_info(client, self._pki.client_ca_pem(), server.PROXY, proxy_ca)
         steps.done(*startup.SERVICE, *startup.AUTHENTICATION)
         for controller in made:
             self.controllers[controller.name] = controller
@@ -344,7 +345,13 @@ class SimCluster:
             build_cluster_role_aggregation(informers, for_cluster=for_cluster, clock=self.clock, workers=1),
             build_event_sweeper(client, for_cluster=for_cluster, clock=self.clock),
             build_crd_controller(informers, for_cluster=for_cluster, resolve=self._server.catalog.resolve, clock=self.clock, workers=1),
-            build_api_service_controller(informers, client, served=lambda: self._server.catalog.resources(LOCAL), clock=self.clock),
+            build_api_service_controller(
+                informers,
+                client,
+                served=lambda: self._server.catalog.resources(LOCAL),
+                check=self._server.aggregated.check,
+                clock=self.clock,
+            ),
             build_flow_schema_controller(informers, client, clock=self.clock),
             build_quota_controller(client, informers, for_cluster=for_cluster, resources=discover, clock=self.clock, workers=1),
             build_garbage_collector(client, for_cluster=for_cluster, resources=discover, clock=self.clock, workers=4),

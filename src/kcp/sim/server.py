@@ -25,6 +25,8 @@ from kcp.apiserver.admission.podsecurity import PodSecurity
 from kcp.apiserver.admission.resourcequota import QuotaAdmission
 from kcp.apiserver.admission.runtimeclass import PodRuntimeClass
 from kcp.apiserver.admission.serviceaccount import PodServiceAccounts
+from kcp.apiserver.aggregation.apis import AggregatedAPIs, Identity
+from kcp.apiserver.aggregation.filter import with_aggregation
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.chain import Authentication, with_authentication
 from kcp.apiserver.authn.impersonation import with_impersonation
@@ -143,8 +145,9 @@ class ClusterServer:
     metrics: Metrics
     tokens: ServiceAccountTokens
     health: Health
+    aggregated: AggregatedAPIs
     close: Callable[[], Awaitable[None]]
-    """Ends the connections to webhooks."""
+    """Ends the connections to webhooks and to servers of aggregated APIs."""
 
 
 async def build(
@@ -192,20 +195,41 @@ async def build(
     }
     await ensure_component_statuses(catalog, registry)
     fairness = await Fairness.open(cache, clock, seats=_SEATS, wait_s=_MAX_WAIT_S)
+    aggregated = await AggregatedAPIs.open(cache, services.resolve, LOCAL, _identity(pki))
     metrics, health = _metrics(fairness), Health(tuple(of_store(store.current_revision)))
     handler = chain(
         Router(
             ResourceHandler(catalog, registry, clock, connectors=connectors, authorizer=authorizer),
-            _routes(catalog, metrics, health, clock, issuer_discovery(tokens)),
+            _routes(catalog, aggregated, metrics, health, clock, issuer_discovery(tokens)),
         ),
         *_filters(authentication, authorizer, fairness, metrics, clock),
+        with_aggregation(aggregated),
     )
 
+    close = _closing(configurable, converter, aggregated)
+    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, health, aggregated, close)
+
+
+def _closing(
+    configurable: ConfigurableAdmission, converter: ConversionWebhooks, aggregated: AggregatedAPIs
+) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
         await configurable.close()
         await converter.close()
+        await aggregated.close()
 
-    return ClusterServer(App(handler), authentication, catalog, metrics, tokens, health, close)
+    return close
+
+
+PROXY = "front-proxy-client"
+"""As whom the server of a cluster asks servers of aggregated APIs."""
+
+
+def _identity(pki: PKI | None) -> Identity:
+    if pki is None:
+        return Identity()
+    pair, _ = pki.ensure_proxy_client(PROXY)
+    return Identity(pair.certificate.read_bytes(), pair.key.read_bytes())
 
 
 async def _local_crds(cache: WatchCache) -> LocalCRDSource:
@@ -220,9 +244,11 @@ async def _local_crds(cache: WatchCache) -> LocalCRDSource:
     return source
 
 
-def _routes(catalog: DynamicCatalog, metrics: Metrics, health: Health, clock: Clock, more: Mapping[str, Handler]) -> dict[str, Handler]:
-    discovery = Discovery(catalog)
-    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name), clock)  # loaded when somebody asks
+def _routes(
+    catalog: DynamicCatalog, aggregated: AggregatedAPIs, metrics: Metrics, health: Health, clock: Clock, more: Mapping[str, Handler]
+) -> dict[str, Handler]:
+    discovery = Discovery(catalog, elsewhere=aggregated)
+    openapi = OpenAPI(catalog, lambda name: definitions.load().published(name), clock, elsewhere=aggregated)  # loaded when somebody asks
     routes: dict[str, Handler] = {f"/{probe}{end}": health.handle for probe in PROBES for end in ("", "/")}
     routes |= {
         "/api": discovery, "/api/": discovery, "/apis": discovery, "/apis/": discovery, "/openapi/": openapi,

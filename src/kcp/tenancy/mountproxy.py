@@ -12,21 +12,19 @@ from __future__ import annotations
 import logging
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from kcp.apimachinery.errors import Forbidden, ServiceUnavailable, StatusError
 from kcp.apimachinery.keys import NOWHERE
 from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes
-from kcp.apiserver.connect.upgrades import wanted, without_credentials
-from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response, Upgrade
+from kcp.apiserver.forwarding import forward, identity_headers
+from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
 from kcp.client.endpoint import Endpoint
 from kcp.client.http import HttpTransport
-from kcp.client.transport import RawRequest, RawResponse, TransportError
+from kcp.client.transport import TransportError
 from kcp.registry.backend import UserInfo
-from kcp.streams.ways import Duplex, splice
 from kcp.tenancy import kinds
 from kcp.tenancy.logicalcluster.index import Mounted
 from kcp.tenancy.workspace.mounts import url_fault
@@ -36,13 +34,6 @@ log = logging.getLogger(__name__)
 HOPS = "x-kcp-mount-hops"
 _MOST_HOPS = 8
 _HELD_SERVERS = 64
-_OF_ONE_CONNECTION = frozenset(
-    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
-)
-"""Source: net/http/httputil/reverseproxy.go, hopHeaders."""
-_OF_ONE_BODY = frozenset(("content-length", "content-encoding"))
-_NOT_SENT = _OF_ONE_CONNECTION | _OF_ONE_BODY | {"host", "authorization", "accept-encoding", "expect", "cookie", HOPS}
-_NOT_ANSWERED = _OF_ONE_CONNECTION | _OF_ONE_BODY | {"content-type", "set-cookie"}
 
 
 class LoopDetected(StatusError):
@@ -70,48 +61,14 @@ class MountProxy:
     async def send(self, req: Request, mount: Mounted) -> Response:
         """Raises: BadGateway."""
         parts = urlsplit(mount.url)
-        target = f"{parts.path.rstrip('/')}{quote(req.info.path)}{'?' + req.query_string if req.query_string else ''}"
-        body = await req.read_body() if req.method not in ("GET", "HEAD") else b""
-        if req.audit is not None:
-            req.audit.take_passed_on(body)
-        headers = {name: value for name, value in req.headers.items() if _is_sent(name)} | {HOPS: str(_hops(req) + 1)}
-        request = RawRequest(req.method, target, headers=headers, body=body, repeated=tuple(identity_headers(req.user)))
         server = await self._server(f"{parts.scheme}://{parts.netloc}")
-        if wanted(req):
-            return await self._upgraded(req, mount, server, request)
-        async with AsyncExitStack() as stack:
-            try:
-                raw, chunks = await stack.enter_async_context(server.stream(request))
-            except TransportError as error:
-                raise _unreachable(mount, req, error) from error
-            response = Response(raw.status, raw.body, raw.headers.get("content-type", "application/json"), tuple(_answered(raw)))
-            if raw.status == 200 and not (req.audit is not None and req.audit.wants_answer):
-                response.stream = _until_closed(chunks, stack.pop_all())
-                return response
-            if raw.status == 200:
-                response.body = b"".join([chunk async for chunk in chunks])
-            if req.audit is not None and "json" in response.content_type:
-                req.audit.take_answer(response.body)
-            return response
-
-    async def _upgraded(self, req: Request, mount: Mounted, server: HttpTransport, request: RawRequest) -> Response:
-        """A connection that changes its protocol: passed on as it is, whatever it is. Raises BadGateway."""
-        headers = {**request.headers, "connection": "Upgrade", "upgrade": req.headers["upgrade"]}
-        if offered := without_credentials(req):
-            headers["sec-websocket-protocol"] = offered
-        also_spoken = [("x-stream-protocol-version", text) for text in req.values("x-stream-protocol-version")[:-1]]
-        request = replace(request, headers=headers, repeated=(*also_spoken, *request.repeated))
-        async with AsyncExitStack() as stack:
-            try:
-                raw, far = await stack.enter_async_context(server.upgrade(request))
-            except TransportError as error:
-                raise _unreachable(mount, req, error) from error
-            response = Response(raw.status, raw.body, raw.headers.get("content-type", "application/json"), tuple(_answered(raw)))
-            if raw.status == 101:
-                response.content_type = ""
-                response.headers += (("upgrade", raw.headers.get("upgrade", "")), ("connection", "Upgrade"))
-                response.upgrade = _joined(far, stack.pop_all())
-            return response
+        is_stranger = req.user is ANONYMOUS or req.user.name == ANONYMOUS.name
+        named = () if is_stranger else identity_headers(req.user)
+        path = f"{parts.path.rstrip('/')}{quote(req.info.path)}"
+        try:
+            return await forward(server, req, path, named, {HOPS: str(_hops(req) + 1)})
+        except TransportError as error:
+            raise _unreachable(mount, req, error) from error
 
     def own_path(self, mount: Mounted) -> str | None:
         """Where on this server a mount leads, if it leads here."""
@@ -194,44 +151,9 @@ def _hops(req: Request) -> int:
     return int(told) if told.isascii() and told.isdigit() and len(told) < _MOST_HOPS else _MOST_HOPS
 
 
-def _is_sent(header: str) -> bool:
-    return header not in _NOT_SENT and not header.startswith(("impersonate-", "x-remote-"))
-
-
-def identity_headers(user: UserInfo) -> Iterator[tuple[str, str]]:
-    """Who asks, in the headers of an authenticating proxy; nothing of who is anonymous."""
-    if user is ANONYMOUS or user.name == ANONYMOUS.name:
-        return
-    yield "X-Remote-User", user.name
-    for group in user.groups:
-        yield "X-Remote-Group", group
-    for key, values in user.extra.items():
-        for value in values:
-            yield f"X-Remote-Extra-{quote(key, safe='')}", value
-
-
-def _answered(raw: RawResponse) -> Iterator[tuple[str, str]]:
-    headers: Mapping[str, str] = raw.headers
-    return ((name, value) for name, value in headers.items() if name not in _NOT_ANSWERED)
-
-
 def _unreachable(mount: Mounted, req: Request, error: TransportError) -> BadGateway:
     log.warning("a mount cannot be reached", extra={"cluster": mount.parent, "key": mount.name, "error": str(error)})
     return BadGateway(f'the mount target of workspace "{req.info.cluster_path}" is unavailable')
-
-
-def _joined(far: Duplex, stack: AsyncExitStack) -> Upgrade:
-    async def joined(near: Duplex) -> None:
-        async with stack:
-            await splice(near, far)
-
-    return joined
-
-
-async def _until_closed(chunks: AsyncIterator[bytes], stack: AsyncExitStack) -> AsyncIterator[bytes]:
-    async with stack:
-        async for chunk in chunks:
-            yield chunk
 
 
 def _system_authorities() -> bytes:

@@ -235,3 +235,38 @@ async def test_anonymous_is_not_authenticated_by_impersonation() -> None:
 async def test_groups_without_a_user_are_a_bad_request() -> None:
     with pytest.raises(BadRequest, match="without impersonating a user"):
         await impersonate({"impersonate-group": "devs"})
+
+
+def websocket(*protocols: str, upgrade: str = "websocket") -> Request:
+    return request({"connection": "Upgrade", "upgrade": upgrade, "sec-websocket-protocol": ", ".join(protocols)})
+
+
+IN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+
+
+async def test_a_websocket_may_bring_its_token_as_a_subprotocol_which_nobody_else_sees() -> None:
+    """Source: k8s.io/apiserver/pkg/authentication/request/websocket/protocol_test.go."""
+    authentication = Authentication(static=StaticTokens({"to?ken": ANN}))
+    asked = websocket(f"{IN_PROTOCOL}dG8_a2Vu", "v5.channel.k8s.io", "v4.channel.k8s.io")
+    assert (await authentication.authenticate(asked)).name == "ann"
+    assert asked.headers["sec-websocket-protocol"] == "v5.channel.k8s.io, v4.channel.k8s.io"
+
+
+@pytest.mark.parametrize(
+    "protocols",
+    [
+        [f"{IN_PROTOCOL}dG8_a2Vu"],
+        [IN_PROTOCOL, "v5.channel.k8s.io"],
+        [f"{IN_PROTOCOL}dG8_a2Vu", f"{IN_PROTOCOL}dG8_a2Vu", "v5.channel.k8s.io"],
+        [f"{IN_PROTOCOL}dG8_a2V%", "v5.channel.k8s.io"],
+        [f"{IN_PROTOCOL}b3RoZXI", "v5.channel.k8s.io"],
+    ],
+)
+async def test_a_wrong_token_among_subprotocols_is_refused(protocols: list[str]) -> None:
+    with pytest.raises(Unauthorized):
+        await Authentication(static=StaticTokens({"to?ken": ANN})).authenticate(websocket(*protocols))
+
+
+async def test_subprotocols_of_what_is_no_websocket_are_not_read() -> None:
+    authentication = Authentication(static=StaticTokens({"to?ken": ANN}))
+    assert await authentication.authenticate(websocket(f"{IN_PROTOCOL}dG8_a2Vu", "v5.channel.k8s.io", upgrade="spdy/3.1")) is ANONYMOUS

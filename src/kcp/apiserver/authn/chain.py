@@ -15,6 +15,7 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.authn.anonymous import AnonymousAccess
 from kcp.apiserver.authn.identity import LocalTokens, TokenAuthenticator, TokenIdentity, as_authenticated
 from kcp.apiserver.authn.requestheader import RequestHeaders
+from kcp.apiserver.authn.subprotocol import subprotocol_token
 from kcp.apiserver.authn.tokens import StaticTokens, first_of
 from kcp.apiserver.request import ANONYMOUS, Filter, Handler, Request, Response
 from kcp.registry.backend import UserInfo
@@ -60,6 +61,8 @@ class Authentication:
                 return user
         header = req.headers.get("authorization")
         if header is not None and (token := bearer_token(header)):
+            return (await self._authenticate_token(token, req.info.cluster)).user
+        if "sec-websocket-protocol" in req.headers and (token := subprotocol_token(req)):
             return (await self._authenticate_token(token, req.info.cluster)).user
         if req.peer_fault:
             log.info("a client certificate was refused: %s; the client needs a new one from this server's client CA", req.peer_fault)

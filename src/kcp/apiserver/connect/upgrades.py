@@ -20,7 +20,7 @@ SPDY = "spdy/3.1"
 WEBSOCKET = "websocket"
 _PROTOCOLS_HEADER = "x-stream-protocol-version"
 
-_BEARER = "base64url.bearer.authorization.k8s.io."
+BEARER = "base64url.bearer.authorization.k8s.io."
 """Source: k8s.io/apiserver/pkg/authentication/request/websocket/protocol.go."""
 
 Speak: TypeAlias = Callable[[WebSocket], Awaitable[None]]
@@ -49,7 +49,7 @@ def offers(req: Request, header: str) -> list[str]:
 
 def without_credentials(req: Request) -> str:
     """The subprotocols that a WebSocket offers, but for those that are credentials for this server alone."""
-    return ", ".join(offer for offer in offers(req, "sec-websocket-protocol") if not offer.startswith(_BEARER))
+    return ", ".join(offer for offer in offers(req, "sec-websocket-protocol") if not offer.startswith(BEARER))
 
 
 def websocket(req: Request, protocol: str, speak: Speak) -> Response:
