@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,26 @@ from pathlib import Path
 
 class ListenError(Exception):
     """The address cannot be listened on; the message names it and says what to do."""
+
+
+_KEPT = 128
+"""Descriptors for files of the store, connections to other servers and handshakes; half of them all, where there are that few."""
+_MOST = 1 << 20
+
+
+def descriptors() -> int:
+    """How many connections there may be: beyond, the store could open no file. The process takes as many descriptors as it is allowed.
+
+    Source: Go's os package, which does the same at the start of every program (go.dev/issue/46279).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # not allowed after all: what there is has to do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    allowed = _MOST if soft == resource.RLIM_INFINITY else soft
+    return max(allowed - _KEPT, allowed // 2)
 
 
 def bind(host: str, port: int, *, flag: str, backlog: int = 1024) -> socket.socket:

@@ -66,6 +66,8 @@ class Limits:
     head_s: float
     linger_s: float
     stall_s: float
+    connections: int
+    """Of one server; further ones are closed at once."""
 
 
 class Connection(HttpToolsProtocol):
@@ -105,6 +107,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            log.warning("a connection is refused: there are %d", self._limits.connections)
+            transport.abort()
+            return
         certificate = transport.get_extra_info("peercert")
         if certificate:
             self._peer = PeerCertificate.of(certificate)

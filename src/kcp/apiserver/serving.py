@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from kcp.aio.clock import Clock
-from kcp.apiserver.listening import bind
+from kcp.apiserver.listening import bind, descriptors
 from kcp.apiserver.tls import ServedTLS
 from kcp.apiserver.tls import ServingError as ServingError
 from kcp.apiserver.tls import TLSFiles as TLSFiles
@@ -55,6 +55,8 @@ class ServingConfig:
     """Longest time for a client to make room for more of its answer, some 48 KiB: a watch that nobody reads ends with its connection."""
     handshake_s: float = 10.0
     """Longest time for a TLS handshake. Source: net/http's default in kube-apiserver."""
+    connections: int = 0
+    """Most at a time, those still shaking hands aside; 0: as many as there are descriptors, but for some that the process needs itself."""
     grace_s: float = 0.3
     """At shutdown, time for running requests to end by themselves; then streams are ended, then tasks cancelled after as long again."""
 
@@ -126,7 +128,9 @@ async def serve(app: ASGIApp, config: ServingConfig, *, clock: Clock) -> ServerH
     settings.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    limits = Limits(config.keep_alive_s, config.head_bytes, config.head_s, config.linger_s, config.stall_s)
+    limits = Limits(
+        config.keep_alive_s, config.head_bytes, config.head_s, config.linger_s, config.stall_s, config.connections or descriptors()
+    )
     date = _DateHeader(loop, clock)
     server = await loop.create_server(
         lambda: Connection(settings, state, loop, limits, date, clock.now, context.authorities if context else None),

@@ -49,7 +49,7 @@ _INITIAL_BATCH = 500
 class Cached(Protocol):
     """Where objects and their changes come from: `storage.watchcache`, or what is made of it."""
 
-    async def prefix(self, prefix: bytes) -> PrefixCache: ...
+    async def prefix(self, prefix: bytes, *, since: int = 0) -> PrefixCache: ...
 
     async def fresh(self) -> int: ...
 
@@ -82,7 +82,7 @@ class Watches:
     ) -> AsyncIterator[Sequence[WatchEvent]]:
         resource = scope.resource
         try:
-            items = await self._cache.prefix(resource.storage_prefix)
+            items = await self._cache.prefix(resource.storage_prefix, since=revision)
             filtering = _Filtering.of(selection, resource)
             initial, revision = await self._initial(query, selection, filtering, items, revision)
             with (

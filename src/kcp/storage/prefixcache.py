@@ -173,15 +173,18 @@ class PrefixCache:
         """What a page of the store holds, ready to be loaded."""
         return {kv.key: item for kv in values if (item := self._make(kv.key, kv.value, kv.mod_revision)) is not None}
 
-    def load(self, items: dict[bytes, Item], revision: int) -> None:
-        """Replace the content by a list taken at `revision`, then take in the events that came before it was there."""
+    def load(self, items: dict[bytes, Item], revision: int, changes: Sequence[Event] = ()) -> None:
+        """Replace the content by a list taken at `revision`, then take in the changes that followed, and the events that came before it
+        was there.
+        """
         before, self._items = self._items, items
         self._tell_of_load(before, revision)
         self._keys = SortedKeys(items)
         self._history.restart(revision)
         self._loaded_at = self.last_change = revision
         early, self._early = self._early or [], None
-        for event in early:
+        known = changes[-1].revision if changes else revision
+        for event in (*changes, *(event for event in early if event.revision > known)):
             self.apply(event)
 
     def _tell_of_load(self, before: dict[bytes, Item], revision: int) -> None:

@@ -20,6 +20,7 @@ from kcp.storage.interface import (
     LATEST,
     Compacted,
     Event,
+    FutureRevision,
     Revision,
     SlowConsumer,
     Store,
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 _FILL_KEYS = 2_000
 """Objects listed per step while a cache is filled; other requests run in between."""
 
+_CHANGES_S = 2.0
+"""Time to read changes again for a first watch that begins earlier; after that it must list."""
 _RETRY_S = 0.1
 _MEND_AFTER_S = 5.0
 """Time between two tries to read a resource that cannot be decrypted; meanwhile its readers are told at once."""
@@ -209,14 +212,18 @@ class WatchCache:
         cache = self._caches.get(prefix)
         return cache if cache is not None and cache.is_ready else None
 
-    async def prefix(self, prefix: bytes) -> PrefixCache:
-        """The cache of a resource, or of a family of them (see `keyspace.resource_prefix`), filled on first use and shared."""
+    async def prefix(self, prefix: bytes, *, since: int = 0) -> PrefixCache:
+        """The cache of a resource, or of a family of them (see `keyspace.resource_prefix`), filled on first use and shared.
+
+        Args: since: a revision after which the changes are of interest; whoever asks first gets a history that reaches back to it, if the
+        store's does.
+        """
         while True:
             if self._ended is not None:
                 raise self._ended
             cache = self._caches.get(prefix)
             if cache is None:
-                return await self._make(prefix)
+                return await self._make(prefix, since)
             if cache.is_ready:
                 return cache
             if cache.fault is not None:
@@ -246,7 +253,7 @@ class WatchCache:
         finally:
             self._to_fill.discard(prefix)
 
-    async def _make(self, prefix: bytes) -> PrefixCache:
+    async def _make(self, prefix: bytes, since: int) -> PrefixCache:
         config = self._config
         cache = self._caches[prefix] = PrefixCache(
             prefix,
@@ -258,7 +265,7 @@ class WatchCache:
         if is_family(prefix):
             self._families[prefix] = cache
         try:
-            return await self._fill_up(cache)
+            return await self._fill_up(cache, since)
         finally:
             if not cache.is_ready and cache.fault is None:
                 del self._caches[prefix]  # whoever waits for it tries again
@@ -275,10 +282,11 @@ class WatchCache:
             if not cache.is_ready:
                 cache.lose(cache.fault or fault)
 
-    async def _fill_up(self, cache: PrefixCache) -> PrefixCache:
+    async def _fill_up(self, cache: PrefixCache, since: int = 0) -> PrefixCache:
         try:
-            while not await self._fill(cache):
-                pass
+            if not (since and await self._fill_since(cache, since)):
+                while not await self._fill(cache):
+                    pass
             return cache
         except Unreadable as fault:
             cache.mend_after_s = self._clock.monotonic() + _MEND_AFTER_S
@@ -302,6 +310,35 @@ class WatchCache:
             raise cache.fault
         cache.is_ready = True
         return True
+
+    async def _fill_since(self, cache: PrefixCache, since: int) -> bool:
+        """With what there was at an earlier revision, and the changes after it. False where that is too far back."""
+        generation, target = self._generation, self._revision
+        if not target - self._config.history_events <= since < target:
+            return False
+        try:
+            items, _ = await self._list(cache, Revision(since))
+            async with asyncio.timeout(_CHANGES_S):  # the revision reached need not be that of a change
+                changes = await self._changes(cache.prefix, since, target)
+        except (Compacted, FutureRevision, SlowConsumer, TimeoutError):
+            return False
+        if generation != self._generation:
+            return False
+        cache.load(items, since, changes)
+        if cache.fault is not None:
+            raise cache.fault
+        cache.is_ready = True
+        return True
+
+    async def _changes(self, prefix: bytes, since: int, target: int) -> list[Event]:
+        """Those of one resource after `since`, up to `target`, which the store has reached."""
+        found: list[Event] = []
+        async with aclosing(self._store.watch(ROOT_PREFIX, Revision(since), prev_values=False)) as batches:
+            async for batch in batches:
+                found += [event for event in batch if event.revision <= target and not event.is_progress and event.key.startswith(prefix)]
+                if batch[-1].revision >= target:
+                    break
+        return found
 
     async def _list(self, cache: PrefixCache, revision: Revision) -> tuple[dict[bytes, Item], Revision]:
         items: dict[bytes, Item] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,8 +17,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from kcp.aio.clock import SystemClock
-from kcp.apiserver.listening import ListenError, bind, port_owner
+from kcp.aio.clock import SystemClock, settle
+from kcp.apiserver.listening import ListenError, bind, descriptors, port_owner
 from kcp.apiserver.pki import PKI
 from kcp.apiserver.serving import ServerHandle, ServingConfig, ServingError, TLSFiles, serve
 
@@ -442,3 +443,27 @@ async def test_versions_and_ciphers_are_those_asked_for(pki: PKI, ours: dict[str
         else:
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 await asyncio.open_connection("127.0.0.1", handle.port, ssl=context)
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_beyond_so_many_connections_further_ones_are_closed(pki: PKI, *, is_secure: bool) -> None:
+    context = client_context(pki) if is_secure else None
+    async with running(Echo(), pki if is_secure else None, connections=2) as handle:
+        async with connected(handle, context) as first, connected(handle, context) as second:
+            assert [(await client.ask("/a"))[1] for client in (first, second)] == [b"/a", b"/a"]
+            async with connected(handle, context) as third:
+                with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                    await third.ask("/a")
+            assert (await first.ask("/b"))[1] == b"/b"
+        for _ in range(10_000):
+            if not handle.statistics()["connections"]:
+                break
+            await settle(1)
+        async with connected(handle, context) as fourth:
+            assert (await fourth.ask("/a"))[1] == b"/a"
+
+
+def test_as_many_connections_as_there_are_descriptors_but_for_those_that_files_need() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft // 2 <= descriptors()
+    assert descriptors() <= resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -541,3 +541,39 @@ async def test_a_resource_that_cannot_be_decrypted_from_the_start_is_tried_again
         await theirs.delete(P + b"root/default/secret")
         await clock.advance(5)
         assert len(await cache.prefix(P)) == 0
+
+
+async def test_a_first_watch_from_an_earlier_revision_hears_what_happened_since(store: MemoryStore, cache: WatchCache) -> None:
+    await store.create(P + b"a/default/kept", value())
+    gone = await store.create(P + b"a/default/gone", value())
+    since = await store.create(b"/registry/core/secrets/-/a/default/other", value())
+    await store.delete(P + b"a/default/gone", gone)
+    await store.create(P + b"a/default/new", value())
+    await store.create(b"/registry/core/secrets/-/a/default/another", value())
+    await cache.fresh()
+    subscription = (await cache.prefix(P, since=since)).subscribe(P, after=since)
+    assert [(event.type, name_of(event.item)) for event in await take(subscription, 2)] == [("DELETED", "gone"), ("ADDED", "new")]
+    await store.create(P + b"a/default/later", value())
+    assert [name_of(event.item) for event in await take(subscription, 1)] == ["later"]
+
+
+async def test_a_first_watch_from_too_far_back_is_told_so(store: MemoryStore, cache: WatchCache) -> None:
+    since = await store.create(P + b"a/default/first", value())
+    for number in range(CONFIG.history_events + 2):
+        await store.create(P + b"a/default/%d" % number, value())
+    await cache.fresh()
+    with pytest.raises(Compacted):
+        (await cache.prefix(P, since=since)).subscribe(P, after=since)
+
+
+async def test_writes_during_such_a_first_watch_are_heard_once(store: MemoryStore, cache: WatchCache) -> None:
+    since = await store.create(P + b"a/default/first", value())
+    await store.create(P + b"a/default/second", value())
+    await cache.fresh()
+    async with asyncio.TaskGroup() as group:
+        filling = group.create_task(cache.prefix(P, since=since))
+        for number in range(5):
+            await store.create(P + b"a/default/%d" % number, value())
+    await cache.fresh()
+    subscription = (await filling).subscribe(P, after=since)
+    assert [name_of(event.item) for event in await take(subscription, 6)] == ["second", "0", "1", "2", "3", "4"]

@@ -151,7 +151,7 @@ class ResourceView:
 
     # --- as a watch cache ---
 
-    async def prefix(self, prefix: bytes) -> PrefixCache:
+    async def prefix(self, prefix: bytes, *, since: int = 0) -> PrefixCache:  # noqa: ARG002 - one, with the history that it has
         await self.settle()
         return self.cache
 
