@@ -16,7 +16,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
 from kcp.exports.claimpolicies import ClaimPolicies
-from kcp.exports.claims import CLAIMABLE
+from kcp.exports.claims import CLAIMABLE, ClaimKey
 from kcp.exports.namelocks import NameLocks
 from kcp.exports.names import APIS_GROUP, BINDING_FINALIZER, BINDINGS, EXPORT_LABEL, ExportReference, export_label
 from kcp.exports.validation import (
@@ -25,6 +25,7 @@ from kcp.exports.validation import (
     export_faults,
     export_rule_faults,
     joined,
+    narrowed_faults,
     schema_faults,
     schema_rule_faults,
     slice_rule_faults,
@@ -42,6 +43,8 @@ class ExportsAdmission:
     may_bind: Callable[[UserInfo, ClusterName, str], Awaitable[bool]]
     """(user, cluster of the export, its name): verb `bind`."""
     policies: ClaimPolicies
+    is_replicated: Callable[[ClaimKey], bool] = lambda claim: False
+    """Whether what is claimed is one copy for all consumers."""
     is_released: Callable[[UserInfo, ClusterName], bool] = lambda user, cluster: False
     """Whether this user makes the schemas of a release in this cluster, which tests have checked."""
 
@@ -71,6 +74,7 @@ class ExportsAdmission:
         if gvr.resource == "apibindings":
             _refuse_invalid(attributes, binding_rule_faults(new, old, gvr.version))
             _refuse_all(attributes, binding_faults(new, old))
+            _refuse_first(attributes, narrowed_faults(new, self.is_replicated))
             if attributes.verb == "CREATE":
                 await self._check_bind(attributes, ExportReference.of(new))
         elif scope.subresource:

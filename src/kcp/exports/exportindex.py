@@ -88,6 +88,11 @@ class ExportIndex:
         offered = (own for export in self.of_identity(claimed.identity) for own in export.resources)
         return any(own.group_resource == claimed.group_resource for own in offered)
 
+    def is_replicated(self, claimed: ClaimKey) -> bool:
+        """Whether what is claimed is one copy for all consumers, which none of them can label."""
+        offered = (own for export in self.of_identity(claimed.identity) for own in export.resources)
+        return any(own.group_resource == claimed.group_resource and own.virtual is not None for own in offered)
+
     def of_identity(self, identity: str) -> Sequence[ExportRecord]:
         """All exports that share an identity, in a stable order: one owner may have several."""
         found = self._by_identity.get(identity, {}) if identity else {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from kcp.apis.kubernetes.admission import client_config
 from kcp.apis.kubernetes.checks import list_at, numbered, obj_at
 from kcp.apis.kubernetes.crd_versions import Places, deprecation_faults, version_faults
 from kcp.apis.kubernetes.crds import SINGLE_SEGMENT_GROUPS, approval_faults, names_faults, review_version_faults
+from kcp.exports.claims import ACCEPTED, ClaimKey
 from kcp.exports.conversion import PERMISSION_CLAIMS, RESOURCE_SCHEMAS
 from kcp.exports.names import ExportReference
 
@@ -202,6 +203,18 @@ def binding_rule_faults(new: JSONObject, old: JSONObject | None, version: str) -
             continue  # of a subresource: what is selected is the resource
         elif claim not in list_at(old, "spec", "permissionClaims"):  # a v1alpha1 claim by name selects nothing by label
             yield from _selector(obj_at(claim, "selector"), f"{at}.selector")
+
+
+def narrowed_faults(new: JSONObject, is_replicated: Callable[[ClaimKey], bool]) -> Iterator[Cause]:
+    """Of one copy for all consumers, none can show a part: nobody may think that what is accepted is a part.
+
+    Source: kcp pkg/permissionclaim/cachedresource.go, pkg/admission/apibinding.
+    """
+    for at, claim in numbered(obj_at(new, "spec"), "permissionClaims", "spec.permissionClaims"):
+        is_whole = claim.get("all") or obj_at(claim, "selector").get("matchAll")
+        if claim.get("state") == ACCEPTED and not is_whole and claim.get("identityHash") and is_replicated(key := ClaimKey.of(claim)):
+            why = f"{key.group_resource} is served from a ClusterCachedResource: only all of it can be accepted, by matchAll"
+            yield Cause.forbidden(f"{at}.selector", why)
 
 
 def slice_rule_faults(new: JSONObject, old: JSONObject | None) -> Iterator[Cause]:

@@ -272,7 +272,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
-        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, parts.policies, is_released)),
+        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, parts.policies, parts.exports.is_replicated, is_released)),
         *([CachedAdmission(parts.cached, parts.catalog.resolve, may_bind_cached).plugin()] if parts.cached is not None else ()),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),

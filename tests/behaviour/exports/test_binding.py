@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.behaviour.exports.market import WIDGETS, Market, named
+from tests.behaviour.exports.test_view_access import GADGETS, bind_gadgets, gadget, gadgets_of_another_provider
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import Forbidden, MethodNotAllowed, NotFound
@@ -257,3 +258,23 @@ async def test_an_export_moves_to_another_workspace_and_its_objects_come_along(m
     await widgets.patch("w", {"spec": {"n": 2}}, namespace="default")
     await bindings.delete("moved")
     await market.gone(bindings, "moved")
+
+
+async def test_a_binding_to_a_schema_that_is_nowhere_keeps_no_other_from_binding(market: Market) -> None:
+    """Source: kcp test/e2e/apibinding/apibinding_missing_bound_crd_test.go."""
+    await market.export()
+    await market.workspace("one")
+    binding = await market.bind("one")
+    bindings, (bound,) = market.at("one").resource(BINDINGS), binding["status"]["boundResources"]
+    lost = {"name": "v1.tools.stale.example.com", "UID": "00000000-0000-0000-0000-000000000000"}
+    stale = {"group": "stale.example.com", "resource": "tools", "schema": {**bound["schema"], **lost}, "storageVersions": ["v1"]}
+    await bindings.patch("widgets", {"status": {"boundResources": [bound, stale]}}, subresource="status")
+    await gadgets_of_another_provider(market)
+    await bind_gadgets(market, "one")
+    await market.at("one").resource(GADGETS).create(gadget("g"), namespace="default")
+    await market.at("one").resource(WIDGETS).create(named(WIDGETS, "Widget", "w"), namespace="default")
+    held = await bindings.get("widgets")
+    assert (held["status"]["phase"], len(held["status"]["boundResources"])) == ("Bound", 2)
+    assert conditions.is_true(held, "InitialBindingCompleted")
+    await bindings.delete("widgets")
+    await market.gone(bindings, "widgets")

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.behaviour.exports.market import Market, named
+from tests.behaviour.exports.market import Market, accepted, named
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import conditions, meta
@@ -323,6 +323,30 @@ async def test_a_slice_lists_where_its_consumers_are_served(market: Market) -> N
     assert endpoint["url"].endswith(f"/services/replication/{market.provider_name}/{NAME}")
     await market.at("one").resource(BINDINGS).delete("sheriffs")
     await market.until(slices, NAME, lambda s: not s["status"].get("endpoints"), "no endpoint")
+
+
+async def test_a_claim_to_what_is_published_shows_all_of_it_or_is_refused(market: Market) -> None:
+    """Source: kcp test/e2e/virtual/apiexport/claimedcachedresource_test.go."""
+    await open_all(market, "one")
+    await market.at("provider").resource(SHERIFFS).create(sheriff("woody"))
+    identity = (await market.at("provider").resource(EXPORTS).get("sheriffs"))["status"]["identityHash"]
+    claim = {"group": "wildwest.dev", "resource": "sheriffs", "identityHash": identity, "verbs": ["get", "list", "watch"]}
+    await market.export(claims=[claim])
+    refused = r"spec\.permissionClaims\[0\]\.selector: .*sheriffs\.wildwest\.dev is served from a ClusterCachedResource"
+    for selector in ({"matchLabels": {"tier": "sheriff"}}, {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}):
+        with pytest.raises(Forbidden, match=refused):
+            await market.bind("one", accepted(claim, selector))
+    await market.bind("one", accepted(claim))
+    seen = market.view("one").resource(SHERIFFS)
+    assert [meta.name(found) for found in (await seen.list()).items] == ["woody"]
+    assert (await seen.get("woody"))["spec"] == {"intent": "woody-spec"}
+    with pytest.raises((Forbidden, MethodNotAllowed)):
+        await seen.create(sheriff("buzz"))
+    bindings = market.at("one").resource(BINDINGS)
+    await bindings.patch("widgets", {"spec": {"permissionClaims": [accepted(claim, state="Rejected")]}})
+    await market.until(bindings, "widgets", lambda b: not b["status"].get("appliedPermissionClaims"), "the claim withdrawn")
+    with pytest.raises(Forbidden):
+        await seen.list()
 
 
 def replication(market: Market, cluster: str, user: UserInfo = EVE) -> Client:

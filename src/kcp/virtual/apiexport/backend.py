@@ -90,7 +90,9 @@ class ExportBackend:
         return await self.inner.delete_collection(scope, replace(query, labels=self._narrowed(scope, query.labels)), options)
 
     def _selector(self, scope: Scope) -> LabelSelector | None:
-        """None for the export's own resources, which it sees whole."""
+        """None for what it sees whole: the export's own resources, and what a claim to everything shows of others' virtual ones."""
+        if scope.resource.projection is not None:
+            return None
         return self.selectors.get(scope.resource.group_resource)
 
     def _narrowed(self, scope: Scope, wanted: LabelSelector | None) -> LabelSelector | None:
