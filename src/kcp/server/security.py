@@ -264,13 +264,14 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
     may_bind = may("bind", "apis.kcp.io", "apiexports")
     may_bind_cached = may("bind", CACHED_RESOURCES.group, CACHED_RESOURCES.resource)
     may_use = may("use", "tenancy.kcp.io", "workspacetypes")
+    types = WorkspaceTypeAdmission(parts.index.path_of, parts.index.resolve, may_bind)
     workspaces = WorkspaceAdmission(parts.types, parts.index.record, may_use, parts.has_mounts)
     return [
         *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
         *CertificateRequests(authorizer, parts.clock).plugins(),
         shard_plugin(),
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
-        Plugin.of("WorkspaceType", WorkspaceTypeAdmission(parts.index.path_of), resources=[WORKSPACE_TYPES.group_resource]),
+        Plugin.of("WorkspaceType", types, resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
         Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, parts.policies, parts.exports.is_replicated, is_released)),
         *([CachedAdmission(parts.cached, parts.catalog.resolve, may_bind_cached).plugin()] if parts.cached is not None else ()),

@@ -136,3 +136,45 @@ async def test_a_type_is_named_by_path_by_cluster_or_by_name_alone(town: Town) -
         assert meta.labels(made)["kind"] == "shop"
         cluster = await town.at(f"root:town:{name}").resource(kinds.LOGICAL_CLUSTERS).get("cluster")
         assert meta.annotations(cluster)["internal.tenancy.kcp.io/type"] == "root:town:shop"
+
+
+async def test_a_type_binds_only_what_its_author_may_bind(town: Town) -> None:
+    """The server binds for the type, and may bind everything.
+
+    Source: kcp test/e2e/apibinding/default_apibinding_admission_test.go.
+    """
+    universal = {"type": {"name": "universal", "path": "root"}}
+    private = {"apiVersion": kinds.WORKSPACES.api_version, "kind": "Workspace", "metadata": {"name": "private"}, "spec": universal}
+    workspaces = town.at("root").resource(kinds.WORKSPACES)
+    await workspaces.create(private)
+    await town.until(workspaces, "private", lambda w: phase(w) == "Ready", "the provider")
+    exports = town.at("root:private").resource(kinds.API_EXPORTS)
+    await exports.create({"apiVersion": exports.gvr.api_version, "kind": "APIExport", "metadata": {"name": "tools"}, "spec": {}})
+    types = town.at(user=ADA).resource(kinds.WORKSPACE_TYPES)
+
+    def named(name: str, *bindings: JSONObject) -> JSONObject:
+        spec: JSONObject = {"defaultAPIBindings": list(bindings)} if bindings else {}
+        return {"apiVersion": types.gvr.api_version, "kind": "WorkspaceType", "metadata": {"name": name}, "spec": spec}
+
+    tools = {"path": "root:private", "export": "tools"}
+    refused = "no permission to bind to export root:private:tools"
+    with pytest.raises(Forbidden, match=refused):
+        await types.create(named("bad", tools))
+    await types.create(named("later"))
+    with pytest.raises(Forbidden, match=refused):
+        await types.patch("later", {"spec": {"defaultAPIBindings": [tools]}})
+    await types.create(named("own", {"export": "mine"}))
+    with pytest.raises(Forbidden, match="no permission to bind to export root:nowhere:tools"):
+        await types.create(named("lost", {"path": "root:nowhere", "export": "tools"}))
+    rule = {"apiGroups": ["apis.kcp.io"], "resources": ["apiexports"], "resourceNames": ["tools"], "verbs": ["bind"]}
+    provider, role = town.at("root:private"), {"apiGroup": kinds.CLUSTER_ROLES.group, "kind": "ClusterRole", "name": "bind"}
+    api_version = kinds.CLUSTER_ROLES.api_version
+    await provider.resource(kinds.CLUSTER_ROLES).create(
+        {"apiVersion": api_version, "kind": "ClusterRole", "metadata": {"name": "bind"}, "rules": [rule]}
+    )
+    subjects = [{"apiGroup": kinds.CLUSTER_ROLES.group, "kind": "User", "name": ADA.name}]
+    bound = {"apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": {"name": "bind"}, "roleRef": role, "subjects": subjects}
+    await provider.resource(kinds.CLUSTER_ROLE_BINDINGS).create(bound)
+    await types.create(named("good", tools))
+    await provider.resource(kinds.CLUSTER_ROLE_BINDINGS).delete("bind")
+    assert meta.labels(await types.patch("good", {"metadata": {"labels": {"a": "b"}}})) == {"a": "b"}

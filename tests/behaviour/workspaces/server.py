@@ -191,7 +191,7 @@ def _compose(store: MemoryStore, cache_: WatchCache, clock: Clock, supervisor: S
     admission = AdmissionChain(
         [
             Plugin.of("Workspace", WorkspaceAdmission(types, index.record, may_use)),
-            Plugin.of("WorkspaceType", WorkspaceTypeAdmission(index.path_of)),
+            Plugin.of("WorkspaceType", WorkspaceTypeAdmission(index.path_of, index.resolve, may_use)),
             Plugin.of("LogicalCluster", LogicalClusterAdmission()),
         ]
     )

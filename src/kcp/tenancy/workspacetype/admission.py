@@ -1,19 +1,21 @@
 """What may be written to a WorkspaceType; its canonical path is filled in.
 
 Part of the server's admission chain (`registry.backend.Admission`).
-Source: kcp pkg/admission/workspacetype, pkg/admission/reservednames, pkg/admission/pathannotation.
+The server itself binds what a type says; so whoever says it must be allowed to bind it.
+Source: kcp pkg/admission/workspacetype, pkg/admission/reservednames, pkg/admission/pathannotation;
+test/e2e/apibinding/default_apibinding_admission_test.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Invalid
-from kcp.apimachinery.keys import ClusterName, ClusterPath
+from kcp.apimachinery.keys import NOWHERE, ClusterName, ClusterPath
 from kcp.apimachinery.meta import JSONObject
-from kcp.registry.backend import Attributes
+from kcp.registry.backend import Attributes, UserInfo
 from kcp.tenancy import kinds
 from kcp.tenancy.workspace.admission import RESERVED_NAMES, forbidden
 
@@ -21,6 +23,9 @@ from kcp.tenancy.workspace.admission import RESERVED_NAMES, forbidden
 @dataclass(frozen=True, slots=True)
 class WorkspaceTypeAdmission:
     path_of: Callable[[ClusterName], str]
+    resolve: Callable[[str], ClusterName | None]
+    may_bind: Callable[[UserInfo, ClusterName, str], Awaitable[bool]]
+    """(user, cluster of the export, its name): verb `bind`."""
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
         scope, new = attributes.scope, attributes.new
@@ -43,6 +48,21 @@ class WorkspaceTypeAdmission:
         causes = faults(new)
         if causes:
             raise Invalid.of(scope.resource.group_resource, scope.resource.kind, name, causes)
+        await self._check_bind(attributes, new)
+
+    async def _check_bind(self, attributes: Attributes, new: JSONObject) -> None:
+        """Raises Forbidden. What the type said before is not asked about again: others may change the rest of it."""
+        before = set(_bound_by(attributes.old or {}))
+        for path, export in _bound_by(new):
+            cluster = (self.resolve(path) or NOWHERE) if path else attributes.scope.cluster
+            if (path, export) not in before and not await self.may_bind(attributes.user, cluster, export):
+                where = f"{path or self.path_of(attributes.scope.cluster)}:{export}"
+                raise forbidden(attributes.scope, f"spec.defaultAPIBindings: no permission to bind to export {where}")
+
+
+def _bound_by(type_: JSONObject) -> list[tuple[str, str]]:
+    """Path and name of each export that workspaces of a type bind."""
+    return [(each.get("path") or "", each.get("export") or "") for each in meta.nested(type_, "spec", "defaultAPIBindings", default=())]
 
 
 def faults(type_: JSONObject) -> list[Cause]:
