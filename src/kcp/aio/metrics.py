@@ -1,24 +1,23 @@
-"""`Meter`: counts and durations as plain numbers, made into Prometheus families when somebody scrapes.
+"""`Meter`: counts and durations as plain numbers, made into Prometheus' text when somebody scrapes.
 
     Family   what one metric is: its name, help, labels, buckets; a constant of the room that measures it
     Meter    the numbers; `count`, `observe`, and `show` for what is read at each scrape
 
-Counting costs about a microsecond, and the Prometheus library is loaded by the first scrape. Labels that name what users make, such as
+Counting costs about a microsecond. Labels that name what users make, such as
 workspaces, are bounded: the first `MOST_NAMED` series of a family keep these names, the rest are counted together as `other`.
-Before: every room that measures; `apiserver.metrics` and the syncer's endpoint collect. After: nothing.
+Before: every room that measures; `apiserver.metrics` and the syncer's endpoint collect. After: `exposition`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import inf, isfinite
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+from kcp.aio.exposition import Labels as Labels
+from kcp.aio.exposition import Sheet
 
 K = TypeVar("K", bound=Hashable)
 
@@ -28,10 +27,6 @@ MOST_NAMED = 100
 OTHER = "other"
 """All others."""
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of what `scrape` makes. Source: prometheus.io/docs/instrumenting/exposition_formats, text format."""
-
-Labels: TypeAlias = tuple[str, ...]
 Reading: TypeAlias = Callable[[], Iterable[tuple[Labels, float]]]
 """Label values in the family's order, and the number; numbers with the same labels are added up."""
 
@@ -75,19 +70,6 @@ def histogram(
     return Family(Kind.HISTOGRAM, name, text, labels, buckets, many)
 
 
-def _as_go(bound: float) -> str:
-    """As Go prints it, and so as rules and dashboards that were made for Go programs name it.
-
-    >>> [_as_go(bound) for bound in (0.005, 1.0, 300, 2**20)]
-    ['0.005', '1', '300', '1.048576e+06']
-    """
-    text = f"{bound:g}"
-    if float(text) == bound and "e" not in text:
-        return text
-    digits, _, exponent = f"{bound:.15e}".partition("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{exponent}"
-
-
 class Histogram:
     """Observed values by upper bound, not yet cumulated."""
 
@@ -101,20 +83,6 @@ class Histogram:
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
-
-    def cumulated(self) -> list[tuple[str, float]]:
-        """As a scrape shows it.
-
-        >>> held = Histogram((0.1, 1.0))
-        >>> held.observe(0.5)
-        >>> held.cumulated()
-        [('0.1', 0.0), ('1', 1.0), ('+Inf', 1.0)]
-        """
-        total, shown = 0, []
-        for bound, count in zip((*map(_as_go, self.bounds), "+Inf"), self.counts, strict=True):
-            total += count
-            shown.append((bound, float(total)))
-        return shown
 
     def merge(self, other: Histogram) -> None:
         """Add what the other has, of the same bounds."""
@@ -163,6 +131,8 @@ class _Series:
 
     family: Family
     named: _Named
+    sheets: tuple[Sheet, ...]
+    """The family, under each of its names."""
     numbers: dict[Labels, float] = field(default_factory=dict)
     durations: dict[Labels, Histogram] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list)
@@ -176,12 +146,20 @@ class _Series:
     def read(self) -> dict[Labels, float]:
         found = [entry for reading in self.readings for entry in reading()]
         if self.named.places and found:
-            self.named.keep(labels for labels, _ in found)
+            self.named.keep([labels for labels, _ in found])
         totals = dict(self.numbers)
         for labels, value in found:
             key = self.key(labels)
             totals[key] = totals.get(key, 0.0) + value
         return totals
+
+    def text(self) -> Iterator[str]:
+        """Nothing of a family without numbers."""
+        if self.family.kind is not Kind.HISTOGRAM:
+            if values := self.read():
+                yield from (sheet.numbers(values) for sheet in self.sheets)
+        elif found := [*self.durations.items(), *(entry for read in self.histograms for entry in read())]:
+            yield from (sheet.histograms((labels, held.bounds, held.counts, held.sum) for labels, held in found) for sheet in self.sheets)
 
 
 class Tally(Generic[K]):
@@ -261,91 +239,21 @@ class Meter:
         series = self._series.get(family.name)
         return dict(series.numbers) if series is not None else {}
 
-    def collect(self) -> Iterator[Metric]:
-        """For one scrape; a family without numbers is left out."""
+    def text(self) -> Iterator[str]:
+        """For one scrape, family by family; one without numbers is left out."""
         for series in list(self._series.values()) if self.is_on else ():
-            yield from _shown(series)
+            yield from series.text()
 
     def _of(self, family: Family) -> _Series:
         series = self._series.get(family.name)
         if series is None:
             places = tuple(place for place, label in enumerate(family.labels) if label in family.many)
-            series = self._series[family.name] = _Series(family, _Named(places))
+            series = self._series[family.name] = _Series(family, _Named(places), _sheets(family))
         return series
 
 
-def _shown(series: _Series) -> Iterator[Metric]:
-    family = series.family
-    if family.kind is Kind.HISTOGRAM:
-        yield from _shown_histogram(series)
-        return
-    values = series.read()
-    if not values:
-        return
-    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, UntypedMetricFamily
-
-    made: list[CounterMetricFamily | GaugeMetricFamily | UntypedMetricFamily] = []
-    if family.kind is Kind.COUNTER:
-        made.append(CounterMetricFamily(family.name.removesuffix("_total"), family.help, labels=family.labels))
-    elif family.alias:
-        made.append(UntypedMetricFamily(family.name, f"{family.help} The same as {family.alias}.", labels=family.labels))
-        made.append(GaugeMetricFamily(family.alias, family.help, labels=family.labels))
-    else:
-        made.append(GaugeMetricFamily(family.name, family.help, labels=family.labels))
-    for metric in made:
-        for labels, value in values.items():
-            metric.add_metric(labels, value)
-    yield from made
-
-
-def _shown_histogram(series: _Series) -> Iterator[Metric]:
-    family = series.family
-    found = [*series.durations.items(), *(entry for read in series.histograms for entry in read())]
-    if not found:
-        return
-    from prometheus_client.metrics_core import HistogramMetricFamily
-
-    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-    for labels, held in found:
-        metric.add_metric(labels, held.cumulated(), held.sum)
-    yield metric
-
-
-def scrape(collect: Callable[[], Iterable[Metric]]) -> bytes:
-    """The text of a scrape: these families, and `process_*` of this process.
-
-    Written here because the library's own `generate_latest` takes three times as long, on the loop that serves: 53 ms for 6,000 series.
-    Source: prometheus.io/docs/instrumenting/exposition_formats, text format.
-    """
-    from prometheus_client import CollectorRegistry, ProcessCollector
-
-    made: list[str] = []
-    for metric in (*collect(), *ProcessCollector(registry=CollectorRegistry()).collect()):
-        kind = "untyped" if metric.type == "unknown" else metric.type
-        name = f"{metric.name}_total" if kind == "counter" else metric.name
-        made.append(f"# HELP {name} {_escaped(metric.documentation)}\n# TYPE {name} {kind}\n")
-        made += [_line(sample.name, sample.labels, sample.value) for sample in metric.samples]
-    return "".join(made).encode()
-
-
-def _line(name: str, labels: Mapping[str, str], value: float) -> str:
-    text = repr(float(value)) if isfinite(value) else _NOT_FINITE.get(value, "NaN")
-    if not labels:
-        return f"{name} {text}\n"
-    pairs = ",".join([f'{label}="{_quoted(held)}"' for label, held in sorted(labels.items())])
-    return f"{name}{{{pairs}}} {text}\n"
-
-
-_NOT_FINITE = {inf: "+Inf", -inf: "-Inf"}
-
-
-def _quoted(value: str) -> str:
-    """
-    >>> _quoted('a "b"'), _quoted("plain")
-    ('a \\\\"b\\\\"', 'plain')
-    """
-    return _escaped(value).replace('"', r"\"") if '"' in value or "\\" in value or "\n" in value else value
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")
+def _sheets(family: Family) -> tuple[Sheet, ...]:
+    if family.alias:
+        copy = Sheet(family.name, "untyped", f"{family.help} The same as {family.alias}.", family.labels)
+        return copy, Sheet(family.alias, family.kind, family.help, family.labels)
+    return (Sheet(family.name, family.kind, family.help, family.labels),)

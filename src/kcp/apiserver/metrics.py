@@ -1,6 +1,6 @@
 """Request metrics under upstream's names, and `/metrics`.
 
-Counting is plain numbers in a dictionary (about a microsecond per request). `prometheus_client` is imported at the first scrape.
+Counting is plain numbers in a dictionary (about a microsecond per request).
 
 Labels are bounded: no object, namespace, user or workspace names; verbs from a fixed list; resources only once a request for them has
 succeeded, so that a client cannot make series by asking for things that do not exist or are not for it.
@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from kcp.aio.clock import Clock
-from kcp.aio.metrics import CONTENT_TYPE, Histogram, Labels, merged, scrape
+from kcp.aio.exposition import CONTENT_TYPE, Labels, Page, Sheet, scrape
+from kcp.aio.metrics import Histogram, Meter, counter, gauge, histogram, merged
 from kcp.apimachinery.errors import NotImplementedStatus
 from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response, Upgrade, and_then
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
 
 BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0)
 """Upper bounds of the duration histogram; fewer than upstream's, because every series has them all."""
@@ -41,6 +39,21 @@ _COMPONENT = "apiserver"
 
 _METHODS = {"LIST": "GET", "WATCH": "GET", "DELETECOLLECTION": "DELETE"}
 
+_REQUESTS = counter("apiserver_request_total", "Counter of apiserver requests.", (*_LABELS, "component", "code"))
+_DURATIONS = histogram(
+    "apiserver_request_duration_seconds", "Response latency in seconds.", (*_LABELS, "component"), buckets=BUCKETS_S
+)  # fmt: skip
+_TOGETHER = histogram(
+    "apiserver_request_sli_duration_seconds", "The same, all resources together, for service levels.", (*_LABELS, "component"),
+    buckets=BUCKETS_S,
+)  # fmt: skip
+_IN_FLIGHT = gauge("apiserver_current_inflight_requests", "Requests being answered.", ("request_kind",))
+_LONG_RUNNING = gauge("apiserver_longrunning_requests", "Open watches.", _LABELS)
+_WATCH_EVENTS = counter("apiserver_watch_events_total", "Events sent to watchers.", ("group", "version", "resource"))
+_LISTS = counter(
+    "apiserver_cache_list_total", "LIST requests served from the watch cache: all of them.", ("resource_prefix", "index")
+)  # fmt: skip
+
 RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
 """Verb, group, version, resource, subresource, scope."""
 
@@ -56,6 +69,8 @@ class RequestMetrics:
         self.in_flight = {"readOnly": 0, "mutating": 0}
         self._long_running: dict[RequestKind, int] = {}
         self._watch_events: dict[tuple[str, str, str], int] = {}
+        self.meter = Meter()
+        self._show()
 
     def count(self, info: RequestInfo, code: int, seconds: float) -> None:
         """One request has been answered."""
@@ -97,36 +112,23 @@ class RequestMetrics:
 
         return and_then(upgrade, ended)
 
-    def collect(self) -> Iterator[Metric]:
-        """As metric families, for one scrape."""
-        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+    def _show(self) -> None:
+        show, durations = self.meter.show, self._durations
+        show(_REQUESTS, lambda: (((*kind, _COMPONENT, str(code)), sum(held.counts)) for (kind, code), held in durations.items()))
+        self.meter.show_histograms(_DURATIONS, lambda: (((*kind, _COMPONENT), held) for kind, held in self._of_kinds().items()))
+        self.meter.show_histograms(_TOGETHER, self._together)
+        show(_IN_FLIGHT, lambda: (((kind,), count) for kind, count in self.in_flight.items()))
+        show(_LONG_RUNNING, self._long_running.items)
+        show(_WATCH_EVENTS, self._watch_events.items)
+        show(_LISTS, lambda: (((prefix, ""), count) for prefix, count in self._lists().items()))
 
-        total = CounterMetricFamily("apiserver_request", "Counter of apiserver requests.", labels=(*_LABELS, "component", "code"))
-        for (kind, code), durations in self._durations.items():
-            total.add_metric((*kind, _COMPONENT, str(code)), sum(durations.counts))
-        yield total
-        of_kinds = merged(((kind, durations) for (kind, _), durations in self._durations.items()), BUCKETS_S)
-        yield _latencies("apiserver_request_duration_seconds", "Response latency in seconds.", of_kinds)
-        together = merged((((verb, "", "", "", sub, scope), held) for (verb, _, _, _, sub, scope), held in of_kinds.items()), BUCKETS_S)
-        yield _latencies("apiserver_request_sli_duration_seconds", "The same, all resources together, for service levels.", together)
-        running = GaugeMetricFamily("apiserver_current_inflight_requests", "Requests being answered.", labels=("request_kind",))
-        for request_kind, in_flight in self.in_flight.items():
-            running.add_metric((request_kind,), in_flight)
-        yield running
-        long_running = GaugeMetricFamily("apiserver_longrunning_requests", "Open watches.", labels=_LABELS)
-        for kind, count in self._long_running.items():
-            long_running.add_metric(kind, count)
-        yield long_running
-        events = CounterMetricFamily("apiserver_watch_events", "Events sent to watchers.", labels=("group", "version", "resource"))
-        for resource, count in self._watch_events.items():
-            events.add_metric(resource, count)
-        yield events
-        lists = CounterMetricFamily(
-            "apiserver_cache_list", "LIST requests served from the watch cache: all of them.", labels=("resource_prefix", "index")
-        )
-        for prefix, count in self._lists().items():
-            lists.add_metric((prefix, ""), count)
-        yield lists
+    def _of_kinds(self) -> dict[RequestKind, Histogram]:
+        return merged(((kind, durations) for (kind, _), durations in self._durations.items()), BUCKETS_S)
+
+    def _together(self) -> Iterable[tuple[Labels, Histogram]]:
+        """All resources together."""
+        found = (((verb, "", "", "", sub, scope, _COMPONENT), held) for ((verb, _, _, _, sub, scope), _), held in self._durations.items())
+        return merged(found, BUCKETS_S).items()
 
     def by_endpoint(self) -> dict[Labels, Histogram]:
         """Durations by method, path of the resource, and status code."""
@@ -153,15 +155,6 @@ def _resource_prefix(group: str, resource: str) -> str:
     """
     is_custom = "." in group and not group.endswith(".k8s.io")
     return f"/{group or 'core'}/{resource}{'/customresources' if is_custom else ''}"
-
-
-def _latencies(name: str, text: str, found: Mapping[RequestKind, Histogram]) -> Metric:
-    from prometheus_client.metrics_core import HistogramMetricFamily
-
-    seconds = HistogramMetricFamily(name, text, labels=(*_LABELS, "component"))
-    for kind, durations in found.items():
-        seconds.add_metric((*kind, _COMPONENT), durations.cumulated(), durations.sum)
-    return seconds
 
 
 def _endpoint(kind: RequestKind) -> str:
@@ -213,28 +206,27 @@ class Metrics:
     def __init__(self) -> None:
         self.requests = RequestMetrics()
         self._statistics: dict[str, Statistics] = {}
-        self._families: list[Callable[[], Iterable[Metric]]] = []
+        self._families: list[Callable[[], Iterable[Page]]] = []
 
     def add_statistics(self, part: str, read: Statistics) -> None:
         """Show what `statistics()` of a long-lived object answers as gauges `kcp_<part>_<key>`."""
         self._statistics[part] = read
 
-    def add_families(self, collect: Callable[[], Iterable[Metric]]) -> None:
+    def add_families(self, collect: Callable[[], Iterable[Page]]) -> None:
         """Show what a part counts in plain numbers, made into families at each scrape."""
         self._families.append(collect)
 
-    def collect(self) -> Iterator[Metric]:
-        from prometheus_client.metrics_core import GaugeMetricFamily
-
-        yield from self.requests.collect()
+    def pages(self) -> Iterator[Page]:
+        """For one scrape."""
+        yield from self.requests.meter.text()
         for collect in self._families:
             yield from collect()
         for part, read in self._statistics.items():
             for key, value in read().items():
-                yield GaugeMetricFamily(f"kcp_{part}_{key}", f"{key} of {part}", value=value)
+                yield Sheet(f"kcp_{part}_{key}", "gauge", f"{key} of {part}").numbers({(): value})
 
     async def handle(self, req: Request) -> Response:
         """GET /metrics. Only for the whole server: a workspace has none (kcp answers 501 there)."""
         if req.info.cluster_path:
             raise NotImplementedStatus("metrics are those of the whole server: ask for /metrics without /clusters/…")
-        return Response(200, scrape(self.collect), CONTENT_TYPE)
+        return Response(200, scrape(self.pages), CONTENT_TYPE)

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from kcp.aio.clock import Clock
-from kcp.aio.metrics import CONTENT_TYPE, Meter, scrape
+from kcp.aio.exposition import CONTENT_TYPE, scrape
+from kcp.aio.metrics import Meter
 from kcp.tmc.syncer.health import Status, SyncerHealth
 
 
@@ -33,7 +34,7 @@ def pages(health: SyncerHealth, meter: Meter, *, metrics_path: str, health_path:
     """Paths of the metrics endpoint and of the health endpoint."""
 
     def metrics() -> Answer:
-        return Answer(200, CONTENT_TYPE, scrape(meter.collect))
+        return Answer(200, CONTENT_TYPE, scrape(meter.text))
 
     def alive() -> Answer:
         found = health.assess()

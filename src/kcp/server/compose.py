@@ -273,7 +273,7 @@ class _Assembly:
 
     def show(self, meter: Meter) -> None:
         """At /metrics."""
-        self._metrics.add_families(meter.collect)
+        self._metrics.add_families(meter.text)
 
     def _build_mounts(self) -> MountProxy | None:
         options = self._options.mounts
@@ -291,7 +291,7 @@ class _Assembly:
         from kcp.tmc.metrics.controlplane import show_requests
 
         meter = Meter(is_on=self._options.tmc.metrics)
-        self._metrics.add_families(meter.collect)
+        self._metrics.add_families(meter.text)
         if meter.is_on:
             show_requests(meter, self._metrics.requests.by_endpoint)
         tracer = self._traced.tracer if self._traced is not None else None
@@ -328,7 +328,7 @@ class _Assembly:
         )  # fmt: skip
         meter = Meter()
         show_queues(meter, lambda: (*self._running, *(self._tmc.running if self._tmc is not None else ())))
-        self._metrics.add_families(meter.collect)
+        self._metrics.add_families(meter.text)
         if self._auditor is not None:
             self._metrics.add_families(self._auditor.collect)
         if self._traced is not None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from tests.behaviour.tmc.world import CLOCK, World, running, until
 
-from kcp.aio.metrics import scrape
+from kcp.aio.exposition import scrape
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import Client
 from kcp.server.compose import run_server
@@ -52,7 +52,7 @@ async def scraped(client: Client) -> Numbers:
 def of_syncer(world: World, name: str) -> Numbers:
     metrics = world.records[name].metrics
     assert metrics is not None
-    return Numbers(scrape(metrics.meter.collect).decode())
+    return Numbers(scrape(metrics.meter.text).decode())
 
 
 def faults(text: str) -> str:

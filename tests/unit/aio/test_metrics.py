@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kcp.aio.metrics import MOST_NAMED, Meter, counter, gauge, histogram, scrape
+from kcp.aio.exposition import scrape
+from kcp.aio.metrics import MOST_NAMED, Meter, counter, gauge, histogram
 
 THINGS = counter("things_total", "Things.", ("colour",))
 WAITS = histogram("wait_seconds", "Waits.", ("colour",), buckets=(0.1, 1.0))
@@ -14,9 +15,7 @@ HELD = gauge("held_total", "Held.", ("space", "state"), many=("space",), alias="
 
 def text(meter: Meter) -> list[str]:
     return [
-        line
-        for line in scrape(meter.collect).decode().splitlines()
-        if not line.removeprefix("# HELP ").startswith(("process_", "# TYPE p"))
+        line for line in scrape(meter.text).decode().splitlines() if not line.removeprefix("# HELP ").startswith(("process_", "# TYPE p"))
     ]
 
 
@@ -106,7 +105,7 @@ def test_odd_texts_and_numbers_are_read_back_as_they_were() -> None:
     meter, odd = Meter(), 'a "b" \\ c\nd'
     meter.count(counter("odd_total", "Odd \\ text\nof two lines."), by=float("inf"))
     meter.count(THINGS, odd)
-    found = {family.name: family for family in text_string_to_metric_families(scrape(meter.collect).decode())}
+    found = {family.name: family for family in text_string_to_metric_families(scrape(meter.text).decode())}
     assert found["things"].samples[0].labels == {"colour": odd}
     assert found["odd"].samples[0].value == float("inf")
     assert found["odd"].documentation == "Odd \\ text\nof two lines."
@@ -115,11 +114,39 @@ def test_odd_texts_and_numbers_are_read_back_as_they_were() -> None:
 
 def test_the_text_is_that_of_the_library() -> None:
     from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, UntypedMetricFamily
 
     meter = Meter()
     meter.count(THINGS, "red", by=1e21)
     meter.observe(WAITS, 0.5, "blue")
     meter.show(HELD, lambda: [(("a", "ok"), 0.1)])
+    things = CounterMetricFamily("things", THINGS.help, labels=THINGS.labels)
+    things.add_metric(("red",), 1e21)
+    waits = HistogramMetricFamily("wait_seconds", WAITS.help, labels=WAITS.labels)
+    waits.add_metric(("blue",), [("0.1", 0.0), ("1", 1.0), ("+Inf", 1.0)], 0.5)
+    held: list[UntypedMetricFamily | GaugeMetricFamily] = [
+        UntypedMetricFamily("held_total", "Held. The same as held.", labels=HELD.labels),
+        GaugeMetricFamily("held", HELD.help, labels=HELD.labels),
+    ]
+    for family in held:
+        family.add_metric(("a", "ok"), 0.1)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(meter)
-    assert scrape(meter.collect).startswith(generate_latest(registry))
+    registry.register(type("Families", (), {"collect": lambda _: [things, waits, *held]})())
+    assert scrape(meter.text).startswith(generate_latest(registry))
+
+
+def test_each_scrape_shows_what_is_new_and_nothing_of_what_is_gone() -> None:
+    meter, held = Meter(), {("a", "ok"): 1.0}
+    meter.show(HELD, held.items)
+    for name in ("le", "before le", "z"):
+        meter.observe(histogram("d_seconds", "D.", ("le_", "z"), buckets=(1.0,)), 0.5, name, name)
+    first = text(meter)
+    assert text(meter) == first
+    meter.observe(histogram("d_seconds", "D.", ("le_", "z"), buckets=(1.0,)), 2.0, "z", "z")
+    held.clear()
+    held[("b", "ok")] = 2.0
+    shown = text(meter)
+    assert 'held{space="b",state="ok"} 2.0' in shown
+    assert not any('space="a"' in line for line in shown)
+    assert {'d_seconds_bucket{le="+Inf",le_="z",z="z"} 2.0', 'd_seconds_sum{le_="z",z="z"} 2.5'} <= set(shown)
+    assert 'd_seconds_count{le_="le",z="le"} 1.0' in shown

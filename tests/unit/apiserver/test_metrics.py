@@ -131,7 +131,7 @@ async def test_lists_are_counted_by_prefix_over_all_workspaces_and_namespaces() 
 async def test_statistics_and_metrics_of_other_parts_are_shown() -> None:
     metrics, meter = Metrics(), Meter()
     metrics.add_statistics("storage", lambda: {"keys": 7})
-    metrics.add_families(meter.collect)
+    metrics.add_families(meter.text)
     meter.count(counter("my_things_total", "Things."))
     samples = await scrape(metrics)
     assert samples["kcp_storage_keys"] == 7

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kcp.aio.metrics import Family, Kind, Meter, scrape
+from kcp.aio.exposition import scrape
+from kcp.aio.metrics import Family, Kind, Meter
 from kcp.tmc.metrics.controlplane import show_recovery_rate
 from kcp.tmc.metrics.families import FAMILIES, RECOVERY_FAILURES, RECOVERY_SUCCESSES
 
@@ -114,4 +115,4 @@ def test_the_share_of_recoveries_that_helped_is_told_by_type_of_error() -> None:
     for family, times in ((RECOVERY_SUCCESSES, 3), (RECOVERY_FAILURES, 1)):
         for _ in range(times):
             meter.count(family, "SyncFailure", "Sync", "syncer-east")
-    assert 'tmc_error_recovery_success_rate{error_type="SyncFailure"} 0.75' in scrape(meter.collect).decode()
+    assert 'tmc_error_recovery_success_rate{error_type="SyncFailure"} 0.75' in scrape(meter.text).decode()

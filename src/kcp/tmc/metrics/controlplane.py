@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kcp.aio.metrics import Histogram, Labels, Meter, merged
 from kcp.apimachinery import conditions, meta, quantity
+from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.controller import Controller
 from kcp.controller.informer import Informer
@@ -56,18 +58,35 @@ def _names(check: Check) -> Labels:
 def show_clusters(meter: Meter, targets: Informer) -> None:
     """Of each SyncTarget; what was counted of a cluster goes with the last target of its name."""
 
-    def of_each(is_well: Callable[[JSONObject], bool]) -> Callable[[], Iterable[tuple[Labels, float]]]:
-        return lambda: (((meta.name(target), str(meta.cluster(target))), float(is_well(target))) for target in targets.list())
+    known: dict[ObjectKey, _Standing] = {}
 
-    def changed(key: Any, old: JSONObject | None, new: JSONObject | None) -> None:  # noqa: ARG001
-        if new is None and not any(other.name == key.name for other in targets.keys()):
+    def changed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:  # noqa: ARG001
+        if new is not None:
+            known[key] = _Standing.of(new)
+            return
+        known.pop(key, None)
+        if not any(other.name == key.name for other in targets.keys()):
             for label in ("cluster", "sync_target", "source_cluster", "target_cluster"):
                 meter.forget(label, key.name)
 
     targets.add_handler(changed)
-    meter.show(families.CLUSTER_HEALTH, of_each(lambda target: conditions.is_true(target, READY)))
-    meter.show(families.CLUSTER_CONNECTIVITY, of_each(lambda target: not conditions.is_false(target, HEARTBEAT_HEALTHY)))
-    meter.show(families.CLUSTER_UTILIZATION, lambda: (pair for target in targets.list() for pair in utilization(target)))
+    meter.show(families.CLUSTER_HEALTH, lambda: (((key.name, str(key.cluster)), held.is_ready) for key, held in known.items()))
+    meter.show(families.CLUSTER_CONNECTIVITY, lambda: (((key.name, str(key.cluster)), held.is_heard) for key, held in known.items()))
+    meter.show(families.CLUSTER_UTILIZATION, lambda: (pair for held in known.values() for pair in held.used))
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is shown of a SyncTarget; kept in step with it, as a hundred objects are more to read than their changes."""
+
+    is_ready: float
+    is_heard: float
+    used: tuple[tuple[Labels, float], ...]
+
+    @classmethod
+    def of(cls, target: JSONObject) -> _Standing:
+        is_heard = not conditions.is_false(target, HEARTBEAT_HEALTHY)
+        return cls(float(conditions.is_true(target, READY)), float(is_heard), tuple(utilization(target)))
 
 
 def utilization(target: JSONObject) -> Numbers:

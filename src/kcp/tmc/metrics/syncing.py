@@ -26,8 +26,8 @@ class SyncTally:
     _objects: Tally[tuple[str, ObjectKey]] = field(default_factory=Tally)
 
     def show(self, meter: Meter) -> None:
-        meter.show(families.SYNC_RESOURCES, lambda: self._named(lambda key, ns, gvk, status: (self.name_of(key), ns, gvk, status)))
-        meter.show(families.CLUSTER_RESOURCES, lambda: self._named(lambda key, ns, gvk, _: (self.name_of(key), gvk, ns)))
+        meter.show(families.SYNC_RESOURCES, self._named)
+        meter.show(families.CLUSTER_RESOURCES, lambda: (((name, gvk, ns), count) for (name, ns, gvk, _), count in self._named()))
 
     def follow(self, gvk: str, objects: Informer) -> None:
         def changed(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> None:  # noqa: ARG001
@@ -36,12 +36,15 @@ class SyncTally:
 
         objects.add_handler(changed)
 
-    def _named(self, arrange: Callable[[str, str, str, str], Labels]) -> Iterator[tuple[Labels, float]]:
+    def _named(self) -> Iterator[tuple[Labels, float]]:
         """Names are looked up at the scrape: a target's objects may be known before it is."""
-        for (key, namespace, gvk, status), count in self._objects.read():
-            labels = arrange(key, namespace, gvk, status)
-            if labels[0]:
-                yield labels, count
+        names: dict[str, str] = {}
+        for (key, *where), count in self._objects.read():
+            name = names.get(key)
+            if name is None:
+                name = names[key] = self.name_of(key)
+            if name:
+                yield (name, *where), count
 
 
 def status_at(obj: JSONObject, key: str) -> str:
