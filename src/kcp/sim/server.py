@@ -261,7 +261,7 @@ def _routes(
 def _metrics(fairness: Fairness) -> Metrics:
     made, meter = Metrics(), Meter()
     fairness.show(meter)
-    made.add_families(meter.collect)
+    made.add_families(meter.text)
     return made
 
 
