@@ -13,28 +13,32 @@ from kcp.aio.durations import parse_duration
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.meta import JSONObject
-from kcp.cli.plugin_diagnose import named
 from kcp.cli.plugin_flags import ConnectionFlags, PluginParser, connection_parser
+from kcp.cli.plugin_render import resource_named
 from kcp.cli.plugin_session import PluginError, Session, opened
 from kcp.cli.plugin_waiting import wait_until
 from kcp.cli.plugin_workloads import namespace_of
 from kcp.tmc.errors import told
+from kcp.tmc.migration.kinds import Kind
 from kcp.tmc.migration.model import FINISHED, MIGRATIONS, Mode, Phase
 
 _EXAMPLES = """\
 examples:
   kubectl tmc migrate deploy/shop --from east --to west                      the new copy runs before the old one goes
   kubectl tmc migrate deploy/shop --from east --to west --mode halt-resume   the old one stops first: never both
+  kubectl tmc migrate job/report --from east --to west                       suspended in east, then begun anew in west
   kubectl tmc migrate --rollback shop-x7k2p                                  back to where it was"""
 
 
 def parser(prog: str) -> PluginParser:
     made = PluginParser(prog=prog, description="Move a workload between clusters.", epilog=_EXAMPLES, parents=[connection_parser()])
-    made.add_argument("object", nargs="*", metavar="KIND/NAME", help="a Deployment")
+    made.add_argument("object", nargs="*", metavar="KIND/NAME", help="Deployment, StatefulSet, Job, CronJob, or a kind with a StatusRule")
     made.add_argument("-n", "--namespace", default="", metavar="NAMESPACE", help="of the object; the context's if not given")
     made.add_argument("--from", dest="source", default="", metavar="CLUSTER", help="SyncTarget that runs it")
     made.add_argument("--to", dest="target", default="", metavar="CLUSTER", help="SyncTarget that is to run it")
-    made.add_argument("--mode", choices=[str(mode) for mode in Mode], default=str(Mode.LIVE), help="how; live by default")
+    made.add_argument(
+        "--mode", choices=[str(mode) for mode in Mode], default="", help="how; live if not given, of Jobs and CronJobs halt-resume"
+    )
     made.add_argument("--timeout", default="30m", metavar="DURATION", help="after so long it is undone")
     made.add_argument("--no-wait", action="store_true", help="Do not follow it.")
     made.add_argument("--rollback", default="", metavar="NAME", help="undo the migration of this name instead")
@@ -60,21 +64,23 @@ async def _run(options: argparse.Namespace, flags: ConnectionFlags) -> int:
 
 
 async def migrate(session: Session, words: list[str], namespace: str, spec: JSONObject, *, is_followed: bool) -> int:
-    kind, name = named(words) if words else ("", "")
-    if kind != "deployment" or not name:
-        raise PluginError("name a Deployment: kubectl tmc migrate deployment/NAME --from CLUSTER --to CLUSTER")
+    if not words:
+        raise PluginError("name a workload: kubectl tmc migrate KIND/NAME --from CLUSTER --to CLUSTER")
     if not spec["from"] or not spec["to"]:
-        raise PluginError("--from and --to: name the two clusters; `kubectl tmc why deployment/NAME` shows where it runs")
+        raise PluginError(f"--from and --to: name the two clusters; `kubectl tmc why {words[0]}` shows where it runs")
     try:
         timeout_s = parse_duration(spec["timeout"])
     except ValueError as error:
         raise PluginError(f"--timeout: {error}") from None
+    found, name = await resource_named(session, words)
+    kind = Kind(found.gvr, found.kind)
+    mode = spec["strategy"] or str(Mode.HALT_RESUME if kind.runs_once else Mode.LIVE)
     where = namespace_of(session, namespace)
     resource = session.workspace.resource(MIGRATIONS)
     made = await resource.create(
         {
             "apiVersion": MIGRATIONS.api_version, "kind": "Migration", "metadata": {"generateName": f"{name[:50]}-"},
-            "spec": {**spec, "workload": {"name": name}},
+            "spec": {**spec, "strategy": mode, "workload": {"apiVersion": found.gvr.api_version, "kind": found.kind, "name": name}},
         },
         namespace=where,
     )  # fmt: skip

@@ -113,7 +113,7 @@ async def _run(options: argparse.Namespace, flags: ConnectionFlags) -> None:
 
 async def render(session: Session, asked: Question, clock: Clock) -> None:
     """Raises: PluginError where there is nothing to show, and why."""
-    resource, name = await _resource(session, asked.words)
+    resource, name = await resource_named(session, asked.words)
     namespace = namespace_of(session, asked.namespace)
     try:
         obj = await session.workspace.resource(resource.gvr).get(name, namespace=namespace)
@@ -194,7 +194,7 @@ async def _secrets(session: Session, namespace: str) -> Sequence[JSONObject]:
     return await _listed(session, SECRETS, namespace)
 
 
-async def _resource(session: Session, words: Sequence[str]) -> tuple[APIResource, str]:
+async def resource_named(session: Session, words: Sequence[str]) -> tuple[APIResource, str]:
     """What a kind, plural, singular or short name means in this workspace. Raises: PluginError."""
     kind, _, name = words[0].partition("/")
     name = name or (words[1] if len(words) > 1 else "")

@@ -14,7 +14,7 @@ from kcp.aio.metrics import Meter
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.keys import ROOT, ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
@@ -63,7 +63,6 @@ from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
 from kcp.tmc.model.views import Views
 from kcp.tmc.placement.changes import Changes
 from kcp.tmc.placement.handover import Workloads
-from kcp.tmc.placement.readiness import JUDGED
 from kcp.tmc.placement.remarks import of_placement, of_target
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.placement.upsynced import build_upsynced_controller
@@ -239,9 +238,12 @@ class TMC:
         def where(key: str) -> ObjectKey | None:
             return next(iter(self._targets.index_keys(BY_KEY, key)), None)
 
+        def resource_of(cluster: ClusterName, gvk: GVK) -> Resource | None:
+            return next((found for found in parts.foundation.catalog.resources(cluster) if found.gvk == gvk), None)
+
         parts = self.parts
         controller = build_migration_controller(
-            parts.informers.informer(MIGRATIONS), self._workloads, where, self._targets.get, parts.for_cluster,
+            parts.informers.informer(MIGRATIONS), self._workloads, where, self._targets.get, resource_of, parts.for_cluster,
             clock=parts.clock, meter=self.meter,
         )  # fmt: skip
         self._run(supervisor, controller)
@@ -360,7 +362,7 @@ class TMC:
             self._remarks.follow(objects, lambda old, new: remarks(old, new, self._name_of))
         if self.meter.is_on:
             self._tally.follow(str(gvr.group_resource), objects)
-        if gvr.group_resource in JUDGED:
+        if gvr not in CORE_SYNCED:
             self._workloads.add(gvr.group_resource, objects)
         if gvr.group_resource in DIVIDED:
             self.columns.follow(objects)

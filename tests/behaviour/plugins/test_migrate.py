@@ -10,9 +10,14 @@ from tests.behaviour.plugins.conftest import User, said
 from tests.behaviour.tmc.test_migration_crash_points import at_home
 from tests.behaviour.tmc.world import World, running
 
+from kcp.apimachinery.errors import Invalid
+from kcp.apimachinery.gvk import GVR
 from kcp.cli.plugin_migrate import migrate, undo
 from kcp.cli.plugin_session import PluginError
 from kcp.client import kubeconfig
+from kcp.tmc.migration.model import MIGRATIONS
+
+JOBS = GVR("batch", "v1", "jobs")
 
 
 @pytest.fixture
@@ -33,6 +38,19 @@ async def told(user: User, *words: str, source: str = "east", target: str = "wes
     return code, said(session).splitlines()
 
 
+async def test_a_job_is_halted_first_without_being_told(town: tuple[World, User]) -> None:
+    world, user = town
+    pods = {"containers": [{"name": "main", "image": "nginx"}], "restartPolicy": "Never"}
+    await world.create(JOBS, "Job", "report", namespace="default", spec={"template": {"spec": pods}})
+    session = user.session()
+    spec = {"from": "east", "to": "west", "strategy": "", "timeout": "1m"}
+    assert await migrate(session, ["jobs", "report"], "", spec, is_followed=False) == 0
+    (made,) = (await world.client.resource(MIGRATIONS).list(namespace="default")).items
+    assert (made["spec"]["strategy"], made["spec"]["workload"]["kind"]) == ("halt-resume", "Job")
+    with pytest.raises(Invalid, match="a DaemonSet runs on every node"):
+        await migrate(session, ["ds/agent"], "", spec, is_followed=False)
+
+
 async def test_there_and_back(town: tuple[World, User]) -> None:
     world, user = town
     await at_home(world)
@@ -49,8 +67,9 @@ async def test_there_and_back(town: tuple[World, User]) -> None:
 @pytest.mark.parametrize(
     ("words", "source", "text"),
     [
-        ((), "east", "name a Deployment"),
-        (("service/x",), "east", "name a Deployment"),
+        ((), "east", "name a workload"),
+        (("deploy",), "east", "names no object: write KIND/NAME"),
+        (("unicorn/x",), "east", 'has no namespaced kind "unicorn"'),
         (("deploy/x",), "", "--from and --to: name the two clusters"),
     ],
 )

@@ -61,7 +61,9 @@ async def test_a_mirror_that_lags_behind_the_end_marks_nothing_again(tmp_path: P
         clock = LoopClock()
         mirror: Any = SimpleNamespace(get=lambda key: old)
         events = EventRecorder(lambda cluster: world.client, component="test", clock=clock)
-        reconciler = MigrationReconciler(mirror, lambda key: None, lambda key: None, lambda cluster: world.client, clock, Meter(), events)
+        reconciler = MigrationReconciler(
+            mirror, lambda key: None, lambda key: None, lambda cluster, gvk: None, lambda cluster: world.client, clock, Meter(), events
+        )  # fmt: skip
         await reconciler.reconcile(meta.key(ended))
         shop = await world.client.resource(DEPLOYMENTS).get("shop", namespace="default")
         assert MOVE_ANNOTATION not in meta.annotations(shop)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,7 +20,7 @@ from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.aio.metrics import Meter
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import NotFound
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.gvk import GVK
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client, ResourceClient
@@ -27,14 +28,17 @@ from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.events import NORMAL, WARNING, EventRecorder
 from kcp.controller.informer import Informer
+from kcp.registry.resource import Resource
 from kcp.tmc.errors import ErrorType, TMCError, told
 from kcp.tmc.metrics import families
 from kcp.tmc.migration import checks
+from kcp.tmc.migration.kinds import Kind
 from kcp.tmc.migration.model import (
     LOST_S,
     MIGRATIONS,
     PROGRESS,
     ROLLBACK_TIMEOUT_S,
+    Copies,
     Migration,
     Mode,
     Phase,
@@ -43,17 +47,32 @@ from kcp.tmc.migration.model import (
     next_stage,
 )
 from kcp.tmc.migration.model import told as waits_for
-from kcp.tmc.model.kinds import NAMESPACES, READY
-from kcp.tmc.model.moves import MOVE_ANNOTATION, Move, Stage, set_pin
+from kcp.tmc.model.kinds import NAMESPACES, READY, STATUS_RULES, SyncTarget
+from kcp.tmc.model.moves import MOVE_ANNOTATION, Move, Stage, claim, set_pin
 from kcp.tmc.model.names import sync_target_key, synced_keys
 from kcp.tmc.placement.handover import Workloads
 
+if TYPE_CHECKING:
+    from kcp.tmc.overview.rules import StatusRule
+
 log = logging.getLogger(__name__)
 
-DEPLOYMENTS = GVR("apps", "v1", "deployments")
 FINALIZER = "tmc.kcp.io/migration"
 """On Migrations that are under way: one that is deleted is undone first."""
 _LOOK_AGAIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What one look at a Migration that is under way finds."""
+
+    obj: JSONObject
+    migration: Migration
+    kind: Kind
+    workload: JSONObject
+    first: Move
+    """As it began."""
+    copies: Copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +81,8 @@ class MigrationReconciler:
     where: Callable[[str], ObjectKey | None]
     """K → key of its SyncTarget."""
     target: Callable[[ObjectKey], JSONObject | None]
+    resource_of: Callable[[ClusterName, GVK], Resource | None]
+    """What a workspace serves."""
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     meter: Meter
@@ -83,17 +104,21 @@ class MigrationReconciler:
             migration = Migration.of(obj)
         if not migration.is_active:
             return await self._settled(obj, migration)
-        workload = await self._workload(migration)
+        kind = await self._kind(migration)
+        workload = await self._workload(migration, kind)
         if migration.phase is Phase.PENDING:
             async with self.one_by_one:
-                return await self._check(obj, migration, workload)
-        if migration.move is None or workload is None or meta.deletion_timestamp(workload):
+                return await self._check(obj, migration, kind, workload)
+        if kind is None or migration.move is None or workload is None or meta.deletion_timestamp(workload):
             return await self._fail(obj, migration, ErrorType.MIGRATION_FAILURE, "the workload is gone")
+        first = migration.move
+        copies = {key: kind.copy(workload, key, self._cluster(key)) for key in (first.source, first.target)}
+        sight = _Sight(obj, migration, kind, workload, first, copies)
         if migration.phase is Phase.ROLLING_BACK:
-            return await self._go_back(obj, migration, migration.move, workload)
+            return await self._go_back(sight)
         if why := self._why_undo(obj, migration, migration.move):
             return await self._give_up(obj, migration, why)
-        return await self._go_on(obj, migration, migration.move, workload)
+        return await self._go_on(sight)
 
     async def _settled(self, obj: JSONObject, migration: Migration) -> Result:
         if migration.phase is Phase.COMPLETED and migration.is_to_be_undone and not meta.deletion_timestamp(obj):
@@ -104,7 +129,7 @@ class MigrationReconciler:
             await commit(self._resource(migration), obj, wanted)
         return Result()
 
-    async def _check(self, obj: JSONObject, migration: Migration, workload: JSONObject | None) -> Result:
+    async def _check(self, obj: JSONObject, migration: Migration, kind: Kind | None, workload: JSONObject | None) -> Result:
         """Before anything is touched."""
         if meta.deletion_timestamp(obj):
             return await self._settled(obj, migration)
@@ -115,8 +140,8 @@ class MigrationReconciler:
         # Asked for rather than mirrored: two that begin at once must not both find the workload free.
         there = await self._resource(migration).list(namespace=migration.key.namespace)
         listed = [Migration.of(o) for o in there.items]
-        others = [m.key.name for m in listed if m.workload == migration.workload and m.phase is not Phase.PENDING and m.is_active]
-        results = checks.before(migration, checks.Scene(workload, source, found, others, self.clock.now()))
+        others = [m.key.name for m in listed if m.moves_the_same(migration) and m.phase is not Phase.PENDING and m.is_active]
+        results = checks.before(migration, checks.Scene(kind, workload, source, found, others, self.clock.now()))
         shown = [check.to_object("before") for check in results]
         if bad := [check for check in results if not check.passed]:
             message = "; ".join(check.message for check in bad)
@@ -126,6 +151,7 @@ class MigrationReconciler:
             meta.set_finalizers(wanted, [*meta.finalizers(obj), FINALIZER])
             await commit(self._resource(migration), obj, wanted)
             return Result()  # the change brings us back
+        assert kind is not None
         assert workload is not None
         assert target is not None
         snapshot = orjson.dumps(workload.get("spec") or {})
@@ -136,9 +162,7 @@ class MigrationReconciler:
             "checks": shown, "snapshot": snapshot.decode(), "moveBefore": meta.annotations(workload).get(MOVE_ANNOTATION, ""),
         }  # fmt: skip
         await self._write(obj, status)
-        self.meter.observe(
-            families.MIGRATION_DATA, float(len(snapshot)), migration.source, migration.target, str(DEPLOYMENTS.group_resource)
-        )
+        self.meter.observe(families.MIGRATION_DATA, float(len(snapshot)), migration.source, migration.target, str(kind.resource))
         await self.events.record(_about(obj), kind=NORMAL, reason="MigrationStarted", message=_title(migration))
         return Result()
 
@@ -176,30 +200,33 @@ class MigrationReconciler:
         since = (conditions.get(target, READY) or {}).get("lastTransitionTime")
         return (self.clock.now() - parse_rfc3339(since)).total_seconds() if since else 0.0
 
-    async def _go_on(self, obj: JSONObject, migration: Migration, first: Move, workload: JSONObject) -> Result:
-        held = Move.of(workload)
+    async def _go_on(self, sight: _Sight) -> Result:
+        obj, migration, first = sight.obj, sight.migration, sight.first
+        held = Move.of(sight.workload)
         is_ours = held is not None and (held.source, held.target) == (first.source, first.target)
         move = held if is_ours and held is not None else first
         if is_ours:
-            move = move.at(next_stage(workload, move))
+            move = move.at(next_stage(sight.copies, move))
         # The workload first: a pin without a workload that claims it is taken for a left-over.
-        await self._put(migration, workload, move.to_json())
-        await self._pin(migration, first.target, is_on=True)
-        if is_over(workload, move, source_is_lost=self._lost_s(move.source) >= LOST_S):
-            return await self._complete(obj, migration, move, workload)
+        await self._put(sight, move.to_json())
+        await self._pin(sight, first.target, is_on=True)
+        if is_over(sight.copies, move, source_is_lost=self._lost_s(move.source) >= LOST_S):
+            return await self._complete(sight, move)
         phase = Phase.CUTTING_OVER if move.stage is Stage.MOVED else Phase.MOVING
-        message = waits_for(workload, move, {first.source: migration.source, first.target: migration.target})
+        message = waits_for(sight.copies, move, {first.source: migration.source, first.target: migration.target})
         await self._write(obj, {**obj["status"], "phase": str(phase), "progress": PROGRESS[phase], "message": message})
         return Result(requeue_after_s=_LOOK_AGAIN_S)
 
-    async def _complete(self, obj: JSONObject, migration: Migration, move: Move, workload: JSONObject) -> Result:
-        results = checks.after(workload, move, migration)
+    async def _complete(self, sight: _Sight, move: Move) -> Result:
+        obj, migration = sight.obj, sight.migration
+        results = checks.after(sight.workload, sight.copies, move, migration)
         if bad := [check for check in results if not check.passed]:
             await self._write(obj, {**obj["status"], "message": "; ".join(check.message for check in bad)})
             return Result(requeue_after_s=_LOOK_AGAIN_S)
-        await self._pin(migration, move.source, is_on=False)
+        await self._pin(sight, move.source, is_on=False)
         shown = [c for c in obj["status"].get("checks") or () if c.get("when") != "after"] + [c.to_object("after") for c in results]
-        lost = f"; {migration.source} is away, and removes its copy when it is back" if move.source in synced_keys(workload) else ""
+        is_lost = sight.copies[move.source].exists
+        lost = f"; {migration.source} is away, and removes its copy when it is back" if is_lost else ""
         message = f"{migration.target} runs it{lost}"
         return await self._finish(obj, migration, Phase.COMPLETED, message, {"progress": 100, "checks": shown})
 
@@ -217,24 +244,25 @@ class MigrationReconciler:
         self.meter.count(families.MIGRATION_ROLLBACKS, migration.source, migration.target, reason)
         return Result()
 
-    async def _go_back(self, obj: JSONObject, migration: Migration, first: Move, workload: JSONObject) -> Result:
-        way = back(first)
-        held = Move.of(workload)
+    async def _go_back(self, sight: _Sight) -> Result:
+        obj, migration, first = sight.obj, sight.migration, sight.first
+        way = back(first, runs_once=sight.kind.runs_once)
+        held = Move.of(sight.workload)
         is_ours = held is not None and (held.source, held.target) == (way.source, way.target)
-        move = way.at(next_stage(workload, held)) if is_ours and held is not None else way
-        if is_over(workload, move, source_is_lost=self._lost_s(move.source) >= LOST_S):
-            await self._put(migration, workload, migration.before or None)
+        move = way.at(next_stage(sight.copies, held)) if is_ours and held is not None else way
+        if is_over(sight.copies, move, source_is_lost=self._lost_s(move.source) >= LOST_S):
+            await self._put(sight, migration.before or None)
             was = Move.parse(migration.before)
-            await self._pin(migration, first.source, is_on=was is not None and was.target == first.source)
-            await self._pin(migration, first.target, is_on=False)
+            await self._pin(sight, first.source, is_on=was is not None and was.target == first.source)
+            await self._pin(sight, first.target, is_on=False)
             return await self._finish(obj, migration, Phase.ROLLED_BACK, f"{migration.source} runs it again", {"progress": 0})
         since = migration.undone_since
         if since is not None and self.clock.now() >= since + timedelta(seconds=ROLLBACK_TIMEOUT_S):
             message = f"{migration.source} does not run it again within {ROLLBACK_TIMEOUT_S:g} s; {migration.target} keeps its copy"
             return await self._fail(obj, migration, ErrorType.MIGRATION_ROLLBACK, message)
-        await self._put(migration, workload, move.to_json())
-        await self._pin(migration, first.source, is_on=True)
-        message = waits_for(workload, move, {first.source: migration.source, first.target: migration.target})
+        await self._put(sight, move.to_json())
+        await self._pin(sight, first.source, is_on=True)
+        message = waits_for(sight.copies, move, {first.source: migration.source, first.target: migration.target})
         await self._write(obj, {**obj["status"], "message": f"going back: {message}"})
         return Result(requeue_after_s=_LOOK_AGAIN_S)
 
@@ -242,41 +270,70 @@ class MigrationReconciler:
         self, obj: JSONObject, migration: Migration, kind: ErrorType, message: str, more: Mapping[str, object] | None = None
     ) -> Result:  # fmt: skip
         error = TMCError(kind, message, migration.target, "migrate", object=_title(migration))
+        result = await self._finish(obj, migration, Phase.FAILED, message, {**(more or {}), "error": error.to_object()})
         self.meter.count(families.MIGRATION_ERRORS, migration.source, migration.target, str(kind), str(migration.phase))
-        return await self._finish(obj, migration, Phase.FAILED, message, {**(more or {}), "error": error.to_object()})
+        return result
 
     async def _finish(self, obj: JSONObject, migration: Migration, phase: Phase, message: str, more: Mapping[str, object]) -> Result:
         now = self.clock.now()
         status = {**(obj.get("status") or {}), **more, "phase": str(phase), "message": message, "completionTime": rfc3339(now)}
         await self._write(obj, status)
-        took_s = (now - (migration.started or now)).total_seconds()
-        self.meter.observe(families.MIGRATION_DURATION, took_s, migration.source, migration.target, str(migration.mode))
+        if migration.started is not None:  # one that was refused took no time
+            took_s = (now - migration.started).total_seconds()
+            self.meter.observe(families.MIGRATION_DURATION, took_s, migration.source, migration.target, str(migration.mode))
         kind, reason = (NORMAL, "MigrationCompleted") if phase is Phase.COMPLETED else (WARNING, f"Migration{phase}")
         text = f"{_title(migration)}: {told(status['error']) if status.get('error') else message}"
         await self.events.record(_about(obj), kind=kind, reason=reason, message=text)
         log.info("migration %s: %s: %s", migration.key, phase, message)
         return Result()
 
-    async def _workload(self, migration: Migration) -> JSONObject | None:
+    async def _kind(self, migration: Migration) -> Kind | None:
+        """As the workspace serves it now, with its StatusRule where nothing else is known of it."""
+        cluster = migration.key.cluster
+        found = self.resource_of(cluster, migration.gvk)
+        if found is None or not found.namespaced:
+            return None
+        kind = Kind(found.gvr, migration.gvk.kind, found.has_status)
+        return replace(kind, rule=await self._rule(cluster, migration.gvk)) if kind.needs_rule else kind
+
+    async def _rule(self, cluster: ClusterName, gvk: GVK) -> StatusRule | None:
+        from kcp.tmc.overview.rules import StatusRule
+
         try:
-            return await self._deployments(migration).get(migration.workload, namespace=migration.key.namespace)
+            listed = await self.for_cluster(cluster).resource(STATUS_RULES).list()
+        except NotFound:
+            return None  # the workspace does not bind them
+        rules = (StatusRule.of(obj) for obj in listed.items)
+        return next((rule for rule in rules if (rule.group, rule.kind) == (gvk.group, gvk.kind) and rule.health), None)
+
+    async def _workload(self, migration: Migration, kind: Kind | None) -> JSONObject | None:
+        if kind is None:
+            return None
+        try:
+            return await self._workloads(migration, kind).get(migration.workload, namespace=migration.key.namespace)
         except NotFound:
             return None
 
-    async def _put(self, migration: Migration, workload: JSONObject, move: str | None) -> None:
+    async def _put(self, sight: _Sight, move: str | None) -> None:
         """The annotation; and on the way back of a snapshot, the spec as it was written down."""
-        wanted: JSONObject = meta.copy_json(workload)
+        migration, wanted = sight.migration, meta.copy_json(sight.workload)
         meta.set_annotation(wanted, MOVE_ANNOTATION, move)
         if migration.phase is Phase.ROLLING_BACK and migration.mode is Mode.SNAPSHOT and migration.snapshot is not None:
             wanted["spec"] = migration.snapshot
-        await commit(self._deployments(migration), workload, wanted, field_manager="tmc-migration")
+        await commit(self._workloads(migration, sight.kind), sight.workload, wanted, field_manager="tmc-migration")
 
-    async def _pin(self, migration: Migration, key: str, *, is_on: bool) -> None:
+    async def _pin(self, sight: _Sight, key: str, *, is_on: bool) -> None:
+        migration = sight.migration
         namespaces = self.for_cluster(migration.key.cluster).resource(NAMESPACES)
         held = await namespaces.get(migration.key.namespace)
         wanted: JSONObject = meta.copy_json(held)
-        set_pin(wanted, key, migration.workload, is_on=is_on)
+        set_pin(wanted, key, claim(sight.kind.resource, migration.workload), is_on=is_on)
         await commit(namespaces, held, wanted, field_manager="tmc-migration")
+
+    def _cluster(self, key: str) -> SyncTarget | None:
+        where = self.where(key)
+        found = self.target(where) if where is not None else None
+        return SyncTarget.of(found) if found is not None else None
 
     def _key_of(self, workload: JSONObject, name: str) -> str:
         """K of the target of this name that runs it; "" if none does."""
@@ -289,12 +346,12 @@ class MigrationReconciler:
     def _resource(self, migration: Migration) -> ResourceClient:
         return self.for_cluster(migration.key.cluster).resource(MIGRATIONS)
 
-    def _deployments(self, migration: Migration) -> ResourceClient:
-        return self.for_cluster(migration.key.cluster).resource(DEPLOYMENTS)
+    def _workloads(self, migration: Migration, kind: Kind) -> ResourceClient:
+        return self.for_cluster(migration.key.cluster).resource(kind.gvr)
 
 
 def _title(migration: Migration) -> str:
-    return f"Deployment {migration.key.namespace}/{migration.workload} from {migration.source} to {migration.target}"
+    return f"{migration.title} from {migration.source} to {migration.target}"
 
 
 def _about(obj: JSONObject) -> JSONObject:
@@ -303,10 +360,10 @@ def _about(obj: JSONObject) -> JSONObject:
 
 def build_migration_controller(  # noqa: PLR0913 - what it looks at
     migrations: Informer, workloads: Workloads, where: Callable[[str], ObjectKey | None], target: Callable[[ObjectKey], JSONObject | None],
-    for_cluster: Callable[[ClusterName], Client], *, clock: Clock, meter: Meter,
+    resource_of: Callable[[ClusterName, GVK], Resource | None], for_cluster: Callable[[ClusterName], Client], *, clock: Clock, meter: Meter,
 ) -> Controller:  # fmt: skip
     events = EventRecorder(for_cluster, component="tmc-migration", clock=clock)
-    reconciler = MigrationReconciler(migrations, where, target, for_cluster, clock, meter, events)
+    reconciler = MigrationReconciler(migrations, where, target, resource_of, for_cluster, clock, meter, events)
     controller: Controller = Controller("tmc-migration", reconciler.reconcile, clock=clock, workers=3)
 
     def of_workload(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:

@@ -13,18 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 import orjson
 
 from kcp.aio.clock import parse_rfc3339
 from kcp.aio.durations import parse_duration
 from kcp.apimachinery import meta
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.gvk import GVK, GVR
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.moves import Move, Stage
-from kcp.tmc.model.names import STATUS_ANNOTATION, is_leaving, synced_keys
-from kcp.tmc.placement.shares import share_of
 
 MIGRATIONS = GVR("tmc.kcp.io", "v1alpha1", "migrations")
 TIMEOUT_S, ROLLBACK_TIMEOUT_S = 1800.0, 600.0
@@ -58,8 +57,9 @@ FIRST: Mapping[Mode, Stage] = {Mode.LIVE: Stage.COPY, Mode.SNAPSHOT: Stage.REMOV
 class Migration:
     key: ObjectKey
     uid: str
+    gvk: GVK
     workload: str
-    """Name of a Deployment in the Migration's namespace."""
+    """Name of an object of that kind in the Migration's namespace."""
     source: str
     """Names of SyncTargets."""
     target: str
@@ -81,12 +81,13 @@ class Migration:
     def of(cls, obj: JSONObject) -> Migration:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}
         keys = status.get("keys") or {}
-        mode = Mode(spec.get("strategy") or Mode.LIVE)
+        mode, workload = Mode(spec.get("strategy") or Mode.LIVE), spec["workload"]
         move = Move(keys["from"], keys["to"], FIRST[mode], tuple(keys.get("away") or ())) if keys else None
         return cls(
             key=meta.key(obj),
             uid=meta.uid(obj),
-            workload=spec["workload"]["name"],
+            gvk=GVK.of(workload.get("apiVersion") or "apps/v1", workload.get("kind") or "Deployment"),
+            workload=workload["name"],
             source=spec["from"],
             target=spec["to"],
             mode=mode,
@@ -105,6 +106,13 @@ class Migration:
     def is_active(self) -> bool:
         return self.phase not in FINISHED
 
+    @property
+    def title(self) -> str:
+        return f"{self.gvk.kind} {self.key.namespace}/{self.workload}"
+
+    def moves_the_same(self, other: Migration) -> bool:
+        return (self.gvk.group, self.gvk.kind, self.workload) == (other.gvk.group, other.gvk.kind, other.workload)
+
 
 def _seconds(text: object) -> float:
     try:
@@ -119,66 +127,69 @@ def _instant(text: object) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What a cluster last reported of its copy."""
+    """What a cluster last reported of its copy; `kinds` reads it."""
 
     exists: bool
+    is_leaving: bool
     wanted: int
-    ready: int
-    total: int
-
-    @classmethod
-    def of(cls, obj: JSONObject, key: str) -> Copy:
-        try:
-            status = orjson.loads(meta.annotations(obj).get(STATUS_ANNOTATION + key) or "{}")
-        except orjson.JSONDecodeError:
-            status = {}
-        share = share_of(obj, key)
-        wanted = int(meta.nested(obj, "spec", "replicas", default=1)) if share is None else share
-        return cls(key in synced_keys(obj), wanted, int(status.get("readyReplicas") or 0), int(status.get("replicas") or 0))
+    """Pods."""
+    runs: bool
+    is_idle: bool
+    told: str
+    """How far it is to run, as what the cluster does: "has 2 of 4 replicas ready"."""
+    busy: str
+    """What has to stop: "4 replicas"."""
 
     @property
     def is_ready(self) -> bool:
-        return self.exists and self.ready >= self.wanted
+        return self.exists and self.runs
 
     @property
     def is_still(self) -> bool:
-        return self.exists and self.total == 0
+        return self.exists and self.is_idle
 
 
-def next_stage(obj: JSONObject, move: Move) -> Stage:
+Copies: TypeAlias = Mapping[str, Copy]
+"""K of both clusters → its copy."""
+
+
+def next_stage(copies: Copies, move: Move) -> Stage:
     """What the workload should do next, from what its clusters say: the same stage until they have done what it asks for."""
-    source, target = Copy.of(obj, move.source), Copy.of(obj, move.target)
+    source, target = copies[move.source], copies[move.target]
     match move.stage:
         case Stage.HALT:
             return Stage.RESUME if source.is_still or not source.exists else Stage.HALT
         case Stage.REMOVE:
             return Stage.MOVED if not source.exists else Stage.REMOVE
         case Stage.COPY | Stage.RESUME:
-            return Stage.MOVED if target.is_ready and not is_leaving(obj, move.target) else move.stage
+            return Stage.MOVED if target.is_ready and not target.is_leaving else move.stage
         case Stage.MOVED:
             return Stage.MOVED
 
 
-def is_over(obj: JSONObject, move: Move, *, source_is_lost: bool) -> bool:
+def is_over(copies: Copies, move: Move, *, source_is_lost: bool) -> bool:
     """Whether the workload is where it should be, and nowhere else; a cluster that is lost removes its copy when it is back."""
-    has_let_go = not Copy.of(obj, move.source).exists or (source_is_lost and is_leaving(obj, move.source))
-    return move.stage is Stage.MOVED and has_let_go and Copy.of(obj, move.target).is_ready
+    source = copies[move.source]
+    has_let_go = not source.exists or (source_is_lost and source.is_leaving)
+    return move.stage is Stage.MOVED and has_let_go and copies[move.target].is_ready
 
 
-def told(obj: JSONObject, move: Move, names: Mapping[str, str]) -> str:
+def told(copies: Copies, move: Move, names: Mapping[str, str]) -> str:
     """What is waited for."""
-    source, target = Copy.of(obj, move.source), Copy.of(obj, move.target)
+    source, target = copies[move.source], copies[move.target]
     match move.stage:
         case Stage.HALT:
-            return f"{names[move.source]} is to stop {source.total} replicas"
+            return f"{names[move.source]} is to stop {source.busy}"
         case Stage.REMOVE:
             return f"{names[move.source]} is to remove its copy"
         case _:
             if target.is_ready and source.exists:
                 return f"{names[move.source]} is to remove its copy"
-            return f"{names[move.target]} has {target.ready} of {target.wanted} replicas ready"
+            return f"{names[move.target]} {target.told}"
 
 
-def back(move: Move) -> Move:
-    """The way back: the same with the clusters exchanged, the new copy kept until the old one is ready."""
-    return Move(move.target, move.source, Stage.COPY, tuple(key for key in move.away if key != move.source))
+def back(move: Move, *, runs_once: bool) -> Move:
+    """The way back: the same with the clusters exchanged, the new copy kept until the old one is ready; or stopped first, if it must not
+    run in both."""
+    stage = Stage.HALT if runs_once else Stage.COPY
+    return Move(move.target, move.source, stage, tuple(key for key in move.away if key != move.source))

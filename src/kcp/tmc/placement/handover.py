@@ -18,10 +18,10 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.informer import Informer
-from kcp.tmc.model.kinds import DIVIDED
+from kcp.tmc.model.moves import claim
 from kcp.tmc.model.names import HANDOVER_ANNOTATION, keys_with, synced_keys
 from kcp.tmc.model.wishes import left_out
-from kcp.tmc.placement.readiness import is_ready_on
+from kcp.tmc.placement.readiness import JUDGED, is_ready_on
 
 LOOK_AGAIN_S = 1.0
 """Until what runs is known, after a start."""
@@ -29,7 +29,7 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(slots=True)
 class Workloads:
-    """The objects of all workspaces that a hand-over waits for; those whose replicas are divided among them."""
+    """The objects of all workspaces that clusters may run: those that a hand-over waits for, and others that a migration may pin."""
 
     is_known: Callable[[], bool]
     """Whether all informers that there will be for now have been added."""
@@ -52,14 +52,15 @@ class Workloads:
         return self.is_known() and all(informer.has_synced for _, informer in self._informers)
 
     def in_namespace(self, key: ObjectKey) -> list[tuple[GroupResource, JSONObject]]:
-        """Args: key: of the namespace."""
-        listed = ((resource, informer.list(cluster=key.cluster, namespace=key.name)) for resource, informer in self._informers)
+        """Those that can be ready. Args: key: of the namespace."""
+        judged = ((resource, informer) for resource, informer in self._informers if resource in JUDGED)
+        listed = ((resource, informer.list(cluster=key.cluster, namespace=key.name)) for resource, informer in judged)
         return [(resource, obj) for resource, objects in listed for obj in objects]
 
-    def divided_in(self, key: ObjectKey) -> list[JSONObject]:
-        """Those whose replicas are divided. Args: key: of the namespace."""
-        found = (informer for resource, informer in self._informers if resource in DIVIDED)
-        return [obj for informer in found for obj in informer.list(cluster=key.cluster, namespace=key.name)]
+    def claims_in(self, key: ObjectKey) -> frozenset[str]:
+        """All of them, as pins name them. Args: key: of the namespace."""
+        found = ((resource, informer.keys(cluster=key.cluster, namespace=key.name)) for resource, informer in self._informers)
+        return frozenset(claim(resource, held.name) for resource, keys in found for held in keys)
 
 
 def has_taken_over(

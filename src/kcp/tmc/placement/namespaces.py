@@ -134,7 +134,7 @@ class NamespaceReconciler:
 
         live = None
         if pins(namespace) and self.workloads.has_synced:
-            live = frozenset(meta.name(obj) for obj in self.workloads.divided_in(key))
+            live = self.workloads.claims_in(key)
         wanted = decide(namespace, self.placements(key.cluster), now=rfc3339(now), gone=gone, waits=waits, workloads=live)
         await commit_both(self.for_cluster(key.cluster).resource(NAMESPACES), namespace, wanted)
         return Result(requeue_after_s=min(due) + 0.01 if due else None)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import NotFound
-from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
@@ -23,7 +23,7 @@ from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import DIVIDED, SYNC_TARGETS
-from kcp.tmc.model.moves import Move, halt, may_run, pinned_only
+from kcp.tmc.model.moves import Move, halt, may_run, pinned_only, pins
 from kcp.tmc.model.names import (
     DELETION_ANNOTATION,
     OVERRIDE_ANNOTATION,
@@ -53,17 +53,21 @@ from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unpl
 from kcp.tmc.placement.upsynced import UpsyncedReconciler
 from kcp.tmc.projection.spec import Mark
 
+_DEPLOYMENTS = GVR("apps", "v1", "deployments")
 
-def chosen_for(obj: JSONObject, namespace: JSONObject | None, gone: Collection[str], names: Mapping[str, str]) -> list[str]:
+
+def chosen_for(
+    obj: JSONObject, namespace: JSONObject | None, gone: Collection[str], names: Mapping[str, str], resource: GroupResource
+) -> list[str]:  # fmt: skip
     """K of the targets of its namespace that the object's own annotations do not leave out. Pure."""
     if namespace is None or meta.deletion_timestamp(obj):
         return []
     found = (key for key in synced_keys(namespace) if key not in gone and not is_leaving(namespace, key) and is_meant(obj, namespace, key))
-    return [key for key in found if not left_out(obj, names.get(key, "")) and may_run(obj, namespace, key)]
+    return [key for key in found if not left_out(obj, names.get(key, "")) and may_run(obj, namespace, key, resource)]
 
 
 def decide(  # noqa: PLR0913 - what an object depends on, spelled out
-    obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, gone: Collection[str] = (),
+    obj: JSONObject, namespace: JSONObject | None, *, divided: bool, now: str, resource: GVR = _DEPLOYMENTS, gone: Collection[str] = (),
     names: Mapping[str, str] = MappingProxyType({}), turn: Turn | None = None, projected: Mapping[str, Mark] = MappingProxyType({}),
 ) -> JSONObject:  # fmt: skip
     """The object with labels and annotations for the targets of its namespace and those it is projected to, but for what its own
@@ -79,7 +83,7 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
     forgotten = {*gone, *turn.dropped} if turn is not None else set(gone)
     for key in forgotten:
         forget_target(wanted, key)
-    placed = chosen_for(obj, namespace, gone, names)
+    placed = chosen_for(obj, namespace, gone, names, resource.group_resource)
     if turn is not None:
         placed = [turn.key] if turn.key else []
     if turn is not None or WAITING_ANNOTATION in meta.annotations(obj):
@@ -94,13 +98,13 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
     for key in synced_keys(obj):
         if key not in staying and key not in forgotten and DELETION_ANNOTATION + key not in meta.annotations(obj):
             meta.set_annotation(wanted, DELETION_ANNOTATION + key, now)
+    move = Move.of(obj)
+    halt(wanted, move, resource)
     if divided:
         leaving = handing_over(namespace or {})
         for key in staying:
             if key not in placed:
                 meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, None)  # a projected copy is whole
-        move = Move.of(obj)
-        halt(wanted, move)
         if move is None or move.is_sharing(placed):
             kept = [] if turn is not None else [key for key in placed if key in leaving or (move is not None and move.takes_no_share(key))]
             shares = Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION))
@@ -123,10 +127,11 @@ def _share_out(  # noqa: PLR0913 - what decides, spelled out
     meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
 
 
-def _state(namespace: JSONObject) -> tuple[dict[str, bool], set[str], list[str | None], frozenset[str]]:
+def _state(namespace: JSONObject) -> tuple[object, ...]:
     """What of a namespace its objects follow."""
     leaving, told = {k: is_leaving(namespace, k) for k in synced_keys(namespace)}, meta.annotations(namespace)
-    return leaving, set(handing_over(namespace)), [told.get(SHARES_ANNOTATION), told.get(ONLY_ANNOTATION)], pinned_only(namespace)
+    shares = [told.get(SHARES_ANNOTATION), told.get(ONLY_ANNOTATION)]
+    return leaving, set(handing_over(namespace)), shares, pinned_only(namespace), pins(namespace)
 
 
 def put_overrides(wanted: JSONObject, key: str, found: Overrides | None) -> None:
@@ -172,7 +177,7 @@ class ResourceReconciler:
             turn = await self._turn(obj, namespace, gone, names)
             gone = surely_gone(self.gvr.group_resource, obj, gone, self.clock.now())
         now = rfc3339(self.clock.now())
-        wanted = decide(obj, namespace, divided=divided, now=now, gone=gone, names=names, turn=turn, projected=projected)
+        wanted = decide(obj, namespace, divided=divided, now=now, resource=self.gvr, gone=gone, names=names, turn=turn, projected=projected)
         for target in synced_keys(wanted):
             if not is_leaving(wanted, target):
                 put_overrides(wanted, target, self.overrides(wanted, target))
@@ -181,7 +186,7 @@ class ResourceReconciler:
         return Result(requeue_after_s=turn.look_again_s if turn is not None else None)
 
     async def _turn(self, obj: JSONObject, namespace: JSONObject | None, gone: Sequence[str], names: Mapping[str, str]) -> Turn:
-        staying = chosen_for(obj, namespace, gone, names)
+        staying = chosen_for(obj, namespace, gone, names, self.gvr.group_resource)
         first = candidate(obj, staying, handing_over(namespace or {}), names)
         return await turn_of(self.gvr.group_resource, obj, first, self.leases, self.clock.now()) if first else Turn()
 
