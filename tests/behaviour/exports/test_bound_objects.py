@@ -12,11 +12,11 @@ import pytest
 from tests.behaviour.exports.market import CONFIG_MAPS, WIDGETS, Market, config_map, named
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Forbidden
+from kcp.apimachinery.errors import BadRequest, Forbidden
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client, ResourceClient
-from kcp.exports.names import EXPORTS
+from kcp.exports.names import EXPORTS, SCHEMAS
 
 NAMESPACES, QUOTAS = GVR("", "v1", "namespaces"), GVR("", "v1", "resourcequotas")
 
@@ -124,3 +124,22 @@ async def test_reads_over_all_workspaces_are_by_identity(market: Market) -> None
     for identity, names in ((first, {"of-one", "of-two"}), (second, {"of-three"})):
         found = (await everywhere.resource(GVR("example.com", "v1", f"widgets:{identity}")).list()).items
         assert {meta.name(obj) for obj in found} == names
+
+
+async def test_fields_that_a_schema_makes_selectable_select(market: Market) -> None:
+    """Source: kcp test/e2e/apibinding/apibinding_fieldselector_test.go."""
+    provider, one = market.at("provider"), await market.workspace("one")
+    spec = {"type": "object", "properties": {"color": {"type": "string"}}}
+    openapi = {"type": "object", "properties": {"spec": spec}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": openapi, "selectableFields": [{"jsonPath": ".spec.color"}]}
+    names = {"plural": "shirts", "kind": "Shirt", "singular": "shirt", "listKind": "ShirtList"}
+    schema = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [version]}
+    await provider.resource(SCHEMAS).create(named(SCHEMAS, "APIResourceSchema", "v1.shirts.example.com", schema))
+    await market.export("shirts", resources=[{"group": "example.com", "name": "shirts", "schema": "v1.shirts.example.com"}])
+    await market.bind("one", export="shirts")
+    shirts = one.resource(GVR("example.com", "v1", "shirts"))
+    for name, color in (("a", "blue"), ("b", "red"), ("c", "blue")):
+        await shirts.create(named(shirts.gvr, "Shirt", name, {"color": color}), namespace="default")
+    assert [meta.name(shirt) for shirt in (await shirts.list(field_selector="spec.color=blue")).items] == ["a", "c"]
+    with pytest.raises(BadRequest, match="field label not supported"):
+        await shirts.list(field_selector="status.result=won")

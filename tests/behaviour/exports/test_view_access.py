@@ -29,6 +29,7 @@ from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
 from kcp.registry.backend import UserInfo
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS
 
 GADGETS = GVR("example.org", "v1", "gadgets")
 CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
@@ -206,3 +207,15 @@ async def test_service_accounts_bind_as_members_of_their_cluster(market: Market)
     await provider.resource(ROLE_BINDINGS).create(named(ROLE_BINDINGS, "ClusterRoleBinding", "bind", roleRef=role, subjects=[subject]))
     await bindings.create(wanted)
     await market.until(bindings, "widgets", lambda b: conditions.is_true(b, "Ready"), "the binding")
+
+
+async def test_an_export_of_nothing_claims_the_workspace_itself(market: Market) -> None:
+    """Source: kcp test/e2e/apibinding/apibinding_logicalcluster_test.go."""
+    claim = {"group": "core.kcp.io", "resource": "logicalclusters", "verbs": ["*"]}
+    await market.export("clusters", claims=[claim], resources=[])
+    one = await market.workspace("one")
+    await market.workspace("two")
+    await market.bind("one", accepted(claim), export="clusters")
+    (found,) = (await market.view(export="clusters").resource(LOGICAL_CLUSTERS).list()).items
+    assert meta.cluster(found) == meta.cluster(await one.resource(LOGICAL_CLUSTERS).get("cluster"))
+    assert meta.nested(found, "spec", "owner", "name") == "one"
