@@ -93,7 +93,7 @@ def _log_options(flags: dict[str, Any]) -> LogOptions:
               help="YAML file with these settings; flags and environment variables win.")  # fmt: skip
 @click.option("--sync-target-name", required=True, envvar="SYNC_TARGET_NAME", help="Name of the SyncTarget this syncer serves.")
 @click.option("--sync-target-uid", default="", envvar="SYNC_TARGET_UID",
-              help="metadata.uid of that SyncTarget; with another one the syncer does not start.  [default: whichever it has]")  # fmt: skip
+              help="Its metadata.uid; with another SyncTarget's the syncer does not start.  [default: whichever it has]")  # fmt: skip
 @click.option("--workspace-cluster", "--from-cluster", required=True, envvar="WORKSPACE_CLUSTER",
               help="Workspace of the SyncTarget, such as root:default.")  # fmt: skip
 @click.option("--kcp-kubeconfig", "--from-kubeconfig", required=True, envvar="KCP_KUBECONFIG", type=click.Path(path_type=Path),

@@ -30,6 +30,7 @@ from kcp.tmc.errors import ErrorType, TMCError
 from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
 from kcp.tmc.model.names import DOWNSTREAM_CLUSTER_LABEL
 from kcp.tmc.syncer.access import BY_TOKEN, SECRETS, TEMPLATED, Tokens, index_by_token, is_token
+from kcp.tmc.syncer.adoption import is_nobodys
 from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.fence import Fence
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
@@ -61,14 +62,16 @@ _GATHER_S = 0.05
 """Seconds in which several APIs that appear make one look."""
 
 
-async def find_target(control_plane: Client, workspace: str, name: str, uid: str) -> Identity:
+async def find_target(control_plane: Client, workspace: str, name: str, uid: str, downstream: Client | None = None) -> Identity:
     """The SyncTarget that a syncer is told to serve.
 
-    Args: control_plane: base path "" (the server). workspace: path or cluster name. uid: "" for whichever it has.
+    Args: control_plane: base path "" (the server). workspace: path or cluster name. uid: "" for whichever it has. downstream: where it
+    shows whether another uid was ever a SyncTarget's; one that was nobody's is no reason not to start. None: any other is refused.
     Raises: TMCError with what to do: no such workspace or target, or another uid.
     """
+    home = control_plane.cluster(workspace)
     try:
-        target = await control_plane.cluster(workspace).resource(SYNC_TARGETS).get(name)
+        target = await home.resource(SYNC_TARGETS).get(name)
     except NotFound as error:
         message = (
             f'SyncTarget "{name}" in workspace "{workspace}" not found: create it there first, or check --workspace-cluster '
@@ -76,7 +79,10 @@ async def find_target(control_plane: Client, workspace: str, name: str, uid: str
         )
         raise TMCError(ErrorType.CONFIGURATION, message, name, "start") from error
     if uid and meta.uid(target) != uid:
-        raise made_anew(target, uid)
+        if downstream is None or not await is_nobodys(uid, name, home, downstream):
+            raise made_anew(target, uid)
+        advice = "with it, or without --sync-target-uid, this line is not written"
+        log.warning("no SyncTarget has uid %s: SyncTarget %s is served under its own, %s; %s", uid, name, meta.uid(target), advice)
     return Identity(meta.cluster(target), name, meta.uid(target))
 
 
@@ -91,7 +97,7 @@ async def first_contact(  # noqa: PLR0913 - what a syncer is told, spelled out
     fence, ends_s = Fence.by_name(name, downstream, clock), clock.monotonic() + config.lease_s / 3
     while True:
         try:
-            return await within(clock, config.lease_s / 3, find_target(control_plane, workspace, name, uid))
+            return await within(clock, config.lease_s / 3, find_target(control_plane, workspace, name, uid, downstream))
         except (TransportError, StatusError, TimeoutError) as error:
             needed = await fence.is_needed()
             if needed and clock.monotonic() < ends_s:
