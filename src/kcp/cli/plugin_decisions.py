@@ -11,7 +11,7 @@ from datetime import datetime
 
 import orjson
 
-from kcp.aio.clock import Clock, parse_rfc3339
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.aio.durations import format_duration
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden, NotFound
@@ -32,6 +32,7 @@ from kcp.tmc.model.names import (
     sync_target_key,
     synced_keys,
 )
+from kcp.tmc.model.shifts import Shift, Stage
 from kcp.tmc.model.wishes import exclusive_of
 from kcp.tmc.projection.spec import marks
 
@@ -64,6 +65,8 @@ class Seen:
     decided: str
     exclusive: str = ""
     """Of an exclusive object, who has it or why nobody may begin."""
+    moving: str = ""
+    """Of one whose replicas are moving among its clusters, or did lately, or could not."""
     projected: Mapping[str, str] = field(default_factory=dict)
     """Cluster → which ResourceProjections want a copy there, whatever the Placements say."""
 
@@ -104,6 +107,7 @@ async def look_up(session: Session, words: Sequence[str], namespace: str, clock:
         tie_breaks={decision["placement"]: decision["tieBreak"] for decision in recorded if decision.get("tieBreak")},
         decided=", ".join(_age(decision.get("decidedAt"), now) for decision in recorded) or "not yet",
         exclusive=_exclusive(obj, keys),
+        moving=_moving(obj, keys, now),
         projected={told.cluster: told.reason for told in copied},
     )
 
@@ -171,6 +175,20 @@ def _exclusive(obj: JSONObject, keys: Mapping[str, str]) -> str:
     else:
         state = f"{', '.join(having)} has it" if having else "no cluster has it yet"
     return f"It is exclusive ({wish}), in one cluster at a time: {state}."
+
+
+def _moving(obj: JSONObject, keys: Mapping[str, str], now: datetime) -> str:
+    shift = Shift.of(obj)
+    if shift is None:
+        return ""
+    names = {key: name for name, key in keys.items()}
+    givers, takers = (", ".join(sorted(names.get(key, UNKNOWN) for key in found)) for found in (shift.falling, shift.rising))
+    what, age = f"{shift.moved} of {shift.total} replicas from {givers} to {takers}", _age(rfc3339(shift.since), now)
+    if shift.stage is Stage.DONE:
+        return f"Rebalancing moved {what}, {age}."
+    if shift.stage is Stage.GIVEN_UP:
+        return f"Rebalancing wanted to move {what}; {takers} was not ready in time, so all stayed as it was, {age}."
+    return f"Rebalancing moves {what}, begun {age}: {givers} keeps its own until {takers} is ready, or for good at {rfc3339(shift.until)}."
 
 
 def _here(obj: JSONObject, key: str, now: datetime) -> tuple[str, str, str]:

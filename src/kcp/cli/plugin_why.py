@@ -48,8 +48,8 @@ async def why(session: Session, words: Sequence[str], namespace: str, cluster: s
         known = ", ".join(told.cluster for told in seen.clusters) or "none"
         raise PluginError(f"no Placement of {seen.title} has considered a cluster {cluster}: it has considered {known}")
     session.say(_headline(seen))
-    if seen.exclusive:
-        session.say(seen.exclusive)
+    for sentence in filter(None, (seen.exclusive, seen.moving)):
+        session.say(sentence)
     if shown:
         session.say("\n" + table([_HEADER, *(_row(told) for told in shown)]))
     for told in shown if cluster else ():

@@ -173,6 +173,7 @@ class TMC:
             build_placement_controller(
                 informers, for_cluster, resolve=index.resolve, ancestors=index.ancestors, path_of=index.path_of, labels_of=self._labels_of,
                 required_apis=self._required_apis, clock=clock, eviction_grace_s=grace_s, meter=self.meter,
+                workloads=self._workloads,
             ),
             build_namespace_scheduler(informers, for_cluster, self._workloads, clock=clock),
         ]  # fmt: skip

@@ -12,11 +12,13 @@ import yaml
 from tests.behaviour.plugins.conftest import User, said
 from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, World, running, until
 
+from kcp.aio.clock import rfc3339
 from kcp.apimachinery.errors import Invalid
 from kcp.apimachinery.gvk import GVR
 from kcp.cli.kubectl_tmc import run
 from kcp.cli.plugin_preview import Question, preview
 from kcp.cli.plugin_session import PluginError
+from kcp.cli.plugin_why import why
 from kcp.client import kubeconfig
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
@@ -83,6 +85,36 @@ async def test_what_it_says_of_an_edit_comes_true_and_nothing_was_written_before
     assert found["placements"][0]["reasons"] == {"west": "fits, but 1 clusters are enough"}
     await desk.world.client.resource(PLACEMENTS).patch("all", {"spec": edit["spec"]})
     await until(lambda: desk.world.below("shop"), lambda below: below == shop["after"])
+
+
+async def test_what_rebalancing_would_move_comes_true_and_is_told_afterwards(desk: Desk) -> None:
+    world = desk.world
+    container = {"name": "web", "image": "nginx", "resources": {"requests": {"cpu": "1"}}}
+    template = {"metadata": {"labels": {"app": "big"}}, "spec": {"containers": [container]}}
+    spec = {"replicas": 4, "selector": {"matchLabels": {"app": "big"}}, "template": template}
+    await world.create(DEPLOYMENTS, "Deployment", "big", namespace="default", spec=spec)
+    await world.settle("default", "big", 4)
+    assert await world.below("big") == {"east": 2, "west": 2}
+    edit = placement(numberOfClusters=2, replicas={"preference": "Capacity"}, movement={"rebalance": "Always"})
+
+    async def foretold() -> list[str]:
+        await world.report(east=10, west=2)
+        return (await desk.tell(edit))[1].splitlines()
+
+    await until(foretold, lambda lines: "default/big   east 2, west 2   east 0, west 4   2 from east to west" in lines)
+    await world.client.resource(PLACEMENTS).patch("all", {"spec": {"replicas": {"preference": "Capacity"}}})
+
+    async def below() -> dict[str, int]:
+        found = await world.below("big")
+        if found == {"east": 2, "west": 2}:
+            await world.report(east=10, west=2)
+            await world.rebalance(rfc3339(CLOCK.now()))
+        return found
+
+    await until(below, lambda found: found == {"east": 0, "west": 4})
+    session = desk.user.session()
+    await why(session, ("deploy/big",), "", "", CLOCK)
+    assert said(session).splitlines()[1].startswith("Rebalancing moved 2 of 4 replicas from east to west, ")
 
 
 async def test_the_loss_of_a_cluster_moves_its_replicas(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from kcp.apimachinery.gvk import GVR
 from kcp.sim.cluster import SimCluster
 from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import HANDOVER_ANNOTATION, UNPLACED_ANNOTATION, sync_target_key
+from kcp.tmc.model.shifts import Shift
 
 
 async def test_replicas_follow_the_weights_and_bounds_of_the_placement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +80,37 @@ async def test_a_drained_cluster_keeps_its_copies_until_the_others_are_ready(
         assert held_back == [2], "the old copy went before the new one was ready"
         namespace = await world.client.resource(NAMESPACES).get("default")
         assert HANDOVER_ANNOTATION + east not in meta.annotations(namespace)
+
+
+async def test_on_request_replicas_leave_a_full_cluster_once_the_others_are_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, monkeypatch) as world:
+        placements, deployments = world.client.resource(PLACEMENTS), world.client.resource(DEPLOYMENTS)
+        await placements.patch("all", {"spec": {"replicas": {"preference": "Capacity"}}})
+        container = {"name": "web", "image": "nginx", "resources": {"requests": {"cpu": "1"}}}
+        template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
+        spec = {"replicas": 4, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+        await world.spread()
+        await world.create(DEPLOYMENTS, "Deployment", "web", namespace="default", spec=spec)
+        await world.settle("default", "web", 4)
+        before = await world.below("web")
+        full = max(before, key=lambda name: before[name])
+        used = {name: 10 if name == full else 2 for name in before}
+        sums: list[tuple[int, int]] = []
+
+        async def moved() -> str:
+            obj = await deployments.get("web", namespace="default")
+            ready = [await ready_in(cluster, "web") or 0 for cluster in world.clusters.values()]
+            sums.append((sum((await world.below("web")).values()), sum(ready)))
+            shift = Shift.of(obj)
+            if shift is None:  # the usage may not have been heard of when it was asked for
+                await world.report(**used)
+                await world.rebalance(f"look {len(sums)}")
+            return str(shift.stage) if shift is not None else ""
+
+        await until(moved, lambda stage: stage == "Done")
+        await world.settle("default", "web", 4)
+        after = await world.below("web")
+        assert after[full] < before[full]
+        assert min(ready for _, ready in sums) >= 4, "an old replica went before its new one was ready"
+        assert max(asked for asked, _ in sums) <= 4 + before[full]
+        assert len((await placements.get("all"))["status"]["recentMoves"]) == 1

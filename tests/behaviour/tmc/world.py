@@ -29,6 +29,7 @@ from kcp.tenancy import kinds
 from kcp.tenancy.waiting import wait_for
 from kcp.tmc.model.kinds import NAMESPACES, PLACEMENTS, SYNC_TARGETS, SYNCED
 from kcp.tmc.model.names import synced_keys
+from kcp.tmc.placement.rebalancing import REBALANCE_ANNOTATION
 from kcp.tmc.syncer.engine import Syncer, find_target
 from kcp.tmc.syncer.metrics import SyncerMetrics
 from kcp.tmc.syncer.record import Record
@@ -96,6 +97,16 @@ class World:
                     assert cluster.name not in found, f"{name} is doubled in {cluster.name}"
                     found[cluster.name] = copy["spec"]["replicas"]
         return found
+
+    async def report(self, **used: int) -> None:
+        """As if these clusters used so many of ten CPUs, until their syncers say otherwise."""
+        for name, cpu in used.items():
+            status = {"allocatable": {"cpu": "10", "memory": "10Gi"}, "usage": {"cpu": str(cpu), "memory": "1Gi"}}
+            await self.client.resource(SYNC_TARGETS).patch(name, {"status": status}, subresource="status")
+
+    async def rebalance(self, request: str) -> None:
+        """Ask for it once more."""
+        await self.client.resource(PLACEMENTS).patch("all", {"metadata": {"annotations": {REBALANCE_ANNOTATION: request}}})
 
     async def settle(self, namespace: str, name: str, replicas: int) -> None:
         """Wait until the Deployment is ready, heard of by all clusters, and adds up downstream."""

@@ -30,16 +30,18 @@ from kcp.tmc.errors import ErrorType
 from kcp.tmc.metrics.placements import DecisionMeasures
 from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, sync_target_key, synced_keys
+from kcp.tmc.placement.handover import Workloads
 from kcp.tmc.placement.inputs import Surroundings, neighbour_of, snapshot_of
 from kcp.tmc.placement.observe import Observed, location_of
 from kcp.tmc.placement.policy import Policy
 from kcp.tmc.placement.reasons import error_of
+from kcp.tmc.placement.rebalancer import Rebalancer
 from kcp.tmc.placement.rebalancing import Rebalancing
 from kcp.tmc.placement.record import is_told, record
 from kcp.tmc.placement.reservations import SETTLE_S, Reservations, fresh_in, told_since
 from kcp.tmc.placement.schedule import Decision, Fleet, Neighbour, Snapshot, schedule
 from kcp.tmc.placement.spec import Reading, read
-from kcp.tmc.placement.status import render
+from kcp.tmc.placement.status import Progress, render
 from kcp.tmc.placement.wakeups import BY_CHOSEN, INDEXERS, Wakeups
 
 
@@ -67,6 +69,7 @@ class PlacementReconciler:
     eviction_grace_s: float
     reservations: Reservations
     measures: DecisionMeasures
+    rebalancer: Rebalancer
     one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Placements that look at others are decided one after the other, on what the server has: two that keep apart never choose the same."""
 
@@ -102,18 +105,23 @@ class PlacementReconciler:
         decision = schedule(snapshot)
         key = meta.key(obj)
         since = told_since(obj, decision.chosen, reading.policy.requests if namespaces else {}, now)
+        look = self.rebalancer.look(
+            reading.policy, placement.hand_over_s, decision, namespaces, rebalancing, now, snapshot.disturbed
+        )  # fmt: skip
+        progress = rebalancing.after(decision, now, look.levelled)
         self.reservations.assume(key, reading.policy.requests, fresh_in(obj, since), now)
         is_written = False
         try:
-            await self._write(obj, placement, home, reading, decision, rebalancing, now, since, in_use=bool(namespaces))
+            await self._write(obj, placement, home, reading, decision, progress, now, since, in_use=bool(namespaces))
             is_written = True
+            await self.rebalancer.carry_out(look)
         finally:
             if not is_written:
                 self.reservations.withdraw(key)
         ended(key.cluster, str(reading.policy.strategy) or "default", len(decision.chosen) >= decision.number)
         self._tell_wanting(key, decision)
         waits = SETTLE_S if len(decision.chosen) < decision.number and any(t.reserved for t in decision.fleet) else None
-        return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision), waits))
+        return Result(requeue_after_s=_earliest(next_check(snapshot), rebalancing.next_look(decision, look.levelled), waits))
 
     def _tell_wanting(self, key: ObjectKey, decision: Decision) -> None:
         """What kept it from its clusters: each kind of reason once, with the cluster if it is one."""
@@ -128,11 +136,11 @@ class PlacementReconciler:
 
     async def _write(  # noqa: PLR0913 - what a decision is written down with
         self, obj: JSONObject, placement: Placement, home: ClusterName | None, reading: Reading, decision: Decision,
-        rebalancing: Rebalancing, now: datetime, since: Sequence[JSONObject], *, in_use: bool,
+        progress: Progress, now: datetime, since: Sequence[JSONObject], *, in_use: bool,
     ) -> None:  # fmt: skip
         home_path = self.path_of(home) if home else placement.location_workspace
         wanted = render(obj, decision, now=rfc3339(now), home=home_path, missing_home=home is None, in_use=in_use,
-                        problems=[*placement.problems, *map(str, reading.faults)], progress=rebalancing.after(decision, now),
+                        problems=[*placement.problems, *map(str, reading.faults)], progress=progress,
                         policy=reading.policy, since=since)  # fmt: skip
         placements = self.for_cluster(placement.cluster).resource(PLACEMENTS)
         written = await commit(placements, obj, {**obj, "status": wanted["status"]})
@@ -261,6 +269,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     clock: Clock,
     eviction_grace_s: float,
     meter: Meter,
+    workloads: Workloads,
 ) -> Controller:
     """Args: resolve: workspace path → cluster. ancestors: a workspace's parents, nearest first. path_of: its path."""
     placements = informers.informer(PLACEMENTS, indexers=INDEXERS)
@@ -282,7 +291,7 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
         placements, records, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), lambda: targets.resource_version,
         lambda cluster: locations.list(cluster=cluster), lambda cluster: namespaces.list(cluster=cluster),
         location_workspace, required_apis, path_of, labels_of, for_cluster, clock, eviction_grace_s, reservations,
-        DecisionMeasures(clock, meter),
+        DecisionMeasures(clock, meter), Rebalancer(workloads, for_cluster),
     )  # fmt: skip
     controller = Controller("placement", reconciler.reconcile, clock=clock, workers=4)
     controller.watch(placements, wake.of_placement)

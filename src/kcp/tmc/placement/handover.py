@@ -18,6 +18,7 @@ from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.informer import Informer
+from kcp.tmc.model.kinds import DIVIDED
 from kcp.tmc.model.moves import claim
 from kcp.tmc.model.names import HANDOVER_ANNOTATION, keys_with, synced_keys
 from kcp.tmc.model.wishes import left_out
@@ -56,6 +57,11 @@ class Workloads:
         judged = ((resource, informer) for resource, informer in self._informers if resource in JUDGED)
         listed = ((resource, informer.list(cluster=key.cluster, namespace=key.name)) for resource, informer in judged)
         return [(resource, obj) for resource, objects in listed for obj in objects]
+
+    def divided_in(self, key: ObjectKey) -> list[JSONObject]:
+        """Those whose replicas are divided. Args: key: of the namespace."""
+        found = (informer for resource, informer in self._informers if resource in DIVIDED)
+        return [obj for informer in found for obj in informer.list(cluster=key.cluster, namespace=key.name)]
 
     def claims_in(self, key: ObjectKey) -> frozenset[str]:
         """All of them, as pins name them. Args: key: of the namespace."""

@@ -22,6 +22,7 @@ from kcp.tmc.model.kinds import Placement
 from kcp.tmc.model.names import SHARES_ANNOTATION, UNSYNCED_NAMESPACES, chosen_keys, is_leaving, synced_keys
 from kcp.tmc.model.wishes import left_out
 from kcp.tmc.placement.inputs import Surroundings, snapshot_of
+from kcp.tmc.placement.levelling import Bounds, movable, plan, workload_of
 from kcp.tmc.placement.rebalancing import Rebalancing
 from kcp.tmc.placement.reservations import Reservations
 from kcp.tmc.placement.schedule import Decision, Fleet, schedule
@@ -200,7 +201,34 @@ def _with_copies(outcome: Outcome, readings: Mapping[PlacementID, Reading]) -> O
             divided[one] = combine(found)
             here = [k for k in keys if not left_out(obj, outcome.scene.names[k])]
             copies[one] = _divide(obj, here, divided[one], outcome.scene.names)
+        copies |= _rebalanced(outcome, town, readings, copies, divided)
     return replace(outcome, copies=copies, shares=divided)
+
+
+def _rebalanced(
+    outcome: Outcome, town: Town, readings: Mapping[PlacementID, Reading], copies: Mapping[WorkloadID, Mapping[str, int]],
+    divided: Mapping[WorkloadID, Shares | None],
+) -> Mapping[WorkloadID, Mapping[str, int]]:  # fmt: skip
+    """Where rebalancing is asked for: what stays on its clusters, with the replicas moved between them."""
+    found: dict[WorkloadID, Mapping[str, int]] = {}
+    for name in sorted(town.placements):
+        movement = readings[town.path, name].policy.movement
+        asked = Rebalancing.of(town.placements[name], readings[town.path, name].policy, outcome.scene.now).wanted
+        if not asked or not movement.moves_per_minute:
+            continue
+        placement = Placement.of(town.placements[name], ())
+        selected = {meta.name(ns) for ns in town.namespaces if placement.selects(ns)}
+        listed = []
+        for obj in town.workloads:
+            one = workload_id(town, obj)
+            held, shares = asked_now(obj), divided.get(one)
+            if meta.namespace(obj) in selected and one not in found and shares is not None and held == copies[one]:
+                listed.append((one, workload_of(obj, held, shares)))
+        bounds = Bounds(movement.min_gain, len(listed), None)
+        by_name = {workload.name: one for one, workload in listed}
+        wanted = plan([workload for _, workload in listed], movable(outcome.decisions[town.path, name]), bounds)
+        found |= {by_name[workload.name]: after for workload, after in wanted.moves}
+    return found
 
 
 def _shares(outcome: Outcome, town: Town, name: str, readings: Mapping[PlacementID, Reading]) -> Shares | None:
@@ -218,10 +246,14 @@ def present(scene: Scene) -> Mapping[WorkloadID, Mapping[str, int]]:
     found: dict[WorkloadID, Mapping[str, int]] = {}
     for town in scene.towns:
         for obj in town.workloads:
-            here = [key for key in synced_keys(obj) if not is_leaving(obj, key)]
-            shares = {key: share_of(obj, key) for key in here}
-            found[workload_id(town, obj)] = {key: replicas_of(obj) if held is None else held for key, held in shares.items()}
+            found[workload_id(town, obj)] = asked_now(obj)
     return found
+
+
+def asked_now(obj: JSONObject) -> dict[str, int]:
+    """K → replicas that are asked for there, by what stands on the object."""
+    shares = {key: share_of(obj, key) for key in synced_keys(obj) if not is_leaving(obj, key)}
+    return {key: replicas_of(obj) if held is None else held for key, held in shares.items()}
 
 
 def replicas_of(obj: JSONObject) -> int:

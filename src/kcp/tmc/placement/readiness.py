@@ -6,7 +6,7 @@ Before: `handover`, `moving`, `server.tmc`. After: nothing. Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -35,6 +35,11 @@ def reported(obj: JSONObject, key: str) -> JSONObject:
     except ValueError:
         return {}
     return status if isinstance(status, dict) else {}
+
+
+def ready_by_key(obj: JSONObject, keys: Iterable[str]) -> dict[str, int]:
+    """K → replicas of a Deployment that are ready there."""
+    return {key: int(reported(obj, key).get("readyReplicas") or 0) for key in keys}
 
 
 def _replicas(obj: JSONObject, status: JSONObject, wanted: int) -> bool:  # noqa: ARG001 - the shape of a judge

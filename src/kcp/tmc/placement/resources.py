@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 
-from kcp.aio.clock import Clock, rfc3339
+from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.gvk import GVR, GroupResource
@@ -44,11 +45,13 @@ from kcp.tmc.model.names import (
     synced_keys,
     upsyncing_key,
 )
+from kcp.tmc.model.shifts import SHIFT_ANNOTATION, Shift, Stage
 from kcp.tmc.model.sources import ONLY_ANNOTATION, is_meant
 from kcp.tmc.model.wishes import exclusive_of, left_out
 from kcp.tmc.placement.changes import Changes, Overrides, told_of
 from kcp.tmc.placement.exclusive import Lease, Leases, Turn, candidate, surely_gone, turn_of
 from kcp.tmc.placement.handover import handing_over
+from kcp.tmc.placement.readiness import ready_by_key
 from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
 from kcp.tmc.placement.upsynced import UpsyncedReconciler
 from kcp.tmc.projection.spec import Mark
@@ -109,22 +112,37 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
             kept = [] if turn is not None else [key for key in placed if key in leaving or (move is not None and move.takes_no_share(key))]
             shares = Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION))
             is_alone = move is None and len(placed) == 1
-            _share_out(obj, wanted, [key for key in placed if key not in kept], shares, names, is_alone=is_alone)
+            shift = None if turn is not None or move is not None else Shift.of(obj)
+            _share_out(obj, wanted, [key for key in placed if key not in kept], shares, names, is_alone=is_alone, shift=shift, now=now)
     return wanted
 
 
 def _share_out(  # noqa: PLR0913 - what decides, spelled out
-    obj: JSONObject, wanted: JSONObject, keys: list[str], shares: Shares | None, names: Mapping[str, str], *, is_alone: bool
-) -> None:
+    obj: JSONObject, wanted: JSONObject, keys: list[str], shares: Shares | None, names: Mapping[str, str], *, is_alone: bool,
+    shift: Shift | None, now: str,
+) -> None:  # fmt: skip
     """A spec diff with its share of the replicas for each target; one that leaves keeps what it had until it is gone."""
     total = int(meta.nested(wanted, "spec", "replicas", default=1))
     current = {key: held for key in keys if (held := share_of(obj, key)) is not None}
-    placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {}, names=names)
+    if shift is not None:
+        is_ours = shift.is_about(keys, total) and (shift.stage is not Stage.MOVING or current in (shift.before, shift.during))
+        shift = shift.stepped(ready_by_key(obj, keys), parse_rfc3339(now)) if is_ours else None
+        if shift is not None and shift.stage is not Stage.MOVING and Shift.of(obj) != shift:
+            current = dict(shift.after if shift.stage is Stage.DONE else shift.before)
+    if shift is not None and shift.stage is Stage.MOVING:
+        placed: Mapping[str, int] = shift.during
+    else:
+        placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {}, names=names)
+    meta.set_annotation(wanted, SHIFT_ANNOTATION, shift.to_json() if shift is not None else None)
     for key, number in placed.items():
         is_all = is_alone and number == total  # a diff would say what the spec says, and be one more write for each change
         diff = None if is_all else json.dumps([{"op": "replace", "path": "/replicas", "value": number}], separators=(",", ":"))
         meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, diff)
     meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
+
+
+def _time_left_s(shift: Shift, now: datetime) -> float | None:
+    return max((shift.until - now).total_seconds(), 0.0) + 0.01 if shift.stage is Stage.MOVING else None
 
 
 def _state(namespace: JSONObject) -> tuple[object, ...]:
@@ -183,7 +201,10 @@ class ResourceReconciler:
                 put_overrides(wanted, target, self.overrides(wanted, target))
         write = commit if is_exclusive else commit_own  # an exclusive object's marks must be those of the object that was looked at
         await write(self.for_cluster(key.cluster).resource(self.gvr), obj, wanted)
-        return Result(requeue_after_s=turn.look_again_s if turn is not None else None)
+        if turn is not None:
+            return Result(requeue_after_s=turn.look_again_s)
+        shift = Shift.of(wanted) if divided else None
+        return Result(requeue_after_s=_time_left_s(shift, self.clock.now()) if shift is not None else None)
 
     async def _turn(self, obj: JSONObject, namespace: JSONObject | None, gone: Sequence[str], names: Mapping[str, str]) -> Turn:
         staying = chosen_for(obj, namespace, gone, names, self.gvr.group_resource)

@@ -66,12 +66,12 @@ class Shares:
             return None
 
 
-def shares_of(policy: Policy, chosen: Sequence[Target], held: Shares | None) -> Shares | None:
-    """What a Placement's annotation should say; None: evenly. Args: held: what it says now."""
+def shares_of(policy: Policy, chosen: Sequence[Target], held: Shares | None, *, anew: bool = False) -> Shares | None:
+    """What a Placement's annotation should say; None: evenly. Args: held: what it says now. anew: as if the clusters were chosen now."""
     if policy.replicas == Replicas() and not any(r.weight is not None or r.bounds_replicas for r in policy.rules):
         return None
     known = held.clusters if held is not None else {}
-    is_settled = set(known) == {t.key for t in chosen}
+    is_settled = set(known) == {t.key for t in chosen} and not anew
     clusters: dict[str, ClusterShare] = {}
     for target in chosen:
         rule = policy.rule_for(target.name, target.labels)

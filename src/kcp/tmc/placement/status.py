@@ -30,6 +30,10 @@ class Progress:
     """The value of the request that was carried out last."""
     moved_at: tuple[str, ...] = ()
     """RFC 3339 times of the moves of the last minute."""
+    levelled_at: str = ""
+    """RFC 3339; when the policy last found no replicas to move."""
+    is_anew: bool = False
+    """What clusters have free is written down again, for replicas to come."""
 
 
 def render(  # noqa: PLR0913 - what goes into one status, spelled out
@@ -62,7 +66,8 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
     status["decisions"] = [_told(v) for v in _explained(decision)]
     _put(status, "placementDecisions", _chosen(decision, meta.nested(obj, "status", "placementDecisions", default=())))
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
-    shares = shares_of(policy, chosen, Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION)))
+    held = Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION))
+    shares = shares_of(policy, chosen, held, anew=progress is not None and progress.is_anew)
     meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
     if decision.is_complete and meta.generation(obj) and meta.annotations(wanted) == meta.annotations(obj):
         status["observedGeneration"] = meta.generation(obj)  # now that it is carried out
@@ -112,6 +117,7 @@ def _told(verdict: Verdict) -> JSONObject:
 def _remember(status: JSONObject, progress: Progress) -> None:
     _put(status, "rebalanceRequest", progress.request)
     _put(status, "recentMoves", list(progress.moved_at))
+    _put(status, "replicasLevelledAt", progress.levelled_at)
 
 
 def _put(status: JSONObject, field: str, value: object) -> None:

@@ -1,0 +1,110 @@
+"""Replicas that move among clusters that stay: the new ones are ready before the old ones go, or all stays as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from kcp.aio.clock import parse_rfc3339, rfc3339
+from kcp.apimachinery import meta
+from kcp.tmc.model.names import SHARES_ANNOTATION, SPEC_DIFF_ANNOTATION, STATE_LABEL, STATUS_ANNOTATION
+from kcp.tmc.model.shifts import SHIFT_ANNOTATION, Shift, Stage
+from kcp.tmc.placement.policy import Division, Movement, Policy, Preference, RebalanceMode
+from kcp.tmc.placement.rebalancing import Levelled, Rebalancing
+from kcp.tmc.placement.resources import decide
+from kcp.tmc.placement.schedule import Decision
+from kcp.tmc.placement.shares import ClusterShare, Shares, share_of
+
+NOW = parse_rfc3339("2026-01-01T00:00:00Z")
+UNTIL = NOW + timedelta(minutes=10)
+SHIFT = Shift({"a": 4, "b": 0}, {"a": 1, "b": 3}, 4, Stage.MOVING, NOW, UNTIL)
+SHARES = Shares(Division.DIVIDED, Preference.CAPACITY, {"a": ClusterShare(), "b": ClusterShare()})
+
+
+def deployment(*, replicas: int = 4, shift: Shift | None = SHIFT, ready: dict[str, int] | None = None, **shares: int) -> dict[str, Any]:
+    annotations = {
+        SPEC_DIFF_ANNOTATION + key: json.dumps([{"op": "replace", "path": "/replicas", "value": n}]) for key, n in shares.items()
+    }
+    annotations |= {STATUS_ANNOTATION + key: json.dumps({"readyReplicas": n}) for key, n in (ready or {}).items()}
+    if shift is not None:
+        annotations[SHIFT_ANNOTATION] = shift.to_json()
+    labels = {STATE_LABEL + key: "Sync" for key in shares}
+    return {"metadata": {"name": "web", "namespace": "d", "labels": labels, "annotations": annotations}, "spec": {"replicas": replicas}}
+
+
+def placed(obj: dict[str, Any], *keys: str, at: datetime = NOW) -> tuple[dict[str, int | None], Shift | None]:
+    annotations = {SHARES_ANNOTATION: SHARES.to_json()}
+    namespace = {"metadata": {"name": "d", "labels": {STATE_LABEL + key: "Sync" for key in keys or "ab"}, "annotations": annotations}}
+    wanted = decide(obj, namespace, divided=True, now=rfc3339(at))
+    return {key: share_of(wanted, key) for key in keys or "ab"}, Shift.of(wanted)
+
+
+def test_who_gets_more_has_it_first() -> None:
+    assert placed(deployment(a=4, b=0)) == ({"a": 4, "b": 3}, SHIFT)
+    assert placed(deployment(a=4, b=3, ready={"a": 4, "b": 2})) == ({"a": 4, "b": 3}, SHIFT)
+
+
+def test_who_gives_gives_once_the_others_are_ready_and_so_it_stays() -> None:
+    done = replace(SHIFT, stage=Stage.DONE)
+    assert placed(deployment(a=4, b=3, ready={"a": 4, "b": 3})) == ({"a": 1, "b": 3}, done)
+    assert placed(deployment(a=1, b=3, shift=done, ready={"a": 1, "b": 0})) == ({"a": 1, "b": 3}, done)
+
+
+def test_who_is_not_ready_in_time_gives_back() -> None:
+    given_up = replace(SHIFT, stage=Stage.GIVEN_UP, since=UNTIL)
+    assert placed(deployment(a=4, b=3, ready={"a": 4, "b": 2}), at=UNTIL) == ({"a": 4, "b": 0}, given_up)
+
+
+@pytest.mark.parametrize(
+    ("obj", "keys", "expected"),
+    [
+        (deployment(replicas=6, a=4, b=3), "ab", 6),
+        (deployment(replicas=8, a=4, b=3), "ab", 8),
+        (deployment(a=4, b=3), "abc", 4),
+        (deployment(a=4, b=3), "a", 4),
+        (deployment(a=2, b=2), "ab", 4),
+    ],
+    ids=["fewer than are there", "more", "another cluster", "a cluster less", "divided otherwise"],
+)
+def test_a_move_of_what_is_no_longer_so_is_dropped(obj: dict[str, Any], keys: str, expected: int) -> None:
+    found, shift = placed(obj, *keys)
+    assert shift is None
+    assert sum(number or 0 for number in found.values()) == expected
+
+
+def test_what_somebody_else_wrote_there_is_not_a_move() -> None:
+    obj = deployment(a=2, b=2, shift=None)
+    for text in ("nonsense", "[]", '{"from":{"a":1},"to":{"b":1}}', '{"from":{},"to":{},"since":"x"}'):
+        meta.set_annotation(obj, SHIFT_ANNOTATION, text)
+        assert Shift.of(obj) is None
+        assert placed(obj) == ({"a": 2, "b": 2}, None)
+
+
+def rebalancing(policy: Policy, **status: Any) -> Rebalancing:
+    return Rebalancing.of({"metadata": {"annotations": {"tmc.kcp.io/rebalance": "1"}}, "status": status}, policy, NOW)
+
+
+def test_moves_of_replicas_count_for_the_bound_and_a_request_is_done_when_there_are_no_more() -> None:
+    policy = Policy(movement=Movement(moves_per_minute=2))
+    first = rebalancing(policy)
+    assert first.levels(Decision(), NOW)
+    moving = first.after(Decision(), NOW, Levelled(is_looked=True, moves=2, is_settled=False))
+    assert (moving.request, len(moving.moved_at)) == ("", 2)
+    assert not rebalancing(policy, recentMoves=list(moving.moved_at)).levels(Decision(), NOW)
+    assert first.next_look(Decision(), Levelled(is_settled=False)) == 60.0
+    assert first.after(Decision(), NOW, Levelled(is_looked=True)).request == "1"
+
+
+def test_a_policy_looks_once_in_five_minutes_and_a_request_at_once() -> None:
+    policy = Policy(movement=Movement(rebalance=RebalanceMode.ALWAYS))
+    settled = Levelled(is_looked=True)
+    found = rebalancing(policy, rebalanceRequest="1").after(Decision(), NOW, settled)
+    assert found.levelled_at == rfc3339(NOW)
+    held = {"rebalanceRequest": "1", "replicasLevelledAt": found.levelled_at}
+    assert not rebalancing(policy, **held).levels(Decision(), NOW + timedelta(seconds=299))
+    assert rebalancing(policy, **held).levels(Decision(), NOW + timedelta(seconds=300))
+    assert rebalancing(policy, **(held | {"rebalanceRequest": "0"})).levels(Decision(), NOW)
