@@ -20,11 +20,11 @@ from kcp.apimachinery.selectors import LabelSelector
 from kcp.apiserver.authz.attributes import Authorizer
 from kcp.apiserver.connect import portforward, remotecommand
 from kcp.apiserver.connect.options import METHODS, admit, authorize_creation, options, proxied_path, served
-from kcp.apiserver.connect.remotecommand import SUCCESS, Console
 from kcp.apiserver.request import Handler, Request, Response
 from kcp.registry.backend import Admission, Backend, Scope
 from kcp.registry.resource import Catalog, Resource
 from kcp.sim import podports
+from kcp.sim.attaching import Attaching
 from kcp.sim.execution import Executions
 from kcp.sim.kubeletproxy import kubelet_answer
 from kcp.sim.podlogs import container_name, container_spec, container_status
@@ -67,18 +67,11 @@ class Dialing:
         if "running" not in (status.get("state") or {}):
             raise InternalError(f'Internal error occurred: unable to upgrade connection: container not found ("{container}")')
         if info.subresource == "attach":
-            return remotecommand.respond(req, asked, lambda console: self._attach(req, obj, container, console))
+            attaching = Attaching(self.backend, self.verbs, self.executions, self.executions.clock)
+            return remotecommand.respond(req, asked, lambda console: attaching.attach(req, obj, container, asked, console))
         spec, words = container_spec(obj, container), list(asked.get("command") or ())
         restarts = status.get("restartCount") or 0
         return remotecommand.respond(req, asked, lambda console: self.executions.execute(obj, spec, restarts, words, console))
-
-    async def _attach(self, req: Request, pod: JSONObject, container: str, console: Console) -> JSONObject:
-        """What the container prints from now on; it reads nothing."""
-        console.stdin.abandon()
-        ends = "\r\n" if console.is_tty else "\n"
-        async for lines in self.verbs.following(req, pod, container).lines():
-            await console.stdout("".join(f"{line}{ends}" for _, line in lines).encode("utf-8", "surrogateescape"))
-        return SUCCESS
 
     @staticmethod
     def _forward(req: Request, pod: JSONObject) -> Response:

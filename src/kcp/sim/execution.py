@@ -18,11 +18,11 @@ from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.connect.remotecommand import Console, exited, not_started
 from kcp.sim.containerfiles import Find, Reader, Surroundings
+from kcp.sim.workloads.programs import is_shell
 from kcp.sim.workloads.shell import run, run_words
 from kcp.sim.workloads.shellmachine import AbsentError, InputNeeded, Machine, Outcome
 from kcp.sim.workloads.shelltools import TOOLS, is_directory
 
-_SHELLS = frozenset(("sh", "bash", "ash", "dash"))
 _KEPT_CONTAINERS = 64
 _KEPT_CHARACTERS = 16 << 20
 """Written in one container."""
@@ -47,17 +47,24 @@ class Executions:
         self, pod: JSONObject, container: Mapping[str, Any], restarts: int, words: Sequence[str], console: Console
     ) -> JSONObject:
         """Run a command until it ends. Returns the Status that its client is told."""
-        around = await Reader(pod, self.find).surroundings(container)
-        written = self._kept((meta.uid(pod), str(container["name"]), restarts))
-        await self.clock.sleep(_START_S)
-        session = _Session(around, written, self.clock, console, str(container.get("workingDir") or "/"))
+        session = await self._session(pod, container, restarts, console)
         if not words:
             return not_started("exec: no command given")
-        if words[0].rsplit("/", 1)[-1] in _SHELLS and all(word.startswith("-") and "c" not in word for word in words[1:]):
+        if is_shell(words):
             return exited(await session.shell())
         if list(words) == ["cat"]:
             return exited(await session.echo())
         return await session.command(list(words))
+
+    async def shell(self, pod: JSONObject, container: Mapping[str, Any], restarts: int, console: Console) -> int:
+        """Be the shell that is the container's own program. Returns its exit code."""
+        return await (await self._session(pod, container, restarts, console)).shell()
+
+    async def _session(self, pod: JSONObject, container: Mapping[str, Any], restarts: int, console: Console) -> _Session:
+        around = await Reader(pod, self.find).surroundings(container)
+        written = self._kept((meta.uid(pod), str(container["name"]), restarts))
+        await self.clock.sleep(_START_S)
+        return _Session(around, written, self.clock, console, str(container.get("workingDir") or "/"))
 
     def _kept(self, key: tuple[str, str, int]) -> Written:
         held = self._written.setdefault(key, {})

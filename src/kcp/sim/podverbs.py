@@ -42,7 +42,7 @@ class PodVerbs:
             ("", "pods", "log"): self.log,
         }
 
-    def _scope(self, req: Request, subresource: str = "") -> Scope:
+    def scope(self, req: Request, subresource: str = "") -> Scope:
         resource = self.catalog.resolve(req.info.cluster, _PODS)
         if resource is None:
             raise NotFound("the server could not find the requested resource")
@@ -55,7 +55,7 @@ class PodVerbs:
         node = meta.nested(binding, "target", "name", default="")
         if not node:
             raise BadRequest("target.name: Required value")
-        scope, now = self._scope(req, "binding"), rfc3339(self.clock.now())
+        scope, now = self.scope(req, "binding"), rfc3339(self.clock.now())
         if not scope.name:  # posted to the collection of bindings: its own name is the pod's
             scope = replace(scope, name=meta.name(binding))
 
@@ -73,7 +73,7 @@ class PodVerbs:
         """What a simulated container has to say."""
         only(req, "GET")
         asked = options(req)
-        pod = (await self.backend.get(self._scope(req))).decode()
+        pod = (await self.backend.get(self.scope(req))).decode()
         text = log(pod, req, asked, self.clock.now())
         if not is_true(req.query.get("follow")) or not meta.nested(pod, "spec", "nodeName"):
             return Response(body=text, content_type="text/plain")
@@ -81,7 +81,7 @@ class PodVerbs:
         return Response(stream=follow(text, self.following(req, pod, name), req, asked), content_type="text/plain")
 
     def following(self, req: Request, pod: JSONObject, container: str) -> Following:
-        scope = self._scope(req)
+        scope = self.scope(req)
 
         async def get() -> JSONObject | None:
             try:

@@ -253,3 +253,64 @@ async def test_who_may_only_get_cannot_run_programs_over_a_websocket(world: Worl
     with pytest.raises(Refused, match='cannot create resource "pods/exec"'):
         async with websocket(world.cluster.client(UserInfo("ann", ())).transport, EXEC, stdout="true", command="date"):
             raise AssertionError
+
+
+async def typed(world: World, command: list[str], *messages: bytes, once: bool = True, restarts: str = "Never") -> Told:
+    """Attach to a container that reads, say something, and see what comes of it until the connection ends."""
+    container = {"name": "c", "image": "busybox", "command": command, "stdin": True, "stdinOnce": once}
+    spec = {"containers": [container], "restartPolicy": restarts}
+    await world.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec})
+    await world.until(lambda: world.running())
+    async with websocket(world.client.transport, f"{POD}/attach", stdin="true", stdout="true") as (socket, _):
+        running = asyncio.ensure_future(told(socket))
+        for message in messages:
+            await socket.send(b"\0" + message)
+            await settle()
+            await world.clock.advance(1)
+        if not running.done():
+            await socket.send(b"\xff\0")
+        for _ in range(20):
+            await settle()
+            await world.clock.advance(0.5)
+        return await running
+
+
+async def log(world: World) -> bytes:
+    return (await world.client.raw("GET", f"{POD}/log")).body
+
+
+async def phase(world: World) -> str:
+    return str((await world.resource("pods").get("a", namespace="default"))["status"]["phase"])
+
+
+async def test_what_is_typed_into_an_attached_container_is_read_and_its_end_ends_the_program(world: World) -> None:
+    found = await typed(world, ["sh", "-c", "echo -n read: && cat && echo 'stdin closed'"], b"value\n", b"abcd1234\n")
+    assert found.code == 0
+    assert await log(world) == b"read:value\nabcd1234\nstdin closed\n"
+    assert await phase(world) == "Succeeded"
+
+
+async def test_input_that_stays_open_leaves_the_container_running(world: World) -> None:
+    found = await typed(world, ["sh", "-c", "cat && echo 'stdin closed'"], b"abcd1234\n", once=False)
+    assert (found.out, found.code) == (b"abcd1234\n", 0)
+    assert (await log(world), await phase(world)) == (b"abcd1234\n", "Running")
+
+
+async def test_a_shell_that_is_attached_to_is_the_container_and_ends_it(world: World) -> None:
+    found = await typed(world, ["sh"], b"echo hi\n", b"exit 3\n")
+    assert (found.out, found.code) == (b"hi\n", 0)
+    assert await phase(world) == "Failed"
+    ended = (await world.resource("pods").get("a", namespace="default"))["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended["exitCode"] == 3
+
+
+async def test_a_container_without_input_reads_none(world: World) -> None:
+    container = {"name": "c", "image": "busybox", "command": ["sh", "-c", "cat && echo 'stdin closed'"]}
+    spec = {"containers": [container], "restartPolicy": "Never"}
+    await world.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec})
+
+    async def is_done() -> bool:
+        return await phase(world) == "Succeeded"
+
+    await world.until(is_done)
+    assert await log(world) == b"stdin closed\n"

@@ -8,7 +8,7 @@ Pure. Before: `podlife`, `podverbs`. After: `shell`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -16,6 +16,7 @@ from zlib import crc32
 from kcp.apimachinery import meta
 from kcp.sim.workloads.shell import run_words
 from kcp.sim.workloads.shellmachine import Machine, Outcome
+from kcp.sim.workloads.standardinput import StandardInput, input_of
 
 EXIT_CODE_ANNOTATION = "sim.kcp.io/exit-code"
 RUN_SECONDS_ANNOTATION = "sim.kcp.io/run-seconds"
@@ -24,6 +25,7 @@ _SERVING = frozenset(("agnhost", "httpd", "memcached", "mysql", "nginx", "pause"
 """Images, by the last part of their name, that serve until they are stopped."""
 _SHELLS = frozenset(("alpine", "bash", "busybox", "debian", "ubuntu"))
 """Images without a program of their own: what stands in `args` is the command."""
+SHELLS = frozenset(("sh", "bash", "ash", "dash"))
 _SYSTEM_FILES = {"/proc/self/status": "Cpus_allowed_list:\t0-3\n"}
 _MOST_REPLAYS = 16
 """How many earlier runs of a container are replayed to know what they left in its volumes."""
@@ -78,14 +80,17 @@ def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: in
     words = [_substituted(str(w), env) for w in (*(container.get("command") or ()), *(container.get("args") or ()))]
     if not container.get("command") and _image(container) not in _SHELLS:
         return None
-    if not words:
-        return Program(0.0)  # a shell without input
+    typed = input_of(pod, str(container.get("name")), restarts) if container.get("stdin") else None
+    if not words or is_shell(words):
+        return _typed_into(typed)
     mounts = tuple(str(m.get("mountPath")) for m in container.get("volumeMounts") or ())
     files: dict[str, str] = {}
     outcome: Outcome | None = None
     for attempt in range(min(restarts, _MOST_REPLAYS) + 1):
         files = {path: text for path, text in files.items() if mounts and path.startswith(mounts)} | _SYSTEM_FILES
         machine = Machine(dict(env), files, host=env["HOSTNAME"], random=_dice(pod, container, attempt))
+        machine.stdin = typed.text if typed is not None else ""
+        machine.is_typed, machine.is_open = typed is not None, typed is not None and typed.is_open
         outcome = run_words(words, machine)
         if outcome is None:
             return None
@@ -93,7 +98,23 @@ def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: in
     message = files.get(container.get("terminationMessagePath") or "/dev/termination-log", "").rstrip("\n")
     if not message and outcome.code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
         message = "\n".join(line for _, line in outcome.lines)[-2048:]
-    return Program(outcome.seconds, outcome.code, tuple(outcome.lines), message[:4096])
+    read_s, ended_s = machine.read_s, typed.ended_s if typed is not None else None
+    late_s = ended_s - read_s if read_s is not None and ended_s is not None else 0.0
+    lines = tuple((at_s + (late_s if late_s > 0.0 and at_s >= (read_s or 0.0) else 0.0), line) for at_s, line in outcome.lines)
+    seconds = None if outcome.seconds is None else outcome.seconds + max(late_s, 0.0)
+    return Program(seconds, outcome.code, lines, message[:4096])
+
+
+def is_shell(words: Sequence[str]) -> bool:
+    """Whether a command is a shell that reads its input, and nothing else."""
+    return words[0].rsplit("/", 1)[-1] in SHELLS and all(word.startswith("-") and "c" not in word for word in words[1:])
+
+
+def _typed_into(typed: StandardInput | None) -> Program:
+    """A shell: without input it ends at once, else when somebody has left it."""
+    if typed is None:
+        return Program(0.0)
+    return Program(typed.ended_s, typed.code or 0, ())
 
 
 def _dice(pod: Mapping[str, Any], container: Mapping[str, Any], attempt: int) -> Any:

@@ -292,15 +292,15 @@ class _Parser:
     def _piped(self) -> int:
         """Each command reads what the one before has printed; all of it, once that has ended."""
         machine = self._machine
-        held, before = machine.stdin, len(machine.out.pieces)
+        held, before = (machine.stdin, machine.is_open, machine.is_typed), len(machine.out.pieces)
         code = self._one()
         while self._peek() == "|":
             self._at += 1
             self._skip()
-            machine.stdin = machine.out.printed(before)
+            machine.stdin, machine.is_open, machine.is_typed = machine.out.printed(before), False, False
             machine.out.pieces[before:] = [piece for piece in machine.out.pieces[before:] if piece[1] == 2]
             code = self._one()
-        machine.stdin = held
+        machine.stdin, machine.is_open, machine.is_typed = held
         return code
 
     def _silently(self, read: Callable[[], int]) -> None:

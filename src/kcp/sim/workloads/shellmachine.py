@@ -75,6 +75,12 @@ class Machine:
     """Programs beside those that every machine has. With any, the container is known as a whole: what is not there is not there."""
     stdin: str | None = None
     """What is piped in; None: nothing, or not known yet."""
+    is_open: bool = False
+    """More may come in: whoever reads to the end does not end."""
+    is_typed: bool = False
+    """It is the input of the container, not of a pipe."""
+    read_s: float | None = None
+    """When the input was first read to its end; None: not at all."""
     now: datetime | None = None
     """The time at its start."""
     cwd: str = "/"
@@ -110,6 +116,10 @@ class Machine:
         """All of the input. Raises InputNeeded; ForeverError where nobody will write."""
         if self.stdin is None:
             raise InputNeeded if self.tools else ForeverError
+        if self.is_open:
+            raise ForeverError
+        if self.is_typed and self.read_s is None:
+            self.read_s = self.out.seconds or 0.0
         return self.stdin
 
 
@@ -190,6 +200,8 @@ def _rm(args: list[str], machine: Machine) -> int:
 
 def _cat(args: list[str], machine: Machine) -> int:
     if not args:
+        if machine.is_open:
+            machine.put(machine.stdin or "")
         machine.put(machine.read())
         return 0
     missing = [path for path in args if path not in machine.files and path != "/dev/null"]
