@@ -128,12 +128,14 @@ class ControlPlane:
 
 
 def wait_ready(program: Program, url: str, timeout_s: float = 30.0) -> float:
-    """Seconds from the process's start to its first ready answer, to within 5 ms."""
+    """Seconds from the process's start to its first ready answer, to within 5 ms. Asked over one connection: handshakes cost the server."""
+    client = Plain(url, "")
     while (waited_s := time.perf_counter() - program.started_s) < timeout_s:
         program.check()
         try:
-            if Plain(url, "").call("GET", "/readyz")[0] == 200:
+            if client.call("GET", "/readyz")[0] == 200:
                 return time.perf_counter() - program.started_s
         except OSError:
-            time.sleep(0.005)
+            client = Plain(url, "")
+        time.sleep(0.005)
     raise SystemExit(f"{program.name} is not ready after {waited_s:.0f} s:\n{program.log.read_text()[-3000:]}")

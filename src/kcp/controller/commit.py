@@ -58,6 +58,8 @@ async def commit_own(resource: ResourceClient, old: JSONObject, new: JSONObject)
 
 async def commit_both(resource: ResourceClient, old: JSONObject, new: JSONObject, *, field_manager: str = "") -> JSONObject:
     """The same for a change of both parts: first spec and metadata, then status, each only on difference."""
+    if new == old:
+        return old
     status = new.get("status")
     written = await commit(resource, old, {**new, "status": old.get("status")}, field_manager=field_manager)
     if status is None or status == written.get("status"):

@@ -47,6 +47,8 @@ _WATCH_TIMEOUT_S = 300
 _SHORT_WATCH_S = 1.0
 _PEEKED = 64
 """Objects that an informer keeps decoded."""
+PATIENT_PAGE = 100
+"""Objects in a page of a list that nobody waits for: all of them are decoded in one turn of the loop."""
 _TURN = 50
 """Objects of a list that are taken in before others get their turn."""
 
@@ -296,7 +298,8 @@ class Informer:
         seen: set[ObjectKey] = set()
         version = ""
         await self._let_others_go_first()
-        async with aclosing(self._resource.pages(limit=PAGE_SIZE, **self._scope)) as pages:
+        limit = PATIENT_PAGE if self._is_patient else PAGE_SIZE
+        async with aclosing(self._resource.pages(limit=limit, **self._scope)) as pages:
             async for page in pages:
                 version = page.resource_version
                 for number, obj in enumerate(page.items, 1):
@@ -313,7 +316,7 @@ class Informer:
     async def _let_others_go_first(self) -> None:
         """A page holds the loop as long as taking its objects in does."""
         if self._is_patient:
-            for _ in range(PAGE_SIZE // _TURN):
+            for _ in range(PATIENT_PAGE // _TURN):
                 await take_turn()
 
     async def _watch(self) -> None:

@@ -103,8 +103,11 @@ def _annotate(obj: JSONObject, name: str, value: Sequence[JSONObject]) -> None:
 
 def carried(obj: JSONObject, annotation: str) -> list[JSONObject]:
     """What an annotation carries; nothing if somebody wrote something else into it."""
+    text = meta.annotations(obj).get(annotation)
+    if text is None:
+        return []
     try:
-        found = json.loads(meta.annotations(obj).get(annotation, "[]"))
+        found = json.loads(text)
     except ValueError:
         return []
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

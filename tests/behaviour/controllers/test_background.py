@@ -10,6 +10,7 @@ from tests.behaviour.controllers.world import CONFIG_MAPS, World
 from kcp.aio.clock import settle
 from kcp.aio.supervisor import Supervisor
 from kcp.apimachinery.keys import ObjectKey
+from kcp.client.transport import RawRequest, RawResponse
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
@@ -54,6 +55,28 @@ async def test_a_long_list_gives_turns_to_others(world: World, is_patient: bool)
             await asyncio.sleep(0)
             sizes.add(len(informer))
     assert len(sizes - {0, 200}) >= 3
+
+
+@pytest.mark.parametrize(("is_patient", "pages"), [(False, 1), (True, 3)])
+async def test_a_list_that_nobody_waits_for_comes_in_small_pages(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_patient: bool, pages: int
+) -> None:
+    """A page is decoded in one turn of the loop, and everybody else waits as long."""
+    await fill(world, 250)
+    transport = world.transport()
+    asked, send = list[str](), transport.request
+
+    async def counted(request: RawRequest) -> RawResponse:
+        asked.append(request.path)
+        return await send(request)
+
+    monkeypatch.setattr(transport, "request", counted)
+    informer = Informer(world.client(transport), CONFIG_MAPS, clock=world.clock, is_patient=is_patient)
+    async with Supervisor("test") as tasks:
+        tasks.spawn(informer.run(), name="informer")
+        await informer.wait_synced()
+    assert len(informer) == 250
+    assert len(asked) == pages
 
 
 async def test_the_factory_tells_what_has_not_been_listed(world: World) -> None:
