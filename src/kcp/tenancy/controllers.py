@@ -16,6 +16,7 @@ from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.deletion import ListResources, build_deletion
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.logicalcluster.lifecycle import build_lifecycle
+from kcp.tenancy.shardstatus import build_shard_controller
 from kcp.tenancy.workspace.controller import build_workspace_controller
 from kcp.tenancy.workspacetype.bindings import claims_from
 from kcp.tenancy.workspacetype.initialization import build_initialization
@@ -56,7 +57,9 @@ def build_controllers(
             resolve_type=types.resolve,
             path_of=index.path_of,
             shard_client=shard_client,
+            count=index.count,
         ),
+        build_shard_controller(client, informers, clock, count=index.count),
         build_lifecycle(client, informers, clock, clusters=clusters, url_of=url_of),
         build_initialization(client, informers, clock, clusters=clusters, resolve_type=types.resolve, claims_of=claims_of),
         build_maintenance(client, informers, clock, clusters=clusters, resolve_type=types.resolve, claims_of=claims_of),

@@ -231,6 +231,10 @@ class WorkspaceIndex:
             here = self.parent_of(here)
         return found
 
+    def count(self) -> int:
+        """How many logical clusters there are."""
+        return len(self._records)
+
     def clusters(self) -> list[ClusterName]:
         return sorted(self._records)
 

@@ -25,6 +25,7 @@ from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.logicalcluster.labels import with_phase_labels
 from kcp.tenancy.logicalcluster.lifecycle import YOUTH_S, is_starting, pending_initializers, pending_terminators
+from kcp.tenancy.shardstatus import OWN_SHARD
 from kcp.tenancy.workspace import status
 from kcp.tenancy.workspace.scheduling import Shard, candidate_cluster, choose_shard, is_owned_by, logical_cluster, shard_hash, shard_of
 from kcp.tenancy.workspacetype.model import TypeReference
@@ -214,8 +215,12 @@ def build_workspace_controller(
     path_of: Callable[[ClusterName], str],
     shard_client: Callable[[str], Client] | None = None,
     clusters: FreshReads | None = None,
+    count: Callable[[], int] = lambda: 0,
 ) -> Controller:
-    """The controller of Workspaces. `client` may write in every cluster; `shard_client` reaches other shards (default: this server)."""
+    """The controller of Workspaces. `client` may write in every cluster; `shard_client` reaches other shards (default: this server).
+
+    Args: count: of this shard's logical clusters, now.
+    """
     workspaces, shards = informers.informer(kinds.WORKSPACES), informers.informer(kinds.SHARDS)
     fresh = FreshReads(workspaces, client)
     clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
@@ -229,7 +234,7 @@ def build_workspace_controller(
     reconciler = WorkspaceReconciler(
         get=fresh.get,
         get_cluster=clusters.get,
-        list_shards=lambda: [Shard.from_object(s) for s in shards.list(cluster=ROOT)],
+        list_shards=lambda: [Shard.from_object(s, count() if meta.key(s) == OWN_SHARD else None) for s in shards.list(cluster=ROOT)],
         resolve_type=resolve_type,
         path_of=path_of,
         logical_clusters=logical_clusters,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from kcp.apimachinery import meta
+from kcp.apimachinery import meta, quantity
 from kcp.apimachinery.keys import ClusterName, base36_sha224
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
@@ -30,16 +30,37 @@ class Shard:
     """Where users reach it: spec.externalURL, or spec.baseURL."""
     labels: Mapping[str, str]
     unschedulable: bool
+    used: int = 0
+    soft: int = 0
+    """From so many workspaces on, others are preferred; 0 for no limit."""
+    hard: int = 0
+    """It takes no more than this; 0 for no limit."""
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self.hard <= self.used
+
+    @property
+    def is_crowded(self) -> bool:
+        return 0 < self.soft <= self.used
 
     @classmethod
-    def from_object(cls, obj: Mapping[str, Any]) -> Shard:
+    def from_object(cls, obj: Mapping[str, Any], counted: int | None = None) -> Shard:
+        """Args: counted: how many logical clusters it has, where that is known better than its status says."""
         spec = meta.nested(obj, "spec", default={})
         return cls(
             name=meta.name(obj),
             url=str(spec.get("externalURL") or spec.get("baseURL") or ""),
             labels=dict(meta.labels(obj)),
-            unschedulable=bool(meta.annotations(obj).get(kinds.UNSCHEDULABLE)) or bool(meta.deletion_timestamp(obj)),
+            unschedulable=kinds.UNSCHEDULABLE in meta.annotations(obj) or bool(meta.deletion_timestamp(obj)),
+            used=counted if counted is not None else _whole(meta.nested(obj, "status", "used", "workspaces", default=0)),
+            soft=_whole(meta.nested(obj, "spec", "resourceLimits", "soft", "workspaces", default=0)),
+            hard=_whole(meta.nested(obj, "spec", "resourceLimits", "hard", "workspaces", default=0)),
         )
+
+
+def _whole(said: str | int) -> int:
+    return int(quantity.parse(said)) if not quantity.fault(said) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +86,13 @@ def choose_shard(workspace: JSONObject, shards: Iterable[Shard]) -> ShardChoice:
     matching = known if selector is None else [s for s in known if LabelSelector.from_object(selector).matches(s.labels)]
     if not matching:
         return ShardChoice(None, f"none of the {len(known)} shards matches spec.location.selector")
-    free = [s for s in matching if not s.unschedulable and s.url]
+    free = [s for s in matching if not s.unschedulable and s.url and not s.is_full]
     if not free:
-        return ShardChoice(None, f"all matching shards are unschedulable: {', '.join(s.name for s in matching)}")
+        told = ", ".join(f"{s.name} (at its limit of {s.hard} workspaces)" if s.is_full else s.name for s in matching)
+        return ShardChoice(None, f"all matching shards are unschedulable: {told}")
     uid = meta.uid(workspace)
-    return ShardChoice(min(free, key=lambda s: hashlib.sha224(f"{uid}/{s.name}".encode()).digest()))
+    preferred = [s for s in free if not s.is_crowded] or free
+    return ShardChoice(min(preferred, key=lambda s: hashlib.sha224(f"{uid}/{s.name}".encode()).digest()))
 
 
 def candidate_cluster(workspace: JSONObject, attempt: int = 0) -> ClusterName:

@@ -1,6 +1,6 @@
 """Objects of the whole installation, whatever cluster a URL names: Shards as they are in `root`, policies where nobody else comes.
 
-Of a Shard nothing is changed but whether workspaces are scheduled to it: the rest is what the shard says of itself.
+Of a Shard nothing is changed but whether and how many workspaces are scheduled to it: the rest is what the shard says of itself.
 Before: the handlers of verbs. After: the registry.
 Source: kcp pkg/virtual/admin/builder/{forwarding,policies}.go.
 """
@@ -63,7 +63,7 @@ class AdminBackend:
             wanted = mutate(live)
             changed = await wanted if isawaitable(wanted) else wanted
             if live is not None and _settled(live) != _settled(changed):
-                why = f"only the [{UNSCHEDULABLE}] annotations may be changed through the Admin workspace"
+                why = f"only the [{UNSCHEDULABLE}] annotations and spec.resourceLimits may be changed through the Admin workspace"
                 gr = scope.resource.group_resource
                 raise Forbidden(
                     f'{gr} "{scope.name}" is forbidden: {why}; Shard objects are owned by the shards themselves', resource=gr,
@@ -91,4 +91,5 @@ def _settled(shard: JSONObject) -> JSONObject:
     """What is not to be changed."""
     metadata = {key: value for key, value in shard["metadata"].items() if key not in (*_BOOKKEEPING, "annotations")}
     annotations = {key: value for key, value in meta.annotations(shard).items() if key != UNSCHEDULABLE}
-    return {**shard, "metadata": {**metadata, "annotations": annotations}}
+    spec = {key: value for key, value in shard["spec"].items() if key != "resourceLimits"}
+    return {**shard, "metadata": {**metadata, "annotations": annotations}, "spec": spec}
