@@ -85,12 +85,12 @@ class Following:
         """What is new, whenever there is something."""
         name, pod = self.container, self.pod
         restarts = container_status(pod, name).get("restartCount") or 0
-        told = len(self._of_run(pod, restarts)[0])
+        told = self._of_run(pod, restarts)[0]
         while True:
             lines, is_over = self._of_run(pod, restarts)
-            if len(lines) > told:
-                yield lines[told:]
-                told = len(lines)
+            if news := _added(told, lines):
+                yield news
+                told = lines
             if is_over:
                 return
             await self.changes.wait(meta.namespace(pod), meta.name(pod), self.clock, self._next_s(pod, restarts))
@@ -116,6 +116,14 @@ class Following:
             return _LOOK_AGAIN_S
         passed_s = (self.clock.now() - parse_rfc3339(started)).total_seconds()
         return min((at_s - passed_s for at_s, _ in printed if at_s > passed_s), default=_LOOK_AGAIN_S) + _A_LITTLE_S
+
+
+def _added(told: Lines, lines: Lines) -> Lines:
+    """What is new; a last line that has grown since is told once more, as a whole."""
+    begun = len(told) - 1
+    if 0 <= begun < len(lines) and lines[begun][1] != told[begun][1]:
+        return lines[begun:]
+    return lines[len(told) :]
 
 
 async def follow(first: bytes, following: Following, req: Request, asked: Mapping[str, int]) -> AsyncGenerator[bytes, None]:

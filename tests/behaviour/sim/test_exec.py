@@ -285,7 +285,7 @@ async def phase(world: World) -> str:
 
 async def test_what_is_typed_into_an_attached_container_is_read_and_its_end_ends_the_program(world: World) -> None:
     found = await typed(world, ["sh", "-c", "echo -n read: && cat && echo 'stdin closed'"], b"value\n", b"abcd1234\n")
-    assert found.code == 0
+    assert (found.out, found.code) == (b"read:value\nabcd1234\nstdin closed\n", 0)
     assert await log(world) == b"read:value\nabcd1234\nstdin closed\n"
     assert await phase(world) == "Succeeded"
 

@@ -118,6 +118,7 @@ async def test_a_proxy_leads_to_who_listens(world: World) -> None:
     node = (await world.list("pods"))[0]["spec"]["nodeName"]
     assert await got(f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
     assert '"name":"a"' in await got(f"/api/v1/nodes/{node}/proxy/pods")
+    assert "kubelet_running_pods 1.0\n" in await got(f"/api/v1/nodes/{node}:10250/proxy/metrics")
     redirected = await world.client.transport.request(RawRequest("GET", f"{NS}/pods/a/proxy"))
     assert (redirected.status, redirected.headers["location"]) == (301, f"{NS}/pods/a/proxy/")
     with pytest.raises(NotFound):
