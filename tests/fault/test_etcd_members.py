@@ -179,6 +179,44 @@ async def test_client_certificates_both_ways(tmp_path: Path) -> None:
         etcd.stop()
 
 
+async def test_a_renewed_client_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    first, second = (PKI.ensure(tmp_path / name, hosts=["127.0.0.1"], clock=SystemClock()) for name in ("first", "second"))
+    cert, key, trusted = (tmp_path / name for name in ("client.crt", "client.key", "trusted.crt"))
+
+    def take(pki: PKI) -> None:
+        """Whom etcd trusts once it is started again, and the certificate that this makes."""
+        client = pki.issue_client("kcp")
+        cert.write_text(client.certificate)
+        key.write_text(client.key)
+        trusted.write_bytes(pki.client_ca.certificate.read_bytes())
+
+    take(first)
+    (tmp_path / "ca.crt").write_text(first.ca_pem())
+    serving = first.serving
+    arguments = [f"--cert-file={serving.certificate}", f"--key-file={serving.key}", "--client-cert-auth", f"--trusted-ca-file={trusted}"]
+    etcd = Etcd(tmp_path, arguments=arguments, scheme="https").start()
+    config = EtcdConfig(
+        endpoints=etcd.endpoints, ca_file=tmp_path / "ca.crt", cert_file=cert, key_file=key, attempt_s=1.0, patience_s=20.0
+    )  # fmt: skip
+    store = await EtcdStore.open(config, SystemClock())
+    try:
+        async with asyncio.timeout(60):
+            following = asyncio.ensure_future(follow(store, P + b"after"))
+            await store.create(P + b"before", b"1")
+            take(second)
+            key.write_text("half written")
+            restart_all(etcd)
+            refused = asyncio.ensure_future(write_surely(store, P + b"after"))
+            with pytest.raises(StoreUnavailable):
+                await (await EtcdStore.open(replace(config, patience_s=1.0), SystemClock())).close()
+            take(second)
+            await refused
+            assert [event.key for event in await following] == [P + b"before", P + b"after"]
+    finally:
+        await store.close()
+        etcd.stop()
+
+
 async def test_who_lists_where_others_write_need_not_wait_for_an_event(tmp_path: Path) -> None:
     etcd = Etcd(tmp_path).start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ NODES = GVR("", "v1", "nodes")
 
 
 class NamedApp:
-    """Answers its name to whoever holds its token; a watch stays open."""
+    """Answers its name to whoever holds its token, or a certificate that is valid; a watch stays open."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Send) -> None:
         headers = dict(scope["headers"])
-        status = 200 if headers.get(b"authorization") == f"Bearer {self.name}".encode() else 401
+        is_known = headers.get(b"authorization") == f"Bearer {self.name}".encode() or "peer_subject" in scope["extensions"].get("tls", {})
+        status = 200 if is_known else 401
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
         if b"watch=" in scope["query_string"]:
             await send({"type": "http.response.body", "body": b'{"type":"ADDED","object":{"metadata":{}}}\n', "more_body": True})
@@ -89,6 +91,31 @@ async def test_a_server_set_up_anew_is_reached_once_its_kubeconfig_is_written(
             assert await name_of(client) == "two"
             with pytest.raises((TransportError, StopAsyncIteration)):
                 await anext(watch)
+
+
+async def test_a_renewed_certificate_is_read_of_the_file_that_the_kubeconfig_names(
+    servers: dict[str, tuple[ServerHandle, PKI]], tmp_path: Path
+) -> None:
+    pki, path, clock = servers["one"][1], tmp_path / "kubeconfig", VirtualClock()
+    write(path, servers["one"], token="")
+    document = kubeconfig.read(path)
+    document["users"][0]["user"] = {"client-certificate": "me.crt", "client-key": "me.key"}
+    kubeconfig.save(path, document)
+
+    def take(lifetime: timedelta) -> None:
+        made = pki.issue_client("me", lifetime=lifetime)
+        (tmp_path / "me.crt").write_text(made.certificate)
+        (tmp_path / "me.key").write_text(made.key)
+
+    take(timedelta(seconds=-1))
+    async with kubeconfig.connect(path, clock=clock, follow=True) as client:
+        with pytest.raises(Unauthorized):
+            await name_of(client)
+        take(timedelta(days=1))
+        await clock.advance(2.0)
+        with pytest.raises(Unauthorized):
+            await name_of(client)
+        assert await name_of(client) == "one"
 
 
 async def test_renewed_credentials_and_authorities_are_taken_up(servers: dict[str, tuple[ServerHandle, PKI]], tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Calls to an etcd cluster: which endpoint, how long to try, when a call may be repeated, and what its errors mean.
 
 A read is repeated at the next endpoint until its time is up. A write is repeated only if it surely was not done: etcd said so, or nothing
-was sent; where the answer was lost, the caller is told `StoreUnavailable` and looks for itself.
+was sent; where the answer was lost, the caller is told `StoreUnavailable` and looks for itself. Certificates are read again when an
+endpoint fails: renewed ones are shown from then on.
 Before: `storage.etcd.store`, `storage.etcd.watch`. Source: etcd client/v3 retry_interceptor.go, api/v3rpc/rpctypes/error.go.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import grpc
@@ -42,6 +44,9 @@ _BAD_TOKEN = ("etcdserver: invalid auth token", "etcdserver: revision of auth st
 _RETRIABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
 
 
+_LOOK_PERIOD_S = 1.0
+
+
 class Connection:
     """One channel per endpoint, made when it is first needed; calls stay with an endpoint until it fails them."""
 
@@ -51,7 +56,8 @@ class Connection:
             raise StoreError("; ".join(problems))
         self.config = config
         self._clock = clock
-        self._targets, self._credentials = [_target(endpoint) for endpoint in config.endpoints], _credentials(config)
+        self._targets, self._files = [_target(endpoint) for endpoint in config.endpoints], _files(config)
+        self._looked_s = clock.monotonic()
         self._password = (_read(config.password_file) or b"").decode().partition("\n")[0].strip()
         self._channels: list[grpc.aio.Channel | None] = [None] * len(self._targets)
         self._current = 0
@@ -79,10 +85,10 @@ class Connection:
         channel = self._channels[self._current]
         if channel is None:
             target = self._targets[self._current]
-            if self._credentials is None:
+            if not self.config.is_secure:
                 channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
             else:
-                channel = grpc.aio.secure_channel(target, self._credentials, options=_OPTIONS)
+                channel = grpc.aio.secure_channel(target, _credentials(self._files), options=_OPTIONS)
             self._channels[self._current] = channel
         return channel
 
@@ -94,6 +100,29 @@ class Connection:
         if failed != self.endpoint:
             for move in tuple(self.moves):
                 move()
+
+    async def renew(self) -> None:
+        """Look, at most once a second, whether the certificates' files say something else than when they were last read.
+
+        Connections that hold are kept, whatever their certificate: etcd looks at it when they are made. So this is for after a failure.
+        """
+        now_s = self._clock.monotonic()
+        if not self.config.is_secure or now_s - self._looked_s < _LOOK_PERIOD_S:
+            return
+        self._looked_s = now_s
+        try:
+            found = _files(self.config)
+        except StoreError as error:
+            log.warning("the certificates for etcd are left as they were: %s", error)
+            return
+        if found == self._files:
+            return
+        log.info("the certificates for etcd changed: connecting anew")
+        self._files, left = found, self._channels
+        self._channels = [None] * len(self._targets)
+        for channel in left:
+            if channel is not None:
+                await channel.close()
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Sent with each call: a member that has lost its leader refuses instead of waiting; who we are."""
@@ -125,7 +154,9 @@ class Connection:
                     raise StoreClosed("the store is closed") from None
                 last = e
             if not self._may_repeat(last, endpoint, is_read=is_read):
+                await self.renew()
                 raise self._as_error(last) from None
+            await self.renew()
             delay_s = backoff.next_s()
             if self._clock.monotonic() + delay_s >= deadline:
                 raise self._unavailable(last) from None
@@ -178,9 +209,18 @@ def _read(file: Path | None) -> bytes | None:
         raise StoreError(f"cannot read {file}: {e.strerror}") from None
 
 
-def _credentials(config: EtcdConfig) -> grpc.ChannelCredentials | None:
-    if not config.is_secure:
-        return None
-    return grpc.ssl_channel_credentials(
-        root_certificates=_read(config.ca_file), private_key=_read(config.key_file), certificate_chain=_read(config.cert_file)
-    )
+class _Files(NamedTuple):
+    """What is in them."""
+
+    authority: bytes | None
+    key: bytes | None
+    certificate: bytes | None
+
+
+def _files(config: EtcdConfig) -> _Files:
+    """Raises: StoreError for one that cannot be read."""
+    return _Files(_read(config.ca_file), _read(config.key_file), _read(config.cert_file))
+
+
+def _credentials(files: _Files) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(root_certificates=files.authority, private_key=files.key, certificate_chain=files.certificate)

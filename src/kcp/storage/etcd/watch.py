@@ -94,6 +94,7 @@ class EtcdWatch:
             except StoreError as e:
                 self.queue.end(e)
                 return
+            await self._connection.renew()
             if self.reached > reached:
                 backoff.reset()
                 since = self._clock.monotonic()
