@@ -47,6 +47,8 @@ def main() -> None:
               help="Administrator's kubeconfig to write. [default: ROOT_DIRECTORY/admin.kubeconfig]")  # fmt: skip
 @click.option("--token-auth-file", type=click.Path(path_type=Path), default=None, help='CSV file of token,user,uid,"group1,group2".')
 @bool_flag("--in-memory", default=False, help="Keep objects in memory only.")
+@click.option("--admission-control-config-file", "admission_config_file", type=click.Path(path_type=Path), default=None,
+              help="An AdmissionConfiguration with a validating webhook for all workspaces.")  # fmt: skip
 @click.option("--logical-cluster-total-object-limit", "object_limit", default=0, show_default=True, type=int,
               help="Most objects of one workspace, unless annotation core.kcp.io/max-total-objects of its LogicalCluster says "
               "another limit. 0 for no limit.")  # fmt: skip

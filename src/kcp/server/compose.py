@@ -23,6 +23,7 @@ from kcp.apimachinery.keys import ROOT, WILDCARD, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apis.schemas import load_crds
 from kcp.apiserver.admission.chain import Plugin
+from kcp.apiserver.admission.globalwebhook import read as read_global_webhook
 from kcp.apiserver.asgi import App
 from kcp.apiserver.authn.tokens import StaticTokens
 from kcp.apiserver.conversion import ConversionWebhooks
@@ -308,7 +309,7 @@ class _Assembly:
             plugins=self._plugins(), first_plugins=[self._kube_system.plugin()],
             authentication=self._options.authentication,
             authorization=self._options.authorization, cached=foundation.cached if self._options.cache_apis else None,
-            object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
+            global_webhook=self._global_webhook(), object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
         )  # fmt: skip
         security = self._security = await build_security(parts)
         store: Store = foundation.store
@@ -351,6 +352,10 @@ class _Assembly:
         )  # fmt: skip
         self._entry.handler = build_handler(http)
         return security
+
+    def _global_webhook(self) -> JSONObject | None:
+        file = self._options.admission_config_file
+        return read_global_webhook(file) if file is not None else None
 
     def _plugins(self) -> Sequence[Plugin]:
         foundation = self._foundation

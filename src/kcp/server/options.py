@@ -102,6 +102,8 @@ class Options:
     leadership: LeadershipOptions = field(default_factory=LeadershipOptions)
     object_limit: int = 0
     """--logical-cluster-total-object-limit: most objects of a logical cluster that does not say its own limit; 0 for no limit."""
+    admission_config_file: Path | None = None
+    """--admission-control-config-file: an AdmissionConfiguration with a webhook for all workspaces."""
     conversion_timeout_s: float = 1.0
     """--conversion-cel-transformation-timeout: seconds that the CEL of an APIConversion may take for one object; counted as its cost."""
     home_workspaces: bool = True
@@ -171,6 +173,7 @@ class Options:
             found.append("--etcd-servers and --in-memory: give one of them")
         if self.shutdown_delay_s < 0:
             found.append("--shutdown-delay-duration: must not be negative")
+        found += _admission_problems(self.admission_config_file)
         if self.object_limit < 0:
             found.append(f"--logical-cluster-total-object-limit={self.object_limit}: must not be negative")
         found += [*self.authentication.problems(), *self.authorization.problems()]
@@ -181,3 +184,15 @@ class Options:
         found += [*self.tmc.problems(), *self.tracing.problems()]
         found.extend(self.audit.problems())
         return found
+
+
+def _admission_problems(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    from kcp.apiserver.admission import globalwebhook  # the rules of webhooks, which nobody else needs here
+
+    try:
+        globalwebhook.read(file)
+    except globalwebhook.AdmissionConfigError as error:
+        return [f"--admission-control-config-file: {error}"]
+    return []

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from kcp.aio.clock import Clock
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.certificates import CertificateRequests
 from kcp.apiserver.admission.chain import AdmissionChain, Plugin
 from kcp.apiserver.admission.configurable import AdmissionParts, ConfigurableAdmission
 from kcp.apiserver.admission.escalation import EscalationCheck
+from kcp.apiserver.admission.globalwebhook import GlobalWebhook
 from kcp.apiserver.admission.limitranger import LimitRanger
 from kcp.apiserver.admission.namespaces import NamespaceLifecycle
 from kcp.apiserver.admission.reserved import ReservedMetadata
@@ -133,6 +135,8 @@ class SecurityParts:
     """Whether workspaces may be mounts."""
     cached: CachedIndex | None = None
     """None: there are no ClusterCachedResources."""
+    global_webhook: JSONObject | None = None
+    """A ValidatingWebhookConfiguration for every logical cluster."""
     object_limit: int = 0
     """Of logical clusters that do not say their own; 0 for none."""
 
@@ -152,14 +156,18 @@ async def build_security(parts: SecurityParts) -> Security:
     limits, quotas = await LimitRanger.open(parts.cache), await QuotaAdmission.open(parts.store, parts.cache, clock=parts.clock)
     configuring = AdmissionParts(parts.cache, parts.catalog, objects.namespace, authorizer, configured_in=parts.provider_of)
     configurable = await ConfigurableAdmission.open(configuring)
+    everywhere = GlobalWebhook(parts.global_webhook, configuring) if parts.global_webhook is not None else None
     plugins = [
         *parts.first_plugins, *_plugins(parts, objects, authorizer, rbac),
-        *parts.plugins, *limits.plugins(), *configurable.plugins(), _object_limit(parts),
+        *parts.plugins, *limits.plugins(), *configurable.plugins(),
+        *([everywhere.plugin()] if everywhere is not None else ()), _object_limit(parts),
         quotas.plugin(),
     ]  # fmt: skip
 
     async def close() -> None:
         await configurable.close()
+        if everywhere is not None:
+            await everywhere.close()
         if webhook is not None:
             await webhook.close()
 

@@ -6,17 +6,25 @@ Before: `engine`. After: `caller`. Source: k8s.io/apiserver/pkg/admission/plugin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Protocol
 
 from kcp.apimachinery.errors import StatusError
-from kcp.apiserver.admission.configured import Configured
+from kcp.apimachinery.keys import ClusterName
 from kcp.apiserver.admission.occasion import Occasion
 from kcp.apiserver.admission.webhooks.caller import Relevant, WebhookCalls
 from kcp.apiserver.admission.webhooks.model import Configuration
 from kcp.registry.backend import Attributes
 
 
+class Configurations(Protocol):
+    """What is configured where."""
+
+    def of(self, cluster: ClusterName) -> Sequence[Configuration]: ...
+
+
 class ValidatingWebhooks:
-    def __init__(self, configurations: Configured[Configuration], calls: WebhookCalls) -> None:
+    def __init__(self, configurations: Configurations, calls: WebhookCalls) -> None:
         self._configurations = configurations
         self._calls = calls
 
