@@ -56,6 +56,8 @@ def syncer_roles(metadata: JSONObject, target: str, namespace: str) -> tuple[JSO
         {"apiGroups": [group], "resources": ["synctargets"], "verbs": ["list", "watch"]},
         {"apiGroups": [group], "resources": ["synctargets/status"], "verbs": ["update", "patch"], "resourceNames": [target]},
         {"apiGroups": ["apiresource.kcp.io"], "resources": ["apiresourceimports"], "verbs": ["*"]},
+        {"apiGroups": ["workload.kcp.io"], "resources": ["resourceimports"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["workload.kcp.io"], "resources": ["resourceimports/status"], "verbs": ["patch", "update"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"], "resourceNames": ["syncer-transformations"]},
     ]
     role: JSONObject = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": dict(metadata), "rules": rules}

@@ -31,8 +31,13 @@ CACHE_CRDS = ("clustercachedresources.cache.kcp.io", "clustercachedresourceendpo
 """Served in every workspace too, where the gate CacheAPIs is open; `root` exports them as kcp's does."""
 
 TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {
-    "scheduling.kcp.io": ("locations.scheduling.kcp.io", "placements.scheduling.kcp.io"),
-    "workload.kcp.io": ("synctargets.workload.kcp.io",),
+    "scheduling.kcp.io": ("locations.scheduling.kcp.io", "placementpolicies.scheduling.kcp.io", "placements.scheduling.kcp.io"),
+    "workload.kcp.io": (
+        "resourceexports.workload.kcp.io",
+        "resourceimports.workload.kcp.io",
+        "synctargetheartbeats.workload.kcp.io",
+        "synctargets.workload.kcp.io",
+    ),
     "tmc.kcp.io": (
         "aggregatedviews.tmc.kcp.io",
         "componenthealths.tmc.kcp.io",

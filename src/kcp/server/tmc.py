@@ -33,11 +33,13 @@ from kcp.tenancy.kinds import WORKSPACES
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.aggregation.remarks import Remarks, remarks
+from kcp.tmc.apis.defaults import build_defaults_controller
 from kcp.tmc.apis.negotiation import build_negotiation_controller
 from kcp.tmc.apis.publishing import build_publishing_controller
 from kcp.tmc.apis.syncedresources import build_synced_resources_controller
 from kcp.tmc.breaker import BreakerConfig
 from kcp.tmc.columns import FleetColumns
+from kcp.tmc.health.heartbeats import build_heartbeat_controller
 from kcp.tmc.health.locations import build_location_controller
 from kcp.tmc.health.monitor import HealthConfig, Monitor
 from kcp.tmc.health.providers import Controllers, api_server, clusters, placements, projections, recoveries, storage
@@ -55,6 +57,7 @@ from kcp.tmc.model.kinds import (
     NAMESPACES,
     NOT_SYNCED_DOWN,
     OVERRIDE_POLICIES,
+    PLACEMENT_POLICIES,
     PLACEMENTS,
     RESOURCE_PROJECTIONS,
     SYNC_TARGETS,
@@ -63,6 +66,8 @@ from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, synced_keys
 from kcp.tmc.model.views import Views
 from kcp.tmc.placement.changes import Changes
 from kcp.tmc.placement.handover import Workloads
+from kcp.tmc.placement.placementpolicies import PlacementPolicy
+from kcp.tmc.placement.quota import QuotaAdmission
 from kcp.tmc.placement.remarks import of_placement, of_target
 from kcp.tmc.placement.resources import build_resource_controller
 from kcp.tmc.placement.upsynced import build_upsynced_controller
@@ -152,7 +157,9 @@ class TMC:
             build_synctarget_controller(
                 informers, for_cluster, clock=clock, server_url=self.server_url(), config=_heartbeat_config(options),
             ),
+            build_heartbeat_controller(informers, for_cluster, clock=clock),
             build_location_controller(informers, for_cluster, clock=clock),
+            build_defaults_controller(informers, for_cluster, self.parts.foundation.index.path_of, clock=clock),
             build_synced_resources_controller(informers, self._on_exports, for_cluster, self._exported, clock=clock),
             build_negotiation_controller(informers, for_cluster, clock=clock),
             build_publishing_controller(informers, for_cluster, self._exported, clock=clock),
@@ -180,6 +187,7 @@ class TMC:
 
     def _projection(self) -> Sequence[Controller[Any]]:
         from kcp.tmc.projection.controller import build_projection_controller
+        from kcp.tmc.projection.exporting import build_export_controller
 
         index, copies = self.parts.foundation.index, self._copies
         copies.show(self.meter, self._name_of)
@@ -187,7 +195,11 @@ class TMC:
             build_projection_controller(
                 self.parts.informers, self._projections, copies, self.parts.for_cluster, resolve=index.resolve,
                 ancestors=index.ancestors, path_of=index.path_of, labels_of=self._labels_of, meter=self.meter, clock=self.parts.clock,
-            )
+            ),
+            build_export_controller(
+                self.parts.informers, self.parts.for_cluster, resolve=index.resolve, ancestors=index.ancestors,
+                resource=self.parts.foundation.catalog.resolve, clock=self.parts.clock,
+            ),
         ]  # fmt: skip
 
     def reload(self, options: TMCOptions) -> None:
@@ -395,7 +407,9 @@ class TMC:
         return Changes(self._targets, informers.informer(OVERRIDE_POLICIES), projections, validate)
 
     def admission_plugins(self) -> Sequence[Plugin]:
-        return [*plugins(self._name_of, self.parts.clock), *(self._overviews.plugins() if self._overviews is not None else ())]
+        policies = Views(self.parts.informers.informer(PLACEMENT_POLICIES), PlacementPolicy.of)
+        quota = QuotaAdmission(policies.of_cluster, self.parts.for_cluster)
+        return [*plugins(self._name_of, self.parts.clock, quota), *(self._overviews.plugins() if self._overviews is not None else ())]
 
     def connectors(self, backend: Backend, security: Security) -> Mapping[ConnectorKey, Handler]:
         """Where syncers open their tunnels, and what leads through them."""

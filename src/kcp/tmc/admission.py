@@ -7,7 +7,7 @@ Before: `server.security`. After: the checks of Kubernetes' own selectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from kcp.aio.clock import Clock, rfc3339
@@ -19,11 +19,24 @@ from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.exports.spellings import SPELLINGS
 from kcp.registry.backend import Attributes
+from kcp.tmc.health.heartbeats import faults as heartbeat_faults
 from kcp.tmc.model.exported import faults as exported_faults
-from kcp.tmc.model.kinds import LOCATIONS, OVERRIDE_POLICIES, PLACEMENTS, RESOURCE_PROJECTIONS, SYNC_TARGETS
+from kcp.tmc.model.kinds import (
+    LOCATIONS,
+    OVERRIDE_POLICIES,
+    PLACEMENT_POLICIES,
+    PLACEMENTS,
+    RESOURCE_EXPORTS,
+    RESOURCE_PROJECTIONS,
+    SYNC_TARGET_HEARTBEATS,
+    SYNC_TARGETS,
+)
 from kcp.tmc.model.names import STATE_UPSYNC, upsyncing_key
 from kcp.tmc.overrides import policy
+from kcp.tmc.placement.placementpolicies import PlacementPolicy
+from kcp.tmc.placement.quota import COUNTED, QuotaAdmission
 from kcp.tmc.placement.spec import read
+from kcp.tmc.projection.exporting import faults as export_faults
 from kcp.tmc.projection.spec import faults as projection_faults
 
 MASTERS = "system:masters"
@@ -57,6 +70,24 @@ async def validate(attributes: Attributes) -> None:
     if resource.kind == "Placement":
         causes += read(new.get("spec") or {}).faults
     if causes:
+        raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
+
+
+def _policy_faults(obj: JSONObject) -> Iterable[Cause]:
+    return PlacementPolicy.of(obj).faults
+
+
+_FAULTS: Mapping[GroupResource, Callable[[JSONObject], Iterable[Cause]]] = {
+    PLACEMENT_POLICIES.group_resource: _policy_faults,
+    SYNC_TARGET_HEARTBEATS.group_resource: heartbeat_faults,
+    RESOURCE_EXPORTS.group_resource: export_faults,
+}
+
+
+async def validate_objects(attributes: Attributes) -> None:
+    """Kinds whose faults are told by one function each. Raises: Invalid."""
+    resource, new = attributes.scope.resource, attributes.new
+    if new is not None and (causes := list(_FAULTS[resource.group_resource](new))):
         raise Invalid.of(resource.group_resource, resource.kind, meta.name(new), causes)
 
 
@@ -120,13 +151,15 @@ async def stamp_lease(clock: Clock, attributes: Attributes) -> JSONObject | None
     return {**new, "status": {**new["status"], "syncerLease": {**lease, "renewTime": rfc3339(clock.now())}}}
 
 
-def plugins(name_of: Callable[[str], str], clock: Clock) -> list[Plugin]:
-    """Args: name_of: K → name of its SyncTarget, "" if there is none."""
+def plugins(name_of: Callable[[str], str], clock: Clock, quota: QuotaAdmission) -> list[Plugin]:
+    """Args: name_of: K → name of its SyncTarget, "" if there is none. quota: of PlacementPolicies."""
     targets = frozenset({SYNC_TARGETS.group_resource})
     return [
         Plugin(name="TMCLease", mutate=partial(stamp_lease, clock), resources=targets, subresources=frozenset(("status",))),
         Plugin(name="TMCUpsynced", validate=partial(refuse_upsynced, name_of), verbs=("UPDATE", "DELETE"), subresources=None),
         Plugin(name="TMCSelectors", validate=validate, resources=spelled(PLACEMENTS, LOCATIONS)),
+        Plugin(name="TMCQuota", validate=quota.check, resources=frozenset(COUNTED), subresources=frozenset(("", "scale"))),
+        Plugin(name="TMCObjects", validate=validate_objects, resources=frozenset(_FAULTS)),
         Plugin(name="TMCTargets", validate=validate_targets, resources=targets),
         Plugin(name="TMCProjections", validate=validate_projections, resources=spelled(RESOURCE_PROJECTIONS)),
         Plugin(name="TMCOverrides", validate=validate_overrides, resources=frozenset({OVERRIDE_POLICIES.group_resource})),

@@ -41,6 +41,10 @@ EXCLUSIVE = "tmc.kcp.io/exclusive"
 """It runs in one cluster at a time. lease: elsewhere it starts once it has left, or its cluster must have stopped it; confirmed: only once
 it has left. As a label on copies it is what a syncer stops that has lost touch."""
 
+CONFLICT_RESOLUTION = "tmc.kcp.io/conflict-resolution"
+"""What becomes of what somebody changes on a copy in its cluster. UseSource (default): it is put right; UseTarget: it stays until the
+object changes; Error: it stays, and is an error on the object."""
+
 _DELAYS_S = {"immediate": 0.0, "batched": 5.0, "delayed": 30.0}
 _ALLOWED = {
     SYNC: ("enabled", "disabled", "pause"),
@@ -50,7 +54,14 @@ _ALLOWED = {
     IMMUTABLE_FIELDS: ("report", "recreate"),
     ERROR_POLICY: ("retry-with-backoff", "report"),
     EXCLUSIVE: ("lease", "confirmed"),
+    CONFLICT_RESOLUTION: ("UseSource", "UseTarget", "Error"),
 }
+
+
+class Conflict(StrEnum):
+    USE_SOURCE = "UseSource"
+    USE_TARGET = "UseTarget"
+    ERROR = "Error"
 
 
 class Sync(StrEnum):
@@ -173,3 +184,9 @@ def problems(obj: Mapping[str, Any]) -> list[str]:
         if not word.rpartition("=")[2].isdigit():
             found.append(f'{TARGET_REPLICAS}: "{word}" is neither a number nor cluster=number')
     return found
+
+
+def conflict_of(obj: Mapping[str, Any]) -> Conflict:
+    """UseSource where nothing, or nothing known, is said."""
+    told = meta.annotations(obj).get(CONFLICT_RESOLUTION, "")
+    return Conflict(told) if told in tuple(Conflict) else Conflict.USE_SOURCE

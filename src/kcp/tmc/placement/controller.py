@@ -28,11 +28,13 @@ from kcp.controller.informer import Informer
 from kcp.tenancy.kinds import WORKSPACES
 from kcp.tmc.errors import ErrorType
 from kcp.tmc.metrics.placements import DecisionMeasures
-from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENTS, SYNC_TARGETS, Placement
+from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, PLACEMENT_DECISIONS, PLACEMENT_POLICIES, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.names import UNSYNCED_NAMESPACES, chosen_keys, sync_target_key, synced_keys
+from kcp.tmc.model.views import Views
 from kcp.tmc.placement.handover import Workloads
 from kcp.tmc.placement.inputs import Surroundings, neighbour_of, snapshot_of
 from kcp.tmc.placement.observe import Observed, location_of
+from kcp.tmc.placement.placementpolicies import PlacementPolicy, under
 from kcp.tmc.placement.policy import Policy
 from kcp.tmc.placement.reasons import error_of
 from kcp.tmc.placement.rebalancer import Rebalancer
@@ -64,6 +66,7 @@ class PlacementReconciler:
     path_of: Callable[[ClusterName], str]
     labels_of: Callable[[ClusterName], Mapping[str, str] | None]
     """Labels of a workspace's Workspace object."""
+    policies: Callable[[ClusterName], Sequence[PlacementPolicy]]
     for_cluster: Callable[[ClusterName], Client]
     clock: Clock
     eviction_grace_s: float
@@ -85,6 +88,8 @@ class PlacementReconciler:
         if obj is None or meta.deletion_timestamp(obj):
             return Result()
         reading = read(obj.get("spec") or {})
+        if policies := self.policies(key.cluster):
+            reading = under(reading, policies, self._namespaces(Placement.of(obj, ())))
         if not reading.policy.placement_terms:
             return await self._place(obj, reading, ())
         async with self.one_by_one:
@@ -285,12 +290,13 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
         candidates = [placement.cluster, *ancestors(placement.cluster)]
         return next((c for c in candidates if targets.count(cluster=c)), placement.cluster)
 
+    policies = Views(informers.informer(PLACEMENT_POLICIES), PlacementPolicy.of)
     reservations = _follow(placements, targets, clock)
     wake = Wakeups(placements, observed, clock)
     reconciler = PlacementReconciler(
         placements, records, lambda cluster, now: observed.fleet(targets.keys(cluster=cluster), now), lambda: targets.resource_version,
         lambda cluster: locations.list(cluster=cluster), lambda cluster: namespaces.list(cluster=cluster),
-        location_workspace, required_apis, path_of, labels_of, for_cluster, clock, eviction_grace_s, reservations,
+        location_workspace, required_apis, path_of, labels_of, policies.of_cluster, for_cluster, clock, eviction_grace_s, reservations,
         DecisionMeasures(clock, meter), Rebalancer(workloads, for_cluster),
     )  # fmt: skip
     controller = Controller("placement", reconciler.reconcile, clock=clock, workers=4)
@@ -300,4 +306,5 @@ def build_placement_controller(  # noqa: PLR0913 - what the server knows, spelle
     controller.watch(locations, wake.everywhere)
     controller.watch(namespaces, wake.of_workspace)
     controller.watch(informers.informer(WORKSPACES), wake.of_labels)
+    controller.watch(policies.informer, wake.of_workspace)
     return controller

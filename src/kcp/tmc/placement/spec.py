@@ -110,7 +110,7 @@ def read(spec: JSON) -> Reading:
         strategy=reader.word(Strategy, spec.get("strategy"), "spec.strategy", Strategy.BY_NAME),
         parameters=_parameters(spec.get("strategyParameters") or {}),
         requests=_requests(reader, constraints),
-        constraints=(*_cluster_selector(reader, spec.get("clusterSelector") or {}), *_rules(reader, constraints.get("rules") or ())),
+        constraints=(*cluster_constraints(reader, spec.get("clusterSelector") or {}), *_rules(reader, constraints.get("rules") or ())),
         required_terms=tuple(_required(reader, near, f"{at}.clusterAffinity")),
         forbidden_terms=tuple(_required(reader, away, f"{at}.clusterAntiAffinity")),
         preferred_terms=(
@@ -152,7 +152,7 @@ def _requests(reader: Reader, constraints: JSON) -> dict[str, float]:
     return found
 
 
-def _cluster_selector(reader: Reader, obj: JSON) -> Iterator[Constraint]:
+def cluster_constraints(reader: Reader, obj: JSON) -> Iterator[Constraint]:
     """Labels, and `capacity.<resource>` in the fork's units; besides the operators of a selector, GreaterThan and LessThan."""
     plain: dict[str, Any] = {"matchLabels": obj.get("matchLabels") or {}, "matchExpressions": []}
     for index, expression in enumerate(obj.get("matchExpressions") or ()):
@@ -249,10 +249,14 @@ def _spread(reader: Reader, constraints: JSON, spec: JSON) -> Iterator[SpreadCon
         ("spec.spreadConstraints", spec.get("spreadConstraints") or ()),
     )
     for path, held in listed:
-        for index, one in enumerate(held):
-            selector = reader.selector(one.get("labelSelector"), f"{path}[{index}].labelSelector")
-            required = one.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
-            yield SpreadConstraint(one["topologyKey"], int(one.get("maxSkew", 1)), required, selector)
+        yield from spread_constraints(reader, held, path)
+
+
+def spread_constraints(reader: Reader, listed: Sequence[JSON], path: str) -> Iterator[SpreadConstraint]:
+    for index, one in enumerate(listed):
+        selector = reader.selector(one.get("labelSelector"), f"{path}[{index}].labelSelector")
+        required = one.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule"
+        yield SpreadConstraint(one["topologyKey"], int(one.get("maxSkew", 1)), required, selector)
 
 
 def _groups(reader: Reader, groups: Iterable[JSON]) -> Iterator[ClusterGroup]:

@@ -24,6 +24,7 @@ from kcp.apimachinery.jsonplaces import Field, Place, Steps
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.patch import json_patch, pointer
 from kcp.apimachinery.patch.errors import PatchError
+from kcp.tmc.model.wishes import CONFLICT_RESOLUTION
 from kcp.tmc.overrides.policy import is_open
 from kcp.tmc.projection.expressions import ExpressionError, holds, text_fault
 
@@ -137,10 +138,14 @@ def patch_for(name: str, transformations: Sequence[Transformation], obj: JSONObj
     return operations
 
 
+_RESOLUTION = ("metadata", "annotations", CONFLICT_RESOLUTION)
+"""What is asked of a syncer for single copies."""
+
+
 def _may_change(steps: Steps) -> bool:
     first = steps[0]
     if fields := jsonplaces.plain_fields(steps):
-        return is_open(fields)
+        return is_open(fields) or tuple(fields) == _RESOLUTION
     return isinstance(first, Field) and first.name != "metadata" and is_open((first.name,))
 
 

@@ -33,6 +33,7 @@ from kcp.tmc.syncer.access import BY_TOKEN, SECRETS, TEMPLATED, Tokens, index_by
 from kcp.tmc.syncer.adoption import is_nobodys
 from kcp.tmc.syncer.capacity import Capacity
 from kcp.tmc.syncer.fence import Fence
+from kcp.tmc.syncer.fetching import build_fetch_controller
 from kcp.tmc.syncer.former import BY_ORIGIN, FormerReconciler, build_former_controller, index_by_origin
 from kcp.tmc.syncer.heartbeat import Heartbeat, Side
 from kcp.tmc.syncer.held import restoration
@@ -230,6 +231,7 @@ class Syncer:
                 supervisor.spawn(lease.expire(self._fence().stop), name="lease")
             upsyncing = self._upsyncing(supervisor, shown.at(self.identity.view_path("upsyncer")), downstream)
             importer = self._importer(supervisor, downstream)
+            self._fetch(supervisor, downstream)
             looks = Looks(supervisor, view, upstream, downstream, importer, upsyncing)
             supervisor.spawn(self._follow_discovery(looks), name="discovery")
             if self.config.resync_period_s < inf:
@@ -311,6 +313,13 @@ class Syncer:
         shown = InformerFactory(view, clock=self.clock)
         shown.run_all(supervisor)
         return Upsyncing(self._parts, view, shown, downstream, self._turns, lambda controller: self._run(supervisor, controller))
+
+    def _fetch(self, supervisor: Supervisor, downstream: InformerFactory) -> None:
+        """What shows single objects of the cluster in the SyncTarget's workspace."""
+        factory, workspace = InformerFactory(self._workspace(), clock=self.clock), self._workspace()
+        crds = downstream.informer(CRDS, metadata_only=True)
+        self._run(supervisor, build_fetch_controller(self.identity.name, factory, crds, workspace, self.downstream, clock=self.clock))
+        factory.run_all(supervisor)
 
     def _importer(self, supervisor: Supervisor, downstream: InformerFactory) -> Importer:
         """What tells the control plane of the cluster's APIs; and what wakes discovery when either side gets another one."""

@@ -125,6 +125,8 @@ class SpecReconciler:
                 if live is None or not drifted_fields(live, desired):
                     return Result()  # seen late: what it is now is on its way to us
                 drift = Drift(drift.fields, last_writer(live), changes(live, desired, drift.fields))
+                if (left := wishes.conflict_of(view)) is not wishes.Conflict.USE_SOURCE:
+                    return await self._left_alone(key, view, drift, left)
             async with self.parts.breakers.of("apply").guard(self._subject(key)):
                 if actual is not None:
                     await lift(self.parts.downstream, self.gvr, actual)
@@ -139,6 +141,15 @@ class SpecReconciler:
             account = self._account(view, drift) if drift.fields else None
             await self._report(key, view, self._standing(view), account, is_made=True)
         return Result()
+
+    async def _left_alone(self, key: ObjectKey, view: JSONObject, drift: Drift, resolution: wishes.Conflict) -> Result:
+        """A copy that was changed in the cluster stays as it is there."""
+        if resolution is wishes.Conflict.USE_TARGET:
+            await self._report(key, view, self._standing(view), is_made=True)
+            return Result()
+        message = f"{drift.by or 'somebody'} changed {', '.join(drift.fields)} of the copy"
+        advice = f"it stays so ({wishes.CONFLICT_RESOLUTION}): change it back in the cluster, or the object in the workspace"
+        raise TMCError(ErrorType.SYNC_CONFLICT, message, self.parts.identity.name, "apply", advice=advice)
 
     async def _desired(self, view: JSONObject) -> JSONObject:
         parts = self.parts
