@@ -23,7 +23,17 @@ from kcp.cli.plugin_tree import children
 from kcp.cli.plugin_workloads import KINDS, namespace_of
 from kcp.client.rest import Client
 from kcp.exports.boundresources import bound_resources
-from kcp.tmc.model.kinds import LOCATIONS, NAMESPACES, NOT_SYNCED_DOWN, OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS, Placement, SyncTarget
+from kcp.tmc.model.kinds import (
+    LOCATIONS,
+    NAMESPACES,
+    NOT_SYNCED_DOWN,
+    OVERRIDE_POLICIES,
+    PLACEMENT_POLICIES,
+    PLACEMENTS,
+    SYNC_TARGETS,
+    Placement,
+    SyncTarget,
+)
 from kcp.tmc.model.names import COMPUTE_EXPORT_ANNOTATION, sync_target_key
 from kcp.tmc.placement.observe import location_of, target_of
 from kcp.tmc.placement.preview import Ground, Scene, Town, ancestry
@@ -32,7 +42,7 @@ from kcp.tmc.placement.snapshot import Fleet
 DEPLOYMENTS = KINDS["deployment"]
 PREVIEWED: Mapping[str, GVR] = {
     "Placement": PLACEMENTS, "Location": LOCATIONS, "SyncTarget": SYNC_TARGETS, "OverridePolicy": OVERRIDE_POLICIES,
-    "Deployment": DEPLOYMENTS,
+    "Deployment": DEPLOYMENTS, "PlacementPolicy": PLACEMENT_POLICIES,
 }  # fmt: skip
 _OF_FLEETS = ("Location", "SyncTarget")
 
@@ -55,7 +65,7 @@ class Sight:
             towns=[
                 Town(
                     path, {meta.name(p): p for p in held["Placement"] if not meta.deletion_timestamp(p)}, held["Namespace"],
-                    held["Deployment"], held["OverridePolicy"], self.apis.get(path),
+                    held["Deployment"], held["OverridePolicy"], self.apis.get(path), held["PlacementPolicy"],
                 )
                 for path, held in sorted(self.towns.items())
             ],
@@ -114,7 +124,12 @@ async def _see_town(session: Session, sight: Sight, path: str) -> None:
         "Namespace": await _list(workspace, NAMESPACES),
         "Deployment": await _list_if_there(workspace, DEPLOYMENTS),
         "OverridePolicy": await _list_if_there(workspace, OVERRIDE_POLICIES),
+        "PlacementPolicy": [],
     }
+    try:
+        sight.towns[path]["PlacementPolicy"] = await _list_if_there(workspace, PLACEMENT_POLICIES)
+    except Forbidden:
+        sight.notes.append(f"the PlacementPolicies of {path} may not be read: what they add to its Placements is not known")
     try:
         sight.apis[path] = _required(await _list(workspace, BINDINGS))
     except Forbidden:

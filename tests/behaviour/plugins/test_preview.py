@@ -13,6 +13,7 @@ from tests.behaviour.plugins.conftest import User, said
 from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, World, running, until
 
 from kcp.aio.clock import rfc3339
+from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Invalid
 from kcp.apimachinery.gvk import GVR
 from kcp.cli.kubectl_tmc import run
@@ -23,7 +24,8 @@ from kcp.client import kubeconfig
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.registry.backend import UserInfo
-from kcp.tmc.model.kinds import OVERRIDE_POLICIES, PLACEMENTS, SYNC_TARGETS
+from kcp.tmc.model.kinds import OVERRIDE_POLICIES, PLACEMENT_POLICIES, PLACEMENTS, SYNC_TARGETS
+from kcp.tmc.model.names import KEY_LABEL
 
 CLUSTER_ROLES = GVR("rbac.authorization.k8s.io", "v1", "clusterroles")
 BINDINGS = GVR("rbac.authorization.k8s.io", "v1", "clusterrolebindings")
@@ -170,6 +172,18 @@ async def test_an_override_policy_shows_which_copies_change_and_which_would_be_h
     code, found = await desk.ask(policy("/spec/template/spec/containers/7/image"))
     assert code == 2
     assert "the copy on west would be held back: OverridePolicy image, rule 0" in found["problems"][0]["message"]
+
+
+async def test_a_placement_policy_shows_which_clusters_it_takes_away(desk: Desk) -> None:
+    west = await desk.world.client.resource(SYNC_TARGETS).get("west")
+    key = meta.labels(west)[KEY_LABEL]
+    spec = {"clusterSelector": {"matchExpressions": [{"key": KEY_LABEL, "operator": "NotIn", "values": [key]}]}}
+    policy = {"apiVersion": PLACEMENT_POLICIES.api_version, "kind": "PlacementPolicy", "metadata": {"name": "eastern"}, "spec": spec}
+    code, found = await desk.ask(policy)
+    assert code == 2, "two clusters were asked for, and one is left"
+    assert [(p["name"], p["before"], p["after"]) for p in found["placements"]] == [("all", ["east", "west"], ["east"])]
+    await desk.world.client.resource(PLACEMENT_POLICIES).create(policy)
+    await until(lambda: desk.world.below("shop"), lambda below: below == {"east": 5})
 
 
 async def test_a_sync_target_and_a_placement_from_one_file(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from kcp.tmc.model.names import SHARES_ANNOTATION, UNSYNCED_NAMESPACES, chosen_k
 from kcp.tmc.model.wishes import left_out
 from kcp.tmc.placement.inputs import Surroundings, snapshot_of
 from kcp.tmc.placement.levelling import Bounds, movable, plan, workload_of
+from kcp.tmc.placement.placementpolicies import PlacementPolicy, under
 from kcp.tmc.placement.rebalancing import Rebalancing
 from kcp.tmc.placement.reservations import Reservations
 from kcp.tmc.placement.schedule import Decision, Fleet, schedule
@@ -60,6 +61,7 @@ class Town:
     policies: Sequence[JSONObject] = ()
     """OverridePolicies."""
     required_apis: Mapping[str, str] | None = None
+    placement_policies: Sequence[JSONObject] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Outcome:
 
 def settle(scene: Scene) -> Outcome:
     """Decide all Placements, in order, until none wants anything else."""
-    readings = {(t.path, name): read(obj.get("spec") or {}) for t in scene.towns for name, obj in t.placements.items()}
+    readings = {(t.path, name): _read(t, obj) for t in scene.towns for name, obj in t.placements.items()}
     held = {(t.path, name): chosen_keys(obj) for t in scene.towns for name, obj in t.placements.items()}
     decisions: dict[PlacementID, Decision] = {}
     carried_out: set[PlacementID] = set()
@@ -146,6 +148,13 @@ def settle(scene: Scene) -> Outcome:
         if held == before:
             break
     return _with_copies(Outcome(scene, decisions, {}, arrivals=arrivals), readings)
+
+
+def _read(town: Town, obj: JSONObject) -> Reading:
+    """With what the PlacementPolicies of the workspace add."""
+    placement = Placement.of(obj, ())
+    mine = [ns for ns in town.namespaces if meta.name(ns) not in UNSYNCED_NAMESPACES and placement.selects(ns)]
+    return under(read(obj.get("spec") or {}), [PlacementPolicy.of(policy) for policy in town.placement_policies], mine)
 
 
 def _decide(  # noqa: PLR0913 - what one decision depends on
