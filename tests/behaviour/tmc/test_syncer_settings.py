@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,13 @@ from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
 
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.gvk import GVR
+from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.transport import RawRequest, RawResponse, Transport
+from kcp.controller.controller import Controller
+from kcp.controller.informer import Informer
 from kcp.tmc.model.kinds import NAMESPACES, SYNC_TARGETS
+from kcp.tmc.syncer.importer import CRDS
 from kcp.tmc.syncer.settings import Filters
 
 CONFIG_MAPS = GVR("", "v1", "configmaps")
@@ -105,3 +109,53 @@ async def test_the_target_shows_what_its_cluster_has_and_what_is_taken(tmp_path:
         await world.settle("default", "web", 4)
         pods = int(before["usage"]["pods"]) + 2
         await until(status, lambda s: int(s["usage"]["pods"]) == pods)
+
+
+async def test_the_resync_makes_good_an_event_that_was_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--resync-period: the mirrors know of the change, and nobody was told."""
+    missing: list[str] = []
+    watch = Controller.watch
+
+    def hard_of_hearing(controller: Controller[Any], informer: Informer, names: Any = None) -> None:
+        def heard(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[Any]:
+            if missing and controller.name == "syncer-spec-deployments.apps":
+                missing.append(key.name)
+                return ()
+            found: Iterable[Any] = names(key, old, new) if names is not None else (key,)
+            return found
+
+        watch(controller, informer, heard)
+
+    monkeypatch.setattr(Controller, "watch", hard_of_hearing)
+    async with running(tmp_path, monkeypatch, config=replace(QUIET, resync_period_s=3.0)) as world:
+        await world.deploy("default", "web", 2)
+        await world.settle("default", "web", 2)
+        missing.append("from now on")
+        await world.client.resource(DEPLOYMENTS).patch("web", {"spec": {"replicas": 4}}, namespace="default")
+        await world.settle("default", "web", 4)
+        assert "web" in missing
+
+
+async def test_what_nodes_really_use_is_shown_where_the_cluster_measures_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path, monkeypatch, config=replace(QUIET, heartbeat_period_s=0.1)) as world:
+        cluster, targets = world.clusters["east"].client(), world.client.resource(SYNC_TARGETS)
+
+        async def usage() -> JSONObject:
+            return dict(meta.nested(await targets.get("east"), "status", "clusterInfo", "usage", default={}))
+
+        await until(lambda: targets.get("east"), lambda t: "clusterInfo" in t["status"])
+        assert await usage() == {}
+        metrics = GVR("metrics.k8s.io", "v1beta1", "nodes")
+        names = {"plural": "nodes", "singular": "node", "kind": "NodeMetrics", "listKind": "NodeMetricsList"}
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        version = {"name": "v1beta1", "served": True, "storage": True, "schema": schema}
+        await cluster.resource(CRDS).create({
+            "apiVersion": CRDS.api_version, "kind": "CustomResourceDefinition",
+            "metadata": {"name": "nodes.metrics.k8s.io", "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/metrics"}},
+            "spec": {"group": "metrics.k8s.io", "names": names, "scope": "Cluster", "versions": [version]},
+        })  # fmt: skip
+        await until(lambda: cluster.resource(CRDS).get("nodes.metrics.k8s.io"), lambda c: conditions.is_true(c, "Established"))
+        for name, cpu in (("one", "250m"), ("two", "1500000n")):
+            measured = {"apiVersion": metrics.api_version, "kind": "NodeMetrics", "metadata": {"name": name}, "window": "30s"}
+            await cluster.resource(metrics).create({**measured, "usage": {"cpu": cpu, "memory": "512Mi"}})
+        await until(usage, lambda found: found == {"cpu": "251500u", "memory": "1Gi"})
