@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcp.sim.workloads.programs import program
+from kcp.sim.workloads.programs import Program, program
 from kcp.sim.workloads.shell import run
 from kcp.sim.workloads.shellmachine import Machine
 
@@ -74,6 +74,13 @@ def test_commands_images_and_annotations() -> None:
     steered = a_pod(command=["sleep", "300"])
     steered["metadata"]["annotations"] = {"sim.kcp.io/run-seconds": "2", "sim.kcp.io/exit-code": "7"}
     assert outcome(steered) == (2.0, 7)
+
+
+def test_the_image_of_kubernetes_tests_says_that_it_pauses() -> None:
+    image = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
+    for more in ({}, {"args": ["pause"]}):
+        assert program({}, {"name": "c", "image": image, **more}) == Program(None, lines=((0.0, "Paused"), (0.0, "Signals registered")))
+    assert program({}, {"name": "c", "image": image, "args": ["netexec"]}) == Program(None)
 
 
 def test_what_is_printed_is_logged_with_its_time() -> None:

@@ -23,6 +23,8 @@ RUN_SECONDS_ANNOTATION = "sim.kcp.io/run-seconds"
 
 _SERVING = frozenset(("agnhost", "httpd", "memcached", "mysql", "nginx", "pause", "postgres", "redis"))
 """Images, by the last part of their name, that serve until they are stopped."""
+_PAUSED = ((0.0, "Paused"), (0.0, "Signals registered"))
+"""What agnhost's default program says, by which Kubernetes' tests know it. Source: test/images/agnhost/pause/pause.go."""
 _SHELLS = frozenset(("alpine", "bash", "busybox", "debian", "ubuntu"))
 """Images without a program of their own: what stands in `args` is the command."""
 SHELLS = frozenset(("sh", "bash", "ash", "dash"))
@@ -55,6 +57,8 @@ def program(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int 
     known = _scripted(pod, container, restarts)
     if known is not None:
         return known
+    if _image(container) == "agnhost" and not container.get("command") and (container.get("args") or ["pause"])[0] == "pause":
+        return Program(None, lines=_PAUSED)
     if not runs_once or (_image(container) in _SERVING and not container.get("command")):
         return Program(None)
     return Program(0.0)
