@@ -113,6 +113,9 @@ def export_faults(new: JSONObject, version: str) -> Iterator[Cause]:
     """The first fault; those of its claims are in `claimpolicies`. Args: version: the one it is shown in."""
     yield from _overhanging(new) if version == "v1alpha1" else ()
     for at, resource in numbered(obj_at(new, "spec"), "resources", "spec.resources"):
+        if "/" in str(resource.get("name")):
+            why = "custom subresources are not served here: only a resource's schema can give it subresources, status and scale"
+            yield Cause.invalid(f"{at}.name", resource.get("name"), why)
         ending = f".{resource.get('name')}.{resource.get('group') or 'core'}"
         if not str(resource.get("schema")).endswith(ending):
             yield Cause.invalid(f"{at}.schema", resource.get("schema"), f"must end in {ending}")

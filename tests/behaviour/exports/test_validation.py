@@ -100,6 +100,11 @@ async def test_names_of_bound_objects_follow_the_schema(market: Market) -> None:
             {"resources": [{"group": "example.com", "name": "widgets", "schema": "v1.gadgets.example.com"}]},
             'spec.resources[0].schema: Invalid value: "v1.gadgets.example.com": must end in .widgets.example.com',
         ),
+        (
+            {"resources": [{"group": "example.com", "name": "widgets/ssh", "schema": "v1.ssh.example.com"}]},
+            'spec.resources[0].name: Invalid value: "widgets/ssh": custom subresources are not served here: only a resource\'s schema can '
+            "give it subresources, status and scale",
+        ),
     ],
 )
 async def test_an_export_is_held_to_kcps_rules(market: Market, spec: dict[str, Any], text: str) -> None:
