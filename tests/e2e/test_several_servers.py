@@ -5,6 +5,7 @@ nothing is told twice, work goes on, and controllers go on elsewhere within 15 s
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -238,3 +239,29 @@ def test_a_server_that_is_told_to_stop_is_not_ready_and_serves_on_for_a_while(tm
     assert kubectl("get", "--raw", "/livez") == "ok"
     assert process.popen.wait(15) == 0
     process.kill()
+
+
+def test_the_runbook_looks_at_each_server_and_says_which_said_what(tmp_path: Path) -> None:
+    etcd = Etcd(tmp_path).start()
+    servers = Servers(tmp_path, etcd)
+    try:
+        servers.processes += [servers.start(number, "--enable-tmc") for number in range(2)]
+        hosts = [f"127.0.0.1:{servers.ports[number]}" for number in range(2)]
+        command = [
+            "kcp", "ops", "daily", "-o", "json", f"--kubeconfig={servers.kubeconfig(0)}", "--figures=figures.jsonl",
+            f"--server=https://{hosts[1]}", "--server=https://127.0.0.1:1",
+        ]  # fmt: skip
+        for _ in range(2):
+            process = Process.start(command, cwd=tmp_path)
+            assert process.popen.wait(60) == 1, "nobody is at port 1"
+            process.kill()
+        said = [(check["name"], check["server"]) for check in json.loads(process.output)["checks"]]
+        for name in ("Server", "Components", "Request errors", "Certificates"):
+            assert [server for named, server in said if named == name][:2] == hosts
+        assert ("Server", "127.0.0.1:1") in said
+        assert [server for named, server in said if named == "Clusters"] == [""], "stored: every server says it alike"
+        assert [json.loads(line)["server"] for line in (tmp_path / "figures.jsonl").read_text().splitlines()] == ["", hosts[1]] * 2
+    finally:
+        for process in servers.processes:
+            process.kill()
+        etcd.stop()

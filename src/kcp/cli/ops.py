@@ -8,7 +8,9 @@ After: `ops_health`, `ops_backups`, `ops_performance`, `ops_security`, `ops_capa
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,9 +26,17 @@ if TYPE_CHECKING:
     from kcp.cli.ops_inspection import Inspection, Look, Wanted
     from kcp.cli.ops_report import Check
     from kcp.cli.plugin_session import Session
+    from kcp.client.endpoint import Endpoint
+    from kcp.client.rest import Client
+    from kcp.client.transport import Transport
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
+OF_EACH = frozenset((
+    "Server", "Components", "Request errors", "Failing objects", "Sync errors", "Placement errors", "Resources", "Storage",
+    "Room in clusters", "Certificates", "Trend", "Slowest requests", "Work that waits", "Anonymous access", "Audit", "Memory",
+))  # fmt: skip
+"""Checks of what each server says of itself; all others are of what is stored, which every server says alike."""
 ALL_WORKSPACES = "system:admin"
 """Context of `kcp start`'s kubeconfig whose user may list over all workspaces."""
 
@@ -42,6 +52,8 @@ def _common(command: F) -> F:
         click.option("--kubeconfig", default="", help="Kubeconfig to use. [default: $KUBECONFIG, ~/.kube/config]"),
         click.option("--context", default="", help="Its context. Its user reads over all workspaces, and /metrics. "
                      "[default: system:admin, where the kubeconfig has that]"),
+        click.option("--server", "servers", multiple=True, metavar="URL",
+                     help="Another server of the same installation, to look at as well, with the same credentials; repeatable."),
         click.option("--backup", default="", metavar="TARGET", envvar="KCP_OPS_BACKUP",
                      help="Where snapshots are: a directory or s3://BUCKET/PREFIX."),
         s3_flags,
@@ -124,9 +136,10 @@ def _run(command: str, looks: Mapping[str, Look], flags: dict[str, Any], **wante
     from kcp.client.transport import TransportError
 
     output = flags.pop("output")
-    kubeconfig, context, figures = flags.pop("kubeconfig"), flags.pop("context"), flags.pop("figures")
+    kubeconfig, context, figures, servers = (flags.pop(name) for name in ("kubeconfig", "context", "figures", "servers"))
     try:
-        title, checks = asyncio.run(_inspect(command, looks, Wanted(**flags, **wanted), kubeconfig, context, figures))
+        session = _session(kubeconfig, context)
+        title, checks = asyncio.run(_inspect(command, looks, Wanted(**flags, **wanted), session, servers, figures))
     except (StatusError, TransportError, PluginError, ContextProblem, PathProblem, KubeConfigError, FiguresError) as error:
         fail(str(error))
     if output == "json":
@@ -137,33 +150,76 @@ def _run(command: str, looks: Mapping[str, Look], flags: dict[str, Any], **wante
 
 
 async def _inspect(
-    command: str, looks: Mapping[str, Look], wanted: Wanted, kubeconfig: str, context: str, figures: Path | None
+    command: str, looks: Mapping[str, Look], wanted: Wanted, session: Session, servers: Sequence[str], figures: Path | None
 ) -> tuple[str, list[Check]]:
     from kcp.cli.ops_figures import read_runs, write_runs
-    from kcp.cli.plugin_transport import BlockingTransport
 
     runs = read_runs(figures) if figures else []
-    session = _session(kubeconfig, context)
-    stranger = BlockingTransport(_without_credentials(session))
-    try:
-        inspection = await inspection_of(session.client, stranger, command, wanted, runs)
-        checks = await look_at_all(looks, inspection)
-    finally:
-        await session.client.close()
-        await stranger.close()
+    async with _connected(session.client, session.endpoint) as (client, stranger):
+        inspection = await inspection_of(client, stranger, command, wanted, runs)
+        checks, seen = await look_at_all(looks, inspection), [inspection.run]
+    for url in servers:
+        more, run = await _look_at_another(url, command, looks, replace(wanted, syncers=()), session, runs)
+        checks += more
+        seen += run
+    if servers:
+        checks = in_order_of(looks, checks, session.endpoint.host)
     if figures:
-        write_runs(figures, [*runs, inspection.run])
+        write_runs(figures, [*runs, *seen])
     return f"kcp ops {command}: {session.endpoint.root_url}, {inspection.now:%Y-%m-%d %H:%M} UTC", checks
 
 
-async def inspection_of(client: Any, stranger: Any, command: str, wanted: Wanted, runs: list[Run]) -> Inspection:
+async def _look_at_another(  # noqa: PLR0913 - what is looked at, and with what
+    url: str, command: str, looks: Mapping[str, Look], wanted: Wanted, session: Session, runs: list[Run]
+) -> tuple[list[Check], list[Run]]:
+    """What each server says of itself, and its figures; one that does not answer is a finding."""
+    from kcp.apimachinery.errors import StatusError
+    from kcp.cli.ops_report import Check, State
+    from kcp.cli.plugin_transport import BlockingTransport
+    from kcp.client.rest import Client
+    from kcp.client.transport import TransportError
+
+    endpoint = replace(session.endpoint, server=url)
+    try:
+        async with _connected(Client(BlockingTransport(endpoint)), endpoint) as (client, stranger):
+            inspection = await inspection_of(client, stranger, command, wanted, runs, name=endpoint.host)
+            checks = await look_at_all({name: look for name, look in looks.items() if name in OF_EACH}, inspection)
+    except (StatusError, TransportError) as error:
+        return [Check("Server", State.UNKNOWN, str(error), "see that it runs, and that --server is right", endpoint.host)], []
+    return [replace(check, server=endpoint.host) for check in checks], [inspection.run]
+
+
+def in_order_of(looks: Mapping[str, Look], checks: Sequence[Check], first: str) -> list[Check]:
+    """The same checks of all servers together. Args: first: name of the server that was asked for everything."""
+    order = ["Server", *looks]
+    named = [check if check.server or check.name not in OF_EACH else replace(check, server=first) for check in checks]
+    return sorted(named, key=lambda check: order.index(check.name) if check.name in order else len(order))
+
+
+@asynccontextmanager
+async def _connected(client: Client, endpoint: Endpoint) -> AsyncIterator[tuple[Client, Transport]]:
+    """It and a stranger's connection to the same server."""
+    from kcp.cli.plugin_transport import BlockingTransport
+
+    stranger = BlockingTransport(_without_credentials(endpoint))
+    try:
+        yield client, stranger
+    finally:
+        await client.close()
+        await stranger.close()
+
+
+async def inspection_of(  # noqa: PLR0913 - what an inspection is made of
+    client: Client, stranger: Transport, command: str, wanted: Wanted, runs: list[Run], *, name: str = ""
+) -> Inspection:
     """Raises: StatusError, TransportError: without the server there is nothing to look at."""
     from kcp.cli.ops_figures import Figures
     from kcp.cli.ops_inspection import Inspection
 
     server = client.cluster("")
     text = (await server.raw("GET", "/metrics")).body.decode()
-    return Inspection(server, stranger, command, datetime.now(UTC), wanted, Figures(text), runs)
+    own = [run for run in runs if run.server == name]
+    return Inspection(server, stranger, command, datetime.now(UTC), wanted, Figures(text), own, name)
 
 
 async def look_at_all(looks: Mapping[str, Look], inspection: Inspection) -> list[Check]:
@@ -187,10 +243,9 @@ def _session(kubeconfig: str, context: str) -> Session:
     return open_session(ConnectionFlags(kubeconfig=kubeconfig, context=ALL_WORKSPACES), os.environ)
 
 
-def _without_credentials(session: Session) -> Any:
+def _without_credentials(known: Endpoint) -> Endpoint:
     from kcp.client.endpoint import Endpoint
 
-    known = session.endpoint
     return Endpoint(
         server=known.root_url, ca_pem=known.ca_pem, insecure_skip_tls_verify=known.insecure_skip_tls_verify,
         tls_server_name=known.tls_server_name, proxy_url=known.proxy_url,

@@ -84,6 +84,8 @@ class Run:
     gauges: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, Buckets] = field(default_factory=dict)
     """Of requests, by verb."""
+    server: str = ""
+    """Of several: host and port of a further one; "" for the kubeconfig's."""
 
     @property
     def instant(self) -> datetime:

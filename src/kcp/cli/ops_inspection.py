@@ -6,7 +6,7 @@ Before: `ops`. After: the checks; `client.rest`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -61,12 +61,14 @@ class Inspection:
     wanted: Wanted
     figures: Figures
     runs: Sequence[Run] = ()
-    """Earlier ones, of any command."""
+    """Earlier ones of this server, of any command."""
+    name: str = ""
+    """Host and port of a further server; "" for the kubeconfig's."""
     _listed: dict[tuple[GVR, str], list[JSONObject]] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
-        return run_of(self.figures, self.command, rfc3339(self.now))
+        return replace(run_of(self.figures, self.command, rfc3339(self.now)), server=self.name)
 
     @property
     def before(self) -> Run | None:

@@ -34,6 +34,8 @@ class Check:
     result: str
     remedy: str = ""
     """What to do; "" where there is nothing."""
+    server: str = ""
+    """Which one said so, where several were asked."""
 
 
 def judged(name: str, result: str, *, fault: bool, remedy: str) -> Check:
@@ -70,12 +72,16 @@ def show(title: str, checks: Sequence[Check], out: TextIO) -> None:
     width = shutil.get_terminal_size((_LEAST_WIDTH, 24)).columns if out.isatty() else _LEAST_WIDTH
     console = Console(file=out, width=width, highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    headings = ("CHECK", "STATE", "RESULT", "WHAT TO DO") if any(check.remedy for check in checks) else ("CHECK", "STATE", "RESULT")
+    is_told = {"SERVER": any(check.server for check in checks), "WHAT TO DO": any(check.remedy for check in checks)}
+    headings = [heading for heading in ("CHECK", "SERVER", "STATE", "RESULT", "WHAT TO DO") if is_told.get(heading, True)]
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("CHECK", "STATE"))
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("CHECK", "SERVER", "STATE"))
     for check in checks:
-        cells = Text(check.name), Text(check.state, colours[check.state]), Text(check.result), Text(check.remedy)
-        table.add_row(*cells[: len(headings)])
+        cells = {
+            "CHECK": Text(check.name), "SERVER": Text(check.server), "STATE": Text(check.state, colours[check.state]),
+            "RESULT": Text(check.result), "WHAT TO DO": Text(check.remedy),
+        }  # fmt: skip
+        table.add_row(*(cells[heading] for heading in headings))
     with console.capture() as captured:
         console.print(Text(title), Text(""), table, Text(""), Text(verdict(checks)), sep="\n")
     out.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,8 @@ from kcp.aio.clock import rfc3339
 from kcp.apimachinery import conditions
 from kcp.apimachinery.meta import JSONObject
 from kcp.cli import ops_backups, ops_health
-from kcp.cli.ops import look_at_all
-from kcp.cli.ops_report import State, as_json, exit_code
+from kcp.cli.ops import OF_EACH, in_order_of, look_at_all
+from kcp.cli.ops_report import State, as_json, exit_code, show
 from kcp.storage.snapshot.places import S3Options, place_of
 from kcp.tmc.model.kinds import SYNC_TARGETS
 
@@ -112,3 +114,16 @@ async def test_a_backup_in_a_bucket_is_read_where_the_flags_say(
         assert check.state is State.UNKNOWN
     finally:
         server.stop()
+
+
+async def test_of_several_servers_each_is_named_with_what_it_says(installation: Installation) -> None:
+    checks = await look_at_all(ops_health.DAILY, await installation.inspection())
+    more = [replace(check, server="b:6443") for check in checks if check.name in OF_EACH]
+    told = in_order_of(ops_health.DAILY, [*checks, *more], "a:6443")
+    assert [(check.name, check.server) for check in told][:3] == [("Server", "a:6443"), ("Server", "b:6443"), ("Components", "a:6443")]
+    assert [check.server for check in told if check.name == "Placements"] == [""]
+    out = StringIO()
+    show("it", told, out)
+    lines = out.getvalue().splitlines()
+    assert lines[2].split()[:3] == ["CHECK", "SERVER", "STATE"]
+    assert sum("b:6443" in line for line in lines) == len(more)
