@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.e2e.fleet import EXAMPLES
-from tests.e2e.processes import Process, free_port
+from tests.e2e.processes import Process, eventually, free_port
 
 pytestmark = pytest.mark.e2e
+
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C has ended, as shells have it."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,7 @@ def told(directory: Path, example: str) -> str:
     done = subprocess.run(
         ["bash", "-c", "\n".join(["set -eo pipefail", *blocks])],
         cwd=directory,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=240,
@@ -95,6 +102,62 @@ def test_the_tutorial_counts_over_clusters_and_scales(directory: Path) -> None:
 def test_a_disaster_in_one_cluster_is_recovered_from(directory: Path) -> None:
     shown = told(directory, "12-disaster-recovery")
     assert re.findall(r"(?:east \d/\d, )?west \d/\d", shown) == ["east 2/2, west 2/2", "west 4/4", "east 2/2, west 2/2"], shown
+
+
+def test_what_fails_is_mended_and_says_how_and_who_watches_sees_it(directory: Path) -> None:
+    with watching_status(directory) as seen:
+        eventually(lambda: HEALTHY.search(seen) is not None, timeout_s=60, what=lambda: repr(seen))
+        shown = told(directory, "13-recovery")
+        unwell = re.search(rb"ClusterHealthTracker +east-\S+ +east +Unhealthy", seen)
+        assert unwell, seen
+        eventually(lambda: HEALTHY.search(seen, unwell.end()) is not None, timeout_s=60, what=lambda: repr(seen))
+    assert re.search(r"^TMC is Unhealthy: .*1 Unhealthy", shown, re.MULTILINE), shown
+    assert re.search(r"^clusterunreachable-east-\S+ +ClusterUnreachable +ClusterConnectivity +east +Completed ", shown, re.MULTILINE), shown
+    assert "Completed: every object of east was looked at and put in line" in shown
+
+
+HEALTHY = re.compile(rb"TMC is Healthy: of \d+ components")
+
+
+@contextmanager
+def watching_status(directory: Path) -> Iterator[bytearray]:
+    """What `kubectl tmc status --watch` shows in a terminal, until it is interrupted."""
+    terminal, inner = os.openpty()
+    termios.tcsetwinsize(inner, (60, 200))
+    environment = {**_environment(), "KUBECONFIG": ".kcp/admin.kubeconfig", "TERM": "xterm"}
+    watching = subprocess.Popen(
+        ["kubectl", "tmc", "status", "--watch"], cwd=directory, env=environment, stdin=inner, stdout=inner, stderr=inner
+    )
+    os.close(inner)
+    seen = bytearray()
+
+    def read() -> None:
+        with suppress(OSError):  # the terminal goes with its last program
+            while piece := os.read(terminal, 4096):
+                seen.extend(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield seen
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == INTERRUPTED
+    finally:
+        watching.kill()
+        reader.join(20)
+        os.close(terminal)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def test_a_workload_moves_to_another_cluster_and_back(directory: Path) -> None:
+    shown = told(directory, "14-migration")
+    assert re.search(r"^depot-\S+ +Deployment +depot +(east +west|west +east) +live +Completed +100 ", shown, re.MULTILINE), shown
+    assert re.search(r"^report-\S+ +Job +report +(east +west|west +east) +halt-resume +Completed +100 ", shown, re.MULTILINE), shown
+    assert re.search(r"^kcp-\w+ +deployment.apps/depot +3/3 ", shown, re.MULTILINE), shown
+    assert re.search(r"^depot-\S+ +Deployment .* RolledBack +0 ", shown, re.MULTILINE), shown
 
 
 def test_one_view_shows_what_all_clusters_run_and_what_is_unknown(directory: Path) -> None:

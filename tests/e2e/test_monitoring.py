@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ DOWN_WITH_CLUSTERS = {
 }  # fmt: skip
 DOWN_WITH_SYNCER = {"SyncerDown", "TMCClusterDisconnected"}
 DOWN_WITH_SERVER = {"KCPDown", "HeartbeatMissing"}
-NOT_PROVOKED = {"TMCMigrationFailed", "CertificateExpired", "CertificateExpiresSoon"}
+BY_MIGRATIONS = {"TMCMigrationFailed"}
+NOT_PROVOKED = {"CertificateExpired", "CertificateExpiresSoon"}
 """promtool's unit tests alone see these fire."""
 
 
@@ -84,9 +86,11 @@ def test_every_target_is_scraped_every_panel_has_data_and_every_alert_fires_and_
     kubectl("apply", "-f", "-", stdin=json.dumps(deployment("web", 4)))
     fleet.wait_deployments({"web": 4})
     everything = {rule["alert"] for rule in _rules()}
-    assert everything == DOWN_WITH_CLUSTERS | DOWN_WITH_SYNCER | DOWN_WITH_SERVER | NOT_PROVOKED
+    assert everything == DOWN_WITH_CLUSTERS | DOWN_WITH_SYNCER | DOWN_WITH_SERVER | BY_MIGRATIONS | NOT_PROVOKED
     eventually(lambda: len(prometheus.query("up == 1")) == 3, timeout_s=15, what=lambda: f"all targets: {prometheus.get('targets')}")
     prometheus.wait_clear(everything)
+
+    migrations_are_counted_and_one_that_fails_alerts(watched)
 
     watched.sim("pause", "east")
     watched.sim("kill", "west")
@@ -107,6 +111,27 @@ def test_every_target_is_scraped_every_panel_has_data_and_every_alert_fires_and_
 
     empty = [query for query in _queries() if not has_data(prometheus, query)]
     assert not empty
+
+
+def migrations_are_counted_and_one_that_fails_alerts(watched: Watched) -> None:
+    """`web` leaves east; a second time it cannot: east does not run it."""
+    kubectl, prometheus = watched.fleet.at(WORKSPACE), watched.prometheus
+    for name, phase in (("away", "Completed"), ("again", "Failed")):
+        spec = {"workload": {"name": "web"}, "from": "east", "to": "west"}
+        migration = {"apiVersion": "tmc.kcp.io/v1alpha1", "kind": "Migration", "metadata": {"name": name}, "spec": spec}
+        kubectl("apply", "-f", "-", stdin=json.dumps(migration))
+        kubectl("wait", f"--for=jsonpath={{.status.phase}}={phase}", f"migration/{name}", "--timeout=60s")
+    prometheus.wait_firing(BY_MIGRATIONS)
+    pair = 'source_cluster="east",target_cluster="west"'
+    for query in (
+        f'tmc_migrations_total{{{pair},status="Completed"}} == 1',
+        f'tmc_migrations_total{{{pair},status="Failed"}} == 1',
+        f'tmc_migration_duration_seconds_count{{{pair},strategy="live"}} == 1',
+        f'tmc_migration_data_size_bytes_count{{{pair},resource_type="deployments.apps"}} == 1',
+        f'tmc_migration_errors_total{{{pair},error_type="MigrationFailure",phase="Pending"}} == 1',
+    ):
+        eventually(partial(prometheus.query, query), timeout_s=15, what=partial(str, query))
+    prometheus.wait_clear(BY_MIGRATIONS)
 
 
 def has_data(prometheus: Prometheus, query: str) -> bool:

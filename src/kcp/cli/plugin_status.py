@@ -17,6 +17,7 @@ from kcp.apimachinery.table import human_duration
 from kcp.cli.plugin_claims import table
 from kcp.cli.plugin_flags import ConnectionFlags, PluginParser, connection_parser
 from kcp.cli.plugin_session import PluginError, Session, opened
+from kcp.client.transport import TransportError
 
 _HEADER = ("COMPONENT", "ID", "CLUSTER", "HEALTH", "SINCE", "MESSAGE")
 _EVERY_S = 2.0
@@ -68,9 +69,14 @@ async def _follow(session: Session, clock: Clock, *, everything: bool) -> int:
     from rich.live import Live
     from rich.text import Text
 
-    with Live(Text("…"), console=Console(), auto_refresh=False) as live:
+    shown = "…"
+    with Live(Text(shown), console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(Text(text(await _read(session), everything=everything)), refresh=True)
+            try:
+                shown = told = text(await _read(session), everything=everything)
+            except TransportError as error:  # it may only be starting anew
+                told = f"{shown}\n\nno answer since then: {error}"
+            live.update(Text(told), refresh=True)
             await clock.sleep(_EVERY_S)
 
 
