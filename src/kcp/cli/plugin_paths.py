@@ -12,6 +12,9 @@ from kcp.apimachinery.keys import ClusterPath
 
 ROOT = "root"
 _MARK = "/clusters/"
+ADMIN = ":admin"
+"""Stands for a virtual workspace, not for a path: what concerns the whole installation."""
+_ADMIN_URL = "/services/admin"
 
 
 class PathProblem(ValueError):
@@ -25,6 +28,8 @@ class WorkspaceURL:
     >>> url = WorkspaceURL.parse("https://kcp:6443/clusters/root:org")
     >>> url.path, url.at("root:other")
     ('root:org', 'https://kcp:6443/clusters/root:other')
+    >>> WorkspaceURL.parse("https://kcp:6443/services/admin").at("root")
+    'https://kcp:6443/clusters/root'
     """
 
     base: str
@@ -37,10 +42,14 @@ class WorkspaceURL:
         url = urlsplit(server)
         head, found, rest = url.path.partition(_MARK)
         path = unquote(rest.split("/")[0]) if found else ""
+        head = head.removesuffix(_ADMIN_URL)
         return cls(urlunsplit((url.scheme, url.netloc, head.rstrip("/"), "", "")), path)
 
     def at(self, path: str) -> str:
         return f"{self.base}{_MARK}{quote(path, safe=':')}"
+
+    def admin(self) -> str:
+        return self.base + _ADMIN_URL
 
 
 def is_absolute(argument: str) -> bool:

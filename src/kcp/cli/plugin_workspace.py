@@ -15,7 +15,7 @@ from kcp.apimachinery.errors import AlreadyExists, NotFound
 from kcp.apimachinery.meta import JSONObject
 from kcp.cli import plugin_contexts
 from kcp.cli.plugin_lookup import WORKSPACES, Found, canonical_path, conditions_text, look_up, type_of
-from kcp.cli.plugin_paths import WorkspaceURL, target_path
+from kcp.cli.plugin_paths import ADMIN, WorkspaceURL, target_path
 from kcp.cli.plugin_session import PluginError, Session
 from kcp.cli.plugin_waiting import wait_until
 from kcp.client.rest import ResourceClient
@@ -27,7 +27,7 @@ _CD_NOTE = (
 
 
 async def use(session: Session, argument: str, *, short: bool = False) -> None:
-    """Enter the workspace that `argument` means: a path, `.`, `..`, `-` (previous), `~` or nothing (home), `:` (root)."""
+    """Enter the workspace that `argument` means: a path, `.`, `..`, `-` (previous), `~` or nothing (home), `:` (root), `:admin`."""
     if argument == ".":
         show_current(session, short=short)
         return
@@ -36,6 +36,9 @@ async def use(session: Session, argument: str, *, short: bool = False) -> None:
         server = plugin_contexts.swap(session.merged, document, session.context)
         session.save(document)
         _print_current(session, Found(WorkspaceURL.parse(server).path, ""), server, short=short)
+        return
+    if argument == ADMIN:
+        _enter_url(session, Found("", ""), session.url.admin(), short=short)
         return
     path = await _destination(session, argument)
     found = await look_up(session, path)
@@ -53,7 +56,10 @@ async def _destination(session: Session, argument: str) -> str:
 
 
 def _enter(session: Session, found: Found, *, short: bool = False) -> None:
-    server = session.url.at(found.path)
+    _enter_url(session, found, session.url.at(found.path), short=short)
+
+
+def _enter_url(session: Session, found: Found, server: str, *, short: bool) -> None:
     document = session.editable()
     plugin_contexts.enter(session.merged, document, session.context, server)
     session.save(document)

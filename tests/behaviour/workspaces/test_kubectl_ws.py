@@ -104,3 +104,15 @@ async def test_mistakes_get_an_answer_that_helps(ws: Ws) -> None:
     again = await ws("create", "x")
     assert (again.code, "already exists in root" in again.err) == (1, True)
     assert (await ws("create", "x", "--ignore-existing")).out.splitlines()[0] == 'Workspace "x" (type root:organization) already exists.'
+
+
+async def test_the_installation_itself_is_entered_and_left(ws: Ws) -> None:
+    entered = await ws(":admin")
+    assert entered.out.startswith('Current workspace is the URL "http://')
+    assert entered.out.endswith('/services/admin".\n')
+    assert (await ws("current")).out == entered.out
+    lost = await ws("team")
+    assert (lost.code, lost.err.count("the current context is in no workspace")) == (1, 1)
+    assert (await ws(":")).out == 'Current workspace is "root" (type root:root).\n'
+    assert (await ws("-")).out == entered.out
+    assert (await ws("root")).out == 'Current workspace is "root" (type root:root).\n'
