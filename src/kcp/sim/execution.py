@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from kcp.aio.clock import Clock
+from kcp.aio.clock import Clock, parse_rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.connect.remotecommand import Console, exited, not_started
 from kcp.sim.containerfiles import Find, Reader, Surroundings
-from kcp.sim.workloads.programs import is_shell
+from kcp.sim.podlogs import container_status
+from kcp.sim.workloads.programs import is_shell, left_by
 from kcp.sim.workloads.shell import run, run_words
 from kcp.sim.workloads.shellmachine import AbsentError, InputNeeded, Machine, Outcome
 from kcp.sim.workloads.shelltools import TOOLS, is_directory
@@ -61,7 +62,10 @@ class Executions:
         return await (await self._session(pod, container, restarts, console)).shell()
 
     async def _session(self, pod: JSONObject, container: Mapping[str, Any], restarts: int, console: Console) -> _Session:
-        around = await Reader(pod, self.find).surroundings(container)
+        found = await Reader(pod, self.find).surroundings(container)
+        started = meta.nested(container_status(pod, str(container["name"])), "state", "running", "startedAt")
+        ran_s = (self.clock.now() - parse_rfc3339(started)).total_seconds() if started else 0.0
+        around = Surroundings(found.env, found.files | left_by(pod, container, restarts, ran_s))
         written = self._kept((meta.uid(pod), str(container["name"]), restarts))
         await self.clock.sleep(_START_S)
         return _Session(around, written, self.clock, console, str(container.get("workingDir") or "/"))

@@ -275,6 +275,11 @@ async def typed(world: World, command: list[str], *messages: bytes, once: bool =
         return await running
 
 
+async def test_what_the_container_itself_has_written_is_seen(world: World) -> None:
+    await pod(world, command=["sh", "-c", "mkdir -p /root/foo && echo foobar > /root/foo/bar; sleep 3600"])
+    assert (await done(world, "cat", "/root/foo/bar")).out == b"foobar\n"
+
+
 async def log(world: World) -> bytes:
     return (await world.client.raw("GET", f"{POD}/log")).body
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcp.sim.workloads.programs import Program, program
+from kcp.sim.workloads.programs import Program, left_by, program
 from kcp.sim.workloads.shell import run
 from kcp.sim.workloads.shellmachine import Machine
 
@@ -81,6 +81,25 @@ def test_the_image_of_kubernetes_tests_says_that_it_pauses() -> None:
     for more in ({}, {"args": ["pause"]}):
         assert program({}, {"name": "c", "image": image, **more}) == Program(None, lines=((0.0, "Paused"), (0.0, "Signals registered")))
     assert program({}, {"name": "c", "image": image, "args": ["netexec"]}) == Program(None)
+
+
+def test_a_generator_of_logs_says_so_many_lines_in_so_long() -> None:
+    args = ["logs-generator", "--log-lines-total", "4", "--run-duration", "20s"]
+    found = program({}, {"name": "c", "image": "agnhost:2.63", "args": args})
+    assert (found.seconds, found.exit_code) == (20.0, 0)
+    assert [at_s for at_s, _ in found.lines or ()] == [0.0, 5.0, 10.0, 15.0]
+    assert all(" /api/v1/namespaces/" in line for _, line in found.lines or ())
+    assert program({}, {"name": "c", "image": "agnhost:2.63", "args": ["logs-generator"]}).exit_code == 255
+
+
+def test_what_a_program_has_written_so_far_is_known_at_any_time() -> None:
+    pod = a_pod(command=["sh", "-c", "mkdir -p /a; echo x > /a/b; touch /tmp/healthy; sleep 30; rm -f /tmp/healthy; sleep 600"])
+    container = pod["spec"]["containers"][0]
+    assert left_by(pod, container, 0, 10.0).keys() >= {"/a/b", "/tmp/healthy"}
+    later = left_by(pod, container, 0, 31.0)
+    assert later["/a/b"] == "x\n"
+    assert "/tmp/healthy" not in later
+    assert left_by(pod, {"name": "c", "image": "nginx"}, 0, 10.0) == {}
 
 
 def test_what_is_printed_is_logged_with_its_time() -> None:

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from kcp.apimachinery import meta
 from kcp.sim.workloads.shell import run_words
-from kcp.sim.workloads.shellmachine import Machine, Outcome
+from kcp.sim.workloads.shellmachine import Machine
 from kcp.sim.workloads.standardinput import StandardInput, input_of
 
 EXIT_CODE_ANNOTATION = "sim.kcp.io/exit-code"
@@ -23,6 +23,7 @@ RUN_SECONDS_ANNOTATION = "sim.kcp.io/run-seconds"
 
 _SERVING = frozenset(("agnhost", "httpd", "memcached", "mysql", "nginx", "pause", "postgres", "redis"))
 """Images, by the last part of their name, that serve until they are stopped."""
+_MOST_GENERATED = 10_000
 _PAUSED = ((0.0, "Paused"), (0.0, "Signals registered"))
 """What agnhost's default program says, by which Kubernetes' tests know it. Source: test/images/agnhost/pause/pause.go."""
 _SHELLS = frozenset(("alpine", "bash", "busybox", "debian", "ubuntu"))
@@ -57,11 +58,32 @@ def program(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int 
     known = _scripted(pod, container, restarts)
     if known is not None:
         return known
-    if _image(container) == "agnhost" and not container.get("command") and (container.get("args") or ["pause"])[0] == "pause":
-        return Program(None, lines=_PAUSED)
+    if (
+        _image(container) == "agnhost"
+        and not container.get("command")
+        and (test := _for_tests(list(container.get("args") or ()))) is not None
+    ):
+        return test
     if not runs_once or (_image(container) in _SERVING and not container.get("command")):
         return Program(None)
     return Program(0.0)
+
+
+def _for_tests(words: list[str]) -> Program | None:
+    """The programs of agnhost whose output Kubernetes' tests read. Source: test/images/agnhost/{pause,logs-generator}."""
+    if words[:1] in ([], ["pause"]):
+        return Program(None, lines=_PAUSED)
+    if words[0] != "logs-generator":
+        return None
+    flags = dict(zip(words[1::2], words[2::2], strict=False))
+    total = _number(flags.get("--log-lines-total", flags.get("-t"))) or 0.0
+    seconds = _number((flags.get("--run-duration", flags.get("-d")) or "").removesuffix("s")) or 0.0
+    if not (0 < total <= _MOST_GENERATED and seconds > 0):
+        return Program(0.0, 255)
+    url = "/api/v1/namespaces/default/pods"
+    return Program(
+        seconds, 0, tuple((n * seconds / total, f"{n} GET {url}/p{n * 37 % 1000} {200 + n * 7 % 400}") for n in range(int(total)))
+    )
 
 
 def _number(text: str | None) -> float | None:
@@ -80,26 +102,17 @@ def _image(container: Mapping[str, Any]) -> str:
 
 
 def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int) -> Program | None:
-    env = environment(pod, container)
-    words = [_substituted(str(w), env) for w in (*(container.get("command") or ()), *(container.get("args") or ()))]
-    if not container.get("command") and _image(container) not in _SHELLS:
+    words = _words(pod, container)
+    if words is None:
         return None
     typed = input_of(pod, str(container.get("name")), restarts) if container.get("stdin") else None
     if not words or is_shell(words):
         return _typed_into(typed)
-    mounts = tuple(str(m.get("mountPath")) for m in container.get("volumeMounts") or ())
-    files: dict[str, str] = {}
-    outcome: Outcome | None = None
-    for attempt in range(min(restarts, _MOST_REPLAYS) + 1):
-        files = {path: text for path, text in files.items() if mounts and path.startswith(mounts)} | _SYSTEM_FILES
-        machine = Machine(dict(env), files, host=env["HOSTNAME"], random=_dice(pod, container, attempt))
-        machine.stdin = typed.text if typed is not None else ""
-        machine.is_typed, machine.is_open = typed is not None, typed is not None and typed.is_open
-        outcome = run_words(words, machine)
-        if outcome is None:
-            return None
-    assert outcome is not None, "there is at least one run"
-    message = files.get(container.get("terminationMessagePath") or "/dev/termination-log", "").rstrip("\n")
+    machine = _replayed(pod, container, words, restarts, typed)
+    if machine is None:
+        return None
+    outcome = machine.out
+    message = machine.files.get(container.get("terminationMessagePath") or "/dev/termination-log", "").rstrip("\n")
     if not message and outcome.code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
         message = "\n".join(line for _, line in outcome.lines)[-2048:]
     read_s, ended_s = machine.read_s, typed.ended_s if typed is not None else None
@@ -107,6 +120,50 @@ def _scripted(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: in
     lines = tuple((at_s + (late_s if late_s > 0.0 and at_s >= (read_s or 0.0) else 0.0), line) for at_s, line in outcome.lines)
     seconds = None if outcome.seconds is None else outcome.seconds + max(late_s, 0.0)
     return Program(seconds, outcome.code, lines, message[:4096])
+
+
+def left_by(pod: Mapping[str, Any], container: Mapping[str, Any], restarts: int, ran_s: float) -> dict[str, str]:
+    """The files that the container's own program has written, after so long; none where it is not known what it does."""
+    words = _words(pod, container)
+    if not words or is_shell(words):
+        return {}
+    typed = input_of(pod, str(container.get("name")), restarts) if container.get("stdin") else None
+    machine = _replayed(pod, container, words, restarts, typed, until_s=ran_s)
+    return {path: text for path, text in machine.files.items() if path not in _SYSTEM_FILES} if machine is not None else {}
+
+
+def _words(pod: Mapping[str, Any], container: Mapping[str, Any]) -> list[str] | None:
+    """The command of a container; None where only its image knows."""
+    if not container.get("command") and _image(container) not in _SHELLS:
+        return None
+    env = environment(pod, container)
+    return [_substituted(str(w), env) for w in (*(container.get("command") or ()), *(container.get("args") or ()))]
+
+
+def _replayed(
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    words: list[str],
+    restarts: int,
+    typed: StandardInput | None,
+    *,
+    until_s: float | None = None,
+) -> Machine | None:
+    """The machine after its latest run, with what the earlier ones have left; None for something that is not simulated."""
+    env = environment(pod, container)
+    mounts = tuple(str(m.get("mountPath")) for m in container.get("volumeMounts") or ())
+    files: dict[str, str] = {}
+    last = min(restarts, _MOST_REPLAYS)
+    for attempt in range(last + 1):
+        files = {path: text for path, text in files.items() if mounts and path.startswith(mounts)} | _SYSTEM_FILES
+        machine = Machine(dict(env), files, host=env["HOSTNAME"], random=_dice(pod, container, attempt))
+        machine.stdin = typed.text if typed is not None else ""
+        machine.is_typed, machine.is_open = typed is not None, typed is not None and typed.is_open
+        machine.until_s = until_s if attempt == last else None
+        if run_words(words, machine) is None:
+            return None
+        files = machine.files
+    return machine
 
 
 def is_shell(words: Sequence[str]) -> bool:

@@ -84,6 +84,8 @@ class Machine:
     now: datetime | None = None
     """The time at its start."""
     cwd: str = "/"
+    until_s: float | None = None
+    """How long it has run so far: it is in the sleep that lasts longer."""
     is_over: bool = False
     """The shell itself has ended, not only its last command."""
     out: Outcome = field(default_factory=Outcome)
@@ -144,6 +146,8 @@ def _sleep(args: list[str], machine: Machine) -> int:
         machine.out.seconds = (machine.out.seconds or 0.0) + float(text.rstrip("smhd")) * factor
     except ValueError:
         return 1
+    if machine.until_s is not None and machine.out.seconds > machine.until_s:
+        raise ForeverError
     return 0
 
 
