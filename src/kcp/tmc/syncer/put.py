@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 from kcp.aio.clock import rfc3339
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import NotFound, StatusError
+from kcp.apimachinery.errors import BadRequest, Conflict, NotFound, StatusError
 from kcp.apimachinery.gvk import GVR, GroupResource
 from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
@@ -26,13 +26,15 @@ from kcp.tmc.model.names import (
     SYNCER_FIELD_MANAGER,
 )
 from kcp.tmc.model.wishes import may_recreate
+from kcp.tmc.syncer.downstream import is_applied
 from kcp.tmc.syncer.identity import Identity
 from kcp.tmc.syncer.parts import Parts
 
 _EVERYBODYS = frozenset({(GroupResource("", "serviceaccounts"), "default")})
 """What every cluster makes in each namespace by itself, and what is shared with it."""
 
-
+_NOBODYS_VERSION = "1"
+"""Of no object that a syncer could meet: an empty store is at 1."""
 _LONGEST_LABEL = 63
 CLUSTER_LABEL = "syncer.kcp.io/cluster"
 """On copies: name of their SyncTarget, where it fits into a label."""
@@ -93,21 +95,39 @@ class Putter:
     async def put(self, key: ObjectKey, view: JSONObject, desired: JSONObject, actual: JSONObject | None) -> Put:
         """Server-side apply, after the namespace.
 
-        Args: actual: the copy as last seen; None: look, before something is overwritten that is not a copy.
+        Args: actual: the copy as last seen; None: nothing may be overwritten before it is seen that it is a copy.
         Raises: StatusError, TransportError, TMCError.
         """
         await self.parts.namespaces.ensure(key.cluster, key.namespace)
+        told = stamped(desired, view, self.parts.identity, self.parts.clock.now())
         if actual is None:
+            if not self._is_everybodys(desired) and await self._make(key, told):
+                return Put.CREATED
             actual = await self._live(desired)
         self._refuse_foreign(actual, desired)
+        if actual is not None and is_applied(actual, desired):
+            return Put.UPDATED  # by a request whose answer, or whose event, we have not seen
         try:
-            await self._apply(key, stamped(desired, view, self.parts.identity, self.parts.clock.now()))
+            await self._apply(key, told)
         except StatusError as error:
             if actual is None or not is_immutable(error) or not may_recreate(view):
                 raise
             await self._remove(actual)
             return Put.REMOVED
         return Put.UPDATED if actual is not None else Put.CREATED
+
+    async def _make(self, key: ObjectKey, desired: JSONObject) -> bool:
+        """Apply it unless there is anything of its name: one request instead of a look and a write, and nobody comes between the two.
+
+        Where there is nothing, an apply creates whatever resourceVersion it shows; where there is something, it must be at that one.
+        Source: k8s.io/apiserver/pkg/registry/generic/registry/store.go (Update); kubernetes/kubernetes#106745: Services since 1.23.
+        Returns: False where it has to be looked at. Raises: other StatusErrors, TransportError.
+        """
+        try:
+            await self._apply(key, {**desired, "metadata": {**desired["metadata"], "resourceVersion": _NOBODYS_VERSION}})
+        except (Conflict, BadRequest):
+            return False
+        return True
 
     async def _apply(self, key: ObjectKey, desired: JSONObject) -> None:
         resource = self.parts.downstream.resource(self.gvr)
@@ -125,7 +145,7 @@ class Putter:
 
     def _refuse_foreign(self, actual: JSONObject | None, desired: JSONObject) -> None:
         """Raises TMCError if what is there was not made by this SyncTarget's syncer."""
-        if actual is None or (self.gvr.group_resource, meta.name(desired)) in _EVERYBODYS:
+        if actual is None or self._is_everybodys(desired):
             return
         owner = meta.labels(actual).get(DOWNSTREAM_CLUSTER_LABEL)
         if owner == self.parts.identity.key:
@@ -136,6 +156,9 @@ class Putter:
             ErrorType.RESOURCE_CONFLICT, f"{what} in the cluster {whose}", self.parts.identity.name, "apply",
             advice="it is left alone: remove or rename it in the cluster, or rename the object in the workspace",
         )  # fmt: skip
+
+    def _is_everybodys(self, desired: JSONObject) -> bool:
+        return (self.gvr.group_resource, meta.name(desired)) in _EVERYBODYS
 
     async def _remove(self, actual: JSONObject) -> None:
         resource = self.parts.downstream.resource(self.gvr)

@@ -42,6 +42,7 @@ from kcp.tmc.syncer.parts import Parts, Turns
 from kcp.tmc.syncer.put import Put, Putter, projected_from
 from kcp.tmc.syncer.record import DOWN
 from kcp.tmc.syncer.rendering import Rendering
+from kcp.tmc.syncer.sent import Sent
 from kcp.tmc.syncer.write import retries, write_view
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,10 @@ class SpecReconciler:
     _attempts: Attempts = field(default_factory=Attempts)
     _gathering: dict[ObjectKey, Gathering] = field(default_factory=dict)
     """Objects whose changes wait for more; after a restart they wait once more."""
+    sent: Sent = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sent", Sent(self.parts.clock))
 
     async def reconcile(self, key: ObjectKey) -> Result:
         view = self.upstream_get(key)
@@ -107,6 +112,8 @@ class SpecReconciler:
             return Result()
         if (actual is not None and meta.deletion_timestamp(actual)) or self._attempts.are_spent(key, view, desired):
             return Result()  # once the copy is gone, or the object has changed, that brings us back here
+        if self.sent.is_to_be_shown(key, desired):
+            return Result()
         if wait_s := self._wait_s(key, view, desired):
             return Result(requeue_after_s=wait_s)
         view = await self._hold(key, view)
@@ -138,6 +145,7 @@ class SpecReconciler:
         if origin := projected_from(view):
             self.parts.record.observe_projection(str(self.gvr.group_resource), origin, failed=False)
         if put is not Put.REMOVED:
+            self.sent.taken(key, desired)
             account = self._account(view, drift) if drift.fields else None
             await self._report(key, view, self._standing(view), account, is_made=True)
         return Result()
@@ -345,7 +353,10 @@ class SpecReconciler:
 def build_spec_controller(reconciler: SpecReconciler, upstream: Informer, downstream: Informer, turns: Turns) -> Controller:
     def of_copy(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
         found = reconciler.parts.namespaces.upstream_key(reconciler.gvr.group_resource, key)
-        return [found] if found is not None else []
+        if found is None:
+            return []
+        reconciler.sent.shown(found, new)
+        return [found]
 
     parts, resource = reconciler.parts, str(reconciler.gvr.group_resource)
     controller = Controller(
