@@ -26,6 +26,7 @@ from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import PAGE_SIZE, Client, WatchEvent
 from kcp.client.transport import TransportError
+from kcp.controller.floodgate import Floodgate
 from kcp.controller.index import Index, Indexer
 from kcp.controller.scopes import Scopes
 
@@ -139,6 +140,8 @@ class Informer:
         self._problem: TransportError | StatusError | None = None
         self._opened_s: float | None = None
         self._counts = {"lists": 0, "watches": 0, "events": 0, "breaks": 0}
+        self.gate: Floodgate | None = None
+        """Asked before each event of the watch; lists are taken in whole, since nobody works before the first one is there."""
 
     # Reading
 
@@ -328,6 +331,8 @@ class Informer:
         watch = self._resource.watch(resource_version=self._resource_version, timeout_s=timeout_s, opened=self._opened, **self._scope)
         async with aclosing(watch):
             async for event in watch:
+                if self.gate is not None and not self.gate.may_pass():
+                    await self.gate.wait()
                 events += 1
                 self._take(event)
         if not events and self._clock.monotonic() - started < _SHORT_WATCH_S:

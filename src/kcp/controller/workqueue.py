@@ -247,6 +247,11 @@ class WorkQueue(Generic[K]):
         """Keys ready to be taken, now or when it is the background's turn."""
         return self._ready.qsize() + len(self._background) - (1 if self._shut else 0)
 
+    @property
+    def pressing(self) -> int:
+        """Keys that wait for nothing but a worker: without those of the background."""
+        return self._ready.qsize()
+
     def statistics(self) -> dict[str, int]:
         return {
             "depth": len(self),

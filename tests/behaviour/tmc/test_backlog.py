@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
 
-from kcp.apimachinery import conditions
+from kcp.aio.metrics import scrape
+from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.gvk import GVR
 from kcp.client.transport import RawRequest, RawResponse, Transport
 from kcp.tmc.model.kinds import SYNC_TARGETS
+from kcp.tmc.syncer.health import SyncerHealth
 
+CONFIG_MAPS = GVR("", "v1", "configmaps")
 BUSY = replace(QUIET, backlog_limit=3, workers=1)
 
 
@@ -64,3 +68,42 @@ async def test_who_waits_is_told_what_for(tmp_path: Path, monkeypatch: pytest.Mo
         slow[0].may_go_on.set()
         await until(functools.partial(backlog, world), lambda count: count == 0)
         await until(functools.partial(synced, world, "web-7"), lambda c: c.get("status") == "True")
+
+
+async def test_a_syncer_with_too_much_to_do_reads_its_watches_no_further_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="kcp.tmc.syncer.engine")
+    slow: list[Slow] = []
+
+    def through(inner: Transport) -> Transport:
+        slow.append(Slow(inner))
+        return slow[0]
+
+    async with running(tmp_path, monkeypatch, through=through, config=BUSY) as world:
+        names = [f"m-{number:02}" for number in range(60)]
+        for name in names:
+            await world.create(CONFIG_MAPS, "ConfigMap", name, namespace="default", data={"a": "1"})
+        record = world.records["east"]
+
+        async def held() -> int:
+            return record.held
+
+        await until(held, bool)
+        assert record.metrics is not None
+        assert 'syncer_watches_held{sync_target="east",workspace="root:work"} 1' in scrape(record.metrics.meter.collect).decode()
+        for name in names:  # what waits does not grow with what happens
+            await world.client.resource(CONFIG_MAPS).patch(name, {"data": {"a": "2"}}, namespace="default")
+        assert record.backlog() < 20
+        assert "watches are not read" in SyncerHealth("east", record, 3600.0, 3).assess().message
+        slow[0].may_go_on.set()
+        await until(functools.partial(copies, world), lambda found: found == dict.fromkeys(names, "2"))
+        await until(held, lambda count: count == 0)
+        said = [r.getMessage() for r in caplog.records if "watches are" in r.getMessage()]
+        assert "not read until fewer do" in said[0]
+        assert "read again" in said[-1]
+
+
+async def copies(world: World) -> dict[str, str]:
+    found = (await world.clusters["east"].client().resource(CONFIG_MAPS).list()).items
+    return {meta.name(obj): obj["data"]["a"] for obj in found if meta.name(obj).startswith("m-")}

@@ -194,7 +194,9 @@ async def test_an_edit_of_the_placement_makes_affinity_count_again(org: Client) 
     await until(lambda: org.resource(PLACEMENTS).get("p"), lambda p: p["status"].get("observedGeneration") == 2)
     await org.resource(SYNC_TARGETS).patch("west", {"metadata": {"labels": {"region": "eu"}}})
     await record_of(org, "west")
-    await until(lambda: org.resource(PLACEMENTS).get("p"), lambda p: reasons(p) == {"east": "ClusterAffinityNotMatched", "west": "Kept"})
+    await until(
+        lambda: org.resource(PLACEMENTS).get("p"), lambda p: reasons(p) == {"east": "ClusterAffinityNotMatched", "west": "Selected"}
+    )
 
 
 async def test_drained_clusters_are_left_one_after_the_other_within_the_budget(org: Client) -> None:

@@ -51,7 +51,7 @@ async def test_a_capability_tells_one_detail_as_resource_and_capacity(client: Cl
         {"type": "Capability", "field": "compute.cores", "operator": "GreaterThan", "values": ["500"]},
     ]
     await place(client, constraints={"rules": rules})
-    await decided(client, {"big": "Kept", "small": "ConstraintNotMet"})
+    await decided(client, {"big": "Selected", "small": "ConstraintNotMet"})
 
 
 async def test_a_location_keeps_what_it_says_of_itself_and_names_its_clusters(client: Client) -> None:

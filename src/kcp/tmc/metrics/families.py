@@ -146,6 +146,8 @@ SYNCER_CONNECTED = gauge("syncer_connected", "1 while both sides answer.")
 SYNCER_CONTROLLERS = gauge("syncer_resource_controllers", "Controllers that sync resources.")
 SYNCER_UPTIME = gauge("syncer_uptime_seconds", "Seconds since the syncer started.")
 SYNCER_DRIFT = counter("syncer_drift_corrected_total", "Copies changed in the cluster and put right; of our own.", _SYNCER)
+SYNCER_WATCHES_HELD = gauge("syncer_watches_held", "1 while watches are not read because too many objects wait.", _SYNCER[:2])
+SYNCER_HOLDS = counter("syncer_watch_holds_total", "How often watches were held because too many objects waited.", _SYNCER[:2])
 
 FAMILIES = tuple(value for value in tuple(globals().values()) if isinstance(value, Family))
 """All of the above."""

@@ -25,6 +25,7 @@ from kcp.controller.commit import commit
 from kcp.controller.controller import Controller, Result
 from kcp.controller.factory import InformerFactory
 from kcp.controller.informer import Informer
+from kcp.controller.superseded import Superseded
 from kcp.tenancy.kinds import WORKSPACES
 from kcp.tmc.errors import ErrorType
 from kcp.tmc.metrics.placements import DecisionMeasures
@@ -73,6 +74,7 @@ class PlacementReconciler:
     reservations: Reservations
     measures: DecisionMeasures
     rebalancer: Rebalancer
+    superseded: Superseded = field(default_factory=Superseded)
     one_by_one: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Placements that look at others are decided one after the other, on what the server has: two that keep apart never choose the same."""
 
@@ -86,6 +88,9 @@ class PlacementReconciler:
     async def _decide(self, key: ObjectKey) -> Result:
         obj = self.placements.get(key)
         if obj is None or meta.deletion_timestamp(obj):
+            self.superseded.forget(key)
+            return Result()
+        if self.superseded.holds(obj):
             return Result()
         reading = read(obj.get("spec") or {})
         if policies := self.policies(key.cluster):
@@ -149,10 +154,12 @@ class PlacementReconciler:
                         policy=reading.policy, since=since)  # fmt: skip
         placements = self.for_cluster(placement.cluster).resource(PLACEMENTS)
         written = await commit(placements, obj, {**obj, "status": wanted["status"]})
+        self.superseded.wrote(obj, written)
         if home is not None:
             await self._record(obj, decision, reading.policy, home_path, now)
         if meta.annotations(wanted) != meta.annotations(obj):
-            await commit(placements, written, {**written, "metadata": {**written["metadata"], "annotations": meta.annotations(wanted)}})
+            metadata = {**written["metadata"], "annotations": meta.annotations(wanted)}
+            self.superseded.wrote(written, await commit(placements, written, {**written, "metadata": metadata}))
 
     def _surroundings(
         self, placement: Placement, policy: Policy, home: ClusterName | None, namespaces: Sequence[JSONObject], now: datetime

@@ -14,6 +14,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model.kinds import READY, SCHEDULED
 from kcp.tmc.model.names import PLACEMENT_TARGETS_ANNOTATION, SHARES_ANNOTATION
 from kcp.tmc.placement.policy import NOTHING_ASKED, Policy
+from kcp.tmc.placement.reasons import Reason
 from kcp.tmc.placement.schedule import Decision, Verdict
 from kcp.tmc.placement.shares import Shares, shares_of
 
@@ -63,14 +64,17 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
     else:
         status.pop("selectedLocation", None)
     _put(status, "chosenSince", list(since))
-    status["decisions"] = [_told(v) for v in _explained(decision)]
+    before = {entry.get("syncTarget"): entry for entry in status.get("decisions") or ()}
+    status["decisions"] = [_told(v, before.get(v.target.name)) for v in _explained(decision)]
     _put(status, "placementDecisions", _chosen(decision, meta.nested(obj, "status", "placementDecisions", default=())))
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
     held = Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION))
     shares = shares_of(policy, chosen, held, anew=progress is not None and progress.is_anew)
     meta.set_annotation(wanted, SHARES_ANNOTATION, shares.to_json() if shares is not None else None)
-    if decision.is_complete and meta.generation(obj) and meta.annotations(wanted) == meta.annotations(obj):
-        status["observedGeneration"] = meta.generation(obj)  # now that it is carried out
+    is_carried_out = meta.annotations(wanted) == meta.annotations(obj)
+    is_first = PLACEMENT_TARGETS_ANNOTATION not in meta.annotations(obj)  # nothing is left, so an edit cannot be left half done
+    if decision.is_complete and meta.generation(obj) and (is_carried_out or is_first):
+        status["observedGeneration"] = meta.generation(obj)
     if progress is not None:
         _remember(status, progress)
     reason, message = _explain(decision, home=home, missing_home=missing_home)
@@ -107,7 +111,14 @@ def _explained(decision: Decision) -> Sequence[Verdict]:
     return [*chosen, *others[: MOST_EXPLAINED - len(chosen)]]
 
 
-def _told(verdict: Verdict) -> JSONObject:
+def _told(verdict: Verdict, held: JSONObject | None) -> JSONObject:
+    """Args: held: what is told of the target now.
+
+    That what was chosen for good reason is kept is no news: it would be one more write for each decision.
+    """
+    is_same = held is not None and held.get("reason") == Reason.SELECTED and held.get("location", "") == verdict.location
+    if held is not None and is_same and verdict.reason is Reason.KEPT and not verdict.target.unschedulable:
+        return held
     told: JSONObject = {
         "syncTarget": verdict.target.name, "chosen": verdict.chosen, "reason": str(verdict.reason), "message": verdict.message,
     }  # fmt: skip

@@ -24,6 +24,7 @@ from kcp.client.rest import Client
 from kcp.client.transport import TransportError, UntrustedServer
 from kcp.controller.controller import Controller
 from kcp.controller.factory import InformerFactory, without_managed_fields
+from kcp.controller.floodgate import Floodgate
 from kcp.controller.informer import Informer
 from kcp.tmc.breaker import Breakers, CircuitBreaker, State
 from kcp.tmc.errors import ErrorType, TMCError
@@ -170,6 +171,8 @@ class Syncer:
     """Group-resources of the target's exports that the cluster does not serve; None: not looked yet."""
     _parts: Parts = field(init=False)
     _turns: Turns = field(init=False)
+    _gate: Floodgate = field(init=False)
+    """Of the watches of resources."""
     _capacity: Capacity = field(init=False)
     _controllers: list[Controller] = field(default_factory=list)
     _discovery_problem: str = ""
@@ -216,6 +219,9 @@ class Syncer:
             upstream = InformerFactory(view, clock=self.clock)
             downstream = InformerFactory(self.downstream, clock=self.clock, transform=without_managed_fields)
             record = self._account()
+            limit = self.config.backlog_limit
+            self._gate = Floodgate(2 * limit, limit, record.pressing, self._hold)
+            record.worked = self._gate.look
             self._start_namespaces(supervisor, view, upstream, downstream, record)
             self._turns = turns_of(self.config.max_concurrent_syncs, lease.wait_valid if lease is not None else None)
             self._capacity = Capacity(self.downstream, self.clock)
@@ -402,6 +408,7 @@ class Syncer:
 
     def _start_resource(self, gvr: GVR, supervisor: Supervisor, upstream: InformerFactory, downstream: InformerFactory) -> None:
         above, below = upstream.informer(gvr), downstream.informer(gvr, label_selector=self._label())
+        above.gate = below.gate = self._gate
         spec = build_spec_controller(SpecReconciler(gvr, self._parts, above.get, below.get), above, below, self._turns)
         status = build_status_controller(StatusReconciler(gvr, self._parts, below.get, above.get), below, above, self._turns)
         self._synced[gvr] = Pair(above, below, spec, status)
@@ -494,6 +501,14 @@ class Syncer:
         except NotFound as error:
             return error.is_of(NAMESPACES.group_resource, self.identity.uid)
         return True
+
+    def _hold(self, waiting: int) -> None:
+        """The watches are held because so many objects wait; 0: they are read again."""
+        if waiting:
+            log.warning("%d objects wait for cluster %s: watches are not read until fewer do", waiting, self.identity.name)
+        else:
+            log.info("cluster %s has caught up: watches are read again", self.identity.name)
+        self._account().hold(waiting)
 
     def _overload(self) -> int:
         backlog = self._account().backlog()

@@ -65,7 +65,13 @@ class SyncerHealth:
             return Assessment(Status.DEGRADED, "no resource is synced yet")
         if rate > _SOME_ERRORS:
             return Assessment(Status.DEGRADED, f"{rate:.0%} of the syncs of the last minutes failed")
+        return self._backlog(now_s)
+
+    def _backlog(self, now_s: float) -> Assessment | None:
+        record = self.record
         backlog = record.backlog()
+        if record.held:
+            return Assessment(Status.DEGRADED, f"watches are not read until fewer objects wait: {backlog} do")
         if backlog > self.backlog_limit:
             return Assessment(Status.DEGRADED, f"{backlog} objects wait to be synced, more than {self.backlog_limit}")
         if backlog and record.last_sync_s is not None and now_s - record.last_sync_s > _NO_SYNC_S:

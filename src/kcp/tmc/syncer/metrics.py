@@ -34,6 +34,7 @@ class SyncerMetrics:
     _answers: dict[str, bool] = field(default_factory=dict)
     _breakers: dict[str, CircuitBreaker] = field(default_factory=dict)
     _resource_controllers: int = 0
+    _holds: bool = False
     _shown: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,6 +43,7 @@ class SyncerMetrics:
             show(families.SYNCER_CONNECTION, lambda: [((*labels, side), float(is_well)) for side, is_well in self._answers.items()]),
             show(families.SYNCER_BACKLOG, self._of_queues(labels, lambda queue: queue.depth())),
             show(families.SYNC_BACKLOG, self._of_queues((self.sync_target,), lambda queue: queue.depth())),
+            show(families.SYNCER_WATCHES_HELD, lambda: [(labels, float(self._holds))]),
             show(families.BREAKER_STATE, lambda: [((self.sync_target, name), float(b.state)) for name, b in self._breakers.items()]),
             show(families.BREAKER_REFUSALS, lambda: [((self.sync_target, name), float(b.refused)) for name, b in self._breakers.items()]),
             show(families.SYNC_LAG, self._of_queues((self.sync_target,), lambda queue: queue.oldest_s())),
@@ -98,6 +100,12 @@ class SyncerMetrics:
         self._breakers[breaker.operation] = breaker
         if breaker.state is State.OPEN:
             self.meter.count(families.BREAKER_TRIPS, self.sync_target, breaker.operation)
+
+    def observe_hold(self, waiting: int) -> None:
+        """Args: waiting: objects, when the watches were held; 0: they are read again."""
+        self._holds = waiting > 0
+        if waiting:
+            self.meter.count(families.SYNCER_HOLDS, *self._labels)
 
     def observe_drift(self, resource: str) -> None:
         self.meter.count(families.SYNCER_DRIFT, *self._labels, resource)

@@ -6,7 +6,7 @@ Before: the engine's controllers and the heartbeat tell it. After: `metrics`, `h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kcp.aio.clock import Clock
@@ -52,6 +52,10 @@ class Record:
     """Those of resources."""
     open_breakers: frozenset[str] = frozenset()
     """Operations whose circuit breaker is not closed."""
+    worked: Callable[[], None] = lambda: None
+    """Called whenever an object was looked at."""
+    held: int = 0
+    """Objects that waited when the watches were held, while they are."""
     _recent: deque[_Slot] = field(default_factory=lambda: deque(maxlen=_SLOTS))
 
     def stand_by(self, is_standing_by: bool) -> None:  # noqa: FBT001 - a callback's own shape
@@ -65,6 +69,7 @@ class Record:
             self.last_sync_s = self.clock.monotonic()
             failed = outcome.result in ("error", "terminal")
             self._count(failed=failed)
+            self.worked()
             if self.metrics is not None:
                 self.metrics.observe_sync(resource, direction, operation, outcome.duration_s, failed=failed)
 
@@ -89,6 +94,12 @@ class Record:
         self.open_breakers = held if breaker.state is State.CLOSED else held | {breaker.operation}
         if self.metrics is not None:
             self.metrics.observe_breaker(breaker)
+
+    def hold(self, waiting: int) -> None:
+        """The watches are not read for now, because so many objects wait; 0: they are again."""
+        self.held = waiting
+        if self.metrics is not None:
+            self.metrics.observe_hold(waiting)
 
     def observe_drift(self, resource: str) -> None:
         """A copy was put right."""
@@ -142,6 +153,10 @@ class Record:
 
     def _slot_number(self) -> int:
         return int(self.clock.monotonic() // _SLOT_S)
+
+    def pressing(self) -> Iterable[int]:
+        """How many objects wait in each queue, but for those that were there before the syncer."""
+        return (controller.queue.pressing for controller in self.controllers)
 
     def _depth(self, resource: str) -> int:
         return sum(controller.statistics()["depth"] for controller in self._of(resource))

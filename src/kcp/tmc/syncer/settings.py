@@ -60,7 +60,8 @@ class SyncerConfig:
     max_concurrent_syncs: int = 0
     """Objects in work at once, over all resources; 0: as many as there are workers."""
     backlog_limit: int = 1000
-    """Objects that may wait before the syncer reports itself overloaded (tmc reference §2.4 syncBacklogLimit)."""
+    """Objects that may wait before the syncer reports itself overloaded (tmc reference §2.4 syncBacklogLimit). With twice as many waiting
+    it reads no more watches, until no more than this wait."""
     lease_duration_s: float = 0.0
     """Seconds after which an epoch lease that was not renewed may be taken by another syncer; 0: three heartbeats, at least 15."""
     namespace_clean_delay_s: float = 30.0
