@@ -60,6 +60,7 @@ _FIRST_LOOK_S = 5.0
 CONFIG_MAPS = GVR("", "v1", "configmaps")
 _RESYNC_SLICES = 16
 _SECOND_LOOK_S = 1.0
+_HOLD_TOLD_S = 60.0
 _GATHER_S = 0.05
 """Seconds in which several APIs that appear make one look."""
 
@@ -173,6 +174,7 @@ class Syncer:
     _turns: Turns = field(init=False)
     _gate: Floodgate = field(init=False)
     """Of the watches of resources."""
+    _hold_told_s: float = -inf
     _capacity: Capacity = field(init=False)
     _controllers: list[Controller] = field(default_factory=list)
     _discovery_problem: str = ""
@@ -504,10 +506,10 @@ class Syncer:
 
     def _hold(self, waiting: int) -> None:
         """The watches are held because so many objects wait; 0: they are read again."""
-        if waiting:
+        now_s = self.clock.monotonic()
+        if waiting and now_s >= self._hold_told_s + _HOLD_TOLD_S:  # a cluster that is a little too slow holds and catches up all the time
+            self._hold_told_s = now_s
             log.warning("%d objects wait for cluster %s: watches are not read until fewer do", waiting, self.identity.name)
-        else:
-            log.info("cluster %s has caught up: watches are read again", self.identity.name)
         self._account().hold(waiting)
 
     def _overload(self) -> int:
