@@ -134,11 +134,11 @@ async def test_a_cluster_serves_workspaces_by_their_labels(server: KcpServer, cl
     await decided(client, refused)
     workspaces = server.client.cluster("root").resource(kinds.WORKSPACES)
     await workspaces.patch("w", {"metadata": {"labels": {"tier": "prod"}}})
-    found = await decided(client, {**refused, "prod": "Kept"})
+    found = await decided(client, {**refused, "prod": "Selected"})
     told = {d["syncTarget"]: d["message"] for d in found["status"]["decisions"]}
     assert told["test"] == "serves only the workspaces * with labels tier=test"
     await workspaces.patch("w", {"metadata": {"labels": {"tier": "test"}}})
-    await decided(client, {**refused, "test": "Kept"})
+    await decided(client, {**refused, "test": "Selected"})
     wrong = {"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}
     with pytest.raises(Invalid, match="operator"):
         await make(client, SYNC_TARGETS, "SyncTarget", "wrong", {"workspaces": [wrong]})

@@ -18,6 +18,7 @@ from kcp.client.rest import Client
 from kcp.server.compose import KcpServer
 from kcp.tenancy import kinds
 from kcp.tmc.model.kinds import LOCATIONS, PLACEMENTS, RESOURCE_PROJECTIONS
+from kcp.tmc.model.names import chosen_keys
 
 OTHER = {gvr.resource: GVR("workload.kcp.io", "v1alpha1", gvr.resource) for gvr in (PLACEMENTS, LOCATIONS, RESOURCE_PROJECTIONS)}
 
@@ -40,7 +41,8 @@ async def test_a_placement_of_one_group_is_the_placement_of_the_other(client: Cl
         {"apiVersion": "workload.kcp.io/v1alpha1", "kind": "Placement", "metadata": {"name": "p"}, "spec": {"strategy": "OneToAny"}}
     )
     assert made["apiVersion"] == "workload.kcp.io/v1alpha1"
-    kept = await decided(client, {"east": "Kept"})
+    await decided(client, {"east": "Selected"})
+    kept = await until(lambda: ours.get("p"), lambda p: bool(chosen_keys(p)))
     assert kept["apiVersion"] == "scheduling.kcp.io/v1alpha1"
     assert meta.uid(kept) == meta.uid(made)
     shown = await theirs.get("p")

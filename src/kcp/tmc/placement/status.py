@@ -66,7 +66,7 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
     _put(status, "chosenSince", list(since))
     before = {entry.get("syncTarget"): entry for entry in status.get("decisions") or ()}
     status["decisions"] = [_told(v, before.get(v.target.name)) for v in _explained(decision)]
-    _put(status, "placementDecisions", _chosen(decision, meta.nested(obj, "status", "placementDecisions", default=())))
+    _put(status, "placementDecisions", _chosen(decision, meta.nested(obj, "status", "placementDecisions", default=()), status["decisions"]))
     meta.set_annotation(wanted, PLACEMENT_TARGETS_ANNOTATION, ",".join(t.key for t in chosen) or None)
     held = Shares.from_json(meta.annotations(obj).get(SHARES_ANNOTATION))
     shares = shares_of(policy, chosen, held, anew=progress is not None and progress.is_anew)
@@ -86,18 +86,19 @@ def render(  # noqa: PLR0913 - what goes into one status, spelled out
     return wanted
 
 
-def _chosen(decision: Decision, held: Sequence[JSONObject]) -> list[JSONObject]:
+def _chosen(decision: Decision, held: Sequence[JSONObject], told: Sequence[JSONObject]) -> list[JSONObject]:
     """The chosen clusters as the TMC reference tells them; the weight is the score with which each was chosen.
 
     Scores move all the time. One that is written again with each of them would be news of nothing.
     """
     known = {entry["cluster"]: entry.get("weight") for entry in held}
+    reasons = {entry["syncTarget"]: entry["reason"] for entry in told}
     found: list[JSONObject] = []
     for verdict in decision.verdicts:
         if verdict.chosen and len(found) < MOST_EXPLAINED:
             name = verdict.target.name
             weight = known[name] if name in known else round(verdict.score) if verdict.scores else None
-            entry = {"cluster": name, "reason": str(verdict.reason)}
+            entry = {"cluster": name, "reason": reasons.get(name, str(verdict.reason))}
             found.append(entry if weight is None else {**entry, "weight": weight})
     return found
 
