@@ -38,6 +38,7 @@ examples:
   kubectl ws team                  enter a child of the current workspace
   kubectl ws ..                    go up; ..:other goes to a sibling
   kubectl ws -                     go back to where you were
+  kubectl ws :admin                shards and policies of the whole installation
   kubectl ws create web --enter    make a workspace and enter it
 """
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from kcp.apimachinery.errors import AlreadyExists
+from kcp.apimachinery.errors import AlreadyExists, Forbidden
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
@@ -41,8 +41,8 @@ class KubeSystem:
         wanted: JSONObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": KUBE_SYSTEM}}
         try:
             await self.client.cluster(cluster).resource(kinds.NAMESPACES).create(wanted)
-        except AlreadyExists:
-            return  # by another request at the same time
+        except (AlreadyExists, Forbidden):
+            return  # made by another request at the same time; or the workspace is full, and whoever asks hears that there is none
 
     def plugin(self) -> Plugin:
         """Before the one that refuses what is created in a namespace that is missing."""

@@ -15,7 +15,7 @@ from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
-from kcp.tenancy.kinds import NAMESPACES, WORKSPACES
+from kcp.tenancy.kinds import LOGICAL_CLUSTERS, MAX_TOTAL_OBJECTS, NAMESPACES, WORKSPACES
 
 LEASES = GVR("coordination.k8s.io", "v1", "leases")
 LEASE: JSONObject = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "leader"}, "spec": {}}
@@ -65,3 +65,12 @@ async def test_it_does_not_keep_a_workspace_from_going(town: Town) -> None:
     await inside.resource(LEASES).create(LEASE, namespace="kube-system")
     await town.at(user=ADA).resource(WORKSPACES).delete("shop")
     await town.gone(town.at().resource(WORKSPACES), "shop")
+
+
+async def test_a_full_workspace_has_none(town: Town) -> None:
+    await town.type("shop", extend={"with": [{"name": "universal", "path": "root"}]})
+    await town.workspace("shop", "shop")
+    clusters = town.at("root:town:shop").resource(LOGICAL_CLUSTERS)
+    await clusters.patch("cluster", {"metadata": {"annotations": {MAX_TOTAL_OBJECTS: "1"}}})
+    with pytest.raises(NotFound):
+        await town.at("root:town:shop", user=ADA).resource(NAMESPACES).get("kube-system")
