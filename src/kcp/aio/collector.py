@@ -19,7 +19,8 @@ _OLDEST = 2
 _THRESHOLDS = 5_000, 5, 4
 """Allocations, collections of the youngest, collections of the middle generation: 100,000 objects are looked at in one pause.
 Source: gc.set_threshold."""
-_BURST = 4 * _THRESHOLDS[0]
+_BURST = 6 * _THRESHOLDS[0] // 5
+"""Allocations that only a pause can have let pass."""
 _THOROUGH_EVERY = 20
 _AT_LEAST_EVERY = 400
 _GROWTH = 1.25
