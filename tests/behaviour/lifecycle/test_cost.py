@@ -69,7 +69,7 @@ async def test_a_workspace_costs_thirteen_requests_and_writes(server: KcpServer,
     requests.clear()
     before = await revision(server)
     await make(server, NAMES)
-    assert (await revision(server) - before) / len(NAMES) <= 13
+    assert (await revision(server) - before) / len(NAMES) <= 13.2  # and what the server writes by the clock
     assert len([r for r in requests if not r.startswith("GET /clusters/root/")]) / len(NAMES) <= 13.5
 
 
@@ -83,5 +83,5 @@ async def test_its_deletion_costs_twelve_writes_and_twenty_requests(server: KcpS
     await settle(server)
     deleted = len(requests)
     assert [meta["metadata"]["name"] for meta in (await workspaces(server).list()).items] == ["first"]
-    assert (await revision(server) - before) / len(NAMES) <= 12.2
+    assert (await revision(server) - before) / len(NAMES) <= 12.2  # the same
     assert deleted / len(NAMES) <= 20.5
