@@ -61,7 +61,7 @@ from kcp.server.views import admin_workspace, export_workspace, lifecycle_worksp
 from kcp.storage.compaction import CompactionConfig, Compactor
 from kcp.storage.interface import Store
 from kcp.storage.measures import MeasuredStore, show_objects
-from kcp.storage.tracing import TracedStore
+from kcp.storage.tracing import TracedStore, share
 from kcp.storage.watchcache import WatchCache
 from kcp.tenancy import kinds
 from kcp.tenancy.authz.inactive import SERVER_NAME
@@ -315,6 +315,7 @@ class _Assembly:
         store: Store = foundation.store
         admission: Admission = security.admission
         if self._traced is not None:
+            share(store, self._traced.revisions)
             store, admission = TracedStore(store, self._traced.revisions), TracedAdmission(admission, self._traced.tracer)
         registry = Registry(
             store, foundation.cache, clock=clock, admission=admission, annotate_cluster=True,

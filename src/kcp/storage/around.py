@@ -16,6 +16,10 @@ class StoreAround:
     def __init__(self, inner: Store) -> None:
         self._inner = inner
 
+    @property
+    def inner(self) -> Store:
+        return self._inner
+
     async def create(self, key: bytes, value: bytes) -> Revision:
         return await self._inner.create(key, value)
 

@@ -140,6 +140,16 @@ class Page:
     """How many more keys follow; 0 at the end."""
 
 
+class Notes(Protocol):
+    """What servers that share a store tell each other of their writes."""
+
+    def outgoing(self) -> bytes:
+        """Of the write that the running task is about to make; b"": nothing."""
+
+    def incoming(self, revision: int, note: bytes) -> None:
+        """Of a write, whoever made it."""
+
+
 class Store(Protocol):
     """Keys are b"/registry/…" (see `storage.keyspace`), values are opaque bytes of at most 1.5 MiB."""
 

@@ -17,7 +17,8 @@ from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
 
 ROOT_PREFIX = b"/registry/"
 TICK = b"/registry/tick"
-"""No object: written where a store needs one more revision, see `storage.etcd.store` and `storage.snapshot.restore`."""
+"""No object: written where a store needs one more revision, or has a note for other servers beside a write; see `storage.etcd.store` and
+`storage.snapshot.restore`."""
 RESTORED = b"/registry/restored"
 """No object either: that the store was restored from a backup, see `storage.restored`."""
 _FAMILY_SLASHES = 4

@@ -7,9 +7,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from kcp.storage.interface import LATEST, Event, KeyValue, Page, Revision, Store
+from kcp.storage.around import StoreAround
+from kcp.storage.interface import LATEST, Event, KeyValue, Notes, Page, Revision, Store
 from kcp.tracing.revisions import Revisions
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A store that other servers write to as well, and that carries notes between them."""
+
+    notes: Notes | None
+
+
+def share(store: Store, revisions: Revisions) -> None:
+    """Let the servers of a shared store know of each other's traces."""
+    while isinstance(store, StoreAround):
+        store = store.inner
+    if isinstance(store, Shared):
+        store.notes = revisions
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A write leaves a revision; whoever hears of it by a watch goes on with the trace that made it. The link is kept here, for the newest
 revisions only, and told beside the object in the frame of a watch that asks for it, never in the object: what users see and store is the
-same with tracing on and off.
+same with tracing on and off. Servers that share an etcd tell each other, beside the write.
 Before: `storage.tracing` notes, `apiserver.tracing` tells. After: `controller.informer` hears.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from kcp.aio.tracecontext import CURRENT, SpanContext
+from kcp.aio.tracecontext import CURRENT, SpanContext, parse
 
 WANTED = "x-kcp-trace"
 """Header of a watch by which a client asks for the field `trace` in its frames."""
@@ -28,7 +28,22 @@ class Revisions:
     def note(self, revision: int) -> None:
         """The running task has written it."""
         context = CURRENT.get()
-        if context is None:
+        if context is not None:
+            self._keep(revision, context)
+
+    def outgoing(self) -> bytes:
+        """What other servers of the same store are told of the running task's next write; b"": nothing."""
+        context = CURRENT.get()
+        return b"" if context is None else str(context).encode()
+
+    def incoming(self, revision: int, note: bytes) -> None:
+        """What a server has told of its write, this one included."""
+        context = parse(note.decode(errors="replace"))
+        if context is not None:
+            self._keep(revision, context)
+
+    def _keep(self, revision: int, context: SpanContext) -> None:
+        if revision in self._spans:
             return
         self._spans[revision] = context
         self._order.append(revision)

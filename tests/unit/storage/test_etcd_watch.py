@@ -15,9 +15,18 @@ from kcp.storage.keyspace import TICK
 
 
 @pytest.fixture
-def watch() -> EtcdWatch:
+def notes() -> list[tuple[int, bytes]]:
+    """What was heard beside events."""
+    return []
+
+
+@pytest.fixture
+def watch(notes: list[tuple[int, bytes]]) -> EtcdWatch:
     connection = Connection(EtcdConfig(endpoints=["http://127.0.0.1:1"], prefix="/mine"), VirtualClock())
-    return EtcdWatch(connection, VirtualClock(), b"/registry/", Revision(5), prev_values=False, with_progress=True)
+    return EtcdWatch(
+        connection, VirtualClock(), b"/registry/", Revision(5), prev_values=False, with_progress=True,
+        hear=lambda revision, note: notes.append((revision, note)),
+    )  # fmt: skip
 
 
 def answer(*revisions: int, key: bytes = b"/mine/registry/core/pods/-/root/a") -> messages.Message:
@@ -33,6 +42,16 @@ async def test_events_lose_the_prefix_of_this_server_and_come_once(watch: EtcdWa
     events = await watch.queue.take()
     assert [(event.revision, event.is_create) for event in events] == [(6, True), (7, False), (8, False)]
     assert {event.key for event in events} == {b"/registry/core/pods/-/root/a"}
+
+
+async def test_a_note_is_heard_with_the_revision_of_the_write_and_is_no_event_of_its_own(
+    watch: EtcdWatch, notes: list[tuple[int, bytes]]
+) -> None:
+    response = answer(6)
+    response.MergeFrom(answer(6, key=b"/mine" + TICK))
+    watch._receive(response)
+    events = await watch.queue.take()
+    assert ([(e.revision, e.is_progress) for e in events], notes) == ([(6, False), (6, True)], [(6, b"x")])
 
 
 async def test_progress_is_an_event_without_a_key(watch: EtcdWatch) -> None:

@@ -1,6 +1,6 @@
 """A store on an etcd v3 cluster, which several servers share.
 
-Every write is one transaction of one key, so that etcd's revision and ours are the same; reads are linearizable unless a revision is named.
+Every write is one transaction of one object: etcd's revision and ours are the same. Reads are linearizable unless a revision is named.
 After: `storage.etcd.connection` (endpoints, errors), `storage.etcd.watch`. Source: k8s.io/apiserver/pkg/storage/etcd3/store.go.
 """
 
@@ -27,6 +27,7 @@ from kcp.storage.interface import (
     FutureRevision,
     KeyExists,
     KeyValue,
+    Notes,
     Page,
     Revision,
     RevisionMismatch,
@@ -64,6 +65,8 @@ class EtcdStore:
         self._is_nudging = False
         self._seen = 1
         """The latest revision in any answer."""
+        self.notes: Notes | None = None
+        """What is told of a write to the other servers, and heard of theirs."""
         self._closed = False
         self._reading = asyncio.Lock()
         self._asked = 0
@@ -133,8 +136,17 @@ class EtcdStore:
     async def _transact(self, at: bytes, compare: Message, write: Message) -> Message:
         self._check_open()
         read = messages.RequestOp(request_range=messages.RangeRequest(key=at))
-        request = messages.TxnRequest(compare=[compare], success=[write], failure=[read])
+        # The note after the write, in the same revision: whoever hears only the first part of it misses no more than the note.
+        request = messages.TxnRequest(compare=[compare], success=[write, *self._note()], failure=[read])
         return await self._connection.call(messages.TXN, request, is_read=False)
+
+    def _note(self) -> Sequence[Message]:
+        note = self.notes.outgoing() if self.notes is not None else b""
+        return [messages.RequestOp(request_put=messages.PutRequest(key=self._namespace + TICK, value=note))] if note else ()
+
+    def _hear(self, revision: Revision, note: bytes) -> None:
+        if self.notes is not None:
+            self.notes.incoming(revision, note)
 
     def _first(self, answer: Message) -> KeyValue | None:
         """What the failed comparison of a transaction found."""
@@ -263,7 +275,9 @@ class EtcdStore:
             watch.stop()
 
     def _start_watch(self, prefix: bytes, after: Revision, *, prev_values: bool) -> EtcdWatch:
-        watch = EtcdWatch(self._connection, self._clock, prefix, after, prev_values=prev_values, with_progress=self._is_orderly)
+        watch = EtcdWatch(
+            self._connection, self._clock, prefix, after, prev_values=prev_values, with_progress=self._is_orderly, hear=self._hear
+        )  # fmt: skip
         watch.task = self._tasks.spawn(watch.run(), name=f"watch of {prefix.decode(errors='replace')}")
         self._watches.add(watch)
         return watch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -39,8 +40,9 @@ class EtcdWatch:
     """Reads a stream of events into the queue of one watcher, from which `take` hands them out. Run `run` as a task."""
 
     def __init__(
-        self, connection: Connection, clock: Clock, prefix: bytes, after: Revision, *, prev_values: bool, with_progress: bool
-    ) -> None:
+        self, connection: Connection, clock: Clock, prefix: bytes, after: Revision, *, prev_values: bool, with_progress: bool,
+        hear: Callable[[Revision, bytes], None],
+    ) -> None:  # fmt: skip
         self._connection = connection
         self._clock = clock
         self._namespace = len(connection.config.namespace)
@@ -48,6 +50,7 @@ class EtcdWatch:
         self._key = connection.config.namespace.encode() + prefix
         self._prev_values = prev_values
         self._with_progress = with_progress
+        self._hear = hear
         self.reached = after
         """Everything up to here has been read."""
         self.queue = Watcher(b"", after)
@@ -172,6 +175,8 @@ class EtcdWatch:
     def _event(self, event: Message) -> Event:
         kv = event.kv
         if kv.key.endswith(TICK):
+            if kv.value and event.type != messages.DELETED:
+                self._hear(Revision(kv.mod_revision), kv.value)
             return Event.progress(Revision(kv.mod_revision))
         is_delete = event.type == messages.DELETED
         if not is_delete and kv.create_revision == kv.mod_revision:
