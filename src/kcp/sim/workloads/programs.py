@@ -80,10 +80,16 @@ def _for_tests(words: list[str]) -> Program | None:
     seconds = _number((flags.get("--run-duration", flags.get("-d")) or "").removesuffix("s")) or 0.0
     if not (0 < total <= _MOST_GENERATED and seconds > 0):
         return Program(0.0, 255)
-    url = "/api/v1/namespaces/default/pods"
-    return Program(
-        seconds, 0, tuple((n * seconds / total, f"{n} GET {url}/p{n * 37 % 1000} {200 + n * 7 % 400}") for n in range(int(total)))
-    )
+    return Program(seconds, 0, tuple((n * seconds / total, _generated(n)) for n in range(int(total))))
+
+
+def _generated(n: int) -> str:
+    """
+    >>> _generated(1)
+    '1 POST /api/v1/namespaces/default/pods/p37 207'
+    """
+    method, namespace = ("GET", "POST", "PUT")[n % 3], ("kube-system", "default", "ns")[n % 3]
+    return f"{n} {method} /api/v1/namespaces/{namespace}/pods/p{n * 37 % 1000} {200 + n * 7 % 400}"
 
 
 def _number(text: str | None) -> float | None:
