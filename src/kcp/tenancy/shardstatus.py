@@ -27,7 +27,7 @@ LIMITS_APPLIED, INVALID_LIMITS = "ResourceLimitsApplied", "InvalidResourceLimits
 WORKSPACES = "workspaces"
 """What is limited and counted."""
 OWN_SHARD = ObjectKey(ROOT, "", "root")
-COUNT_DELAY_S = 5.0
+COUNT_DELAY_S = 10.0
 
 
 def described(shard: JSONObject, used: int, *, now: str) -> JSONObject:
