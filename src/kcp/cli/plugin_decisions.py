@@ -184,11 +184,12 @@ def _moving(obj: JSONObject, keys: Mapping[str, str], now: datetime) -> str:
     names = {key: name for name, key in keys.items()}
     givers, takers = (", ".join(sorted(names.get(key, UNKNOWN) for key in found)) for found in (shift.falling, shift.rising))
     what, age = f"{shift.moved} of {shift.total} replicas from {givers} to {takers}", _age(rfc3339(shift.since), now)
+    who = "Rebalancing" if shift.is_optional else "The placement"
     if shift.stage is Stage.DONE:
-        return f"Rebalancing moved {what}, {age}."
+        return f"{who} moved {what}, {age}."
     if shift.stage is Stage.GIVEN_UP:
         return f"Rebalancing wanted to move {what}; {takers} was not ready in time, so all stayed as it was, {age}."
-    return f"Rebalancing moves {what}, begun {age}: {givers} keeps its own until {takers} is ready, or for good at {rfc3339(shift.until)}."
+    return f"{who} moves {what}, begun {age}: {givers} keeps its own until {takers} is ready, or for good at {rfc3339(shift.until)}."
 
 
 def _here(obj: JSONObject, key: str, now: datetime) -> tuple[str, str, str]:

@@ -15,6 +15,8 @@ class Ledger:
 
     wanted: dict[str, int] = field(default_factory=dict)
     """Replicas as the last acknowledged write said."""
+    highest: dict[str, int] = field(default_factory=dict)
+    """The most that was ever wanted."""
     pending: Counter[str] = field(default_factory=Counter)
     """Writes to these that were sent and not answered yet: they may be in effect or not."""
     meddled: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -28,6 +30,11 @@ class Ledger:
     """Target → the fault it has now."""
     quiet_since_s: float = 0.0
     """When the last fault was mended, or the last act was done."""
+
+    def want(self, name: str, replicas: int) -> None:
+        """A write was acknowledged."""
+        self.wanted[name] = replicas
+        self.highest[name] = max(self.highest.get(name, 0), replicas)
 
     def stir(self, now_s: float) -> None:
         self.quiet_since_s = now_s

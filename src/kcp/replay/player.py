@@ -26,6 +26,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import ResourceClient
 from kcp.client.transport import TransportError
 from kcp.replay import invariants
+from kcp.replay.bounds import BoundsWatch
 from kcp.replay.exclusion import ExclusionWatch
 from kcp.replay.fleet import Fleet, run_fleet
 from kcp.replay.invariants import DEPLOYMENTS, FOREIGN, FOREIGN_NAMESPACE, NAMESPACE, PATIENCE_S, DeletionWatch, Violation
@@ -102,6 +103,7 @@ class _Player:
         self._ledger = Ledger()
         self._deletions = DeletionWatch(fleet, self._ledger)
         self._exclusion = ExclusionWatch(fleet, self._ledger)
+        self._bounds = BoundsWatch(fleet, self._ledger, max((step.for_s for step in scenario.steps), default=0.0))
         self._acts: asyncio.Queue[Step] = asyncio.Queue()
         self._order = itertools.count()
         self._due: list[tuple[float, int, str, Step]] = []
@@ -121,6 +123,7 @@ class _Player:
             for name in self._fleet.clusters:
                 tasks.spawn(self._deletions.follow(name), name=f"deletions in {name}")
                 tasks.spawn(self._exclusion.follow(name), name=f"pods in {name}")
+                tasks.spawn(self._bounds.follow(name), name=f"replicas in {name}")
             tasks.spawn(self._work(), name="user")
             yield self
 
@@ -257,14 +260,14 @@ class _Player:
         deployments = user.resource(DEPLOYMENTS)
         if step.verb == "deploy" and step.name not in wanted:
             await _made(deployments, _deployment(step.name, step.replicas, "web:1", step.exclusive))
-            wanted[step.name] = step.replicas
+            self._ledger.want(step.name, step.replicas)
             if step.exclusive:
                 self._ledger.exclusive[step.name] = step.exclusive
             else:
                 self._ledger.exclusive.pop(step.name, None)
         elif step.verb in ("scale", "deploy") and step.name in wanted:
             await deployments.patch(step.name, {"spec": {"replicas": step.replicas}}, namespace=NAMESPACE)
-            wanted[step.name] = step.replicas
+            self._ledger.want(step.name, step.replicas)
         elif step.verb == "image" and step.name in wanted:
             image = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": f"web:{step.replicas + 2}"}]}}}}
             await deployments.patch(step.name, image, namespace=NAMESPACE)
@@ -302,9 +305,9 @@ class _Player:
             return  # it is on its way up
         unsure = frozenset(ledger.pending)  # what is answered while we look may be in what we see or not
         view = await invariants.look(self._fleet)
-        found = [*invariants.always(view, ledger, unsure), *self._deletions.found, *self._exclusion.found]
-        self._deletions.found.clear()
-        self._exclusion.found.clear()
+        found = [*invariants.always(view, ledger, unsure), *self._deletions.found, *self._exclusion.found, *self._bounds.found]
+        for watch in (self._deletions, self._exclusion, self._bounds):
+            watch.found.clear()
         self.outcome.looks += 1
         if at_rest or ledger.is_calm(now_s, PATIENCE_S):
             self.outcome.calm_looks += 1

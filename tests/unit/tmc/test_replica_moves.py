@@ -11,7 +11,7 @@ import pytest
 
 from kcp.aio.clock import parse_rfc3339, rfc3339
 from kcp.apimachinery import meta
-from kcp.tmc.model.names import SHARES_ANNOTATION, SPEC_DIFF_ANNOTATION, STATE_LABEL, STATUS_ANNOTATION
+from kcp.tmc.model.names import HANDOVER_SECONDS_ANNOTATION, SHARES_ANNOTATION, SPEC_DIFF_ANNOTATION, STATE_LABEL, STATUS_ANNOTATION
 from kcp.tmc.model.shifts import SHIFT_ANNOTATION, Shift, Stage
 from kcp.tmc.placement.policy import Division, Movement, Policy, Preference, RebalanceMode
 from kcp.tmc.placement.rebalancing import Levelled, Rebalancing
@@ -36,8 +36,11 @@ def deployment(*, replicas: int = 4, shift: Shift | None = SHIFT, ready: dict[st
     return {"metadata": {"name": "web", "namespace": "d", "labels": labels, "annotations": annotations}, "spec": {"replicas": replicas}}
 
 
-def placed(obj: dict[str, Any], *keys: str, at: datetime = NOW) -> tuple[dict[str, int | None], Shift | None]:
-    annotations = {SHARES_ANNOTATION: SHARES.to_json()}
+def placed(
+    obj: dict[str, Any], *keys: str, at: datetime = NOW, shares: Shares | None = SHARES, hand_over: str = ""
+) -> tuple[dict[str, int | None], Shift | None]:
+    annotations = {SHARES_ANNOTATION: shares.to_json()} if shares is not None else {}
+    annotations |= {HANDOVER_SECONDS_ANNOTATION: hand_over} if hand_over else {}
     namespace = {"metadata": {"name": "d", "labels": {STATE_LABEL + key: "Sync" for key in keys or "ab"}, "annotations": annotations}}
     wanted = decide(obj, namespace, divided=True, now=rfc3339(at))
     return {key: share_of(wanted, key) for key in keys or "ab"}, Shift.of(wanted)
@@ -57,6 +60,31 @@ def test_who_gives_gives_once_the_others_are_ready_and_so_it_stays() -> None:
 def test_who_is_not_ready_in_time_gives_back() -> None:
     given_up = replace(SHIFT, stage=Stage.GIVEN_UP, since=UNTIL)
     assert placed(deployment(a=4, b=3, ready={"a": 4, "b": 2}), at=UNTIL) == ({"a": 4, "b": 0}, given_up)
+
+
+def test_a_cluster_that_joins_is_ready_before_the_others_give_theirs() -> None:
+    joined = deployment(shift=None, a=4)
+    found, shift = placed(joined, shares=None)
+    assert (found, shift and shift.after, shift and shift.stage) == ({"a": 4, "b": 2}, {"a": 2, "b": 2}, Stage.MOVING)
+    waiting = deployment(shift=shift, a=4, b=2, ready={"a": 4, "b": 1})
+    assert placed(waiting, shares=None) == (found, shift)
+    ready = deployment(shift=shift, a=4, b=2, ready={"a": 4, "b": 2})
+    assert placed(ready, shares=None)[0] == {"a": 2, "b": 2}
+
+
+def test_what_is_needed_is_done_after_the_time_all_the_same_and_at_once_where_nobody_is_to_wait() -> None:
+    _, shift = placed(deployment(shift=None, a=4), shares=None)
+    late = deployment(shift=shift, a=4, b=2, ready={"a": 4})
+    found, done = placed(late, shares=None, at=UNTIL)
+    assert (found, done and done.stage) == ({"a": 2, "b": 2}, Stage.DONE)
+    assert placed(deployment(shift=None, a=4), shares=None, hand_over="0") == ({"a": 2, "b": 2}, None)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "expected"), [(6, {"a": 3, "b": 3}), (2, {"a": 1, "b": 1}), (4, {"a": 2, "b": 2})], ids=["more", "fewer", "as many"]
+)
+def test_scaling_waits_for_nobody(replicas: int, expected: dict[str, int]) -> None:
+    assert placed(deployment(replicas=replicas, shift=None, a=2, b=2), shares=None) == (expected, None)
 
 
 @pytest.mark.parametrize(

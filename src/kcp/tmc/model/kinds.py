@@ -15,7 +15,7 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
 from kcp.tmc.model.exported import COMPUTE_EXPORT, Exported, exported, offers
-from kcp.tmc.model.names import SHARES_ANNOTATION
+from kcp.tmc.model.names import DEFAULT_HANDOVER_S, SHARES_ANNOTATION
 from kcp.tmc.model.sources import Source, id_of
 
 SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
@@ -167,7 +167,7 @@ class Placement:
     """K of the targets chosen last."""
     shares: str = ""
     """How replicas are divided, as the annotation says it."""
-    hand_over_s: float = 600.0
+    hand_over_s: float = DEFAULT_HANDOVER_S
     """How long old copies wait for healthy new ones."""
     problems: tuple[str, ...] = ()
     """Selectors that mean nothing: they select nothing, and the Placement's conditions say why."""
@@ -194,7 +194,7 @@ class Placement:
             namespace_names=frozenset((selector or {}).get("matchNames") or ()),
             tolerations=(*(spec.get("tolerations") or ()), *((spec.get("constraints") or {}).get("tolerations") or ())),
             chosen=chosen,
-            hand_over_s=float(meta.nested(spec, "movement", "handOverSeconds", default=600)),
+            hand_over_s=float(meta.nested(spec, "movement", "handOverSeconds", default=DEFAULT_HANDOVER_S)),
             shares=meta.annotations(obj).get(SHARES_ANNOTATION, ""),
             problems=tuple(problems),
             refusal=str((conditions.get(obj, SCHEDULED) or {}).get("message") or "") if not chosen else "",

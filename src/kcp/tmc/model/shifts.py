@@ -2,9 +2,10 @@
 
     Moving    clusters that are to get more have it already, the others still have what they had
     Done      all have what they should
-    GivenUp   who was to get more was not ready in time: all have what they had
+    GivenUp   who was to get more was not ready in time: all have what they had; of rebalancing only, what is needed is done all the same
 
-Before: `placement.rebalancer`, which begins them; `placement.resources`, which carries them out; `kubectl tmc why`. After: nothing.
+Before: `placement.resources`, which begins them where a division changes, and carries them out; `placement.rebalancer`, which begins some
+more; `kubectl tmc why`. After: nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Shift:
     since: datetime
     """When this stage was reached."""
     until: datetime
-    """When it is given up."""
+    """When nobody waits any longer."""
+    is_optional: bool = True
+    """Then it is given up, because all may as well stay as it was."""
     request: str = ""
     """The request to rebalance that it belongs to; "" by policy."""
 
@@ -72,13 +75,14 @@ class Shift:
             return self
         if all(ready.get(key, 0) >= number for key, number in self.rising.items()):
             return replace(self, stage=Stage.DONE, since=now)
-        return replace(self, stage=Stage.GIVEN_UP, since=now) if now >= self.until else self
+        ended = replace(self, stage=Stage.GIVEN_UP if self.is_optional else Stage.DONE, since=now)
+        return ended if now >= self.until else self
 
     def to_json(self) -> str:
         shown = {
             "stage": self.stage, "since": rfc3339(self.since), "until": rfc3339(self.until), "replicas": self.total,
             "from": dict(sorted(self.before.items())), "to": dict(sorted(self.after.items())),
-        } | ({"request": self.request} if self.request else {})  # fmt: skip
+        } | ({"request": self.request} if self.request else {}) | ({} if self.is_optional else {"needed": True})  # fmt: skip
         return json.dumps(shown, separators=(",", ":"))
 
     @classmethod
@@ -90,6 +94,7 @@ class Shift:
             since, until = parse_rfc3339(held["since"]), parse_rfc3339(held["until"])
             if set(before) != set(after):
                 return None
-            return cls(before, after, int(held["replicas"]), Stage(held["stage"]), since, until, str(held.get("request", "")))
+            is_optional, request = held.get("needed") is not True, str(held.get("request", ""))
+            return cls(before, after, int(held["replicas"]), Stage(held["stage"]), since, until, is_optional, request)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

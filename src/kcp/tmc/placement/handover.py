@@ -20,7 +20,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.controller.informer import Informer
 from kcp.tmc.model.kinds import DIVIDED
 from kcp.tmc.model.moves import claim
-from kcp.tmc.model.names import HANDOVER_ANNOTATION, keys_with, synced_keys
+from kcp.tmc.model.names import DEFAULT_HANDOVER_S, HANDOVER_ANNOTATION, HANDOVER_SECONDS_ANNOTATION, keys_with, synced_keys
 from kcp.tmc.model.wishes import left_out
 from kcp.tmc.placement.readiness import JUDGED, is_ready_on
 
@@ -85,6 +85,14 @@ def has_taken_over(
 def handing_over(namespace: JSONObject) -> dict[str, str]:
     """K → RFC 3339 time since when the namespace waits to leave that target."""
     return keys_with(meta.annotations(namespace), HANDOVER_ANNOTATION)
+
+
+def limit_of(namespace: JSONObject) -> float:
+    """Seconds that copies of a namespace may wait for others, as its Placements say."""
+    try:
+        return float(meta.annotations(namespace)[HANDOVER_SECONDS_ANNOTATION])
+    except (KeyError, ValueError):
+        return DEFAULT_HANDOVER_S
 
 
 def left_s(namespace: JSONObject, key: str, now: datetime, limit_s: float) -> float:

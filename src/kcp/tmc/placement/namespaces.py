@@ -23,8 +23,10 @@ from kcp.tmc.model.indexes import BY_KEY, BY_TARGET, index_by_key, index_by_targ
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, NAMESPACES, PLACEMENTS, SYNC_TARGETS, Placement
 from kcp.tmc.model.moves import PIN_ANNOTATION, PINNED_ONLY_ANNOTATION, keep_pins, pins
 from kcp.tmc.model.names import (
+    DEFAULT_HANDOVER_S,
     DELETION_ANNOTATION,
     HANDOVER_ANNOTATION,
+    HANDOVER_SECONDS_ANNOTATION,
     NAMESPACE_PLACEMENT_ANNOTATION,
     SHARES_ANNOTATION,
     STATE_LABEL,
@@ -79,7 +81,8 @@ def decide(
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
         meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
         meta.set_annotation(wanted, HANDOVER_ANNOTATION + key, None)
-    limit_s = max((p.hand_over_s for p in mine), default=0.0)
+    limit_s = max((p.hand_over_s for p in mine), default=DEFAULT_HANDOVER_S)
+    meta.set_annotation(wanted, HANDOVER_SECONDS_ANNOTATION, None if limit_s == DEFAULT_HANDOVER_S else f"{limit_s:g}")
     for key in synced_keys(namespace):
         if key in keys or key in gone or DELETION_ANNOTATION + key in meta.annotations(namespace):
             continue

@@ -77,7 +77,7 @@ class Rebalancer:
         for workload, after in found.moves:
             obj = seen.free[workload.name][0]
             total = int(meta.nested(obj, "spec", "replicas", default=1))
-            written.append((obj, Shift(workload.current, dict(after), total, Stage.MOVING, now, until, request)))
+            written.append((obj, Shift(workload.current, dict(after), total, Stage.MOVING, now, until, request=request)))
         written = [(obj, shift) for obj, shift in written if not _was_given_up(Shift.of(obj), shift)]
         return Look(Levelled(is_looked=True, moves=len(written), is_settled=found.is_whole and not written), written)
 

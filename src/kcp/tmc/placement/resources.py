@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from kcp.aio.clock import Clock, parse_rfc3339, rfc3339
@@ -50,7 +50,7 @@ from kcp.tmc.model.sources import ONLY_ANNOTATION, is_meant
 from kcp.tmc.model.wishes import exclusive_of, left_out
 from kcp.tmc.placement.changes import Changes, Overrides, told_of
 from kcp.tmc.placement.exclusive import Lease, Leases, Turn, candidate, surely_gone, turn_of
-from kcp.tmc.placement.handover import handing_over
+from kcp.tmc.placement.handover import handing_over, limit_of
 from kcp.tmc.placement.readiness import ready_by_key
 from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
 from kcp.tmc.placement.upsynced import UpsyncedReconciler
@@ -112,33 +112,68 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
             kept = [] if turn is not None else [key for key in placed if key in leaving or (move is not None and move.takes_no_share(key))]
             shares = Shares.from_json(meta.annotations(namespace or {}).get(SHARES_ANNOTATION))
             is_alone = move is None and len(placed) == 1
-            shift = None if turn is not None or move is not None else Shift.of(obj)
-            _share_out(obj, wanted, [key for key in placed if key not in kept], shares, names, is_alone=is_alone, shift=shift, now=now)
+            sharing = [key for key in placed if key not in kept]
+            limit_s, is_free = limit_of(namespace or {}), turn is None and move is None
+            _share_out(obj, wanted, Sharing(sharing, shares, names, is_alone, is_free, limit_s, now))
     return wanted
 
 
-def _share_out(  # noqa: PLR0913 - what decides, spelled out
-    obj: JSONObject, wanted: JSONObject, keys: list[str], shares: Shares | None, names: Mapping[str, str], *, is_alone: bool,
-    shift: Shift | None, now: str,
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What decides on the replicas of one workload, beside itself."""
+
+    keys: Sequence[str]
+    """K of the targets that share them."""
+    shares: Shares | None
+    names: Mapping[str, str]
+    is_alone: bool
+    """On one target, which then needs no spec diff."""
+    is_free: bool
+    """Nobody else says how its replicas move."""
+    hand_over_s: float
+    now: str
+    """RFC 3339."""
+
+
+def _share_out(obj: JSONObject, wanted: JSONObject, by: Sharing) -> None:
     """A spec diff with its share of the replicas for each target; one that leaves keeps what it had until it is gone."""
     total = int(meta.nested(wanted, "spec", "replicas", default=1))
-    current = {key: held for key in keys if (held := share_of(obj, key)) is not None}
-    if shift is not None:
-        is_ours = shift.is_about(keys, total) and (shift.stage is not Stage.MOVING or current in (shift.before, shift.during))
-        shift = shift.stepped(ready_by_key(obj, keys), parse_rfc3339(now)) if is_ours else None
-        if shift is not None and shift.stage is not Stage.MOVING and Shift.of(obj) != shift:
-            current = dict(shift.after if shift.stage is Stage.DONE else shift.before)
-    if shift is not None and shift.stage is Stage.MOVING:
-        placed: Mapping[str, int] = shift.during
-    else:
-        placed = share(total, keys, shares, current=current, pod=pod_requests(wanted) if shares is not None else {}, names=names)
-    meta.set_annotation(wanted, SHIFT_ANNOTATION, shift.to_json() if shift is not None else None)
+    current = {key: held for key in by.keys if (held := share_of(obj, key)) is not None}
+    placed, shift = _moved(obj, current, total, by) if by.is_free else (_placed(obj, current, total, by), None)
     for key, number in placed.items():
-        is_all = is_alone and number == total  # a diff would say what the spec says, and be one more write for each change
+        is_all = by.is_alone and number == total  # a diff would say what the spec says, and be one more write for each change
         diff = None if is_all else json.dumps([{"op": "replace", "path": "/replicas", "value": number}], separators=(",", ":"))
         meta.set_annotation(wanted, SPEC_DIFF_ANNOTATION + key, diff)
-    meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, shares, placed))
+    meta.set_annotation(wanted, SHIFT_ANNOTATION, shift.to_json() if shift is not None else None)
+    told = shift.after if shift is not None and shift.stage is Stage.MOVING else placed
+    meta.set_annotation(wanted, UNPLACED_ANNOTATION, unplaced(total, by.shares, told))
+
+
+def _placed(obj: JSONObject, current: Mapping[str, int], total: int, by: Sharing) -> Mapping[str, int]:
+    pod = pod_requests(obj) if by.shares is not None else {}
+    return share(total, by.keys, by.shares, current=current, pod=pod, names=by.names)
+
+
+def _moved(obj: JSONObject, current: Mapping[str, int], total: int, by: Sharing) -> tuple[Mapping[str, int], Shift | None]:
+    """Shares, and the move that leads to them: what goes from one target to another is ready there before it goes here."""
+    held = Shift.of(obj)
+    if held is not None and not held.is_about(by.keys, total):
+        held = None
+    if held is not None and held.stage is Stage.MOVING and current not in (held.before, held.during):
+        held = None
+    shift = held.stepped(ready_by_key(obj, by.keys), parse_rfc3339(by.now)) if held is not None else None
+    if shift is not None and shift.stage is Stage.MOVING:
+        return shift.during, shift
+    if shift is not None and shift != held:
+        return (shift.after if shift.stage is Stage.DONE else shift.before), shift
+    placed = _placed(obj, current, total, by)
+    change = [number - current.get(key, 0) for key, number in placed.items()]
+    if by.hand_over_s <= 0 or min(change, default=0) >= 0 or max(change) <= 0:
+        return placed, shift
+    now = parse_rfc3339(by.now)
+    before, until = {key: current.get(key, 0) for key in by.keys}, now + timedelta(seconds=by.hand_over_s)
+    fresh = Shift(before, dict(placed), total, Stage.MOVING, now, until, is_optional=False)
+    return fresh.during, fresh
 
 
 def _time_left_s(shift: Shift, now: datetime) -> float | None:
