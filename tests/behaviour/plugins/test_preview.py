@@ -12,7 +12,6 @@ import yaml
 from tests.behaviour.plugins.conftest import User, said
 from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, World, running, until
 
-from kcp.aio.clock import rfc3339
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Invalid
 from kcp.apimachinery.gvk import GVR
@@ -110,7 +109,7 @@ async def test_what_rebalancing_would_move_comes_true_and_is_told_afterwards(des
         found = await world.below("big")
         if found == {"east": 2, "west": 2}:
             await world.report(east=10, west=2)
-            await world.rebalance(rfc3339(CLOCK.now()))
+            await world.rebalance()
         return found
 
     await until(below, lambda found: found == {"east": 0, "west": 4})

@@ -104,9 +104,13 @@ class World:
             status = {"allocatable": {"cpu": "10", "memory": "10Gi"}, "usage": {"cpu": str(cpu), "memory": "1Gi"}}
             await self.client.resource(SYNC_TARGETS).patch(name, {"status": status}, subresource="status")
 
-    async def rebalance(self, request: str) -> None:
-        """Ask for it once more."""
-        await self.client.resource(PLACEMENTS).patch("all", {"metadata": {"annotations": {REBALANCE_ANNOTATION: request}}})
+    async def rebalance(self) -> None:
+        """Ask for it, unless an earlier request has not been answered yet."""
+        placements = self.client.resource(PLACEMENTS)
+        held = await placements.get("all")
+        asked = meta.annotations(held).get(REBALANCE_ANNOTATION, "")
+        if meta.nested(held, "status", "rebalanceRequest", default="") == asked:
+            await placements.patch("all", {"metadata": {"annotations": {REBALANCE_ANNOTATION: f"{asked}again "}}})
 
     async def settle(self, namespace: str, name: str, replicas: int) -> None:
         """Wait until the Deployment is ready, heard of by all clusters, and adds up downstream."""
