@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import yaml
 from tests.e2e.fleet import WORKSPACE, Fleet, deployment
 from tests.e2e.processes import BIN, Process, eventually, free_port
 from tests.e2e.prometheus import MONITORING, PROMETHEUS, Prometheus
+
+from kcp.apiserver.pki_issue import authority
 
 pytestmark = [
     pytest.mark.e2e,
@@ -26,8 +29,7 @@ DOWN_WITH_CLUSTERS = {
 DOWN_WITH_SYNCER = {"SyncerDown", "TMCClusterDisconnected"}
 DOWN_WITH_SERVER = {"KCPDown", "HeartbeatMissing"}
 BY_MIGRATIONS = {"TMCMigrationFailed"}
-NOT_PROVOKED = {"CertificateExpired", "CertificateExpiresSoon"}
-"""promtool's unit tests alone see these fire."""
+CERTIFICATES = {"CertificateExpired", "CertificateExpiresSoon"}
 
 
 @dataclass
@@ -46,6 +48,13 @@ class Watched:
         assert process.popen.returncode == 0, process.output
 
 
+def trust(directory: Path, **lifetimes: timedelta) -> None:
+    """The authorities that the server is told to trust besides its own."""
+    for name, lifetime in lifetimes.items():
+        issued = authority(name, now=datetime.now(UTC), lifetime=lifetime)
+        (directory / f"{name}.crt").write_bytes(issued.certificate)
+
+
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
     flags = (
@@ -55,7 +64,10 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         "--tmc-health-check-interval=1s",
         "--tmc-eviction-grace=1h",
         "--batteries-included=+metrics-viewer",
+        "--client-ca-file=clients.crt",
+        "--requestheader-client-ca-file=proxies.crt",
     )
+    trust(tmp_path, clients=timedelta(days=365), proxies=timedelta(days=365))
     fleet = Fleet(tmp_path, kcp_flags=flags)
     found = Watched(fleet, Prometheus(tmp_path / "prometheus"), {name: free_port() for name in ("east", "west")})
     fleet.start_syncer = found.start_syncer  # type: ignore[method-assign,assignment]  # with metrics
@@ -86,16 +98,18 @@ def test_every_target_is_scraped_every_panel_has_data_and_every_alert_fires_and_
     kubectl("apply", "-f", "-", stdin=json.dumps(deployment("web", 4)))
     fleet.wait_deployments({"web": 4})
     everything = {rule["alert"] for rule in _rules()}
-    assert everything == DOWN_WITH_CLUSTERS | DOWN_WITH_SYNCER | DOWN_WITH_SERVER | BY_MIGRATIONS | NOT_PROVOKED
+    assert everything == DOWN_WITH_CLUSTERS | DOWN_WITH_SYNCER | DOWN_WITH_SERVER | BY_MIGRATIONS | CERTIFICATES
     eventually(lambda: len(prometheus.query("up == 1")) == 3, timeout_s=15, what=lambda: f"all targets: {prometheus.get('targets')}")
     prometheus.wait_clear(everything)
 
     migrations_are_counted_and_one_that_fails_alerts(watched)
 
+    trust(fleet.directory, clients=timedelta(days=5), proxies=timedelta(seconds=-1))
     watched.sim("pause", "east")
     watched.sim("kill", "west")
     kubectl("apply", "-f", "-", stdin=objects(30))
-    prometheus.wait_firing(DOWN_WITH_CLUSTERS)
+    prometheus.wait_firing(DOWN_WITH_CLUSTERS | CERTIFICATES)
+    trust(fleet.directory, clients=timedelta(days=365), proxies=timedelta(days=365))
     watched.sim("restore", "east")
     watched.sim("restore", "west")
     prometheus.wait_clear(everything)
