@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from kcp.cli.kcp import start_command
@@ -90,6 +92,55 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     assert _with_table(text) == text, "run: python -m tests.test_docs"
 
 
+_TOLD_DEFAULT = re.compile(r"\s*\[default: (.*)\]")
+"""Of a flag whose default is not a value, in its help."""
+_FLAGS = ROOT / "docs" / "flags.md"
+_HEAD = """# Every flag
+
+Made of the code by `python -m tests.test_docs`, and so as `--help` has it. TMC's flags, their variables and the fields of the file:
+[settings.md](settings.md#tmc-of-kcp-start), where also stands what the others are about.
+"""
+
+
+def _flags_document() -> str:
+    tmc = {setting.flag for setting in SETTINGS}
+    of_the_server = [p for p in start_command.params if isinstance(p, click.Option) and not tmc.intersection(p.opts)]
+    of_the_syncer = [p for p in syncer_command.params if isinstance(p, click.Option)]
+    prefix = syncer_command.context_settings.get("auto_envvar_prefix", "")
+    return "\n".join((
+        _HEAD, *_table_of_flags("kcp start", of_the_server, ""), "", *_table_of_flags("workload-syncer", of_the_syncer, prefix), ""
+    ))  # fmt: skip
+
+
+def _table_of_flags(command: str, options: Iterable[click.Option], prefix: str) -> Iterator[str]:
+    """Args: prefix: of the variable of a flag that names none; "": it has none."""
+    yield from (f"## `{command}`", "", "| flag | variable | default | meaning |", "|---|---|---|---|")
+    for option in sorted(options, key=lambda o: o.opts[0]):
+        variable = option.envvar or (f"{prefix}_{option.name}".upper() if prefix and option.expose_value else "")
+        text = option.help or "Taken, and said to have no effect."
+        told = _TOLD_DEFAULT.search(text)
+        cells = (
+            ", ".join(f"`{flag}`" for flag in option.opts), f"`{variable}`" if variable else "",
+            told[1] if told else _default_of(option), _TOLD_DEFAULT.sub("", text).replace("|", "\\|"),
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
+def _default_of(option: click.Option) -> str:
+    if option.required:
+        return "required"
+    value = option.to_info_dict()["default"]
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    value = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return f"`{value}`" if value not in (None, "") else "none"
+
+
+def test_the_list_of_flags_is_that_of_the_code() -> None:
+    assert _FLAGS.read_text() == _flags_document(), "run: python -m tests.test_docs"
+
+
 if __name__ == "__main__":
     page = ROOT / "docs" / "settings.md"
     page.write_text(_with_table(page.read_text()))
+    _FLAGS.write_text(_flags_document())
