@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.behaviour.tmc.world import DEPLOYMENTS, QUIET, World, running, until
 
 from kcp.apimachinery import conditions, meta
+from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.tmc.model import wishes
@@ -127,7 +129,8 @@ async def test_transformations_of_a_cluster_are_followed_as_they_change(tmp_path
     config = replace(QUIET, transformations="kcp-system/syncer-transformations")
     async with running(tmp_path, monkeypatch, config=config) as world:
         maps = world.client.resource(CONFIG_MAPS)
-        await world.create(NAMESPACES, "Namespace", "kcp-system")
+        with suppress(AlreadyExists):  # the identity of the first SyncTarget's export needs it too
+            await world.create(NAMESPACES, "Namespace", "kcp-system")
         await world.create(CONFIG_MAPS, "ConfigMap", "c", namespace="default", data={"class": "fast"})
         look = functools.partial(where, world, "c")
         await until(look, lambda found: list(found.values()) == [{"class": "fast"}] * 2)
