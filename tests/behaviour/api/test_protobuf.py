@@ -15,6 +15,7 @@ from kcp.apiserver.protobuf.types import types
 from kcp.apiserver.request import Request, Response
 from kcp.apiserver.reviews import answer as answer_review
 from kcp.apiserver.reviews import read_review
+from kcp.storage.interface import Revision
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 TYPED = f"{PROTOBUF},application/json"
@@ -209,7 +210,8 @@ async def test_a_watch_sends_bookmarks_and_errors_as_frames(api: Api) -> None:
         kind, bookmark = await events.next()
         assert (kind, bookmark["kind"]) == ("BOOKMARK", "ConfigMap")
         assert bookmark["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-    unread = "/api/v1/namespaces/default/pods"  # its history begins where it is first read
+    await api.store.compact(Revision(api.store.statistics()["revision"]))
+    unread = "/api/v1/namespaces/default/pods"
     async with api.transport.stream(api.raw("GET", f"{unread}?watch=true&resourceVersion=1", headers={"accept": TYPED})) as (_, chunks):
         kind, status = await Frames(chunks).next()
         assert (kind, status["kind"], status["code"]) == ("ERROR", "Status", 410)

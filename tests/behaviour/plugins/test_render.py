@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.behaviour.tmc.world import CLOCK, DEPLOYMENTS, QUIET, World, running,
 from tests.faults import FailingTransport
 
 from kcp.apimachinery import meta
+from kcp.apimachinery.errors import AlreadyExists
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.cli.plugin_render import Question, render
@@ -72,9 +74,10 @@ async def test_what_is_shown_is_what_the_cluster_has(town: tuple[World, User]) -
     )  # fmt: skip
     rule = {"if": "kind == 'Deployment'", "set": 7}
     told = {"transformations": [{"match": {"kind": "Deployment"}, "transforms": [{"target": "spec.minReadySeconds", "rules": [rule]}]}]}
-    await world.client.resource(GVR("", "v1", "namespaces")).create(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kcp-system"}}
-    )
+    with suppress(AlreadyExists):  # the identity of the first SyncTarget's export needs it too
+        await world.client.resource(GVR("", "v1", "namespaces")).create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kcp-system"}}
+        )
     await world.create(CONFIG_MAPS, "ConfigMap", "syncer-transformations", namespace="kcp-system", data={"rules": json.dumps(told)})
     await world.deploy("default", "shop", 5)
 

@@ -47,7 +47,7 @@ async def test_the_first_sync_target_brings_an_export_a_location_and_a_binding(c
     bound = await until(lambda: client.resource(BINDINGS).get("kubernetes"), lambda b: meta.nested(b, "status", "phase") == "Bound")
     assert meta.nested(bound, "status", "boundResources", default=[]) == []
     await place(client)
-    found = await decided(client, {"east": "Kept"})
+    found = await decided(client, {"east": "Selected"})
     assert found["status"]["selectedLocation"]["locationName"] == "default"
 
 
@@ -57,7 +57,7 @@ async def test_what_was_deleted_afterwards_stays_deleted(client: Client) -> None
     await client.resource(LOCATIONS).delete("default")
     await sync_target(client, "west", region="eu")
     await place(client, locationSelectors=[{"matchLabels": {"region": "eu"}}], numberOfClusters=2)
-    await decided(client, {"east": "Kept", "west": "Kept"})
+    await decided(client, {"east": "Selected", "west": "Selected"})
     with pytest.raises(NotFound):
         await client.resource(LOCATIONS).get("default")
 
@@ -67,7 +67,7 @@ async def test_an_export_that_says_so_keeps_the_workspace_as_it_is(client: Clien
     await client.resource(EXPORTS).create({"apiVersion": EXPORTS.api_version, "kind": "APIExport", "metadata": metadata, "spec": {}})
     await sync_target(client, "east")
     await place(client)
-    await decided(client, {"east": "Kept"})
+    await decided(client, {"east": "Selected"})
     with pytest.raises(NotFound):
         await client.resource(LOCATIONS).get("default")
 

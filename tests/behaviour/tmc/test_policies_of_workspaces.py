@@ -57,18 +57,18 @@ async def test_its_constraints_hold_for_placements_of_its_namespaces(client: Cli
         await sync_target(client, name)
         await client.resource(SYNC_TARGETS).patch(name, {"metadata": {"labels": labels}})
     await place(client, numberOfClusters=2, namespaceSelector={"matchNames": ["shop"]})
-    await decided(client, {"a": "Kept", "b": "Kept", "c": "EnoughClustersChosen", "d": "EnoughClustersChosen"})
+    await decided(client, {"a": "Selected", "b": "Selected", "c": "EnoughClustersChosen", "d": "EnoughClustersChosen"})
     await policy(client, "multi-region-policy", REFERENCE)
     await namespace(client, "shop", tier="production")
     found = await decided(
-        client, {"a": "Kept", "b": "Kept", "c": "EnoughClustersChosen", "d": "ConstraintNotMet"}
+        client, {"a": "Selected", "b": "Selected", "c": "EnoughClustersChosen", "d": "ConstraintNotMet"}
     )  # what runs is not moved for a spread
     assert "environment" in next(d["message"] for d in found["status"]["decisions"] if d["syncTarget"] == "d")
     await client.resource(PLACEMENTS).delete("p")
     await place(client, "fresh", numberOfClusters=2, namespaceSelector={"matchNames": ["shop"]})
-    await decided(client, {"a": "Kept", "b": "EnoughClustersChosen", "c": "Kept", "d": "ConstraintNotMet"}, "fresh")
+    await decided(client, {"a": "Selected", "b": "EnoughClustersChosen", "c": "Selected", "d": "ConstraintNotMet"}, "fresh")
     await client.resource(PLACEMENT_POLICIES).delete("multi-region-policy")
-    await decided(client, {"a": "Kept", "b": "EnoughClustersChosen", "c": "Kept", "d": "EnoughClustersChosen"}, "fresh")
+    await decided(client, {"a": "Selected", "b": "EnoughClustersChosen", "c": "Selected", "d": "EnoughClustersChosen"}, "fresh")
 
 
 async def test_a_workload_beyond_the_quota_is_refused_in_words(client: Client) -> None:
