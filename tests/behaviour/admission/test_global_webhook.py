@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.behaviour.admission.test_webhooks import Hook, configuration, serving
+from tests.behaviour.admission.test_webhooks import Hook, configuration
 from tests.behaviour.exports.market import CONFIG_MAPS, Market, config_map
+from tests.listener import listening
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import meta
@@ -46,7 +47,7 @@ def asked(hook: Hook) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("inline", [False, True])
 async def test_it_is_asked_in_every_workspace_and_told_in_which(tmp_path: Path, *, inline: bool) -> None:
-    async with serving(tmp_path / "hook", hosts=["127.0.0.1"]) as hook:
+    async with listening(tmp_path / "hook", ["127.0.0.1"], Hook) as hook:
         webhooks = configuration("Validating", "global", hook.webhook(rules=[RULE], objectSelector=WATCHED))
         file = written(tmp_path, webhooks, inline=inline)
         options = Options(root_directory=tmp_path / ".kcp", in_memory=True, admission_config_file=file)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +13,7 @@ import pytest
 from aiohttp import web
 from tests.behaviour.admission.conftest import World
 from tests.behaviour.admission.objects import ON_CONFIG_MAPS, REGISTRATION, config_map, deployment, namespace, widget, widget_crd
+from tests.listener import listening
 
 from kcp.aio.clock import SystemClock
 from kcp.apiserver.admission.webhooks.review import refusal
@@ -71,25 +70,6 @@ class Hook:
         }  # fmt: skip
 
 
-@asynccontextmanager
-async def serving(directory: Path, *, hosts: list[str]) -> AsyncIterator[Hook]:
-    pki = PKI.ensure(directory, hosts=hosts, clock=SystemClock())
-    hook = Hook(base64.b64encode(pki.ca_pem().encode()).decode())
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pki.serving.certificate, pki.serving.key)
-    app = web.Application()
-    app.router.add_post("/{tail:.*}", hook.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    hook.port = runner.addresses[0][1]
-    try:
-        yield hook
-    finally:
-        await runner.cleanup()
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pki")
@@ -97,7 +77,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def hook(certificates: Path) -> AsyncIterator[Hook]:
-    async with serving(certificates, hosts=["127.0.0.1", "hook.default.svc"]) as found:
+    async with listening(certificates, ["127.0.0.1", "hook.default.svc"], Hook) as found:
         yield found
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 import pytest
 from tests.behaviour.admission.objects import binding_of, config_map, validating_policy
-from tests.behaviour.admission.test_webhooks import serving, setting
+from tests.behaviour.admission.test_webhooks import Hook, setting
 from tests.behaviour.audit.conftest import Recorded
+from tests.listener import listening
 
 from kcp.apimachinery.errors import Forbidden
 from kcp.apimachinery.gvk import GroupResource
@@ -78,7 +79,7 @@ async def test_an_audit_annotation_that_fails_refuses_unless_failures_are_ignore
 
 
 async def test_webhooks_leave_their_annotations_what_they_changed_and_that_they_failed(everything: Recorded, tmp_path: Path) -> None:
-    async with serving(tmp_path / "hooks", hosts=["127.0.0.1"]) as hook:
+    async with listening(tmp_path / "hooks", ["127.0.0.1"], Hook) as hook:
         hook.responses["/set"] = lambda request: {**setting("k", "v")(request), "auditAnnotations": {"why": "because"}}
         gone = hook.webhook("/gone", failurePolicy="Ignore")
         gone["clientConfig"]["url"] = "https://127.0.0.1:1/gone"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from aiohttp import web
+from tests.listener import listening
 
-from kcp.aio.clock import SystemClock
 from kcp.apimachinery.gvk import GVR
-from kcp.apiserver.pki import PKI
 
 GROUP = "stable.example.com"
 V1, V2 = GVR(GROUP, "v1", "crontabs"), GVR(GROUP, "v2", "crontabs")
@@ -69,22 +66,8 @@ class Converter:
         return answer if isinstance(answer, web.Response) else web.json_response(answer)
 
 
-@asynccontextmanager
-async def converting(directory: Path, hosts: Sequence[str] = ("127.0.0.1", "converter.default.svc")) -> AsyncIterator[Converter]:
-    pki = PKI.ensure(directory, hosts=list(hosts), clock=SystemClock())
-    converter = Converter(base64.b64encode(pki.ca_pem().encode()).decode())
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pki.serving.certificate, pki.serving.key)
-    app = web.Application()
-    app.router.add_post("/{tail:.*}", converter.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    converter.port = runner.addresses[0][1]
-    try:
-        yield converter
-    finally:
-        await runner.cleanup()
+def converting(directory: Path, hosts: Sequence[str] = ("127.0.0.1", "converter.default.svc")) -> AbstractAsyncContextManager[Converter]:
+    return listening(directory, hosts, Converter)
 
 
 def _schema(**properties: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from tests.behaviour.admission.objects import applied, binding_of, mutating_binding, mutating_policy, validating_policy
-from tests.behaviour.admission.test_webhooks import Hook, configuration, patching, serving
+from tests.behaviour.admission.test_webhooks import Hook, configuration, patching
 from tests.behaviour.exports.market import CONFIG_MAPS, WIDGETS, Market, config_map, named
+from tests.listener import listening
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden, Invalid
@@ -45,7 +46,7 @@ def called(hook: Hook) -> list[tuple[str, str, str]]:
 
 async def test_the_providers_webhooks_are_called_for_what_consumers_bind(market: Market, tmp_path: Path) -> None:
     one, provider = await bound(market), market.at("provider")
-    async with serving(tmp_path / "hook", hosts=["127.0.0.1"]) as hook:
+    async with listening(tmp_path / "hook", ["127.0.0.1"], Hook) as hook:
         hook.responses["/mutating"] = patching({"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}})
         hook.responses["/validating"] = lambda request: {
             "allowed": request["operation"] == "DELETE" or request["object"]["metadata"]["name"] != "bad",

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
+from tests.listener import listening
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import conditions
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from tests.behaviour.sim.conftest import World
 
 GROUP, NAME = "wardle.example.com", "v1.wardle.example.com"
+HOSTS = ("api.default.svc",)
 PREFIX = f"/apis/{GROUP}/v1"
 FLUNDERS = GVR(GROUP, "v1", "flunders")
 V2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -96,25 +96,6 @@ class Wardle:
         return response
 
 
-@asynccontextmanager
-async def wardle_in(directory: Path) -> AsyncIterator[Wardle]:
-    pki = PKI.ensure(directory, hosts=["api.default.svc"], clock=SystemClock())
-    served = Wardle(base64.b64encode(pki.ca_pem().encode()).decode())
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pki.serving.certificate, pki.serving.key)
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", served.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    served.port = runner.addresses[0][1]
-    try:
-        yield served
-    finally:
-        await runner.cleanup()
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pki")
@@ -122,7 +103,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def wardle(certificates: Path) -> AsyncIterator[Wardle]:
-    async with wardle_in(certificates) as served:
+    async with listening(certificates, HOSTS, Wardle) as served:
         yield served
 
 
@@ -267,20 +248,8 @@ async def test_a_cluster_proves_to_its_servers_that_it_may_name_users(tmp_path: 
         client = cluster.client()
         info = await client.resource(GVR("", "v1", "configmaps")).get("extension-apiserver-authentication", namespace="kube-system")
         assert info["data"]["requestheader-allowed-names"] == '["front-proxy-client"]'
-        pki = PKI.ensure(tmp_path / "other", hosts=["api.default.svc"], clock=SystemClock())
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=info["data"]["requestheader-client-ca-file"])
-        context.load_cert_chain(pki.serving.certificate, pki.serving.key)
-        context.verify_mode = ssl.CERT_REQUIRED
-        served = Wardle(base64.b64encode(pki.ca_pem().encode()).decode())
-        app = web.Application()
-        app.router.add_route("*", "/{tail:.*}", served.handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        served.port = runner.addresses[0][1]
-        try:
+        authority = info["data"]["requestheader-client-ca-file"]
+        async with listening(tmp_path / "other", HOSTS, Wardle, client_authority=authority) as served:
             await register(client, served)
             assert await available(client, "True", "Passed")
             assert served.proxies == {"front-proxy-client"}
-        finally:
-            await runner.cleanup()
