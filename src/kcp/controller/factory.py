@@ -74,7 +74,9 @@ class InformerFactory:
         return made
 
     def run_all(self, supervisor: Supervisor) -> None:
-        """Start every informer, those to come included. Call once."""
+        """Start every informer, those to come included. They run as long as the first supervisor does; a further call changes nothing."""
+        if self._supervisor is not None:
+            return
         self._supervisor = supervisor
         for selection, informer in self._informers.items():
             self._start(supervisor, selection, informer)

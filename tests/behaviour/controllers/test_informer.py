@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -312,6 +313,22 @@ async def test_factory_shares_informers_and_starts_those_asked_for_later(world: 
         assert factory.statistics()["informers"] == 3
         with pytest.raises(KeyError):
             first.by_index("missing", "a")
+
+
+async def test_a_factory_runs_each_informer_once_however_often_all_are_started(world: World) -> None:
+    factory = InformerFactory(world.client(), clock=world.clock)
+    factory.informer(CONFIG_MAPS)
+    async with Supervisor("informers") as tasks:
+        factory.run_all(tasks)
+        factory.informer(PODS)
+        async with Supervisor("leading") as leading:
+            factory.run_all(leading)
+            assert sorted(_running()) == [f"informer {CONFIG_MAPS}", f"informer {PODS}"]
+        assert len(_running()) == 2
+
+
+def _running() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("informer ")]
 
 
 async def test_a_factory_may_keep_less_of_every_object_and_writes_still_know_all_of_it(world: World) -> None:
