@@ -20,7 +20,7 @@ _AT_ONCE = 24
 """Watchers that are woken without a pause."""
 _PORTION = 256
 """Watchers woken in one turn of the loop."""
-_PAUSE_S = 40e-6
+_PAUSE_S = 80e-6
 """Pause for each watcher woken, at least; it is as long as their turns took where that is longer, as on a busy machine."""
 
 
