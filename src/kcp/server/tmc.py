@@ -30,6 +30,7 @@ from kcp.server.controllers import ControllerParts
 from kcp.server.options import TMCOptions
 from kcp.server.security import Security
 from kcp.tenancy.kinds import WORKSPACES
+from kcp.tmc.accounts import build_syncer_account_controller
 from kcp.tmc.admission import plugins
 from kcp.tmc.aggregation.controller import build_aggregation_controller
 from kcp.tmc.aggregation.remarks import Remarks, remarks
@@ -159,6 +160,7 @@ class TMC:
             ),
             build_heartbeat_controller(informers, for_cluster, clock=clock),
             build_location_controller(informers, for_cluster, clock=clock),
+            build_syncer_account_controller(informers, for_cluster, clock=clock),
             build_defaults_controller(informers, for_cluster, self.parts.foundation.index.path_of, clock=clock),
             build_synced_resources_controller(informers, self._on_exports, for_cluster, self._exported, clock=clock),
             build_negotiation_controller(informers, for_cluster, clock=clock),
