@@ -1,6 +1,6 @@
 """A token Secret for each service account that a SyncTarget owns: what `kubectl kcp workload sync` of kcp 0.11 waits for.
 
-It makes an account for the syncer, waits until `secrets` of the account names a Secret, and writes the token in it into the syncer's manifest.
+It makes an account for the syncer, waits until `secrets` of the account name a Secret, and writes its token into the manifest.
 Kubernetes before 1.24 made such Secrets for every account; here other accounts ask for tokens, or for Secrets, themselves.
 Before: `server.tmc`. After: `controller.builtin.tokensecrets`, which fills the Secret.
 Source: kcp release-0.11 pkg/cliplugins/workload/plugin/sync.go, kubernetes 1.23 pkg/controller/serviceaccount/tokens_controller.go.
