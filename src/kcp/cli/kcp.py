@@ -14,7 +14,7 @@ from kcp.cli.accessflags import access_flags, authentication_options, authorizat
 from kcp.cli.auditflags import audit_config, audit_flags
 from kcp.cli.certs import certs_group
 from kcp.cli.configview import config_group
-from kcp.cli.flags import Duration, bool_flag, fail
+from kcp.cli.flags import Duration, bool_flag, fail, verbosity_flag
 from kcp.cli.logs import setup_logging
 from kcp.cli.ops import ops_group
 from kcp.cli.reloading import Configured, Reloading, Repeatable, repeated
@@ -73,9 +73,7 @@ def main() -> None:
 @start_flags
 @access_flags
 @audit_flags
-@click.option(
-    "--v", "verbosity", default=2, show_default=True, envvar="KCP_LOG_LEVEL", help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug."
-)
+@verbosity_flag(default=2, envvar="KCP_LOG_LEVEL", help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 @click.pass_context
 def start_command(ctx: click.Context, /, **flags: Any) -> None:
     say_what_is_ignored(flags)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kcp.cli.flags import verbosity_flag
 from kcp.cli.logs import LogOptions, setup_logging
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ EXAMPLE = "hello-world"
     "--root-directory", type=click.Path(path_type=Path), default=Path(".kcp"), show_default=True, help="Where everything is kept."
 )
 @click.option("--secure-port", default=0, type=int, help="Port of the control plane. [default: 6443, or a free one with --once]")
-@click.option("--v", "verbosity", default=1, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
+@verbosity_flag(default=1, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def sandbox_command(verbosity: int, **flags: object) -> None:
     setup_logging(LogOptions(verbosity=verbosity))
     if flags["once"] and flags["once"] != EXAMPLE:

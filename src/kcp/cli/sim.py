@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kcp.aio.durations import format_duration
-from kcp.cli.flags import Duration, fail
+from kcp.cli.flags import Duration, fail, verbosity_flag
 from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.sim_apply import apply_command
 from kcp.cli.sim_replay import replay_command
@@ -116,7 +116,7 @@ def _quantity(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     "--data-dir", type=click.Path(path_type=Path), default=None, help="Keep objects and certificates here. Without it all is forgotten."
 )
 @_STATE_DIR
-@click.option("--v", "verbosity", default=1, show_default=True, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
+@verbosity_flag(default=1, help="Log level: 0 errors, 1 warnings, 2 progress, 4 debug.")
 def cluster_command(verbosity: int, kubeconfig_out: Path | None, name: str, **flags: object) -> None:
     setup_logging(LogOptions(verbosity=verbosity))
     from kcp.apiserver.listening import ListenError

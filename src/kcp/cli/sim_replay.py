@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kcp.aio.durations import format_duration
-from kcp.cli.flags import fail
+from kcp.cli.flags import fail, verbosity_flag
 from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.sim_apply import read_documents
 
@@ -66,7 +66,7 @@ class _Flags:
 @click.option("--save", type=click.Path(path_type=Path), default=None, help="Write the scenario of --seed to this file, and end.")
 @click.option("--chapters", is_flag=True, help="Play seeds as chapters of a minute or two, fifty in a row in one fleet.")
 @click.option("-q", "--quiet", is_flag=True, help="Show one line for each seed only.")
-@click.option("--v", "verbosity", default=0, show_default=True, help="Log level of the programs played: 0 errors, 1 warnings, 2 progress.")
+@verbosity_flag(default=0, help="Log level of the programs played: 0 errors, 1 warnings, 2 progress.")
 def replay_command(verbosity: int, **flags: object) -> None:
     setup_logging(LogOptions(verbosity=verbosity))
     if not verbosity:

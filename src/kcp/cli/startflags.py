@@ -1,7 +1,7 @@
 """Flags of `kcp start` about what it begins with and under which names it is reached, as kcp has them.
 
 Among them are those that a test suite written for kcp passes to any server it starts: what concerns an embedded etcd, or scans, is said to
-be without effect, because there are none; feature gates that say what is so are taken, others are not.
+be without effect, because there are none; so are feature gates of Kubernetes. Those of kcp are taken where they say what is so.
 Before: `cli.kcp`. After: `server.startoptions`.
 Source: kcp pkg/server/options/{options,flags}.go, sdk/testing/server/config.go.
 """
@@ -16,6 +16,7 @@ import click
 
 from kcp.cli.accessflags import Words
 from kcp.cli.flags import Duration, bool_flag, fail
+from kcp.cli.gatenames import ALL_ALPHA, KNOWN
 
 if TYPE_CHECKING:
     from kcp.server.startoptions import ShardOptions
@@ -29,19 +30,22 @@ SETTABLE = {
     "WorkspaceAuthentication": False,
     "WorkspaceMounts": False,
 }
-"""Feature gates with their defaults."""
+"""Feature gates with their defaults; all are of the alpha stage."""
 _SETTLED = {
-    "DRAExtendedResource": False,
     "KCPLocationAPI": True,
-    "KCPSyncerTunnel": False,
     "LogicalClusterMigration": False,
+}
+"""Gates of kcp that stand as they do: to say so is no error, and to ask for the other is."""
+_SAID_ALREADY = {
+    "DRAExtendedResource": False,
+    "KCPSyncerTunnel": True,
     "SizeBasedListCostEstimate": False,
     "StorageVersionAPI": False,
     "UnknownVersionInteroperabilityProxy": False,
     "WatchCacheInitializationPostStartHook": False,
     "WatchList": True,
 }
-"""Gates of kcp and its parts that stand as they do: to say so is no error, and to ask for the other is."""
+"""Gates without effect that kcp's own command lines name, as it is here: no word is lost about them."""
 
 _ETCD = "there is no embedded etcd here"
 _WITHOUT_EFFECT = {
@@ -111,16 +115,23 @@ def shard_options(flags: dict[str, Any]) -> ShardOptions:
 
 def gates(text: str) -> Mapping[str, bool]:
     """What is said of each gate that can be set, or its default. Source: k8s.io/component-base/featuregate."""
-    found = dict(SETTABLE)
+    said, without_effect = dict[str, bool](), list[str]()
     for part in filter(None, text.split(",")):
         name, _, value = (word.strip() for word in part.partition("="))
-        if name not in SETTABLE and name not in _SETTLED:
-            fail(f"--feature-gates: unrecognized feature gate: {name}; there is {', '.join(SETTABLE)}")
-        if value.lower() not in ("true", "false"):
-            fail(f"--feature-gates: invalid value of {name}={value}, expecting true or false")
-        wanted = value.lower() == "true"
-        if name in SETTABLE:
-            found[name] = wanted
-        elif wanted is not _SETTLED[name]:
+        said[name] = wanted = _is_on(name, value)
+        if name in _SETTLED and wanted is not _SETTLED[name]:
             fail(f"--feature-gates: cannot set feature gate {name} to {value}: here it is {str(not wanted).lower()}")
-    return found
+        if name not in SETTABLE and name not in _SETTLED and name != ALL_ALPHA and _SAID_ALREADY.get(name) is not wanted:
+            without_effect.append(name)
+    if without_effect:
+        click.echo(f"warning: without effect, because nothing here depends on them: feature gates {', '.join(without_effect)}", err=True)
+    unnamed = SETTABLE if ALL_ALPHA not in said else dict.fromkeys(SETTABLE, said[ALL_ALPHA])
+    return {name: said.get(name, default) for name, default in unnamed.items()}
+
+
+def _is_on(name: str, value: str) -> bool:
+    if name not in SETTABLE and name not in _SETTLED and name not in KNOWN:
+        fail(f"--feature-gates: unrecognized feature gate: {name}; there is {', '.join(SETTABLE)}")
+    if value.lower() not in ("true", "false"):
+        fail(f"--feature-gates: invalid value of {name}={value}, expecting true or false")
+    return value.lower() == "true"

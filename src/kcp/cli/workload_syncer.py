@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from kcp.aio.sizes import parse_size
-from kcp.cli.flags import Duration, bool_flag
+from kcp.cli.flags import Duration, bool_flag, verbosity_flag
+from kcp.cli.gatenames import KNOWN
 from kcp.cli.logs import LogOptions, setup_logging
 from kcp.cli.syncer_file import EVERYWHERE, ConfigFileError, read
 
@@ -49,15 +50,18 @@ def _labels(ctx: click.Context, param: click.Parameter, value: str) -> dict[str,
 
 
 def _tunnel_gate(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
-    """Manifests made for kcp 0.11 name its gates; one that would be needed and is not there must not pass unnoticed."""
+    """Manifests made for kcp 0.11 name its gates; those of Kubernetes change nothing, and unknown ones do not pass unnoticed."""
     is_on = True
     for gate in filter(None, value.split(",")):
         name, _, wanted = gate.partition("=")
-        if name != "KCPSyncerTunnel":
+        if name not in KNOWN:
             raise click.BadParameter(f"unrecognized feature gate: {name}")
         if wanted.lower() not in ("true", "false"):
-            raise click.BadParameter(f"invalid value of KCPSyncerTunnel: {wanted!r}: true or false")
-        is_on = wanted.lower() == "true"
+            raise click.BadParameter(f"invalid value of {name}: {wanted!r}: true or false")
+        if name == "KCPSyncerTunnel":
+            is_on = wanted.lower() == "true"
+        else:
+            click.echo(f"warning: without effect, because nothing here depends on it: feature gate {name}", err=True)
     return is_on
 
 
@@ -163,9 +167,7 @@ def _log_options(flags: dict[str, Any]) -> LogOptions:
     "--log-file-max-backups", default=10, show_default=True, type=click.IntRange(0), help="Rotated log files that are kept; 0: all."
 )
 @bool_flag("--alsologtostderr", default=False, help="With --log-file: log to standard error as well.")
-@click.option(
-    "--v", "verbosity", default=2, show_default=True, envvar="SYNCER_LOG_LEVEL", help="Log level: 1 basic, 2 sync operations, 4 debug."
-)
+@verbosity_flag(default=2, envvar="SYNCER_LOG_LEVEL", help="Log level: 1 basic, 2 sync operations, 4 debug.")
 def main(**flags: Any) -> None:
     from kcp.cli.flags import fail
 

@@ -45,13 +45,28 @@ def test_gates_that_stand_as_they_do_may_be_named() -> None:
     [
         ("Nothing=true", "unrecognized feature gate: Nothing"),
         ("CacheAPIs=perhaps", "invalid value of CacheAPIs=perhaps"),
-        ("SizeBasedListCostEstimate=true", "cannot set feature gate SizeBasedListCostEstimate to true: here it is false"),
+        ("CustomResourceValidationExpressions=perhaps", "invalid value of CustomResourceValidationExpressions=perhaps"),
+        ("LogicalClusterMigration=true", "cannot set feature gate LogicalClusterMigration to true: here it is false"),
     ],
 )
 def test_other_gates_are_errors(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gates(text)
     assert message in capsys.readouterr().err
+
+
+def test_kubernetes_own_gates_are_taken_and_said_to_be_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gates("CustomResourceValidationExpressions=true,SizeBasedListCostEstimate=true,AllBeta=false") == SETTABLE
+    said = capsys.readouterr().err
+    assert "warning: without effect" in said
+    assert "CustomResourceValidationExpressions, SizeBasedListCostEstimate, AllBeta" in said
+    gates("WatchList=true,KCPSyncerTunnel=true")
+    assert capsys.readouterr().err == ""
+
+
+def test_all_alpha_means_those_that_are_not_named() -> None:
+    assert gates("AllAlpha=true,CacheAPIs=false") == {**dict.fromkeys(SETTABLE, True), "CacheAPIs": False}
+    assert gates("WorkspaceMounts=true,AllAlpha=false") == {**dict.fromkeys(SETTABLE, False), "WorkspaceMounts": True}
 
 
 def test_flags_of_an_etcd_are_said_to_be_without_effect() -> None:

@@ -156,7 +156,10 @@ def test_transformations_are_those_of_the_reference_unless_switched_off(tmp_path
     assert parsed(*REQUIRED, f"--config={file}")["transformations"] == ""
 
 
-@pytest.mark.parametrize(("given", "is_on"), [("", True), ("KCPSyncerTunnel=false", False), ("KCPSyncerTunnel=true", True)])
+@pytest.mark.parametrize(
+    ("given", "is_on"),
+    [("", True), ("KCPSyncerTunnel=false", False), ("CustomResourceValidationExpressions=true,KCPSyncerTunnel=true", True)],
+)
 def test_the_tunnel_is_a_gate_as_in_kcp_0_11(given: str, is_on: bool) -> None:
     assert options(*REQUIRED, "--feature-gates", given).config().tunnel is is_on
 
