@@ -33,9 +33,10 @@ class Certificates:
         """Raises: PKIError, OSError."""
         self._options, self._clock = options, clock
         self.pki = PKI.ensure(options.root_directory, hosts=options.served_names, clock=clock)
-        self._is_own = options.serving.certificate is None
+        given = options.own_certificate
+        self._is_own = given.certificate is None
         self.files = TLSFiles(
-            certificate=options.serving.certificate or self.pki.serving.certificate, key=options.serving.key or self.pki.serving.key,
+            certificate=given.certificate or self.pki.serving.certificate, key=given.key or self.pki.serving.key,
             client_ca=self.pki.client_ca.certificate, more_client_ca=options.authentication.client_ca_file,
             proxy_ca=options.authentication.request_header.client_ca_file, min_version=options.serving.min_version,
             ciphers=options.serving.ciphers,
@@ -65,7 +66,7 @@ class Certificates:
         """Tell everybody what is served, and remember how long it lasts."""
         served = self.files.certificate.read_bytes() + self.pki.ca_pem().encode()
         copy = self._options.serving_copy
-        if not copy.is_file() or copy.read_bytes() != served:
+        if copy != self.files.certificate and (not copy.is_file() or copy.read_bytes() != served):
             write_private(copy, served, mode=0o644)
         self._expire = dict(self._expirations())
 

@@ -255,7 +255,7 @@ class _Assembly:
         self._health = Health(tuple(of_store(foundation.store.current_revision)))
         self._admin_tokens = AdminTokens.ensure(options.admin_token_path or options.root_directory / FILE)
         self._url = options.shard.base_url or f"https://{options.host}:{options.secure_port}"
-        own = options.serving.certificate
+        own = options.own_certificate.certificate
         ca_pem = self._ca_pem = self._pki.ca_pem() + (own.read_text() if own is not None else "")
         index = foundation.index
         self._kube_system = KubeSystem(self._client, BuiltinObjects(foundation.cache).namespace, index.record)

@@ -6,7 +6,7 @@ once. docs/settings.md lists each field.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kcp.apiserver.audit.config import AuditConfig
@@ -145,6 +145,18 @@ class Options:
     def serving_copy(self) -> Path:
         """The certificate that is served, and who signed it: where programs made for kcp look for it."""
         return self.root_directory / "apiserver.crt"
+
+    @property
+    def own_certificate(self) -> ServingCertificate:
+        """What --tls-* say; without them, `apiserver.crt` and `apiserver.key` where somebody put both into the root directory.
+
+        Source: kcp pkg/server/options (the certificate directory is the root directory, the pair is named apiserver) and
+        k8s.io/apiserver/pkg/server/options/serving.go MaybeDefaultWithSelfSignedCerts; kcp-dev/multicluster-provider envtest puts them there.
+        """
+        key = self.root_directory / "apiserver.key"
+        if self.serving.certificate is None and key.is_file() and self.serving_copy.is_file():
+            return replace(self.serving, certificate=self.serving_copy, key=key)
+        return self.serving
 
     def has_battery(self, name: str) -> bool:
         return name in chosen(self.batteries)

@@ -141,6 +141,19 @@ async def test_a_certificate_of_one_s_own_is_served_and_trusted(tmp_path: Path) 
         assert (tmp_path / ".kcp" / "apiserver.crt").read_text().startswith(shown.strip())
 
 
+async def test_a_pair_in_the_root_directory_is_served_and_stays_as_it_is(tmp_path: Path) -> None:
+    other = PKI.ensure(tmp_path / "other", hosts=["kcp.test"], clock=SystemClock())
+    root = tmp_path / ".kcp"
+    root.mkdir()
+    put = {"apiserver.crt": other.serving.certificate.read_bytes(), "apiserver.key": other.serving.key.read_bytes()}
+    for name, content in put.items():
+        (root / name).write_bytes(content)
+    for _ in range(2):
+        async with running(tmp_path, with_socket=True) as server:
+            assert (await certificate_of(server)).strip() == put["apiserver.crt"].decode().strip()
+    assert {name: (root / name).read_bytes() for name in put} == put
+
+
 async def test_the_server_s_own_certificate_carries_the_names_it_is_told(tmp_path: Path) -> None:
     names = ServingCertificate(names=("kcp.your-domain.com", "kcp-internal.kcp-system.svc.cluster.local", "10.0.0.7"))
     async with running(tmp_path, with_socket=True, serving=names) as server:
