@@ -151,7 +151,7 @@ class Options:
         """What --tls-* say; without them, `apiserver.crt` and `apiserver.key` where somebody put both into the root directory.
 
         Source: kcp pkg/server/options (the certificate directory is the root directory, the pair is named apiserver) and
-        k8s.io/apiserver/pkg/server/options/serving.go MaybeDefaultWithSelfSignedCerts; kcp-dev/multicluster-provider envtest puts them there.
+        k8s.io/apiserver/pkg/server/options/serving.go MaybeDefaultWithSelfSignedCerts; the envtest of multicluster-provider.
         """
         key = self.root_directory / "apiserver.key"
         if self.serving.certificate is None and key.is_file() and self.serving_copy.is_file():
