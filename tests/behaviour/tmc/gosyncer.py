@@ -79,9 +79,9 @@ class GoSyncer:
     async def _authorized(self) -> JSONObject:
         targets = self.workspace.resource(SYNC_TARGETS)
         held = await targets.get(meta.name(self.target))
-        others = [c for c in held["status"].get("conditions", ()) if c["type"] not in ("SyncerAuthorized", "SyncerReady")]
+        others = [c for c in held["status"].get("conditions", ()) if c["type"] != "SyncerAuthorized"]
         now = CLOCK.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        ours = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SyncerAuthorized", "SyncerReady")]
+        ours = [{"type": "SyncerAuthorized", "status": "True", "lastTransitionTime": now}]
         patch = {
             "metadata": {"uid": meta.uid(held), "resourceVersion": meta.resource_version(held)},
             "status": {"conditions": others + ours},

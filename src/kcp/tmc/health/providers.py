@@ -26,6 +26,7 @@ from kcp.controller.informer import Informer
 from kcp.storage.interface import Store
 from kcp.tmc.health.monitor import HealthConfig, Provider
 from kcp.tmc.health.states import Check, Component, Status
+from kcp.tmc.health.synctargets import has_reported
 from kcp.tmc.model.kinds import HEARTBEAT_HEALTHY, READY, SYNCER_READY
 from kcp.tmc.recovery.model import AT_ONCE, Recovery, State
 
@@ -145,7 +146,7 @@ def clusters(targets: Callable[[], Informer]) -> Provider:
 def _cluster(target: JSONObject) -> Check:
     component = Component("ClusterHealthTracker", f"{meta.name(target)}-{meta.cluster(target)}", meta.name(target))
     details = {"unschedulable": str(bool(meta.nested(target, "spec", "unschedulable", default=False))).lower()}
-    if conditions.get(target, SYNCER_READY) is None:
+    if not has_reported(target):
         return Check(component, Status.UNKNOWN, "no syncer has connected yet", details)
     if conditions.is_true(target, READY):
         return Check(component, Status.HEALTHY, details=details)
@@ -154,11 +155,11 @@ def _cluster(target: JSONObject) -> Check:
 
 def _syncer(target: JSONObject) -> Check:
     component = Component("SyncTargetController", f"syncer-{meta.name(target)}-{meta.cluster(target)}", meta.name(target))
-    if conditions.get(target, SYNCER_READY) is None:
+    if not has_reported(target):
         return Check(component, Status.UNKNOWN, "it was never started")
     if conditions.is_false(target, HEARTBEAT_HEALTHY):
         return Check(component, Status.UNHEALTHY, _message(target, HEARTBEAT_HEALTHY))
-    if not conditions.is_true(target, SYNCER_READY):
+    if conditions.get(target, SYNCER_READY) is not None and not conditions.is_true(target, SYNCER_READY):
         return Check(component, Status.DEGRADED, _message(target, SYNCER_READY))
     if breakers := meta.nested(target, "status", "circuitBreakers", default=()):
         told = "; ".join(f"{b.get('operation')} is {b.get('state')}: {b.get('message') or 'it is tried'}" for b in breakers)

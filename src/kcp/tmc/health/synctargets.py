@@ -4,8 +4,8 @@ The syncer writes `lastSyncerHeartbeatTime` and condition SyncerReady; this cont
 the summary Ready.
 How old a heartbeat is says this controller's clock, from when it saw the heartbeat change: what the clock of the cluster says does not
 matter, and nobody is late for the time in which the control plane itself was away.
-Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}; for the age of heartbeats
-k8s.io/kubernetes/pkg/controller/nodelifecycle/node_lifecycle_controller.go (probeTimestamp).
+Source: kcp release-0.11 pkg/reconciler/workload/{heartbeat,synctarget}, whose summary leaves out what nobody reports; for the age of
+heartbeats k8s.io/kubernetes/pkg/controller/nodelifecycle/node_lifecycle_controller.go (probeTimestamp).
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ from kcp.controller.factory import InformerFactory
 from kcp.tmc.health.clocks import Sight, tell_clock
 from kcp.tmc.model.kinds import CLOCK_SYNCHRONIZED, HEARTBEAT_HEALTHY, READY, SYNC_TARGETS, SYNCER_READY, SyncTarget
 from kcp.tmc.model.names import KEY_LABEL, sync_target_key
+
+REPORTED = (SYNCER_READY, "APIImporterReady")
+"""What a syncer may say of itself; that of kcp 0.11 says nothing beyond its heartbeat."""
+
+
+def has_reported(target: JSONObject) -> bool:
+    """Whether a syncer was ever there."""
+    return conditions.get(target, SYNCER_READY) is not None or bool(meta.nested(target, "status", "lastSyncerHeartbeatTime", default=""))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,13 +65,12 @@ def decide(
     for taint in meta.nested(wanted, "spec", "taints", default=()):
         if taint.get("effect") == "NoExecute" and not taint.get("timeAdded"):
             taint["timeAdded"] = stamp  # tolerations for a time count from here
-    checks = [SYNCER_READY]
     due_s: float | None = None
     if monitored:
         heartbeat, due_s = _heartbeat(target, now, seen, threshold_s)
         conditions.set_condition(wanted, heartbeat)
-        checks = [HEARTBEAT_HEALTHY, SYNCER_READY]
-    if conditions.get(obj, SYNCER_READY) is None:
+    checks = [*([HEARTBEAT_HEALTHY] if monitored else ()), *(kind for kind in REPORTED if conditions.get(obj, kind) is not None)]
+    if not has_reported(obj):
         message = "no syncer has reported yet: start workload-syncer for this SyncTarget"
         unknown = conditions.build(READY, conditions.FALSE, reason="SyncerNotConnected", message=message, severity="Info", now=stamp)
         conditions.set_condition(wanted, unknown)
