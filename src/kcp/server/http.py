@@ -44,7 +44,7 @@ from kcp.server.security import Security
 from kcp.tenancy.authz.impersonation import guard_impersonation
 from kcp.tenancy.authz.inactive import without_inactive
 from kcp.tenancy.authz.lifecycle import without_lifecycle_groups
-from kcp.tenancy.authz.routing import with_account_cluster, with_word_to_administrators
+from kcp.tenancy.authz.routing import with_account_cluster, with_bases_of_administrators, with_word_to_administrators
 from kcp.tenancy.logicalcluster.index import WorkspaceIndex
 from kcp.tenancy.mountproxy import MountProxy, with_mounts
 from kcp.virtual.framework import SERVICES, Forward, View, VirtualHandler, VirtualWorkspace
@@ -128,6 +128,7 @@ def build_handler(parts: HttpParts) -> Handler:
     whole = _split(virtual, ordinary)
     return chain(
         whole,
+        with_bases_of_administrators(),
         with_metrics(parts.metrics.requests, parts.clock),
         with_audit_ids(),
         *([with_audited_answers(parts.auditor)] if parts.auditor is not None else ()),

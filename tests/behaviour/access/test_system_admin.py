@@ -11,6 +11,7 @@ import orjson
 import pytest
 from tests.behaviour.exports.market import ROLE_BINDINGS, ROLES, Market, named
 
+from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Forbidden
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import Client
@@ -76,3 +77,15 @@ async def test_who_is_merely_let_in_may_look_at_the_documents_and_ask_about_them
     health = ("/healthz", "/livez", "/readyz", "/version", "/version/")
     documents = ("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")
     assert urls == {("get", *sorted((*documents, *health))), ("get", *health), ("access", "/")}
+
+
+async def test_the_context_of_the_servers_administrators_is_a_base_for_every_workspace(market: Market) -> None:
+    base = market.server.client.at("/clusters/system:admin")
+    everywhere = await base.at(f"{base.base_path}/clusters/*").resource(NAMESPACES).list()
+    assert {meta.cluster(found) for found in everywhere.items} >= {"root", market.provider_name}
+    provider = base.at(f"{base.base_path}/clusters/root:provider")
+    assert {meta.cluster(found) for found in (await provider.resource(NAMESPACES).list()).items} == {market.provider_name}
+    with pytest.raises(Forbidden, match="root:no"):
+        await base.at(f"{base.base_path}/clusters/root:no").resource(NAMESPACES).list()
+    views = await base.raw("GET", "/services/initializingworkspaces/whatever/clusters/*/apis")
+    assert [group["name"] for group in orjson.loads(views.body)["groups"]] == ["core.kcp.io"]

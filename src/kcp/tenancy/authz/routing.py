@@ -1,7 +1,7 @@
-"""Which logical cluster a request is about, where its URL alone does not say: accounts in pods, and paths that lead nowhere.
+"""Which logical cluster a request is about, where its URL alone does not say: accounts in pods, URLs under system:admin, paths that lead nowhere.
 
 Before: authentication. After: impersonation and authorization.
-Source: kcp pkg/server/filters/serviceaccounts.go, pkg/proxy/lookup/lookup.go.
+Source: kcp pkg/server/filters/serviceaccounts.go, pkg/proxy/lookup/lookup.go, pkg/server/options/authentication.go.
 """
 
 from __future__ import annotations
@@ -14,6 +14,27 @@ from kcp.tenancy import kinds
 
 _ADMINISTRATORS = frozenset((kinds.MASTERS, kinds.KCP_ADMIN))
 _DOCUMENTS = ("/api", "/apis", "/openapi")
+_ADMIN_BASE = f"/clusters/{kinds.SYSTEM_ADMIN}"
+_BELOW_ADMIN_BASE = (f"{_ADMIN_BASE}/clusters/", f"{_ADMIN_BASE}/services/")
+
+
+def with_bases_of_administrators() -> Filter:
+    """`/clusters/system:admin/clusters/<path>/…` means `/clusters/<path>/…`, and `…/services/…` likewise.
+
+    The context system:admin of a kubeconfig was the bare server in kcp 0.11 and is a logical cluster in today's: programs that take it for
+    the base of all workspaces find them behind both. No resource is hidden by that, since there are none under these paths.
+    Source: kcp 0.11 and main, pkg/server/options/authentication.go (WriteKubeConfig).
+    """
+
+    def wrap(handler: Handler) -> Handler:
+        async def based(req: Request) -> Response:
+            if req.path.startswith(_BELOW_ADMIN_BASE):
+                req.path = req.path.removeprefix(_ADMIN_BASE)
+            return await handler(req)
+
+        return based
+
+    return wrap
 
 
 def with_account_cluster() -> Filter:
