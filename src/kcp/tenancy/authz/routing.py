@@ -1,4 +1,4 @@
-"""Which logical cluster a request is about, where its URL alone does not say: accounts in pods, URLs under system:admin, paths that lead nowhere.
+"""Which logical cluster a request is about, where its URL alone does not say: accounts in pods, URLs below system:admin, paths to nowhere.
 
 Before: authentication. After: impersonation and authorization.
 Source: kcp pkg/server/filters/serviceaccounts.go, pkg/proxy/lookup/lookup.go, pkg/server/options/authentication.go.
