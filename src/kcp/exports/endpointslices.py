@@ -109,28 +109,33 @@ class SliceReconciler:
 
 @dataclass(frozen=True, slots=True)
 class DefaultSliceReconciler:
-    """Makes the slice of an export's own name; never changes or removes one: it goes with its export."""
+    """Makes the slice of an object's own name; never changes or removes one: it goes with its owner."""
 
+    slices: GVR
+    skip: str
+    """Annotation of an owner that wants none."""
+    make: Callable[[ObjectKey], JSONObject]
+    """The slice of an owner of this key, without its metadata."""
     get: Callable[[ObjectKey], JSONObject | None]
     has_slice: Callable[[ObjectKey], bool]
     for_cluster: Callable[[ClusterName], Client]
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        export = self.get(key)
-        if export is None or meta.deletion_timestamp(export) or SKIP_ANNOTATION in meta.annotations(export) or self.has_slice(key):
+        owner = self.get(key)
+        if owner is None or meta.deletion_timestamp(owner) or self.skip in meta.annotations(owner) or self.has_slice(key):
             return Result()
-        owner = {"apiVersion": EXPORTS.api_version, "kind": "APIExport", "name": key.name, "uid": meta.uid(export)}
-        made: JSONObject = {
-            "apiVersion": SLICES.api_version,
-            "kind": "APIExportEndpointSlice",
-            "metadata": {"name": key.name, "ownerReferences": [owner]},
-            "spec": {"export": {"path": key.cluster, "name": key.name}},
-        }
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": key.name, "uid": meta.uid(owner)}
+        made = {"metadata": {"name": key.name, "ownerReferences": [reference]}, **self.make(key)}
         try:
-            await self.for_cluster(key.cluster).resource(SLICES).create(made)
+            await self.for_cluster(key.cluster).resource(self.slices).create(made)
         except AlreadyExists:
             pass  # the user's own, or ours that the informer has not shown yet
         return Result()
+
+
+def _default_slice(export: ObjectKey) -> JSONObject:
+    spec = {"export": {"path": export.cluster, "name": export.name}}
+    return {"apiVersion": SLICES.api_version, "kind": "APIExportEndpointSlice", "spec": spec}
 
 
 def bound_export(binding: Mapping[str, Any]) -> Iterable[str]:
@@ -192,7 +197,9 @@ def build_endpoint_slice_controllers(
     urls.watch(exports, of_export)
     urls.watch(bindings, of_binding)
     urls.watch(partitions, in_workspace)
-    defaults = DefaultSliceReconciler(exports.get, lambda key: slices.get(key) is not None, for_cluster)
+    defaults = DefaultSliceReconciler(
+        SLICES, SKIP_ANNOTATION, _default_slice, exports.get, lambda key: slices.get(key) is not None, for_cluster
+    )
     made = Controller("apiexportendpointslice", defaults.reconcile, clock=clock, workers=2)
     made.watch(exports)
     return [urls, made]

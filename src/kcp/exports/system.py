@@ -27,7 +27,12 @@ CORE_EXPORTS: Mapping[str, tuple[str, ...]] = {
 }
 """Export name → CRD names."""
 
-CACHE_CRDS = ("clustercachedresources.cache.kcp.io", "clustercachedresourceendpointslices.cache.kcp.io")
+CACHE_CRDS = (
+    "clustercachedresources.cache.kcp.io",
+    "clustercachedresourceendpointslices.cache.kcp.io",
+    "cachedresources.cache.kcp.io",
+    "cachedresourceendpointslices.cache.kcp.io",
+)
 """Served in every workspace too, where the gate CacheAPIs is open; `root` exports them as kcp's does."""
 
 TMC_EXPORTS: Mapping[str, tuple[str, ...]] = {

@@ -308,7 +308,7 @@ class _Assembly:
             self._informers.informer,
             plugins=self._plugins(), first_plugins=[self._kube_system.plugin()],
             authentication=self._options.authentication,
-            authorization=self._options.authorization, cached=foundation.cached if self._options.cache_apis else None,
+            authorization=self._options.authorization, cached=foundation.cached if self._options.cache_apis else (),
             global_webhook=self._global_webhook(), object_limit=self._options.object_limit, has_mounts=self._options.mounts.enabled,
         )  # fmt: skip
         security = self._security = await build_security(parts)

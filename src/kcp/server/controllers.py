@@ -29,7 +29,7 @@ from kcp.exports.apiexport import build_export_controller
 from kcp.exports.boundresources import BoundResource
 from kcp.exports.cached.controller import build_cached_resource_controller
 from kcp.exports.cached.counting import Counting
-from kcp.exports.cached.slices import build_cached_slice_controller
+from kcp.exports.cached.slices import build_cached_slice_controllers
 from kcp.exports.claimlabels import build_claim_label_controller
 from kcp.exports.endpointslices import build_endpoint_slice_controllers
 from kcp.exports.keptschemas import build_kept_schema_controller
@@ -181,10 +181,13 @@ def build_rest(parts: ControllerParts) -> list[Controller[Any]]:
 
 def _build_cache(parts: ControllerParts) -> list[Controller[Any]]:
     foundation, informers, clock = parts.foundation, parts.informers, parts.clock
-    return [
-        build_cached_resource_controller(
-            informers, parts.for_cluster, resolve=foundation.catalog.resolve, counting=Counting(foundation.cache),
-            new_key=parts.new_identity, clock=clock,
-        ),
-        build_cached_slice_controller(informers, parts.for_cluster, index=foundation.cached, server_url=parts.server_url, clock=clock),
-    ]  # fmt: skip
+    found: list[Controller[Any]] = []
+    for index in foundation.cached:
+        found.append(
+            build_cached_resource_controller(
+                informers, parts.for_cluster, kinds=index.kinds, resolve=foundation.catalog.resolve, counting=Counting(foundation.cache),
+                new_key=parts.new_identity, clock=clock,
+            )
+        )  # fmt: skip
+        found += build_cached_slice_controllers(informers, parts.for_cluster, index=index, server_url=parts.server_url, clock=clock)
+    return found

@@ -20,7 +20,7 @@ from kcp.apis.schemas import load_crds
 from kcp.exports.apiconversion import CONVERSIONS, RuleConversion
 from kcp.exports.boundresources import BoundResource
 from kcp.exports.cached.index import NOWHERE, CachedIndex, VirtualResources
-from kcp.exports.cached.names import CACHED_RESOURCES, CACHED_SLICES
+from kcp.exports.cached.names import ALL_KINDS
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimpolicies import CLAIM_POLICIES, ClaimPolicies
 from kcp.exports.conversion import conversion_of
@@ -82,7 +82,8 @@ class Foundation:
     claims: ClaimIndex
     schemas: SchemaResources
     names: NameLocks
-    cached: CachedIndex
+    cached: tuple[CachedIndex, ...]
+    """One of each pair of kinds."""
     policies: ClaimPolicies
     claim_policies: Resource
     """No workspace has it: see the virtual workspace `admin`."""
@@ -97,7 +98,7 @@ class Foundation:
         schemas = await cache.prefix(resource_prefix(SCHEMAS.group_resource))
         conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
         crds, exports, claims, index = LocalCRDSource(), ExportIndex(), ClaimIndex(), WorkspaceIndex()
-        cached = CachedIndex(index.resolve)
+        cached = tuple(CachedIndex(kinds, index.resolve) for kinds in ALL_KINDS)
         virtual = VirtualResources(cached, lambda cluster, gvr: catalog.resolve(cluster, gvr))
         readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s, columns_of)
         bound, system = BoundSource(readers.read_bound), _system_resources((*SYSTEM_CRDS, *(CACHE_CRDS if cache_apis else ())))
@@ -134,10 +135,10 @@ class Foundation:
         await foundation.follow(resource_prefix(_CRDS), crd_changed)
         await foundation.follow(resource_prefix(CLAIM_POLICIES.group_resource), foundation.policies.changed)
         await foundation.follow(resource_prefix(LOGICAL_CLUSTERS.group_resource), lambda key, obj: index.on_logical_cluster(key, None, obj))
-        if cache_apis:
-            await foundation.follow(resource_prefix(CACHED_RESOURCES.group_resource), cached.resource_changed)
-            await foundation.follow(resource_prefix(CACHED_SLICES.group_resource), cached.slice_changed)
-            cached.on_change(foundation.redefine_virtual)
+        for one in cached if cache_apis else ():
+            await foundation.follow(resource_prefix(one.kinds.resources.group_resource), one.resource_changed)
+            await foundation.follow(resource_prefix(one.kinds.slices.group_resource), one.slice_changed)
+            one.on_change(foundation.redefine_virtual)
         return foundation
 
     def export_changed(self, key: ObjectKey, export: JSONObject | None) -> None:

@@ -48,7 +48,6 @@ from kcp.exports.admission import ExportsAdmission
 from kcp.exports.authz import MaximalPermissionPolicy, SystemResources
 from kcp.exports.cached.admission import CachedAdmission
 from kcp.exports.cached.index import CachedIndex
-from kcp.exports.cached.names import CACHED_RESOURCES
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimlabels import ClaimLabels
 from kcp.exports.claimpolicies import ClaimPolicies
@@ -133,8 +132,8 @@ class SecurityParts:
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     has_mounts: bool = False
     """Whether workspaces may be mounts."""
-    cached: CachedIndex | None = None
-    """None: there are no ClusterCachedResources."""
+    cached: Sequence[CachedIndex] = ()
+    """Empty: there are no ClusterCachedResources."""
     global_webhook: JSONObject | None = None
     """A ValidatingWebhookConfiguration for every logical cluster."""
     object_limit: int = 0
@@ -270,8 +269,11 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         return user.name == SERVER_NAME and parts.index.path_of(cluster) in _OF_RELEASES
 
     may_bind = may("bind", "apis.kcp.io", "apiexports")
-    may_bind_cached = may("bind", CACHED_RESOURCES.group, CACHED_RESOURCES.resource)
     may_use = may("use", "tenancy.kcp.io", "workspacetypes")
+
+    def may_bind_to(kind: GVR) -> Callable[[UserInfo, ClusterName, str], Awaitable[bool]]:
+        return may("bind", kind.group, kind.resource)
+
     types = WorkspaceTypeAdmission(parts.index.path_of, parts.index.resolve, may_bind)
     workspaces = WorkspaceAdmission(parts.types, parts.index.record, may_use, parts.has_mounts)
     return [
@@ -282,7 +284,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("WorkspaceType", types, resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
         Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, parts.policies, parts.exports.is_replicated, is_released)),
-        *([CachedAdmission(parts.cached, parts.catalog.resolve, may_bind_cached).plugin()] if parts.cached is not None else ()),
+        *(CachedAdmission(one, parts.catalog.resolve, may_bind_to(one.kinds.resources)).plugin() for one in parts.cached),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),
         ClaimLabels(parts.claims).plugin(),

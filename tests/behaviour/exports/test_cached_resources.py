@@ -14,107 +14,44 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.behaviour.exports.market import Market, accepted, named
+from tests.behaviour.exports.market import Market, accepted
+from tests.behaviour.exports.sheriffs import (
+    CRDS,
+    NAME,
+    SHERIFFS,
+    cache,
+    cached,
+    cluster_of,
+    crd,
+    define,
+    open_all,
+    open_market,
+    publish,
+    sheriff,
+    slice_of,
+)
 
 from kcp.aio.clock import SystemClock
 from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.errors import BadRequest, Forbidden, Invalid, MethodNotAllowed, NotFound, ServiceUnavailable
 from kcp.apimachinery.gvk import GVR
-from kcp.apimachinery.meta import JSONObject
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import Client
 from kcp.client.transport import RawRequest
 from kcp.exports.cached.names import CACHED_RESOURCES, CACHED_SLICES
-from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS
+from kcp.exports.names import BINDINGS, EXPORTS
 from kcp.registry.backend import UserInfo
 from kcp.server.compose import SYSTEM, run_server
 from kcp.server.options import Options
 from kcp.tenancy import kinds
 
-SHERIFFS = GVR("wildwest.dev", "v1alpha1", "sheriffs")
-CRDS = GVR("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-NAME = "sheriffs.wildwest.dev"
 EVE = UserInfo("eve", ("system:authenticated",))
-_TEXT = {"type": "string"}
-_OPENAPI = {
-    "type": "object",
-    "properties": {
-        "spec": {"type": "object", "properties": {"intent": _TEXT}},
-        "status": {"type": "object", "properties": {"result": _TEXT}},
-    },
-}
-_NAMES = {"plural": "sheriffs", "kind": "Sheriff", "singular": "sheriff", "listKind": "SheriffList"}
-
-
-def crd(scope: str = "Cluster") -> JSONObject:
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": _OPENAPI}, "subresources": {"status": {}}}
-    return named(CRDS, "CustomResourceDefinition", NAME, {"group": "wildwest.dev", "names": _NAMES, "scope": scope, "versions": [version]})
-
-
-def sheriff(name: str, **labels: str) -> JSONObject:
-    made = named(SHERIFFS, "Sheriff", name, {"intent": f"{name}-spec"})
-    return {**made, "metadata": {"name": name, **({"labels": labels} if labels else {})}}
-
-
-def cached(**spec: Any) -> JSONObject:
-    wanted = {"group": "wildwest.dev", "version": "v1alpha1", "resource": "sheriffs", **spec}
-    return named(CACHED_RESOURCES, "ClusterCachedResource", NAME, wanted)
-
-
-def slice_of(path: str = "", *, name: str = NAME, of: str = NAME, export: str = "sheriffs") -> JSONObject:
-    spec = {"clusterCachedResource": {"name": of, **({"path": path} if path else {})}, "export": {"name": export}}
-    return named(CACHED_SLICES, "ClusterCachedResourceEndpointSlice", name, spec)
 
 
 @pytest.fixture
 async def market(tmp_path: Path) -> AsyncIterator[Market]:
-    options = Options(root_directory=tmp_path / ".kcp", in_memory=True, cache_apis=True)
-    async with run_server(options, clock=SystemClock(), with_socket=False) as running:
-        made = Market(running)
-        await made.open()
+    async with open_market(tmp_path / ".kcp") as made:
         yield made
-
-
-async def define(market: Market, workspace: str = "provider", scope: str = "Cluster") -> None:
-    crds = market.at(workspace).resource(CRDS)
-    await crds.create(crd(scope))
-    await market.until(crds, NAME, lambda c: conditions.is_true(c, "Established"), "the CRD")
-
-
-async def cache(market: Market, **spec: Any) -> JSONObject:
-    resources = market.at("provider").resource(CACHED_RESOURCES)
-    await resources.create(cached(**spec))
-    return await market.until(resources, NAME, lambda c: conditions.is_true(c, "ReplicationStarted"), "the cached resource")
-
-
-async def publish(market: Market, identity: str) -> None:
-    """The export of sheriffs, with its slice."""
-    provider = market.at("provider")
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": _OPENAPI, "subresources": {"status": {}}}
-    spec = {"group": "wildwest.dev", "names": _NAMES, "scope": "Cluster", "versions": [version]}
-    await provider.resource(SCHEMAS).create(named(SCHEMAS, "APIResourceSchema", f"today.{NAME}", spec))
-    reference = {"apiGroup": "cache.kcp.io", "kind": "ClusterCachedResourceEndpointSlice", "name": NAME}
-    virtual = {"reference": reference, "identityHash": identity}
-    resources = [{"group": "wildwest.dev", "name": "sheriffs", "schema": f"today.{NAME}", "storage": {"virtual": virtual}}]
-    await provider.resource(EXPORTS).create(named(EXPORTS, "APIExport", "sheriffs", {"resources": resources}))
-    slices = provider.resource(CACHED_SLICES)
-    await slices.create(slice_of())
-    await market.until(
-        slices, NAME, lambda s: conditions.is_true(s, "ResourceValid") and conditions.is_true(s, "APIExportValid"), "the slice"
-    )
-
-
-async def open_all(market: Market, *consumers: str, **spec: Any) -> None:
-    await define(market)
-    held = await cache(market, **spec)
-    await publish(market, held["status"]["identityHash"])
-    for consumer in consumers:
-        await market.workspace(consumer)
-        await market.bind(consumer, export="sheriffs")
-
-
-async def cluster_of(market: Market, workspace: str) -> str:
-    return meta.cluster(await market.at(workspace).resource(kinds.LOGICAL_CLUSTERS).get("cluster"))
 
 
 async def raw(market: Market, path: str) -> Any:
@@ -252,9 +189,9 @@ async def test_what_cannot_be_cached_is_refused(market: Market) -> None:
     twice = {**cached(), "metadata": {"name": "again"}}
     with pytest.raises(Forbidden, match="ClusterCachedResource with this GVR already exists in the"):
         await resources.create(twice)
-    for spec in ({"group": "", "version": "v1", "resource": "configmaps"}, {"group": "", "version": "v1", "resource": "secrets"}):
+    for resource in ("configmaps", "secrets"):
         with pytest.raises(Forbidden, match="must be cluster-scoped"):
-            await resources.create({**cached(**spec), "metadata": {"name": "other"}})
+            await resources.create({**cached(group="", version="v1", resource=resource), "metadata": {"name": "other"}})
     for group, resource in (("rbac.authorization.k8s.io", "clusterroles"), ("apis.kcp.io", "apiexports")):
         version = "v1" if group.startswith("rbac") else "v1alpha2"
         with pytest.raises(Forbidden, match="must not be built-in"):
@@ -462,7 +399,12 @@ async def test_a_workspace_with_virtual_resources_is_deleted(market: Market) -> 
 async def test_root_exports_the_apis_where_the_gate_is_open(market: Market) -> None:
     root = market.as_user(SYSTEM).cluster("root")
     export = await root.resource(EXPORTS).get("cache.kcp.io")
-    assert [r["name"] for r in export["spec"]["resources"]] == ["clustercachedresources", "clustercachedresourceendpointslices"]
+    assert [r["name"] for r in export["spec"]["resources"]] == [
+        "clustercachedresources",
+        "clustercachedresourceendpointslices",
+        "cachedresources",
+        "cachedresourceendpointslices",
+    ]
     assert (await root.resource(BINDINGS).get("cache.kcp.io"))["status"]["phase"] == "Bound"
 
 

@@ -18,7 +18,7 @@ from kcp.apis.kubernetes import checks
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
 from kcp.exports.cached.index import CachedIndex
-from kcp.exports.cached.names import CACHED_RESOURCES, CACHED_SLICES, Reference, cached_gvr
+from kcp.exports.cached.names import Reference, cached_gvr
 from kcp.registry.backend import Attributes, UserInfo
 from kcp.registry.resource import Origin, Resource
 
@@ -29,19 +29,20 @@ class CachedAdmission:
     resolve: Callable[[ClusterName, GVR], Resource | None]
     """The catalog's."""
     may_bind: Callable[[UserInfo, ClusterName, str], Awaitable[bool]]
-    """(user, cluster of the ClusterCachedResource, its name): verb `bind`."""
+    """(user, cluster of the cached resource, its name): verb `bind`."""
 
     def plugin(self) -> Plugin:
-        kinds = frozenset((CACHED_RESOURCES.group_resource, CACHED_SLICES.group_resource))
-        return Plugin(name="ClusterCachedResource", validate=self.validate, resources=kinds)
+        kinds = self.index.kinds
+        both = frozenset((kinds.resources.group_resource, kinds.slices.group_resource))
+        return Plugin(name=kinds.kind, validate=self.validate, resources=both)
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises Forbidden and Invalid."""
         new = attributes.new or {}
-        if attributes.scope.resource.group_resource == CACHED_RESOURCES.group_resource:
+        if attributes.scope.resource.group_resource == self.index.kinds.resources.group_resource:
             self._check_resource(attributes, new)
         elif attributes.verb == "CREATE":
-            await self._check_slice(attributes, Reference.of(new, "clusterCachedResource"))
+            await self._check_slice(attributes, Reference.of(new, self.index.kinds.field))
 
     def _check_resource(self, attributes: Attributes, new: JSONObject) -> None:
         resource, cluster = attributes.scope.resource, attributes.scope.cluster
@@ -61,7 +62,7 @@ class CachedAdmission:
         cluster = attributes.scope.cluster
         key = self.index.at(cluster, reference) or ObjectKey(NOWHERE, "", reference.name)
         if key.cluster != cluster and not await self.may_bind(attributes.user, key.cluster, key.name):
-            raise forbidden(attributes, f"no permission to bind to ClusterCachedResource {reference.path}:{reference.name}")
+            raise forbidden(attributes, f"no permission to bind to {self.index.kinds.kind} {reference.path}:{reference.name}")
 
 
 def unfit(resource: Resource | None) -> str:

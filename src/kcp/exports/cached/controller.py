@@ -1,9 +1,9 @@
-"""ClusterCachedResource controller: identity, whether the resource can be cached, how many objects there are.
+"""Controller of cached resources: identity, whether the resource can be cached, how many objects there are.
 
 observe (object, its resource, its Secret, the count) → conditions and status → commit. Objects are read where they are, so there is nothing
 to start and nothing to purge: no finalizer, and `cache` is what `local` is.
 Before: `server.controllers`. After: `exports.identities`, `counting`.
-Source: kcp pkg/reconciler/cache/clustercachedresources.
+Source: kcp pkg/reconciler/cache/clustercachedresources; of 0.31: pkg/reconciler/cache/cachedresources.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from kcp.exports.cached.admission import unfit
 from kcp.exports.cached.counting import Counting
 from kcp.exports.cached.index import selector_of
 from kcp.exports.cached.names import (
-    CACHED_RESOURCES,
     KIND_ANNOTATION,
     REPLICATION_STARTED,
     RESOURCE_VALID,
     SCOPE_ANNOTATION,
+    CachedKinds,
     cached_gvr,
 )
 from kcp.exports.identities import SECRETS, Identities, identity_secret
@@ -41,6 +41,7 @@ _BY_SECRET = "identity secret"
 
 @dataclass(frozen=True, slots=True)
 class CachedReconciler:
+    kinds: CachedKinds
     get: Callable[[ObjectKey], JSONObject | None]
     resolve: Callable[[ClusterName, GVR], Resource | None]
     """The catalog's."""
@@ -72,7 +73,7 @@ class CachedReconciler:
         status = conditions.FALSE if reason else conditions.TRUE
         verdict = conditions.build(RESOURCE_VALID, status, reason=reason, message=message, severity="Error", now=now)
         conditions.set_condition(wanted, verdict)
-        await commit_both(client.resource(CACHED_RESOURCES), held, wanted)
+        await commit_both(client.resource(self.kinds.resources), held, wanted)
         if failure is not None:
             raise failure
         return Result()
@@ -93,12 +94,13 @@ def build_cached_resource_controller(
     informers: InformerFactory,
     for_cluster: Callable[[ClusterName], Client],
     *,
+    kinds: CachedKinds,
     resolve: Callable[[ClusterName, GVR], Resource | None],
     counting: Counting,
     new_key: Callable[[], str],
     clock: Clock,
 ) -> Controller:
-    cached = informers.informer(CACHED_RESOURCES, indexers={_BY_SECRET: identity_secret})
+    cached = informers.informer(kinds.resources, indexers={_BY_SECRET: identity_secret})
     secrets = informers.informer(SECRETS, metadata_only=True)
 
     def of_secret(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> Iterable[ObjectKey]:
@@ -108,8 +110,8 @@ def build_cached_resource_controller(
         """What a workspace serves has changed."""
         return cached.keys(cluster=key.cluster)
 
-    reconciler = CachedReconciler(cached.get, resolve, counting, Identities(new_key), for_cluster, clock)
-    controller = Controller("clustercachedresource", reconciler.reconcile, clock=clock, workers=2)
+    reconciler = CachedReconciler(kinds, cached.get, resolve, counting, Identities(new_key), for_cluster, clock)
+    controller = Controller(kinds.kind.lower(), reconciler.reconcile, clock=clock, workers=2)
 
     def recount(cluster: ClusterName) -> None:
         for key in cached.keys(cluster=cluster):

@@ -16,7 +16,7 @@ from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apimachinery.selectors import LabelSelector
-from kcp.exports.cached.names import CACHE_GROUP, SLICE_KIND, Reference, cached_gvr
+from kcp.exports.cached.names import CACHE_GROUP, CachedKinds, Reference, cached_gvr
 from kcp.exports.names import VirtualStorage
 from kcp.registry.resource import Resource, Source
 
@@ -27,7 +27,7 @@ NOWHERE = VirtualStorage("", "APIExport", "", "")
 
 @dataclass(frozen=True, slots=True)
 class CachedRecord:
-    """What is known of a ClusterCachedResource."""
+    """What is known of a cached resource."""
 
     key: ObjectKey
     gvr: GVR
@@ -56,10 +56,11 @@ def selector_of(cached: JSONObject) -> LabelSelector:
 
 
 class CachedIndex:
-    """ClusterCachedResources and endpoint slices of all workspaces."""
+    """Cached resources and endpoint slices of all workspaces, of one pair of kinds."""
 
-    def __init__(self, resolve: Callable[[str], ClusterName | None]) -> None:
+    def __init__(self, kinds: CachedKinds, resolve: Callable[[str], ClusterName | None]) -> None:
         """Args: resolve: workspace path → cluster."""
+        self.kinds = kinds
         self.resolve = resolve
         self._cached: dict[ObjectKey, CachedRecord] = {}
         self._slices: dict[ObjectKey, SliceRecord] = {}
@@ -80,13 +81,16 @@ class CachedIndex:
         before = self._slices.pop(key, None)
         after = None
         if endpoint_slice is not None:
-            after = SliceRecord(Reference.of(endpoint_slice, "clusterCachedResource"), Reference.of(endpoint_slice, "export"))
+            after = SliceRecord(Reference.of(endpoint_slice, self.kinds.field), Reference.of(endpoint_slice, "export"))
             self._slices[key] = after
         self._tell(differ=before != after)
 
     def _tell(self, *, differ: bool) -> None:
         for told in self._listeners if differ else ():
             told()
+
+    def resource(self, key: ObjectKey) -> CachedRecord | None:
+        return self._cached.get(key)
 
     def slice(self, key: ObjectKey) -> SliceRecord | None:
         return self._slices.get(key)
@@ -97,13 +101,13 @@ class CachedIndex:
         return ObjectKey(home, "", reference.name) if home else None
 
     def same_resource(self, cluster: ClusterName, gvr: GVR) -> list[str]:
-        """Names of a workspace's ClusterCachedResources of one resource."""
+        """Names of a workspace's cached resources of one resource."""
         return [key.name for key, record in self._cached.items() if key.cluster == cluster and record.gvr == gvr]
 
     def find(self, cluster: ClusterName, virtual: VirtualStorage) -> CachedRecord:
         """What the storage of an export in `cluster` leads to. Raises ServiceUnavailable, which tells consumers nothing of it."""
         held = None
-        if (virtual.group, virtual.kind) == (CACHE_GROUP, SLICE_KIND):
+        if (virtual.group, virtual.kind) == (CACHE_GROUP, self.kinds.slice_kind):
             held = self._slices.get(ObjectKey(cluster, "", virtual.name))
         key = self.at(cluster, held.cached) if held is not None else None
         found = self._cached.get(key) if key is not None else None
@@ -119,9 +123,9 @@ class CachedIndex:
 class VirtualResources:
     """Resources as consumers have them that read a provider's objects: made once for each schema."""
 
-    def __init__(self, index: CachedIndex, resolve: Callable[[ClusterName, GVR], Resource | None]) -> None:
-        """Args: resolve: the catalog's."""
-        self._index = index
+    def __init__(self, indexes: Sequence[CachedIndex], resolve: Callable[[ClusterName, GVR], Resource | None]) -> None:
+        """Args: indexes: the last is asked for kinds that none knows. resolve: the catalog's."""
+        self._indexes = indexes
         self._resolve = resolve
         self._made: dict[tuple[ClusterName, VirtualStorage], tuple[Sequence[Resource], tuple[Resource, ...]]] = {}
 
@@ -140,7 +144,8 @@ class VirtualResources:
 
     def _source(self, cluster: ClusterName, virtual: VirtualStorage, gvr: GVR) -> Source:
         """Objects in the version that is asked for, as their own workspace has them. Raises ServiceUnavailable."""
-        cached = self._index.find(cluster, virtual)
+        index = next((index for index in self._indexes if index.kinds.slice_kind == virtual.kind), self._indexes[-1])
+        cached = index.find(cluster, virtual)
         found = self._resolve(cached.key.cluster, gvr) if gvr.group_resource == cached.gvr.group_resource else None
         if found is None or found.projection is not None or found.namespaced:
             raise ServiceUnavailable(f"the provider of {gvr.group_resource} does not serve {gvr.api_version} of it itself")

@@ -1,4 +1,4 @@
-"""Names of the API group cache.kcp.io. Source: kcp sdk/apis/cache/v1alpha1."""
+"""Names of the API group cache.kcp.io. Source: kcp sdk/apis/cache/v1alpha1, of main and of 0.31."""
 
 from __future__ import annotations
 
@@ -10,12 +10,41 @@ from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
 
 CACHE_GROUP = "cache.kcp.io"
-CACHED_RESOURCES = GVR(CACHE_GROUP, "v1alpha1", "clustercachedresources")
-CACHED_SLICES = GVR(CACHE_GROUP, "v1alpha1", "clustercachedresourceendpointslices")
-SLICE_KIND = "ClusterCachedResourceEndpointSlice"
 
 RESOURCE_VALID, REPLICATION_STARTED = "ResourceValid", "ReplicationStarted"
 KIND_ANNOTATION, SCOPE_ANNOTATION = "cache.kcp.io/resource-kind", "cache.kcp.io/resource-scope"
+SKIP_SLICE_ANNOTATION = "cachedresources.cache.kcp.io/skip-endpointslice"
+"""On a CachedResource: no endpoint slice is made for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedKinds:
+    """One pair of kinds: what selects objects, and what ties it to exports."""
+
+    kind: str
+    field: str
+    """Of an endpoint slice's spec: what it is about."""
+    names_export: bool
+    """Whether a slice says which export it is for. If not, it is for each export of the identity, and made by itself."""
+
+    @property
+    def slice_kind(self) -> str:
+        return f"{self.kind}EndpointSlice"
+
+    @property
+    def resources(self) -> GVR:
+        return GVR(CACHE_GROUP, "v1alpha1", f"{self.kind.lower()}s")
+
+    @property
+    def slices(self) -> GVR:
+        return GVR(CACHE_GROUP, "v1alpha1", f"{self.slice_kind.lower()}s")
+
+
+CURRENT = CachedKinds("ClusterCachedResource", "clusterCachedResource", names_export=True)
+FORMER = CachedKinds("CachedResource", "cachedResource", names_export=False)
+"""As kcp 0.28 to 0.31 called them."""
+ALL_KINDS = (CURRENT, FORMER)
+CACHED_RESOURCES, CACHED_SLICES = CURRENT.resources, CURRENT.slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +57,7 @@ class Reference:
 
     @classmethod
     def of(cls, endpoint_slice: JSONObject, field: str) -> Reference:
-        """Args: field: `clusterCachedResource` or `export`."""
+        """Args: field: of the spec: a kind's `field`, or `export`."""
         held = meta.nested(endpoint_slice, "spec", field, default={})
         return cls(held.get("path") or "", held.get("name") or "")
 
@@ -38,11 +67,11 @@ class Reference:
 
 
 def cached_gvr(cached: JSONObject) -> GVR:
-    """What a ClusterCachedResource is about."""
+    """What a cached resource is about."""
     spec = cached["spec"]
     return GVR(spec.get("group") or "", spec.get("version") or "", spec["resource"])
 
 
 def replication_url(server: str, cluster: ClusterName, name: str) -> str:
-    """Where the objects behind an endpoint slice are read: the virtual workspace `replication`."""
+    """Where cached objects are read: the virtual workspace `replication`. Args: name: of the endpoint slice, or of a CachedResource."""
     return f"{server}/services/replication/{cluster}/{name}"
