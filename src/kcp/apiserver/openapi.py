@@ -24,6 +24,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.aggregation.documents import merged
 from kcp.apiserver.discovery import grouped, subresources_of
 from kcp.apiserver.documents import Document, DocumentCache, respond
+from kcp.apiserver.openapi_discovery import described
 from kcp.apiserver.openapi_forms import PROTOBUF_V2, PROTOBUF_V3, form_of
 from kcp.apiserver.openapi_paths import GVK_EXTENSION, META, PREFIX, SUBRESOURCE_COMPONENTS, api_path, paths_of
 from kcp.apiserver.openapi_v2 import to_v2
@@ -74,21 +75,25 @@ class OpenAPI:
         if path == "/openapi/v2":
             others = await self._elsewhere.openapi_v2() if self._elsewhere is not None and self._elsewhere.remotes else []
             return respond(request, self._second(request, [r for resources in groups.values() for r in resources], others))
-        resources = groups.get(path.removeprefix(_V3 + "/"))
-        if resources is None:
+        asked = path.removeprefix(_V3 + "/")
+        resources = groups.get(asked)
+        if resources is not None:
+            return self._by_hash(request, _hash(resources), lambda: self._v3(resources))
+        found = described(_group_names(groups)).get(asked)
+        if found is None:
             raise NotFound("the server could not find the requested resource")
-        return self._by_hash(request, resources)
+        return self._by_hash(request, _hash_of([asked]), lambda: self._document(found.paths(asked), self._closure({}, [found.component])))
 
-    def _by_hash(self, request: Request, resources: list[Resource]) -> Response:
+    def _by_hash(self, request: Request, digest: str, make: Callable[[], JSONObject]) -> Response:
         """The document of a group version; a client that asks for an older one is sent to the one there is now.
 
         Source: k8s.io/kube-openapi/pkg/handler3/handler.go, HandleGroupVersion.
         """
         form = form_of(request.headers.get("accept", ""), PROTOBUF_V3)
-        digest, asked = _hash(resources), request.query.get("hash", "")
+        asked = request.query.get("hash", "")
         if asked and asked != digest:
             return Response(301, headers=(("location", f"{request.path}?hash={digest}"),), content_type="")
-        document = self._documents.get(digest, lambda: replace(Document.of(orjson.dumps(self._v3(resources))), etag=digest))
+        document = self._documents.get(digest, lambda: replace(Document.of(orjson.dumps(make())), etag=digest))
         if form == PROTOBUF_V3:
             plain = document
             document = self._documents.get(("protobuf", digest), lambda: replace(_as_protobuf(plain, form), etag=digest))
@@ -98,12 +103,13 @@ class OpenAPI:
         return respond(request, document, ("cache-control", "public, immutable"), ("expires", expires))
 
     def _v3(self, resources: list[Resource]) -> JSONObject:
-        return {
-            "openapi": "3.0.0",
-            "info": {"title": "Kubernetes", "version": version_info()["gitVersion"]},
-            "paths": dict(path for resource in resources for path in paths_of(resource, *self._components(resource))),
-            "components": {"schemas": self._schemas(resources)},
-        }
+        paths = (path for resource in resources for path in paths_of(resource, *self._components(resource)))
+        return self._document(dict(paths), self._schemas(resources))
+
+    @staticmethod
+    def _document(paths: JSONObject, schemas: JSONObject) -> JSONObject:
+        info = {"title": "Kubernetes", "version": version_info()["gitVersion"]}
+        return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
     def _second(self, request: Request, resources: list[Resource], others: list[tuple[str, JSONObject]]) -> Document:
         """The one document of OpenAPI v2, in JSON or, for client-go, in protobuf. Raises NotAcceptable."""
@@ -127,6 +133,10 @@ class OpenAPI:
             found[name + "List"] = _list_schema(resource, name)
             pending += _references(schema)
             pending += (SUBRESOURCE_COMPONENTS[gvk] for _, gvk, _ in subresources_of(resource) if gvk in SUBRESOURCE_COMPONENTS)
+        return self._closure(found, pending)
+
+    def _closure(self, found: JSONObject, pending: list[str]) -> JSONObject:
+        """The schemas that are found, those of the names that are pending, and all they refer to."""
         while pending:
             name = pending.pop()
             if name in found:
@@ -173,12 +183,22 @@ def _hash(resources: Iterable[Resource]) -> str:
         f"{r.gvr}|{r.kind}|{r.schema_id}|{','.join(r.verbs)}|{r.has_status}|{r.scale is not None}|{r.selectable_fields}|{r.list_kind}"
         for r in resources
     )
-    parts += [_FORMAT, str(version_info()["gitVersion"])]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32].upper()
+    return _hash_of(parts)
+
+
+def _hash_of(parts: list[str]) -> str:
+    text = "\n".join([*parts, _FORMAT, str(version_info()["gitVersion"])])
+    return hashlib.sha256(text.encode()).hexdigest()[:32].upper()
+
+
+def _group_names(groups: Iterable[str]) -> set[str]:
+    """Of paths such as apis/apps/v1 and api/v1: apps and the empty one."""
+    return {path.split("/")[1] if path.startswith("apis/") else "" for path in groups}
 
 
 def _index(groups: dict[str, list[Resource]], elsewhere: AggregatedAPIs | None) -> Document:
-    hashes = {path: _hash(resources) for path, resources in groups.items()}
+    hashes = {path: _hash_of([path]) for path in described(_group_names(groups))}
+    hashes |= {path: _hash(resources) for path, resources in groups.items()}
     if elsewhere is not None:
         known = {remote.path.strip("/"): elsewhere.served(remote) for remote in elsewhere.remotes.values()}
         hashes |= {path: served.openapi_hash for path, served in known.items() if served is not None and served.openapi_hash}

@@ -119,8 +119,8 @@ class _Writer:
         self._list_component = list_component
         self._is_builtin = resource.origin is Origin.BUILTIN
         group = (resource.gvr.group or "core").removesuffix(".k8s.io")
-        self._tag = f"{_identifier(group)}_{_identifier(resource.gvr.version)}"
-        self._names = _identifier(group, upper=True) + _identifier(resource.gvr.version, upper=True)
+        self._tag = f"{identifier(group)}_{identifier(resource.gvr.version)}"
+        self._names = identifier(group, upper=True) + identifier(resource.gvr.version, upper=True)
 
     def item(self, in_path: Sequence[str], operations: JSONObject) -> JSONObject:
         shared = [_parameter(name, kind=self._resource.kind, where="path") for name in in_path]
@@ -143,7 +143,7 @@ class _Writer:
     def of_subresource(self, name: str, gvk: GVK, verbs: Sequence[str]) -> JSONObject:
         component = SUBRESOURCE_COMPONENTS.get(gvk, self._component)
         scope = "Namespaced" if self._resource.namespaced else ""
-        suffix = f"{scope}{self._resource.kind}{_identifier(name, upper=True)}"
+        suffix = f"{scope}{self._resource.kind}{identifier(name, upper=True)}"
         found = {}
         for verb in sorted(verbs):
             if (word := _VERBS.get(verb)) is not None:
@@ -156,16 +156,12 @@ class _Writer:
     def _made(self, verb: str, name: str, says: str, answered: str, gvk: GVK) -> JSONObject:
         word = _VERBS[verb]
         types = (*_TEXT_TYPES, *((_PROTOBUF,) if self._is_builtin else ()), *(_STREAMS if verb == "list" and self._is_builtin else ()))
-        content = _content(types, answered)
         return {
             "tags": [self._tag],
             "description": says,
             "operationId": name,
             **({"parameters": [_parameter(each) for each in word.parameters]} if word.parameters else {}),  # as Go leaves out empty lists
-            "responses": {
-                **{str(code): {"description": _TEXT_OF[code], "content": content} for code in word.codes},
-                "401": {"description": "Unauthorized"},
-            },
+            "responses": response(types, answered, word.codes),
             "x-kubernetes-action": word.action,
             GVK_EXTENSION: {"group": gvk.group, "version": gvk.version, "kind": gvk.kind},
         }
@@ -181,6 +177,12 @@ class _Writer:
         return {}
 
 
+def response(types: Sequence[str], component: str, codes: Sequence[int] = (200,)) -> JSONObject:
+    """What an operation answers. Args: component: the name of a schema."""
+    content = _content(types, component)
+    return {**{str(code): {"description": _TEXT_OF[code], "content": content} for code in codes}, "401": {"description": "Unauthorized"}}
+
+
 def _content(types: Sequence[str], component: str) -> JSONObject:
     return {each: {"schema": {"$ref": PREFIX + component}} for each in types}
 
@@ -191,10 +193,10 @@ def _parameter(name: str, *, kind: str = "", where: str = "query") -> JSONObject
     return found | {"required": True} if where == "path" else found
 
 
-def _identifier(text: str, *, upper: bool = False) -> str:
+def identifier(text: str, *, upper: bool = False) -> str:
     """A group, version or subresource as a part of an operation's name. Source: openapi.go, ToValidOperationID.
 
-    >>> _identifier("rbac.authorization"), _identifier("rbac.authorization", upper=True)
+    >>> identifier("rbac.authorization"), identifier("rbac.authorization", upper=True)
     ('rbacAuthorization', 'RbacAuthorization')
     """
     first, *others = (part for part in re.split("[^A-Za-z0-9]+", text) if part)

@@ -157,6 +157,18 @@ async def test_an_outdated_hash_leads_to_the_document_as_it_is_now(catalog: Dyna
     assert header(await api(inside), "location") == f"/clusters/root:org{current}"
 
 
+async def test_discovery_itself_is_described_too() -> None:
+    api = openapi(StaticCatalog(builtin_resources(CLUSTER_KINDS)))
+    index = body(await api(request("/openapi/v3")))["paths"]
+    assert {"api", "apis", "apis/apps", "version"} <= set(index)
+    for path, component in (("api", "APIVersions"), ("apis", "APIGroupList"), ("apis/rbac.authorization.k8s.io", "APIGroup")):
+        document, _ = await _document(api, path)
+        answer = document["paths"][f"/{path}/"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert answer == {"$ref": f"#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.{component}"}
+    document, _ = await _document(api, "version")
+    assert document["paths"]["/version/"]["get"]["operationId"] == "getCodeVersion"
+
+
 async def test_every_reference_of_every_document_resolves() -> None:
     catalog = StaticCatalog(builtin_resources(CLUSTER_KINDS))
     api = openapi(catalog)
