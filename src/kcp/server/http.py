@@ -18,6 +18,7 @@ from kcp.apiserver.audit.filter import with_audit, with_audited_answers
 from kcp.apiserver.authn.chain import with_authentication
 from kcp.apiserver.authn.impersonation import with_impersonation
 from kcp.apiserver.authn.issuerdiscovery import issuer_discovery
+from kcp.apiserver.authz.attributes import Authorizer
 from kcp.apiserver.authz.filter import with_authorization
 from kcp.apiserver.discovery import Discovery
 from kcp.apiserver.filters import (
@@ -93,7 +94,7 @@ class HttpParts:
 def build_handler(parts: HttpParts) -> Handler:
     """The whole request path."""
     connectors = {**parts.security.connectors, **parts.connectors}
-    api = serve_api(parts.catalog, parts.backend, parts.clock, connectors, parts.security)
+    api = serve_api(parts.catalog, parts.backend, parts.clock, connectors, parts.security.authorizer)
     probes = {f"/{probe}{end}": parts.health.handle for probe in ("healthz", "livez", "readyz") for end in ("", "/")}
     routes: dict[str, Handler] = {
         **api.routes,
@@ -162,7 +163,7 @@ def _virtual(parts: HttpParts, forward: Callable[[Forward], Handler]) -> Virtual
     def serve(view: View) -> Handler:
         handler = handlers.get(view)
         if handler is None:
-            api = serve_api(view.catalog, view.backend, parts.clock, view.connectors)
+            api = serve_api(view.catalog, view.backend, parts.clock, view.connectors, view.authorizer, is_virtual=True)
             handler = handlers[view] = chain(Router(api.resources, api.routes), without_inactive(parts.index.record))
         return handler
 
@@ -187,12 +188,17 @@ class Api:
 
 
 def serve_api(
-    catalog: Catalog, backend: Backend, clock: Clock, connectors: Mapping[ConnectorKey, Handler], security: Security | None = None
+    catalog: Catalog,
+    backend: Backend,
+    clock: Clock,
+    connectors: Mapping[ConnectorKey, Handler],
+    authorizer: Authorizer | None,
+    *,
+    is_virtual: bool = False,
 ) -> Api:
-    """A Kubernetes API over any catalog and backend; without `security` that of a virtual workspace, which authorizes for itself."""
-    authorizer = security.authorizer if security is not None else None
+    """A Kubernetes API over any catalog and backend."""
     resources = ResourceHandler(catalog, backend, clock, connectors=connectors, authorizer=authorizer)
-    discovery = Discovery(catalog, is_virtual=security is None)
+    discovery = Discovery(catalog, is_virtual=is_virtual)
     openapi = OpenAPI(catalog, lambda name: definitions.load().published(name), clock)
     routes: dict[str, Handler] = {path: discovery for path in ("/api", "/apis", "/api/", "/apis/")}
     routes |= {path: openapi for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/")}

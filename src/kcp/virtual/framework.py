@@ -14,7 +14,7 @@ from typing import Protocol
 from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
 from kcp.apimachinery.keys import NOWHERE, WILDCARD, ClusterName
 from kcp.apiserver import requestinfo
-from kcp.apiserver.authz.attributes import Decision, Verdict
+from kcp.apiserver.authz.attributes import Authorizer, Decision, Verdict
 from kcp.apiserver.authz.filter import note
 from kcp.apiserver.request import Handler, Request, RequestInfo, Response
 from kcp.apiserver.resources import ConnectorKey
@@ -32,6 +32,8 @@ class View:
     backend: Backend
     connectors: Mapping[ConnectorKey, Handler] = field(default_factory=dict)
     """What is answered rather than stored, such as reviews."""
+    authorizer: Authorizer | None = None
+    """Asked where a write turns out to be another one: an apply that creates. None: who may do the one may do the other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,12 @@ async def test_each_verb_on_the_content_is_asked_for(market: Market) -> None:
         await widgets.patch("w", {"spec": {"n": 3}}, namespace="default")
     await may("patch")
     await widgets.patch("w", {"spec": {"n": 3}}, namespace="default")
-    await widgets.apply(named(WIDGETS, "Widget", "applied", {"n": 6}), field_manager="test", namespace="default")
+    applied = named(WIDGETS, "Widget", "applied", {"n": 6})
+    with pytest.raises(Forbidden):
+        await widgets.apply(applied, field_manager="test", namespace="default")
+    await may("patch", "create")
+    await widgets.apply(applied, field_manager="test", namespace="default")
+    await may("patch")
     with pytest.raises(NotFound):
         await widgets.patch("nothing", {"spec": {"n": 3}}, namespace="default")
     with pytest.raises(Forbidden):
@@ -183,6 +188,19 @@ async def test_each_verb_on_the_content_is_asked_for(market: Market) -> None:
     await may("deletecollection")
     await widgets.delete_collection(namespace="default")
     assert (await widgets.list()).items == []
+
+
+async def test_an_apply_that_creates_needs_the_claim_to_create(market: Market) -> None:
+    """Source: kcp 0.31 test/e2e/virtual/apiexport/binding_test.go (TestAPIBindingPermissionClaimsSSA)."""
+    narrow = {**CONFIG_MAP_CLAIM, "verbs": ["get", "patch"]}
+    await market.export(claims=[narrow])
+    one = await market.workspace("one")
+    await market.bind("one", accepted(narrow))
+    maps = market.view("one").resource(CONFIG_MAPS)
+    with pytest.raises(Forbidden, match='cannot create resource "configmaps"'):
+        await maps.apply(config_map("m"), field_manager="test", namespace="default")
+    await one.resource(CONFIG_MAPS).create(config_map("m"), namespace="default")
+    assert (await maps.apply({**config_map("m"), "data": {"a": "b"}}, field_manager="test", namespace="default"))["data"] == {"a": "b"}
 
 
 async def test_service_accounts_bind_as_members_of_their_cluster(market: Market) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kcp.apimachinery.errors import NotFound
+from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.gvk import GroupResource
 from kcp.apimachinery.keys import WILDCARD, ClusterName, ObjectKey
 from kcp.apimachinery.selectors import LabelSelector, Requirement
-from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, forbidden
+from kcp.apiserver.authz.attributes import Authorizer, AuthzAttributes, Decision, Verdict, forbidden
 from kcp.apiserver.request import Handler, Request, RequestInfo
 from kcp.apiserver.resources import ConnectorKey
 from kcp.exports.authz import MaximalPermissionPolicy
@@ -23,7 +23,7 @@ from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claims import ACCOUNT_TOKENS, OWN_BINDING, claim_label, claim_value
 from kcp.exports.exportindex import ExportRecord
 from kcp.exports.names import APIS_GROUP, BINDINGS, EXPORTS
-from kcp.registry.backend import Backend
+from kcp.registry.backend import Backend, UserInfo
 from kcp.virtual.apiexport.backend import ExportBackend
 from kcp.virtual.apiexport.catalog import ExportCatalog, Origins
 from kcp.virtual.apiexport.tokens import ACCOUNTS, token_connectors
@@ -64,12 +64,13 @@ class ExportWorkspace:
         """Raises Forbidden, and NotFound to those who may look."""
         path, name = parameters
         key = ObjectKey(self.resolve(path) or ClusterName(path), "", name)
-        await self._check_content(key, request)
+        await self._check_content(key, request.user, request.info.verb if request.info.is_resource else "get")
         held = self._hold(key)
         if held is None:
             raise NotFound.of(EXPORTS.group_resource, name)
         if request.info.is_resource:
-            await self._check_resource(held, request)
+            info = request.info
+            await self._check_resource(held, AuthzAttributes(request.user, info.verb, info.cluster, *_named(info)))
         return held.view
 
     def _hold(self, key: ObjectKey) -> _Held | None:
@@ -87,39 +88,47 @@ class ExportWorkspace:
         catalog = ExportCatalog(export, self.origins)
         backend = ExportBackend(self.backend, label, _selectors(catalog, label), self.claims)
         tokens = token_connectors(catalog, backend, self.origins.native[ACCOUNTS][0], self.token_requests)
-        return _Held(export, catalog, View(catalog, backend, {**self.reviews, **tokens}))
+        return _Held(export, catalog, View(catalog, backend, {**self.reviews, **tokens}, _Anew(self, export.key)))
 
-    async def _check_content(self, key: ObjectKey, request: Request) -> None:
-        verb = request.info.verb if request.info.is_resource else "get"
-        asked = AuthzAttributes(request.user, verb, key.cluster, APIS_GROUP, EXPORTS.resource, "content", name=key.name)
+    async def authorize(self, key: ObjectKey, asked: AuthzAttributes) -> Decision:
+        """Whether what a write has turned out to be is allowed through the export of this key, too."""
+        held = self._hold(key)
+        try:
+            await self._check_content(key, asked.user, asked.verb)
+            if held is not None:
+                await self._check_resource(held, asked)
+        except Forbidden as refusal:
+            return Decision(Verdict.DENY, refusal.message)
+        return Decision(Verdict.ALLOW)
+
+    async def _check_content(self, key: ObjectKey, user: UserInfo, verb: str) -> None:
+        asked = AuthzAttributes(user, verb, key.cluster, APIS_GROUP, EXPORTS.resource, "content", name=key.name)
         decision = await self.authorizer.authorize(asked)
         if not decision.is_allowed:
             raise forbidden(asked, decision.reason)
 
-    async def _check_resource(self, held: _Held, request: Request) -> None:
-        info = request.info
-        gr = GroupResource(info.group, info.resource)
-        if gr == ACCOUNTS and info.subresource == "token":
+    async def _check_resource(self, held: _Held, asked: AuthzAttributes) -> None:
+        gr = GroupResource(asked.group, asked.resource)
+        if gr == ACCOUNTS and asked.subresource == "token":
             gr = ACCOUNT_TOKENS
-        asked = AuthzAttributes(request.user, info.verb, info.cluster, *_named(info))
-        if info.cluster == WILDCARD:
+        if asked.cluster == WILDCARD:
             claim = held.catalog.claims.get(gr)
-            if claim is not None and not claim.allows(info.verb):
+            if claim is not None and not claim.allows(asked.verb):
                 raise forbidden(asked, "the APIExport's permission claim does not have this verb")
             await self._check_policy(held, gr, asked)
             return
         label = claim_label(held.export.key.cluster, held.export.key.name)
-        if not self.claims.is_bound(info.cluster, label):
+        if not self.claims.is_bound(asked.cluster, label):
             raise forbidden(asked, "could not find suitable APIBinding in target logical cluster")
         identity = _identity(held, gr)
-        if identity and self.identity_of(info.cluster, gr) != identity:
+        if identity and self.identity_of(asked.cluster, gr) != identity:
             raise forbidden(asked, f"target logical cluster does not bind {gr} under the identity of the APIExport that provides it")
         if held.catalog.owns(gr):
             return
-        if any(claim.allows(info.verb) for claim in self.claims.granted(info.cluster, label, gr)):
+        if any(claim.allows(asked.verb) for claim in self.claims.granted(asked.cluster, label, gr)):
             await self._check_policy(held, gr, asked)
             return
-        if gr == BINDINGS.group_resource and info.verb in _READS:
+        if gr == BINDINGS.group_resource and asked.verb in _READS:
             return
         raise forbidden(asked, "failed to find suitable reason to allow access in APIBinding")
 
@@ -136,6 +145,17 @@ class ExportWorkspace:
         label = claim_label(held.export.key.cluster, held.export.key.name)
         clusters = self.claims.granting(label, gr) if cluster == WILDCARD else (cluster,)
         return {self.identity_of(each, gr) for each in clusters} - {""}
+
+
+@dataclass(frozen=True, slots=True)
+class _Anew:
+    """Implements Authorizer for the view of one export."""
+
+    workspace: ExportWorkspace
+    key: ObjectKey
+
+    async def authorize(self, attributes: AuthzAttributes) -> Decision:
+        return await self.workspace.authorize(self.key, attributes)
 
 
 def _identity(held: _Held, gr: GroupResource) -> str:
