@@ -11,22 +11,23 @@ Before: `cli.running`, once per process; `cli.kcp`, which says what a server hol
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 _OLDEST = 2
-_THRESHOLDS = 5_000, 5, 4
-"""Allocations, collections of the youngest, collections of the middle generation: 100,000 objects are looked at in one pause.
+_THRESHOLDS = 4_000, 3, 2
+"""Allocations, collections of the youngest, collections of the middle generation: 48,000 objects are looked at in one pause, of 25 ms.
 Source: gc.set_threshold."""
 _BURST = 6 * _THRESHOLDS[0] // 5
 """Allocations that only a pause can have let pass."""
-_THOROUGH_EVERY = 20
-_AT_LEAST_EVERY = 400
+_THOROUGH_EVERY = 60
+_AT_LEAST_EVERY = 1_200
 _GROWTH = 1.25
 """Source: CPython's Modules/gcmodule.c, which looks at the oldest generation by this rule."""
-_OBJECTS_EACH = 12
-"""Python objects that one more held thing may be made of, all indexes and mirrors together; measured: 7 for an object of a workspace."""
+_BLOCKS_EACH = 40
+"""Blocks of memory that one more held thing may take, all indexes and mirrors together; measured: 23 for an object of a workspace."""
 
 
 @contextmanager
@@ -50,7 +51,7 @@ class Collector:
         self._full = 0
         """Collections since the last thorough one."""
         self._kept = self._held_then = 0
-        """Objects that were set aside after that, and how much was held."""
+        """Blocks of memory in use after that, and how much was held. To count what was set aside takes longer the more there is."""
         self._held: Callable[[], int] = lambda: 0
         self._is_thorough = False
         self._thresholds = gc.get_threshold()
@@ -64,7 +65,7 @@ class Collector:
     def install(self) -> None:
         """Set aside what there is by now, modules above all, and what survives from now on."""
         gc.freeze()
-        self._kept = gc.get_freeze_count()
+        self._kept = sys.getallocatedblocks()
         self._thresholds = gc.get_threshold()
         gc.set_threshold(*_THRESHOLDS)
         gc.callbacks.append(self._called)
@@ -76,7 +77,7 @@ class Collector:
 
     def weigh(self, held: Callable[[], int]) -> None:
         """From now on `held` tells how much the program keeps for good reason: growth by that is no sign of garbage."""
-        self._held, self._held_then = held, held()
+        self._held, self._held_then, self._kept = held, held(), sys.getallocatedblocks()
 
     def _called(self, phase: Literal["start", "stop"], info: Mapping[str, Any]) -> None:
         if phase == "start" and gc.get_count()[0] >= _BURST:
@@ -86,7 +87,7 @@ class Collector:
         if phase == "stop":
             gc.freeze()
             if self._is_thorough:
-                self._is_thorough, self._kept, self._held_then = False, gc.get_freeze_count(), self._held()
+                self._is_thorough, self._kept, self._held_then = False, sys.getallocatedblocks(), self._held()
             return
         self._full += 1
         if self._full >= self._thorough_every and self._is_worth_it():
@@ -94,5 +95,5 @@ class Collector:
             gc.unfreeze()
 
     def _is_worth_it(self) -> bool:
-        reason = max(0, self._held() - self._held_then) * _OBJECTS_EACH
-        return self._full >= self._at_least_every or gc.get_freeze_count() >= _GROWTH * self._kept + reason
+        reason = max(0, self._held() - self._held_then) * _BLOCKS_EACH
+        return self._full >= self._at_least_every or sys.getallocatedblocks() >= _GROWTH * self._kept + reason

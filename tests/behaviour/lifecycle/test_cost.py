@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kcp.aio.clock import VirtualClock
+from kcp.apimachinery.meta import JSONObject
 from kcp.client.inprocess import AsgiTransport
 from kcp.client.rest import ResourceClient
 from kcp.client.transport import RawRequest, RawResponse
+from kcp.controller.informer import Informer
 from kcp.server.compose import KcpServer, run_server
 from kcp.server.options import Options
 from kcp.tenancy import kinds
@@ -71,6 +74,26 @@ async def test_a_workspace_costs_thirteen_requests_and_writes(server: KcpServer,
     await make(server, NAMES)
     assert (await revision(server) - before) / len(NAMES) <= 13.2  # and what the server writes by the clock
     assert len([r for r in requests if not r.startswith("GET /clusters/root/")]) / len(NAMES) <= 13.5
+
+
+async def test_what_is_written_of_a_shard_by_the_clock_makes_nobody_decode_all_workspaces(
+    server: KcpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    list_all = Informer.list
+
+    def noted(self: Informer, **where: Any) -> list[JSONObject]:
+        if not where:
+            listed.append(self.gvr.resource)
+        return list_all(self, **where)
+
+    monkeypatch.setattr(Informer, "list", noted)
+    shards = server.client.cluster("root").resource(kinds.SHARDS)
+    before = (await shards.get("root"))["metadata"]["resourceVersion"]
+    await shards.patch("root", {"metadata": {"labels": {"region": "here"}}})
+    await settle(server)
+    assert (await shards.get("root"))["metadata"]["resourceVersion"] != before
+    assert "workspaces" not in listed
 
 
 async def test_its_deletion_costs_twelve_writes_and_twenty_requests(server: KcpServer, requests: list[str]) -> None:

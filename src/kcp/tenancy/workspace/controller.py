@@ -10,8 +10,9 @@ Source: kcp pkg/reconciler/tenancy/workspace.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 _NAME_ATTEMPTS = 4
 """Cluster names tried before giving up; one 82-bit collision is already unheard of."""
+
+_UNSCHEDULED = "unscheduled"
+"""Index: workspaces that have no logical cluster yet."""
 
 _DEFAULT_TYPE = TypeReference("root", "universal")
 """Of workspaces written before admission was there to say."""
@@ -206,6 +210,11 @@ def owner_of(_key: ObjectKey, old: JSONObject | None, new: JSONObject | None) ->
         yield ObjectKey(ClusterName(owner["cluster"]), owner.get("namespace") or "", owner["name"])
 
 
+def _is_unscheduled(workspace: Mapping[str, Any]) -> Iterable[str]:
+    """A Shard changes whenever its workspaces are counted: to decode 10,000 of them each time stops the server for a fifth of a second."""
+    return () if meta.nested(workspace, "spec", "cluster", default="") else (_UNSCHEDULED,)
+
+
 def build_workspace_controller(
     client: Client,
     informers: InformerFactory,
@@ -221,7 +230,8 @@ def build_workspace_controller(
 
     Args: count: of this shard's logical clusters, now.
     """
-    workspaces, shards = informers.informer(kinds.WORKSPACES), informers.informer(kinds.SHARDS)
+    workspaces = informers.informer(kinds.WORKSPACES, indexers={_UNSCHEDULED: _is_unscheduled})
+    shards = informers.informer(kinds.SHARDS)
     fresh = FreshReads(workspaces, client)
     clusters = clusters or FreshReads(informers.informer(kinds.LOGICAL_CLUSTERS), client)
 
@@ -229,7 +239,7 @@ def build_workspace_controller(
         return (shard_client(shard) if shard_client else client).cluster(cluster).resource(kinds.LOGICAL_CLUSTERS)
 
     def unscheduled(_key: ObjectKey, _old: JSONObject | None, _new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(w) for w in workspaces.list() if not meta.nested(w, "spec", "cluster", default="")]
+        return workspaces.index_keys(_UNSCHEDULED, _UNSCHEDULED)
 
     reconciler = WorkspaceReconciler(
         get=fresh.get,

@@ -129,7 +129,7 @@ def build_maintenance(
         """A type or an export has changed: rare, and in how many workspaces it counts only the types know."""
         if not types.index_keys(_MAINTAINED, _MAINTAINED):
             return []
-        return [meta.key(cluster) for cluster in logical_clusters.list()]
+        return logical_clusters.keys()
 
     reconciler = MaintenanceReconciler(
         clusters.get, resolve_type, lambda cluster: bindings.list(cluster=cluster), claims_of, client, clusters.commit, clock

@@ -61,7 +61,7 @@ def build_type_controller(client: Client, informers: InformerFactory, clock: Clo
         return await commit(client.cluster(meta.cluster(old)).resource(kinds.WORKSPACE_TYPES), old, new)
 
     def every_type(_key: ObjectKey, _old: JSONObject | None, _new: JSONObject | None) -> Iterable[ObjectKey]:
-        return [meta.key(held) for held in types.list()]
+        return types.keys()
 
     reconciler = TypeReconciler(types.get, lambda: shards.list(cluster=ROOT), write, clock)
     controller = Controller("workspacetype", reconciler.reconcile, clock=clock)
