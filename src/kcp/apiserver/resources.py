@@ -144,7 +144,7 @@ def _check_shape(info: RequestInfo, resource: Resource) -> None:
         if verb not in _OF_SUBRESOURCES or (info.subresource in _UPDATED_ONLY and verb != "update"):
             raise _not_allowed(info)
         return
-    if verb not in resource.verbs or verb not in _HANDLERS:
+    if verb not in _HANDLERS or (verb not in resource.verbs and not (verb == "create" and resource.is_terminating)):
         raise _not_allowed(info)
     if info.cluster == WILDCARD and (verb not in _READS or verb == "get"):
         raise MethodNotAllowed(f"{verb} is not possible across all workspaces: use /clusters/<workspace>/ in place of /clusters/*/")

@@ -1,7 +1,8 @@
 """The maximal permission policy: what consumers of an export may do with its objects at most, as RBAC of the provider's workspace says.
 
 A request for a bound resource must be allowed in the workspace as any other and, for the user with name and groups prefixed, in the
-workspace of the export. Before: the chain of authorizers, and the virtual workspace `apiexport` for claimed resources.
+workspace of the export. Once the export is gone, so is its policy: what consumers have stays theirs. Before: the chain of authorizers,
+and the virtual workspace `apiexport` for claimed resources.
 Source: kcp pkg/authorization/maximal_permission_policy_authorizer.go.
 """
 
@@ -39,7 +40,7 @@ class MaximalPermissionPolicy:
     async def authorize(self, attributes: AuthzAttributes) -> Decision:
         if attributes.is_resource and attributes.cluster and attributes.cluster != WILDCARD:
             identity = self._identity_of(attributes.cluster, GroupResource(attributes.group, attributes.resource))
-            if identity:
+            if identity and self._exports.of_identity(identity):
                 refusal = await self.refusal(attributes, identity)
                 if refusal:
                     return Decision(Verdict.NO_OPINION, refusal)

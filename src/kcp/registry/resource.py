@@ -126,6 +126,11 @@ class Resource:
 
     group_resource: GroupResource = field(init=False)
 
+    @property
+    def is_terminating(self) -> bool:
+        """Its CRD or APIBinding is being deleted: objects may change and go, and none may come."""
+        return "create" not in self.verbs and "update" in self.verbs
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "group_resource", self.gvr.group_resource)  # every write asks for it, several times
 

@@ -33,7 +33,7 @@ def bound(name: str, role: str, user: str) -> dict[str, Any]:
 async def rules(client: Client) -> dict[str, Any]:
     answer = await client.raw(
         "POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
-        headers={"content-type": "application/json"}, body=b'{"spec":{"namespace":"default"}}',
+        headers={"content-type": "application/json"}, body=b'{"spec":{"namespace":"default"},"status":{"resourceRules":null,"nonResourceRules":null,"incomplete":false}}',
     )  # fmt: skip
     found: dict[str, Any] = orjson.loads(answer.body)["status"]
     return found

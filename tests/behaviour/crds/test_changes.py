@@ -16,7 +16,7 @@ from tests.behaviour.crds.conftest import World
 from tests.behaviour.crds.converter import GROUP, NAME, V1, V2, crontabs, first, second, store_in
 
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import Invalid, MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import Forbidden, Invalid, NotFound
 
 _PATIENCE_S = 10.0
 Change = Callable[[dict[str, Any]], None]
@@ -190,7 +190,7 @@ async def test_a_crd_waits_for_its_objects_and_takes_no_new_ones(world: World) -
         return (told["status"], told["reason"]) == ("True", "InstanceDeletionInProgress")
 
     await world.until(is_in_progress)
-    with pytest.raises(MethodNotAllowed):
+    with pytest.raises(Forbidden, match='"b" is forbidden: create not allowed while custom resource definition is terminating'):
         await objects.create(first("b"), namespace="default")
     assert [meta.name(o) for o in (await objects.list()).items] == ["a"]
     await objects.patch("a", {"metadata": {"finalizers": None}}, namespace="default")

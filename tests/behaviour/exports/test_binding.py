@@ -13,7 +13,7 @@ from tests.behaviour.exports.market import WIDGETS, Market, named
 from tests.behaviour.exports.test_view_access import GADGETS, bind_gadgets, gadget, gadgets_of_another_provider
 
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import Forbidden, MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import ResourceClient
@@ -139,8 +139,8 @@ async def test_a_deleted_binding_says_what_it_waits_for(market: Market) -> None:
     served = {found.gvr.resource: found.verbs for found in await one.discover()}
     assert "create" not in served["widgets"]
     assert "delete" in served["widgets"]
-    with pytest.raises(MethodNotAllowed):
-        await widgets.create(named(WIDGETS, "Widget", "v"), namespace="default")
+    with pytest.raises(Forbidden, match="create not allowed while custom resource definition is terminating"):
+        await widgets.create(named(WIDGETS, "Widget", "no:name"), namespace="default")
     await widgets.patch("w", {"metadata": {"finalizers": None}}, namespace="default")
     await market.gone(bindings, "widgets")
     with pytest.raises(NotFound):

@@ -163,6 +163,10 @@ async def test_the_policy_of_an_export_limits_its_consumers(market: Market) -> N
     with pytest.raises(Forbidden):
         await mine.create(named(WIDGETS, "Widget", "w"), namespace="default")
     await one.resource(WIDGETS).create(named(WIDGETS, "Widget", "w"), namespace="default")
+    exports = market.at("provider").resource(EXPORTS)
+    await exports.delete("widgets")
+    await market.gone(exports, "widgets")
+    assert [meta.name(obj) for obj in (await mine.list(namespace="default")).items] == ["w"], "what a consumer has stays its own"
 
 
 async def test_endpoints_are_listed_once_there_are_consumers(market: Market) -> None:

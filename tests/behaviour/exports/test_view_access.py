@@ -203,17 +203,20 @@ async def test_an_apply_that_creates_needs_the_claim_to_create(market: Market) -
     assert (await maps.apply({**config_map("m"), "data": {"a": "b"}}, field_manager="test", namespace="default"))["data"] == {"a": "b"}
 
 
-async def test_service_accounts_bind_as_members_of_their_cluster(market: Market) -> None:
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("system:serviceaccount:default:default", {"authentication.kcp.io/cluster-name": ("CLUSTER",)}),
+        ("ada", {"authentication.kcp.io/scopes": ("cluster:CLUSTER",)}),
+    ],
+)
+async def test_who_is_of_one_workspace_binds_as_a_member_of_it(market: Market, name: str, extra: dict[str, tuple[str, ...]]) -> None:
     await market.export()
     one = await market.workspace("one")
-    cluster = meta.cluster(await one.resource(GVR("core.kcp.io", "v1alpha1", "logicalclusters")).get("cluster"))
-    account = UserInfo(
-        "system:serviceaccount:default:default",
-        ("system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"),
-        extra={"authentication.kcp.io/cluster-name": (cluster,)},
-    )
-    await market.grant("one", account.name, [EVERY])
-    bindings = market.at("one", account).resource(BINDINGS)
+    cluster = meta.cluster(await one.resource(LOGICAL_CLUSTERS).get("cluster"))
+    here = {key: tuple(value.replace("CLUSTER", cluster) for value in values) for key, values in extra.items()}
+    await market.grant("one", name, [EVERY])
+    bindings = market.at("one", UserInfo(name, ("system:authenticated",), extra=here)).resource(BINDINGS)
     wanted = named(BINDINGS, "APIBinding", "widgets", {"reference": {"export": {"path": "root:provider", "name": "widgets"}}})
     with pytest.raises(Forbidden, match="no permission to bind to export root:provider:widgets"):
         await bindings.create(wanted)

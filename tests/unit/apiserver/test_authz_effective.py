@@ -90,6 +90,23 @@ def test_a_foreign_account_is_nobody_in_particular_of_its_cluster(groups: tuple[
     assert effective_users(user(ACCOUNT, groups, of=("other",)), THIS)[0] == UserInfo("system:anonymous", expected)
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (user(scopes=("cluster:other",), groups=EVERYONE), [("system:authenticated", "system:cluster:other")]),
+        (user(scopes=("cluster:x,cluster:other", "cluster:other"), groups=EVERYONE), [("system:authenticated", "system:cluster:other")]),
+        (user(scopes=("cluster:other", "cluster:x"), groups=EVERYONE), [("system:authenticated",)]),
+        (user(scopes=("cluster:other",)), [("system:unauthenticated",)]),
+        (user(ACCOUNT, EVERYONE, of=("other",), scopes=("cluster:other",)), [("system:authenticated", "system:cluster:other")]),
+        (user(scopes=("cluster:this",), groups=EVERYONE), [EVERYONE]),
+        (user(warrant=(warrant("b", **{SCOPES: ["cluster:this"]}),)), [(), ("system:cluster:this",)]),
+        (user(warrant=(warrant("b", **{SCOPES: ["cluster:other"]}),)), [(), ("system:unauthenticated",)]),
+    ],
+)
+def test_who_is_out_of_scope_counts_as_somebody_of_the_clusters_of_the_scopes(asked: UserInfo, expected: list[tuple[str, ...]]) -> None:
+    assert [each.groups for each in effective_users(asked, THIS)] == expected
+
+
 def test_warrants_without_end_end() -> None:
     endless = warrant("z")
     for _ in range(12):

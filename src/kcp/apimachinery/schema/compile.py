@@ -156,7 +156,7 @@ def _shape(openapi: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
         "type": "" if int_or_string or quantity else type_name,
         "native": native,
         "nullable": openapi.get("nullable") is True,
-        "drop_null": native and ("null" in declared if isinstance(declared, list) else int_or_string or quantity),
+        "drop_null": native and (bool(declared) or int_or_string or quantity),  # Go makes of a null what it makes of an absent field
         "drop_empty": native and (type_name == "array" or (type_name == "object" and bool(openapi.get("additionalProperties")))),
         "int_or_string": int_or_string,
         "quantity": quantity,

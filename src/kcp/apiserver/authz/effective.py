@@ -1,7 +1,8 @@
 """As whom somebody counts in a logical cluster: scopes, warrants, and service accounts of other clusters.
 
 A *scope* (user extra `authentication.kcp.io/scopes`) says in which clusters credentials are good; elsewhere their owner is nobody in
-particular. A *warrant* (user extra `authorization.kcp.io/warrant`, JSON of a user) adds a second identity whose permissions count too. A
+particular, marked with the clusters of their scopes by groups `system:cluster:<name>`: so a workspace can let those in who come from
+another one. A *warrant* (user extra `authorization.kcp.io/warrant`, JSON of a user) adds a second identity whose permissions count too. A
 service account is one only in its own cluster; everywhere it is also the user `system:kcp:serviceaccount:<cluster>:<namespace>:<name>`.
 
 Before: `authz.rbac`, `authz.union`, tenancy's and exports' authorizers. After: nothing.
@@ -63,18 +64,19 @@ def _names(value: str, cluster: ClusterName) -> bool:
 
 def effective_users(user: UserInfo, cluster: ClusterName) -> tuple[UserInfo, ...]:
     """Everyone whose permissions count for this user in a cluster."""
-    return (user,) if not user.extra else tuple(_effective(user, cluster, 0))
+    return (user,) if not user.extra else tuple(_effective(user, cluster, _origin_groups(user), 0))
 
 
 def effective_groups(user: UserInfo, cluster: ClusterName) -> frozenset[str]:
     return frozenset(group for each in effective_users(user, cluster) for group in each.groups)
 
 
-def _effective(user: UserInfo, cluster: ClusterName, depth: int) -> Iterator[UserInfo]:
+def _effective(user: UserInfo, cluster: ClusterName, origin_groups: tuple[str, ...], depth: int) -> Iterator[UserInfo]:
+    """Of a user or a warrant; `origin_groups` are of the user who holds it. Source: kcp.go, EffectiveUsers."""
     if is_in_scope(user, cluster):
-        yield user
+        yield replace(user, groups=(*user.groups, *_origin_groups(user))) if depth else user
     else:
-        yield _nobody(user)
+        yield _nobody(user, origin_groups)
     origins = account_clusters(user)
     if len(origins) == 1 and is_scoped_to(user, cluster):
         yield UserInfo(
@@ -83,13 +85,24 @@ def _effective(user: UserInfo, cluster: ClusterName, depth: int) -> Iterator[Use
     if depth < _MAX_DEPTH:
         for warrant in warrants(user):
             if not is_service_account(warrant) or account_clusters(warrant):
-                yield from _effective(warrant, cluster, depth + 1)
+                yield from _effective(warrant, cluster, origin_groups, depth + 1)
 
 
-def _nobody(user: UserInfo) -> UserInfo:
-    """What is left of a user out of scope, marked with the cluster a service account is of."""
-    group = AUTHENTICATED if AUTHENTICATED in user.groups else UNAUTHENTICATED
-    return UserInfo(ANONYMOUS_NAME, (group, *(f"system:cluster:{origin}" for origin in account_clusters(user))))
+def _origin_groups(user: UserInfo) -> tuple[str, ...]:
+    """A group for each cluster that all of the user's scopes name: none where they contradict each other."""
+    values = user.extra.get(SCOPES, ())
+    if not values:
+        return ()
+    named = [[part.strip() for part in value.split(",")] for value in values]
+    return tuple(f"system:{part}" for part in named[0] if part.startswith(_SCOPE_PREFIX) and all(part in other for other in named[1:]))
+
+
+def _nobody(user: UserInfo, origin_groups: tuple[str, ...]) -> UserInfo:
+    """What is left of a user out of scope, marked with where credentials are good, and with the cluster a service account is of."""
+    accounts = (f"system:cluster:{origin}" for origin in account_clusters(user))
+    if AUTHENTICATED not in user.groups:
+        return UserInfo(ANONYMOUS_NAME, (UNAUTHENTICATED, *accounts))
+    return UserInfo(ANONYMOUS_NAME, (AUTHENTICATED, *dict.fromkeys((*origin_groups, *accounts))))
 
 
 def global_name(name: str, cluster: str) -> str:

@@ -26,7 +26,6 @@ from kcp.tenancy import kinds
 from kcp.tenancy.fresh import FreshReads
 from kcp.tenancy.workspace.status import labelled
 
-IS_MOUNT = "experimental.tenancy.kcp.io/is-mount"
 MOUNT_READY = "WorkspaceMountReady"
 NOT_FOUND, NOT_READY, INVALID_URL = "MountObjectNotFound", "MountObjectNotReady", "MountObjectInvalidURL"
 _BY_CLUSTER, _BY_OBJECT = "mounts in a workspace", "mounts of an object"
@@ -97,8 +96,6 @@ def _fault(reference: MountReference, obj: JSONObject | None) -> tuple[str, str]
     """Reason and message; two empty texts for a mount that is ready."""
     if obj is None:
         return NOT_FOUND, f"{reference} not found"
-    if meta.annotations(obj).get(IS_MOUNT) != "true":
-        return NOT_READY, f"{reference} is not meant to be mounted: it lacks annotation {IS_MOUNT}=true"
     if meta.nested(obj, "status", "phase") != kinds.READY:
         return NOT_READY, f'Mount is not reporting ready. See {reference.kind} "{reference.name}" status for more details'
     url = meta.nested(obj, "status", "URL", default="")
