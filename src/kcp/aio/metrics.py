@@ -5,7 +5,8 @@
 
 Counting costs about a microsecond. Labels that name what users make, such as
 workspaces, are bounded: the first `MOST_NAMED` series of a family keep these names, the rest are counted together as `other`.
-Before: every room that measures; `apiserver.metrics` and the syncer's endpoint collect. After: `exposition`.
+Families with a `Fold` are bounded as a whole.
+Before: every room that measures; `apiserver.metrics` and the syncer's endpoint collect. After: `folding`, `exposition`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Generic, TypeAlias, TypeVar
 
 from kcp.aio.exposition import Labels as Labels
 from kcp.aio.exposition import Sheet
+from kcp.aio.folding import NUMBERS, Fold, Folding, Sums, largest, places
 
 K = TypeVar("K", bound=Hashable)
 
-MOST_NAMED = 100
+MOST_NAMED = 20
 """Series of one family that name a workspace, a namespace or the like."""
 
 OTHER = "other"
@@ -54,20 +57,23 @@ class Family:
     """Labels whose values users make: bounded."""
     alias: str = ""
     """Of a gauge whose name breaks Prometheus' rules for names: the name that does not. Both are shown, the former without a type."""
+    fold: Fold | None = None
+    """How many series it has at most."""
 
 
-def counter(name: str, text: str, labels: Labels = (), *, many: Labels = ()) -> Family:
-    return Family(Kind.COUNTER, name, text, labels, many=many)
+def counter(name: str, text: str, labels: Labels = (), *, many: Labels = (), fold: Fold | None = None) -> Family:
+    return Family(Kind.COUNTER, name, text, labels, many=many, fold=fold)
 
 
-def gauge(name: str, text: str, labels: Labels = (), *, many: Labels = (), alias: str = "") -> Family:
-    return Family(Kind.GAUGE, name, text, labels, many=many, alias=alias)
+def gauge(name: str, text: str, labels: Labels = (), *, many: Labels = (), alias: str = "", fold: Fold | None = None) -> Family:
+    return Family(Kind.GAUGE, name, text, labels, many=many, alias=alias, fold=fold)
 
 
 def histogram(
-    name: str, text: str, labels: Labels = (), *, buckets: tuple[float, ...] = DEFAULT_BUCKETS_S, many: Labels = ()
+    name: str, text: str, labels: Labels = (), *, buckets: tuple[float, ...] = DEFAULT_BUCKETS_S, many: Labels = (),
+    fold: Fold | None = None,
 ) -> Family:  # fmt: skip
-    return Family(Kind.HISTOGRAM, name, text, labels, buckets, many)
+    return Family(Kind.HISTOGRAM, name, text, labels, buckets, many, fold=fold)
 
 
 class Histogram:
@@ -89,6 +95,27 @@ class Histogram:
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
 
+    def of(self, bounds: tuple[float, ...]) -> Histogram:
+        """The same values in fewer buckets, whose bounds are among these."""
+        if bounds == self.bounds:
+            return self
+        made = Histogram(bounds)
+        made.sum = self.sum
+        for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
+            made.counts[bisect_left(bounds, bound)] += count
+        return made
+
+
+def _sum(one: Histogram, other: Histogram, sign: int) -> Histogram:
+    made = Histogram(one.bounds)
+    made.counts = [a + sign * b for a, b in zip(one.counts, other.counts, strict=True)]
+    made.sum = one.sum + sign * other.sum
+    return made
+
+
+_HISTOGRAMS: Sums[Histogram] = Sums(
+    lambda held: sum(held.counts), lambda one, other: _sum(one, other, 1), lambda one, other: _sum(one, other, -1)
+)
 
 L = TypeVar("L", bound=Hashable)
 
@@ -137,6 +164,14 @@ class _Series:
     durations: dict[Labels, Histogram] = field(default_factory=dict)
     readings: list[Reading] = field(default_factory=list)
     histograms: list[Histograms] = field(default_factory=list)
+    _numbers: Folding[float] | None = field(init=False)
+    _histograms: Folding[Histogram] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        fold = self.family.fold
+        at = places(fold, self.family.labels) if fold is not None else {}
+        self._numbers = Folding(fold, at, NUMBERS) if fold is not None else None
+        self._histograms = Folding(fold, at, _HISTOGRAMS) if fold is not None else None
 
     def key(self, labels: Labels) -> Labels:
         if len(labels) != len(self.family.labels):
@@ -151,14 +186,26 @@ class _Series:
         for labels, value in found:
             key = self.key(labels)
             totals[key] = totals.get(key, 0.0) + value
-        return totals
+        return self._folded(totals)
+
+    def _folded(self, totals: dict[Labels, float]) -> dict[Labels, float]:
+        numbers = self._numbers
+        if numbers is None:
+            return totals
+        return numbers.shown(totals) if self.family.kind is Kind.COUNTER else largest(totals, numbers.fold, numbers.at)
+
+    def read_histograms(self) -> Iterable[tuple[Labels, Histogram]]:
+        bounds = self.family.buckets
+        found = [*self.durations.items(), *(entry for read in self.histograms for entry in read())]
+        coarse = [(labels, held.of(bounds)) for labels, held in found]
+        return self._histograms.shown(dict(coarse)).items() if self._histograms is not None else coarse
 
     def text(self) -> Iterator[str]:
         """Nothing of a family without numbers."""
         if self.family.kind is not Kind.HISTOGRAM:
             if values := self.read():
                 yield from (sheet.numbers(values) for sheet in self.sheets)
-        elif found := [*self.durations.items(), *(entry for read in self.histograms for entry in read())]:
+        elif found := self.read_histograms():
             yield from (sheet.histograms((labels, held.bounds, held.counts, held.sum) for labels, held in found) for sheet in self.sheets)
 
 

@@ -3,7 +3,9 @@
 Counting is plain numbers in a dictionary (about a microsecond per request).
 
 Labels are bounded: no object, namespace, user or workspace names; verbs from a fixed list; resources only once a request for them has
-succeeded, so that a client cannot make series by asking for things that do not exist or are not for it.
+succeeded, so that a client cannot make series by asking for things that do not exist or are not for it. What is shown is bounded more
+tightly: kinds of requests that come often have histograms of their own, the rest of each verb has one without resource, so that a server
+stays below 2,000 series whatever its users bring.
 
 Before: the outermost filter, the router. After: nothing.
 Source: k8s.io/apiserver/pkg/endpoints/metrics/metrics.go.
@@ -17,6 +19,7 @@ from typing import TypeAlias
 
 from kcp.aio.clock import Clock
 from kcp.aio.exposition import CONTENT_TYPE, Labels, Page, Sheet, scrape
+from kcp.aio.folding import Fold
 from kcp.aio.metrics import Histogram, Meter, counter, gauge, histogram, merged
 from kcp.apimachinery.errors import NotImplementedStatus
 from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response, Upgrade, and_then
@@ -24,8 +27,12 @@ from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Respons
 BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0)
 """Upper bounds of the duration histogram; fewer than upstream's, because every series has them all."""
 
-_MAX_SERIES = 5_000
+_MAX_KINDS = 5_000
 """Further kinds of requests are counted together, without resource."""
+
+_REST = {"group": "", "version": "", "resource": "", "subresource": "", "scope": ""}
+_COUNTED = Fold(most=160, rest=_REST)
+_TIMED = Fold(most=10, often=100, rest=_REST)
 
 _VERBS = {
     "get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE",
@@ -39,23 +46,30 @@ _COMPONENT = "apiserver"
 
 _METHODS = {"LIST": "GET", "WATCH": "GET", "DELETECOLLECTION": "DELETE"}
 
-_REQUESTS = counter("apiserver_request_total", "Counter of apiserver requests.", (*_LABELS, "component", "code"))
+_REQUESTS = counter("apiserver_request_total", "Counter of apiserver requests.", (*_LABELS, "component", "code"), fold=_COUNTED)
 _DURATIONS = histogram(
-    "apiserver_request_duration_seconds", "Response latency in seconds.", (*_LABELS, "component"), buckets=BUCKETS_S
+    "apiserver_request_duration_seconds", "Response latency in seconds.", (*_LABELS, "component"), buckets=BUCKETS_S, fold=_TIMED
 )  # fmt: skip
 _TOGETHER = histogram(
     "apiserver_request_sli_duration_seconds", "The same, all resources together, for service levels.", (*_LABELS, "component"),
-    buckets=BUCKETS_S,
+    buckets=(0.1, 1.0, 5.0, 30.0),
 )  # fmt: skip
 _IN_FLIGHT = gauge("apiserver_current_inflight_requests", "Requests being answered.", ("request_kind",))
-_LONG_RUNNING = gauge("apiserver_longrunning_requests", "Open watches.", _LABELS)
-_WATCH_EVENTS = counter("apiserver_watch_events_total", "Events sent to watchers.", ("group", "version", "resource"))
+_LONG_RUNNING = gauge("apiserver_longrunning_requests", "Open watches.", _LABELS, fold=Fold(most=30, rest=_REST))
+_WATCH_EVENTS = counter("apiserver_watch_events_total", "Events sent to watchers.",
+    ("group", "version", "resource"),
+    fold=Fold(most=40, rest={"group": "", "version": "", "resource": "other"}),
+)  # fmt: skip
 _LISTS = counter(
-    "apiserver_cache_list_total", "LIST requests served from the watch cache: all of them.", ("resource_prefix", "index")
+    "apiserver_cache_list_total", "LIST requests served from the watch cache: all of them.", ("resource_prefix", "index"),
+    fold=Fold(most=40, rest={"resource_prefix": "other"}),
 )  # fmt: skip
 
 RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
 """Verb, group, version, resource, subresource, scope."""
+
+_STREAMED = frozenset(("proxy", "attach", "log", "exec", "portforward"))
+"""Subresources that rules for service levels leave out."""
 
 Statistics: TypeAlias = Callable[[], Mapping[str, float]]
 
@@ -84,7 +98,7 @@ class RequestMetrics:
         """The series for it; a resource has some once a request for it has succeeded."""
         kind, code = key
         if kind not in self._known:
-            if code >= 400 or len(self._known) >= _MAX_SERIES:
+            if code >= 400 or len(self._known) >= _MAX_KINDS:
                 kind = (kind[0], "", "", "", "", "")
             self._known.add(kind)
         return self._durations.setdefault((kind, code), Histogram(BUCKETS_S))
@@ -127,7 +141,10 @@ class RequestMetrics:
 
     def _together(self) -> Iterable[tuple[Labels, Histogram]]:
         """All resources together."""
-        found = (((verb, "", "", "", sub, scope, _COMPONENT), held) for ((verb, _, _, _, sub, scope), _), held in self._durations.items())
+        found = (
+            ((verb, "", "", "", sub if sub in _STREAMED else "", scope, _COMPONENT), held)
+            for ((verb, _, _, _, sub, scope), _), held in self._durations.items()
+        )
         return merged(found, BUCKETS_S).items()
 
     def by_endpoint(self) -> dict[Labels, Histogram]:

@@ -409,12 +409,12 @@ class _Assembly:
 
     async def start(self, supervisor: Supervisor, server: KcpServer) -> None:
         """Controllers and the content of `root`, each as soon as what it needs is there; of several servers, by the one that leads."""
+        self._informers.run_all(supervisor)
         if not self._options.has_peers:
             await self._lead(supervisor)
             self._serve_tmc(supervisor)
             server.is_bootstrapped = True
             return
-        self._informers.run_all(supervisor)
         leadership = Leadership(self._client, self._options.leadership, self._clock)
 
         async def lead() -> None:
@@ -439,7 +439,6 @@ class _Assembly:
     async def _lead(self, supervisor: Supervisor) -> None:
         self._defragment(supervisor)
         self._run(supervisor, build_first(self._parts))
-        self._informers.run_all(supervisor)
 
         async def start_rest() -> None:
             await self._follow_workspaces()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kcp.aio.clock import Clock
+from kcp.aio.folding import Fold
 from kcp.aio.metrics import Meter, counter, gauge, histogram
 from kcp.storage.around import StoreAround
 from kcp.storage.interface import LATEST, KeyExists, KeyValue, Page, Revision, RevisionMismatch, Store, StoreError
@@ -20,10 +21,14 @@ from kcp.storage.keyspace import resource_of
 
 _LABELS = ("operation", "type")
 DURATION = histogram(
-    "etcd_request_duration_seconds", "Duration of calls of the store.", _LABELS, buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
+    "etcd_request_duration_seconds",
+    "Duration of calls of the store.",
+    _LABELS,
+    buckets=(0.005, 0.025, 0.1, 0.5, 2.5),
+    fold=Fold(most=6, often=100, rest={"type": "other"}),
 )
-ERRORS = counter("etcd_request_errors_total", "Calls of the store that failed.", _LABELS)
-OBJECTS = gauge("apiserver_storage_objects", "Number of stored objects.", ("resource",))
+ERRORS = counter("etcd_request_errors_total", "Calls of the store that failed.", _LABELS, fold=Fold(most=20, rest={"type": "other"}))
+OBJECTS = gauge("apiserver_storage_objects", "Number of stored objects.", ("resource",), fold=Fold(most=60, rest={"resource": "other"}))
 
 FAMILIES = (DURATION, ERRORS, OBJECTS)
 _RACES = (KeyExists, RevisionMismatch)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kcp.aio.clock import Clock
+from kcp.aio.folding import Fold
 from kcp.aio.metrics import MOST_NAMED, OTHER, Histogram, Labels, Meter, counter, gauge, histogram
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GroupResource
@@ -41,6 +42,7 @@ UPPER = gauge("apiserver_flowcontrol_upper_limit_seats", "Seats of each level wi
 WAIT = histogram(
     "apiserver_flowcontrol_request_wait_duration_seconds", "How long requests waited in a queue.", (*_BY_FLOW, "execute"),
     buckets=(0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0), many=_BY_FLOW,
+    fold=Fold(most=4, rest={"priority_level": OTHER, "flow_schema": OTHER}),
 )  # fmt: skip
 
 

@@ -7,10 +7,13 @@ docs/monitoring.md tells of each, and a test holds the two together.
 
 from __future__ import annotations
 
+from kcp.aio.folding import Fold
 from kcp.aio.metrics import Family, counter, gauge, histogram
 
 _COMPONENT = ("component_type", "component_id")
 _SPACE = ("logical_cluster", "namespace")
+_COMPONENTS = Fold(most=60, rest={"component_type": "Controller", "component_id": "other"})
+_SPACES = Fold(most=3, rest={"workspace": "other"})
 _PAIR = ("source_cluster", "target_cluster")
 _SYNCER = ("sync_target", "workspace", "gvk")
 
@@ -19,9 +22,14 @@ COMPONENT_HEALTH = gauge("tmc_component_health", "1 Healthy, 0.5 Degraded, 0 Unh
 COMPONENT_UPTIME = gauge(
     "tmc_component_uptime_seconds", "Seconds since the component was last Unhealthy or Unknown; 0 while it is.", (*_COMPONENT, "cluster")
 )
-COMPONENT_OPERATIONS = counter("tmc_component_operations_total", "Operations by their end.", (*_COMPONENT, "operation", "status"))
+COMPONENT_OPERATIONS = counter(
+    "tmc_component_operations_total", "Operations by their end.", (*_COMPONENT, "operation", "status"), fold=_COMPONENTS
+)
 COMPONENT_ERRORS = counter("tmc_component_errors_total", "Operations that failed.", (*_COMPONENT, "error_type", "severity"))
-COMPONENT_DURATIONS = histogram("tmc_component_operation_duration_seconds", "Duration of operations.", (*_COMPONENT, "operation"))
+COMPONENT_DURATIONS = histogram(
+    "tmc_component_operation_duration_seconds", "Duration of operations.", (*_COMPONENT, "operation"), buckets=(0.1, 1.0, 10.0),
+    fold=_COMPONENTS,
+)  # fmt: skip
 ERRORS = counter("tmc_errors_total", "Errors by TMC error type.", ("error_type", "severity", "component"))
 HEALTH_CHECKS = counter("tmc_health_checks_total", "Looks at components.")
 HEALTH_CHECK_DURATION = histogram("tmc_health_check_duration_seconds", "Duration of one look at a component.")
@@ -32,7 +40,7 @@ _PLACEMENT_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 PLACEMENTS = gauge("tmc_placements_total", "Placements by phase.", (*_SPACE, "status"), many=_SPACE, alias="tmc_placements")
 PLACEMENT_DURATION = histogram(
     "tmc_placement_duration_seconds", "Duration of decisions.", ("logical_cluster", "operation", "status"),
-    buckets=_PLACEMENT_BUCKETS_S, many=("logical_cluster",),
+    buckets=_PLACEMENT_BUCKETS_S, many=("logical_cluster",), fold=Fold(most=3, rest={"logical_cluster": "other"}),
 )  # fmt: skip
 PLACEMENT_ERRORS = counter(
     "tmc_placement_errors_total", "Decisions that left clusters wanting.", ("logical_cluster", "error_type", "cluster"),
@@ -87,12 +95,16 @@ CLUSTER_RESOURCES = gauge(
 
 # Views and projections
 AGGREGATIONS = counter("tmc_resource_aggregations_total", "Objects aggregated.", ("gvk", "strategy", "status"))
-AGGREGATION_DURATION = histogram("tmc_aggregation_duration_seconds", "Duration of one aggregation.", ("workspace",), many=("workspace",))
+AGGREGATION_DURATION = histogram(
+    "tmc_aggregation_duration_seconds", "Duration of one aggregation.", ("workspace",), many=("workspace",), fold=_SPACES
+)
 AGGREGATED_RESOURCES = gauge("tmc_aggregated_resources_total", "Objects in views.", ("gvk",), alias="tmc_aggregated_resources")
 PROJECTIONS = counter(
     "tmc_resource_projections_total", "Copies of projected objects written.", (*_PAIR, "gvk", "status"), many=("source_cluster",)
 )
-PROJECTION_DURATION = histogram("tmc_projection_duration_seconds", "Duration of one projection.", ("workspace",), many=("workspace",))
+PROJECTION_DURATION = histogram(
+    "tmc_projection_duration_seconds", "Duration of one projection.", ("workspace",), many=("workspace",), fold=_SPACES
+)
 PROJECTED_RESOURCES = gauge("tmc_projected_resources_total", "Objects that are projected.", ("gvk",), alias="tmc_projected_resources")
 CONFLICTS = counter("tmc_resource_conflicts_total", "Conflicts and what became of them.", ("cluster", "gvk", "conflict_type", "resolution"))
 TRANSFORMATIONS = counter("tmc_resource_transformations_total", "Transformations applied.", ("transformation_type", "gvk", "status"))
@@ -101,8 +113,9 @@ VIRTUAL_WORKSPACES = gauge(
     alias="tmc_virtual_workspaces",
 )  # fmt: skip
 VIRTUAL_WORKSPACE_DURATION = histogram(
-    "tmc_virtual_workspace_operation_duration_seconds", "Duration of requests to views.", ("operation", "workspace"), many=("workspace",)
-)
+    "tmc_virtual_workspace_operation_duration_seconds", "Duration of requests to views.", ("operation", "workspace"), many=("workspace",),
+    fold=_SPACES,
+)  # fmt: skip
 VIRTUAL_WORKSPACE_ERRORS = counter(
     "tmc_virtual_workspace_errors_total", "Requests to views that failed.", ("workspace", "error_type", "component"), many=("workspace",)
 )
@@ -128,10 +141,12 @@ BREAKER_REFUSALS = counter(
 TASKS = gauge("tmc_goroutines_total", "Running asyncio tasks.", alias="tmc_tasks")
 MEMORY = gauge("tmc_memory_usage_bytes", "Resident memory.")
 CPU = gauge("tmc_cpu_usage_percent", "Processor time used since the last scrape, in percent of one core.")
-API_REQUESTS = counter("tmc_api_requests_total", "Requests to this server.", ("method", "endpoint", "status_code"))
+_ENDPOINT = ("method", "endpoint", "status_code")
+API_REQUESTS = counter("tmc_api_requests_total", "Requests to this server.", _ENDPOINT, fold=Fold(most=120, rest={"endpoint": "other"}))
 API_REQUEST_DURATION = histogram(
-    "tmc_api_request_duration_seconds", "Duration of requests to this server.", ("method", "endpoint", "status_code")
-)
+    "tmc_api_request_duration_seconds", "Duration of requests to this server.", _ENDPOINT, buckets=(0.1, 1.0, 5.0),
+    fold=Fold(most=6, often=100, rest={"endpoint": "other", "status_code": "other"}),
+)  # fmt: skip
 
 # The syncer
 _SYNCER_BUCKETS_S = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30)
