@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from kcp.apimachinery import meta
@@ -72,11 +73,13 @@ class ClaimKey:
         return f"{self.group_resource}:{self.identity}" if self.identity else str(self.group_resource)
 
 
+@lru_cache(maxsize=1024)
 def claim_label(cluster: ClusterName, export: str) -> str:
-    """The label of objects that this export has claimed."""
+    """The label of objects that this export has claimed: one text for the thousands of workspaces that bind it."""
     return CLAIM_LABEL + base62_sha224(f"{cluster}:{export}")
 
 
+@lru_cache(maxsize=1024)
 def claim_value(key: ClaimKey) -> str:
     """The label's value: of what never changes in a claim, written as Go writes it."""
     gr = key.group_resource

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR, GroupResource
@@ -47,6 +48,7 @@ def identity_hash(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
+@lru_cache(maxsize=1024)
 def export_label(cluster: ClusterName, name: str) -> str:
     return base62_sha224(f"{cluster}:{name}")
 

@@ -15,7 +15,7 @@ from kcp.storage.watchcache import WatchCache
 
 NAMESPACES = GroupResource("", "namespaces")
 _NAMESPACE_PREFIX = resource_prefix(NAMESPACES)
-_MOST_NAMESPACES = 1_024
+_MOST_NAMESPACES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class BuiltinObjects:
 
     cache: WatchCache
     _namespaces: dict[bytes, tuple[int, JSONObject]] = field(default_factory=dict, init=False)
-    """Decoded at a revision: every write into a namespace looks at it, and it hardly ever changes."""
+    """Decoded at a revision: every write into a namespace looks at it, and it hardly ever changes. Few: they outlive their workspaces."""
 
     async def find(self, resource: GroupResource, cluster: ClusterName, namespace: str, name: str) -> JSONObject | None:
         """The object as it is now; None if there is none."""

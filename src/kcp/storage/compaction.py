@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _MUCH_BYTES = 1 << 24
 """Of forgotten objects, after which freed memory is given back to the system."""
+_LITTLE_BYTES = 1 << 20
+"""Forgotten in one step: what was going on is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +77,12 @@ class Compactor:
         if due <= 1:
             return 0
         await self._store.compact(Revision(due))
-        if self._cache is not None:
-            self._forgotten_bytes += self._cache.compact(due)
-        if self._forgotten_bytes >= _MUCH_BYTES:
+        self._forget(self._cache.compact(due) if self._cache is not None else 0)
+        return due
+
+    def _forget(self, forgotten: int) -> None:
+        """Give memory back while much is forgotten, and what is left of it once little is."""
+        self._forgotten_bytes += forgotten
+        if self._forgotten_bytes >= (_MUCH_BYTES if forgotten >= _LITTLE_BYTES else _LITTLE_BYTES):
             self._forgotten_bytes = 0
             give_back()
-        return due

@@ -50,6 +50,29 @@ async def test_a_flood_of_revisions_is_forgotten_before_its_time() -> None:
     assert store.statistics()["compacted"] == 151
 
 
+async def test_memory_is_given_back_once_a_flood_is_forgotten_and_not_for_the_little_that_is_written_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[float] = []
+    store, clock = MemoryStore(), VirtualClock()
+    monkeypatch.setattr("kcp.storage.compaction.give_back", lambda: given.append(clock.monotonic()))
+    cache = WatchCache(store, clock=clock)
+    await cache.start()
+    compactor = Compactor(store, clock=clock, cache=cache, config=CompactionConfig(keep_s=60, interval_s=30))
+    async with Supervisor() as supervisor:
+        supervisor.spawn(cache.run(), name="watch cache")
+        await cache.prefix(b"/registry/core/configmaps/-/")
+        supervisor.spawn(compactor.run(), name="compactor")
+        await clock.advance(1)
+        revision = await store.create(KEY, b"{}")
+        for _ in range(3):
+            revision = await store.update(KEY, bytes(2 << 20), revision)
+        for _ in range(8):
+            await clock.advance(30)
+            revision = await store.update(KEY, b"{}", revision)
+    assert len(given) == 1
+
+
 async def test_an_idle_store_is_not_compacted() -> None:
     store, clock = MemoryStore(), VirtualClock()
     assert await Compactor(store, clock=clock).step() == 0
