@@ -1,4 +1,4 @@
-"""Namespace `kube-system` of workspaces: made when somebody first asks for it by name, or first puts something into it.
+"""Namespace `kube-system` of workspaces: made when somebody first asks for it by name, puts something into it, or has everything counted.
 
 Programs made for clusters keep leases and roles there, and take its uid for the cluster's. kcp makes it with each workspace; of thousands
 of workspaces hardly one needs it, so that here it costs nothing until then. Workspaces without `default` have no `kube-system` either.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from kcp.apimachinery.errors import AlreadyExists, Forbidden
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
+from kcp.apis.kubernetes.quota import is_cluster_scoped
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.request import Filter, Handler, Request, Response
 from kcp.client.rest import Client
@@ -45,13 +46,18 @@ class KubeSystem:
             return  # made by another request at the same time; or the workspace is full, and whoever asks hears that there is none
 
     def plugin(self) -> Plugin:
-        """Before the one that refuses what is created in a namespace that is missing."""
+        """Before the one that refuses what is created in a namespace that is missing, and before quota."""
         return Plugin(name="NamespaceAutoProvision", mutate=self._provide, verbs=("CREATE",), subresources=None)
 
     async def _provide(self, attributes: Attributes) -> JSONObject | None:
-        if attributes.scope.namespace == KUBE_SYSTEM and not attributes.dry_run:
+        if not attributes.dry_run and (attributes.scope.namespace == KUBE_SYSTEM or _counts_everything(attributes)):
             await self.ensure(attributes.scope.cluster)
         return attributes.new
+
+
+def _counts_everything(attributes: Attributes) -> bool:
+    """A quota over a whole workspace would find no room left for the namespace's ConfigMap, were it made later."""
+    return attributes.scope.resource.kind == "ResourceQuota" and is_cluster_scoped(attributes.new or {})
 
 
 def with_kube_system(kube_system: KubeSystem) -> Filter:

@@ -43,6 +43,19 @@ async def test_it_comes_when_something_is_put_into_it(town: Town) -> None:
         await inside.resource(LEASES).create(LEASE, namespace="kube-public")
 
 
+@pytest.mark.parametrize(("annotations", "is_made"), [({"experimental.quota.kcp.io/cluster-scoped": "true"}, True), ({}, False)])
+async def test_it_comes_before_everything_in_the_workspace_is_counted(town: Town, annotations: JSONObject, *, is_made: bool) -> None:
+    """Source: kcp 0.31 test/e2e/quota/quota_test.go (TestClusterScopedQuota)."""
+    inside = town.at(user=ADA)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "annotations": annotations}}
+    quotas = inside.resource(GVR("", "v1", "resourcequotas"))
+    await quotas.create({**quota, "spec": {"hard": {"count/configmaps": "2"}}}, namespace="default")
+    assert ("kube-system" in await names(inside)) is is_made
+    if is_made:
+        expected = {"count/configmaps": "2"}
+        await town.until(quotas, "q", lambda q: meta.nested(q, "status", "used") == expected, "a kube-root-ca.crt each")
+
+
 async def test_who_may_not_read_it_does_not_make_it(town: Town) -> None:
     with pytest.raises(Forbidden):
         await town.at(user=BOB).resource(NAMESPACES).get("kube-system")
