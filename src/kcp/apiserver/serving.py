@@ -44,7 +44,7 @@ class ServingConfig:
     port_flag: str = "--secure-port"
     """Named in the error of a port in use."""
     keep_alive_s: float = 120.0
-    """An idle connection is closed after this long; longer than Go's and aiohttp's clients keep theirs (90 s, 15 s)."""
+    """An idle connection is closed after this long; longer than Go's clients and ours keep theirs (90 s)."""
     head_bytes: int = 1 << 20
     """Largest request line with headers. Source: net/http DefaultMaxHeaderBytes."""
     head_s: float = 32.0

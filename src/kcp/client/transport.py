@@ -1,6 +1,6 @@
 """The one seam between a client and a server: a request with a body, or a stream of bytes.
 
-Implementations: `client.http.HttpTransport` (aiohttp, TLS, kubeconfig) and `client.inprocess.AsgiTransport` (calls an ASGI app directly).
+Implementations: `client.http.HttpTransport` (sockets, TLS, kubeconfig) and `client.inprocess.AsgiTransport` (calls an ASGI app directly).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Connections that change their protocol: one request on a connection of its own, and then whatever was agreed on.
 
-aiohttp gives such connections to WebSockets of its own only. Before: `http.HttpTransport`. After: the network.
+`connection` reads answers of HTTP only. Before: `http.HttpTransport`. After: the network.
 Source: RFC 9110 section 7.8.
 """
 
@@ -10,11 +10,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import httptools
 
 from kcp.client.endpoint import Endpoint
+from kcp.client.requesthead import BODILESS, head, target_of
 from kcp.client.transport import RawRequest, RawResponse, TransportError
 from kcp.streams.ways import BrokenStream, Duplex
 
@@ -39,7 +40,8 @@ async def opened(
             server_hostname=(endpoint.tls_server_name or parts.hostname) if secure else None, limit=_MOST_HEAD,
         )  # fmt: skip
     try:
-        writer.write(_head(parts.netloc, request, headers) + request.body)
+        length = [("content-length", str(len(request.body)))] if request.body or request.method not in BODILESS else []
+        writer.write(head(request.method, target_of(request), parts.netloc, [*headers, *length]) + request.body)
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             await writer.drain()
             response = await _answer(reader, endpoint.server)
@@ -51,14 +53,6 @@ async def opened(
         writer.close()
         with suppress(OSError, ssl.SSLError):  # it is closed, however
             await writer.wait_closed()
-
-
-def _head(host: str, request: RawRequest, headers: Iterable[tuple[str, str]]) -> bytes:
-    target = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
-    lines = [f"{request.method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
-    if request.body or request.method not in ("GET", "HEAD"):
-        lines.append(f"Content-Length: {len(request.body)}")
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
 async def _answer(reader: asyncio.StreamReader, server: str) -> RawResponse:

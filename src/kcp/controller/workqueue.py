@@ -36,7 +36,7 @@ _STOP = _Stop()
 
 
 _PASSED_BY = 64
-"""So many turns a key of the background lets others go first, at most."""
+"""So many others a key of the background lets go first, at most."""
 
 
 class WorkQueue(Generic[K]):
@@ -61,6 +61,9 @@ class WorkQueue(Generic[K]):
         self._ready: asyncio.Queue[K | _Stop] = asyncio.Queue()  # bounded by the number of keys: each stands in it once
         self._background: OrderedDict[K, None] = OrderedDict()
         self._has_background = asyncio.Event()
+        self._gap = asyncio.Event()
+        self._given = self._let_in_at = 0
+        """Keys that workers took, and how many that must be until one of the background may come."""
         self._dirty: dict[K, float] = {}
         """Key → since when it is to be taken."""
         self._dirty_behind: set[K] = set()
@@ -121,6 +124,9 @@ class WorkQueue(Generic[K]):
                 if self._ready.qsize() == 1:
                     raise ShutDown
                 continue
+            self._given += 1
+            if self._ready.empty() or self._given >= self._let_in_at:
+                self._gap.set()
             now = self._processing[key] = self._clock.monotonic()
             self.waits.observe(now - self._dirty.pop(key, now))
             return key
@@ -204,14 +210,19 @@ class WorkQueue(Generic[K]):
     async def _feed_background(self) -> None:
         while True:
             await self._has_background.wait()
-            for _ in range(_PASSED_BY):
-                await take_turn()
-                if self._ready.empty():
-                    break
+            await take_turn()
+            await self._wait_gap()
             if self._background:
                 self._ready.put_nowait(self._background.popitem(last=False)[0])
             if not self._background:
                 self._has_background.clear()
+
+    async def _wait_gap(self) -> None:
+        """Until no other key waits for a worker, or enough of them went first."""
+        self._let_in_at = self._given + _PASSED_BY
+        while not self._ready.empty() and self._given < self._let_in_at:
+            self._gap.clear()
+            await self._gap.wait()
 
     def _move_due(self) -> float | None:
         """Add what is due. Returns seconds until the next, None if nothing waits."""

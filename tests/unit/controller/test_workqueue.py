@@ -252,3 +252,15 @@ async def test_hurry_ends_every_delay_and_forgets_failures() -> None:
     await clock.advance(1.0)
     assert len(queue) == 1, "delays work as before"
     running.cancel()
+
+
+async def test_background_key_waits_for_workers_without_turning_the_loop() -> None:
+    queue, _ = make()
+    for key in "abc":
+        queue.add(key, is_background=True)
+    async with running(queue):
+        assert await queue.get() == "a"
+        for _ in range(1000):  # "b" is there to be taken, and nobody takes it
+            await asyncio.sleep(0)
+        assert (queue.pressing, queue.statistics()["background"]) == (1, 1)
+        assert [await queue.get(), await queue.get()] == ["b", "c"]
