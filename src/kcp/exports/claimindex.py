@@ -25,16 +25,22 @@ class ClaimIndex:
         """Cluster → binding → label of its export."""
         self._granted: dict[ClusterName, dict[str, tuple[Claim, ...]]] = {}
         """Cluster → binding → its claims."""
+        self._consumers: dict[str, Sequence[ClusterName]] = {}
+        """Label of an export → the clusters that bind it, where somebody has asked, until a binding changes."""
 
     def changed(self, cluster: ClusterName, name: str, binding: JSONObject | None) -> None:
         """Take note of one binding as it is now stored; None: it is gone. One that is being deleted grants nothing any more."""
+        before = self._bound.get(cluster, {}).get(name)
         _forget(self._bound, cluster, name)
         _forget(self._granted, cluster, name)
         reference = ExportReference.of(binding) if binding is not None else None
         export_cluster = ClusterName(meta.nested(binding or {}, "status", "apiExportClusterName", default=""))
-        if binding is None or reference is None or not export_cluster:
+        label = claim_label(export_cluster, reference.name) if reference is not None and export_cluster else None
+        for changed in {before, label} if before != label else ():
+            self._consumers.pop(changed or "", None)
+        if binding is None or reference is None or label is None:
             return
-        self._bound.setdefault(cluster, {})[name] = claim_label(export_cluster, reference.name)
+        self._bound.setdefault(cluster, {})[name] = label
         claims = () if meta.deletion_timestamp(binding) else tuple(granted_claims(binding, export_cluster, reference.name))
         if claims:
             self._granted.setdefault(cluster, {})[name] = claims
@@ -42,6 +48,13 @@ class ClaimIndex:
     def is_bound(self, cluster: ClusterName, label: str) -> bool:
         """Whether a workspace binds the export of this label."""
         return label in self._bound.get(cluster, {}).values()
+
+    def consumers(self, label: str) -> Sequence[ClusterName]:
+        """The workspaces that bind the export of this label, in order."""
+        found = self._consumers.get(label)
+        if found is None:
+            found = self._consumers[label] = sorted(cluster for cluster, bound in self._bound.items() if label in bound.values())
+        return found
 
     def granted(self, cluster: ClusterName, label: str, group_resource: GroupResource) -> Sequence[Claim]:
         """What a workspace grants an export on one resource."""

@@ -5,7 +5,7 @@ Before: the virtual workspace `apiexport`, the maximal permission policy, admiss
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kcp.apimachinery import meta
@@ -51,6 +51,10 @@ class ExportRecord:
         )
 
 
+def _storages(export: ExportRecord) -> Iterator[VirtualStorage | None]:
+    return (own.virtual for own in export.resources)
+
+
 class ExportIndex:
     """Exports by place and by identity."""
 
@@ -82,6 +86,11 @@ class ExportIndex:
         """How a cluster publishes a resource under an identity, where consumers have no objects of their own."""
         own = (o for export in self.of_identity(identity) if export.key.cluster == cluster for o in export.resources)
         return next((offered.virtual for offered in own if offered.group_resource == resource), None)
+
+    def stored_in(self, cluster: ClusterName, virtual: VirtualStorage) -> list[str]:
+        """Names of a cluster's exports that have something in this storage."""
+        found = (key.name for key, export in self.virtual_exports.items() if key.cluster == cluster and virtual in _storages(export))
+        return list(found)
 
     def provides(self, claimed: ClaimKey) -> bool:
         """Whether an export of the claimed identity offers the resource."""

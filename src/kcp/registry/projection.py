@@ -1,12 +1,12 @@
 """Reading what is shown as one cluster's and stored as another's: the virtual resources of APIExports.
 
 A projected resource names its source anew with each request; nothing is copied. Before: `generic`. After: `reads`, `watches`.
-Source: kcp pkg/virtual/replication/builder/wrap.go.
+Source: kcp pkg/virtual/replication/builder/wrap.go; for all consumers at once 0.31, unwrap.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
@@ -14,7 +14,7 @@ from typing import TypeVar
 import orjson
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import BadRequest, NotFound
+from kcp.apimachinery.errors import BadRequest, Expired, NotFound
 from kcp.apimachinery.keys import CLUSTER_ANNOTATION, WILDCARD, ClusterName, ObjectKey
 from kcp.registry.backend import Item, ListQuery, ListResult, Scope, WatchEvent, WatchQuery
 from kcp.registry.reads import Reads
@@ -42,19 +42,21 @@ class Projections:
         source = _source(scope)
         whole = replace(query, limit=0) if source.names else query
         found = await self._reads.list(_at(scope, source), _narrowed(whole, source))
-        return replace(found, items=[_shown(item, scope.cluster) for item in found.items if _is_called(source, item)])
+        clusters = _clusters(scope, source)
+        return replace(found, items=[_shown(item, cluster) for item in found.items if _is_called(source, item) for cluster in clusters])
 
     def watch(self, scope: Scope, query: WatchQuery) -> AsyncIterator[Sequence[WatchEvent]]:
         source = _source(scope)
-        return self._projected(scope.cluster, source, self._watches.watch(_at(scope, source), _narrowed(query, source), shown_as=scope))
+        return self._projected(scope, source, self._watches.watch(_at(scope, source), _narrowed(query, source), shown_as=scope))
 
     @staticmethod
-    async def _projected(
-        cluster: ClusterName, source: Source, batches: AsyncIterator[Sequence[WatchEvent]]
-    ) -> AsyncIterator[Sequence[WatchEvent]]:
+    async def _projected(scope: Scope, source: Source, batches: AsyncIterator[Sequence[WatchEvent]]) -> AsyncIterator[Sequence[WatchEvent]]:
+        clusters = _clusters(scope, source)
         async with aclosing(batches) as open_batches:  # type: ignore[type-var]  # a generator
             async for batch in open_batches:
-                events = [_event(event, cluster) for event in batch if event.item is None or _is_called(source, event.item)]
+                if _clusters(scope, source) != clusters:
+                    raise Expired(f"{scope.resource.gvr.group_resource}: other workspaces bind it than before: list again")
+                events = [shown for event in batch for shown in _events(event, source, clusters)]
                 if events:
                     yield events
 
@@ -62,9 +64,15 @@ class Projections:
 def _source(scope: Scope) -> Source:
     """Raises BadRequest for all clusters at once, and what the projection says."""
     assert scope.resource.projection is not None
-    if scope.cluster == WILDCARD:
+    source = scope.resource.projection()
+    if scope.cluster == WILDCARD and source.shown_by is None:
         raise BadRequest("Wildcard request not supported")
-    return scope.resource.projection()
+    return source
+
+
+def _clusters(scope: Scope, source: Source) -> Sequence[ClusterName]:
+    """Whose objects they are to be."""
+    return (scope.cluster,) if scope.cluster != WILDCARD or source.shown_by is None else source.shown_by()
 
 
 def _at(scope: Scope, source: Source) -> Scope:
@@ -79,8 +87,11 @@ def _is_called(source: Source, item: Item) -> bool:
     return not source.names or item.key.name in source.names
 
 
-def _event(event: WatchEvent, cluster: ClusterName) -> WatchEvent:
-    return event if event.item is None else WatchEvent(event.type, _shown(event.item, cluster), event.revision)
+def _events(event: WatchEvent, source: Source, clusters: Sequence[ClusterName]) -> Iterator[WatchEvent]:
+    if event.item is None:
+        yield event
+    elif _is_called(source, event.item):
+        yield from (WatchEvent(event.type, _shown(event.item, cluster), event.revision) for cluster in clusters)
 
 
 def _shown(item: Item, cluster: ClusterName) -> Item:

@@ -5,7 +5,7 @@ One `Resource` is shared by every workspace that serves the same schema: nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -62,6 +62,8 @@ class Source:
     labels: LabelSelector
     names: frozenset[str] = frozenset()
     """Empty: whatever they are called."""
+    shown_by: Callable[[], Sequence[ClusterName]] | None = None
+    """All who show them, in order. None: they cannot be asked at once."""
 
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")

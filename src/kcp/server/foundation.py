@@ -23,11 +23,12 @@ from kcp.exports.cached.index import NOWHERE, CachedIndex, VirtualResources
 from kcp.exports.cached.names import ALL_KINDS
 from kcp.exports.claimindex import ClaimIndex
 from kcp.exports.claimpolicies import CLAIM_POLICIES, ClaimPolicies
+from kcp.exports.claims import claim_label
 from kcp.exports.conversion import conversion_of
 from kcp.exports.exportindex import ExportIndex, ExportRecord
 from kcp.exports.keptschemas import BOUND_CRDS, kept_name
 from kcp.exports.namelocks import NameLocks
-from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS, ExportedResource
+from kcp.exports.names import BINDINGS, EXPORTS, SCHEMAS, ExportedResource, VirtualStorage
 from kcp.exports.source import BoundSource
 from kcp.exports.spellings import SpellingSource, both
 from kcp.exports.system import CACHE_CRDS, POLICIES_CRD, SYSTEM_CRDS
@@ -99,7 +100,13 @@ class Foundation:
         conversions = await cache.prefix(resource_prefix(CONVERSIONS.group_resource))
         crds, exports, claims, index = LocalCRDSource(), ExportIndex(), ClaimIndex(), WorkspaceIndex()
         cached = tuple(CachedIndex(kinds, index.resolve) for kinds in ALL_KINDS)
-        virtual = VirtualResources(cached, lambda cluster, gvr: catalog.resolve(cluster, gvr))
+
+        def consumers(cluster: ClusterName, virtual: VirtualStorage) -> Sequence[ClusterName]:
+            return sorted(
+                {found for export in exports.stored_in(cluster, virtual) for found in claims.consumers(claim_label(cluster, export))}
+            )
+
+        virtual = VirtualResources(cached, lambda cluster, gvr: catalog.resolve(cluster, gvr), consumers)
         readers = SchemaResources(schemas, conversions, exports, virtual, conversion_timeout_s, columns_of)
         bound, system = BoundSource(readers.read_bound), _system_resources((*SYSTEM_CRDS, *(CACHE_CRDS if cache_apis else ())))
         own = [StaticCatalog(builtin_resources(WORKSPACE_KINDS)), StaticCatalog(system)]

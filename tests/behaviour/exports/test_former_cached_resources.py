@@ -5,7 +5,9 @@ Source: kcp 0.31 test/e2e/virtualresources/cachedresources, test/e2e/virtual/rep
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.behaviour.exports.market import Market
 from tests.behaviour.exports.sheriffs import NAME, SHERIFFS, cache, cached, cluster_of, define, open_all, open_market, sheriff, slice_of
 
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import Forbidden, MethodNotAllowed
+from kcp.apimachinery.errors import Expired, Forbidden, MethodNotAllowed
 from kcp.client.rest import Client
 from kcp.exports.cached.names import CURRENT, FORMER
 from kcp.exports.names import BINDINGS
@@ -38,6 +40,29 @@ async def test_consumers_read_the_provider_s_objects(market: Market) -> None:
             assert meta.cluster(shown) == await cluster_of(market, consumer)
     with pytest.raises(MethodNotAllowed):
         await market.at("one").resource(SHERIFFS).create(sheriff("mine"))
+
+
+async def test_all_consumers_can_be_asked_at_once(market: Market) -> None:
+    """Each has the objects, under its own name."""
+    await open_all(market, "one", "two", kinds=FORMER)
+    ones = [await cluster_of(market, consumer) for consumer in ("one", "two")]
+    everywhere = market.view("*", export="sheriffs").resource(SHERIFFS)
+    start = await everywhere.list()
+    assert not start.items
+    async with asyncio.timeout(10), aclosing(everywhere.watch(resource_version=start.resource_version)) as events:
+        await market.at("provider").resource(SHERIFFS).create(sheriff("sheriffs-1"))
+        seen = [await anext(events), await anext(events)]
+        assert [(event.type, meta.cluster(event.object)) for event in seen] == [("ADDED", cluster) for cluster in sorted(ones)]
+        await market.workspace("three")
+        await market.bind("three", export="sheriffs")
+        await market.at("provider").resource(SHERIFFS).create(sheriff("sheriffs-2"))
+        with pytest.raises(Expired, match="other workspaces bind it"):
+            await anext(events)
+    listed = (await everywhere.list()).items
+    three = await cluster_of(market, "three")
+    assert sorted((meta.cluster(obj), meta.name(obj)) for obj in listed) == sorted(
+        (cluster, name) for cluster in (*ones, three) for name in ("sheriffs-1", "sheriffs-2")
+    )
 
 
 async def test_every_one_has_a_slice_of_its_name_unless_it_says_otherwise(market: Market) -> None:

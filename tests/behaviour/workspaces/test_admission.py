@@ -121,6 +121,20 @@ async def test_required_groups_are_handed_down(kcp: Kcp) -> None:
     assert meta.annotations(child)["authorization.kcp.io/required-groups"] == "dev"
 
 
+async def test_clients_of_earlier_releases_update_a_logical_cluster(kcp: Kcp) -> None:
+    """Go's write the whole object without the fields they do not know. Source: kcp 0.31 test/e2e/workspace/{deletion,inactive}_test.go."""
+    await ready(kcp, "root", "org")
+    clusters = kcp.client(ALICE).cluster("root:org").resource(kinds.LOGICAL_CLUSTERS)
+    held = await clusters.get("cluster")
+    creator = held["spec"].pop("createdBy")
+    held["metadata"]["finalizers"].append("example.com/test")
+    updated = await clusters.update(held)
+    assert "example.com/test" in meta.finalizers(updated)
+    assert updated["spec"]["createdBy"] == creator
+    with pytest.raises(Forbidden, match=r"spec\.createdBy is immutable"):
+        await clusters.patch("cluster", {"spec": {"createdBy": {"username": "mallory"}}})
+
+
 async def test_logical_cluster_is_not_the_users_to_make_or_delete(kcp: Kcp) -> None:
     await ready(kcp, "root", "org")
     clusters = kcp.client(ALICE).cluster("root:org").resource(kinds.LOGICAL_CLUSTERS)

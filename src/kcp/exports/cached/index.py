@@ -123,9 +123,19 @@ class CachedIndex:
 class VirtualResources:
     """Resources as consumers have them that read a provider's objects: made once for each schema."""
 
-    def __init__(self, indexes: Sequence[CachedIndex], resolve: Callable[[ClusterName, GVR], Resource | None]) -> None:
-        """Args: indexes: the last is asked for kinds that none knows. resolve: the catalog's."""
+    def __init__(
+        self,
+        indexes: Sequence[CachedIndex],
+        resolve: Callable[[ClusterName, GVR], Resource | None],
+        consumers: Callable[[ClusterName, VirtualStorage], Sequence[ClusterName]],
+    ) -> None:
+        """Args:
+        indexes: the last is asked for kinds that none knows.
+        resolve: the catalog's.
+        consumers: workspaces that bind an export of a cluster with such a storage, in order.
+        """
         self._indexes = indexes
+        self._consumers = consumers
         self._resolve = resolve
         self._made: dict[tuple[ClusterName, VirtualStorage], tuple[Sequence[Resource], tuple[Resource, ...]]] = {}
 
@@ -149,4 +159,5 @@ class VirtualResources:
         found = self._resolve(cached.key.cluster, gvr) if gvr.group_resource == cached.gvr.group_resource else None
         if found is None or found.projection is not None or found.namespaced:
             raise ServiceUnavailable(f"the provider of {gvr.group_resource} does not serve {gvr.api_version} of it itself")
-        return Source(found, cached.key.cluster, cached.labels, cached.names)
+        shown_by = None if index.kinds.names_export else partial(self._consumers, cluster, virtual)
+        return Source(found, cached.key.cluster, cached.labels, cached.names, shown_by)

@@ -17,6 +17,9 @@ _ORDER = {
     "": 0, kinds.SCHEDULING: 0, kinds.INITIALIZING: 1, kinds.READY: 2, kinds.INACTIVE_PHASE: 2, kinds.TERMINATING: 3, kinds.DELETING: 4,
 }  # fmt: skip
 
+_LATER_FIELDS = ("terminators", "createdBy")
+"""Of the spec, which never change: kcp 0.11 knows neither, kcp 0.31 not the second."""
+
 
 class LogicalClusterAdmission:
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
@@ -26,7 +29,7 @@ class LogicalClusterAdmission:
         if attributes.verb == "UPDATE" and scope.subresource == "status" and meta.nested(new, "status", "phase", default=""):
             return with_labels(new)  # else a second write would have to follow each change of phase
         if attributes.verb != "CREATE":
-            return new
+            return _with_later_fields(new, attributes.old) if not scope.subresource else new
         if kinds.DELETION_FINALIZER in meta.finalizers(new):
             return new
         protected: JSONObject = meta.copy_json(new)
@@ -46,6 +49,13 @@ class LogicalClusterAdmission:
                 raise _forbidden(scope, "a LogicalCluster is created through a Workspace in the parent workspace")
         elif attributes.verb == "UPDATE" and attributes.new is not None and attributes.old is not None:
             _check_update(attributes, attributes.old, attributes.new)
+
+
+def _with_later_fields(new: JSONObject, old: JSONObject | None) -> JSONObject:
+    """What clients made for earlier releases leave out of an update, since they know no such field, stays as it was."""
+    held = (old or {}).get("spec") or {}
+    missing = {field: held[field] for field in _LATER_FIELDS if field in held and field not in (new.get("spec") or {})}
+    return {**new, "spec": {**(new.get("spec") or {}), **missing}} if missing else new
 
 
 def _is_logical_cluster(scope: Scope) -> bool:
