@@ -29,6 +29,7 @@ from kcp.cli.plugin_findings import (
 from kcp.cli.plugin_flags import ConnectionFlags, PluginParser, connection_parser
 from kcp.cli.plugin_lookup import LOGICAL_CLUSTERS, WORKSPACES, canonical_path, type_of
 from kcp.cli.plugin_session import PluginError, Session, opened
+from kcp.tenancy.kinds import is_inactive
 
 SYNC_TARGETS = GVR("workload.kcp.io", "v1alpha1", "synctargets")
 PLACEMENTS = GVR("scheduling.kcp.io", "v1alpha1", "placements")
@@ -272,8 +273,8 @@ async def _inside(session: Session, path: str, *, bindings: bool) -> AsyncIterat
             f"You may not look into {path}.", 'For more, get verb "access" on "/" there from one of its administrators.', is_fault=False
         )
         return
-    if meta.annotations(cluster).get("core.kcp.io/inactive") == "true":
-        yield Finding("It is set inactive.", "Remove the annotation core.kcp.io/inactive from its LogicalCluster.")
+    if is_inactive(cluster):
+        yield Finding("It is set inactive.", "Remove the annotation core.kcp.io/inactive or internal.kcp.io/inactive.")
     if meta.deletion_timestamp(cluster):
         for finding in condition_findings(cluster):
             yield finding
@@ -289,8 +290,8 @@ async def _cluster(session: Session, cluster: JSONObject) -> AsyncIterator[Findi
     initializers = meta.nested(cluster, "status", "initializers", default=())
     for finding in [*said, *initializer_findings(initializers, await _urls(session, initializers))]:
         yield finding
-    if meta.annotations(cluster).get("core.kcp.io/inactive") == "true":
-        yield Finding("It is set inactive.", "Remove the annotation core.kcp.io/inactive from its LogicalCluster.")
+    if is_inactive(cluster):
+        yield Finding("It is set inactive.", "Remove the annotation core.kcp.io/inactive or internal.kcp.io/inactive.")
     terminators = meta.nested(cluster, "status", "terminators", default=()) if meta.deletion_timestamp(cluster) else ()
     for terminator in terminators:
         yield Finding(f"Terminator {terminator} is not done.", "The controller of its WorkspaceType has to remove it: see that it runs.")

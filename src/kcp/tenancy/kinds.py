@@ -5,8 +5,10 @@ Source: kcp sdk/apis/{core,tenancy}/v1alpha1, pkg/authorization/bootstrap/policy
 
 from __future__ import annotations
 
+from kcp.apimachinery import meta
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.meta import JSONObject
 
 LOGICAL_CLUSTERS = GVR("core.kcp.io", "v1alpha1", "logicalclusters")
 SHARDS = GVR("core.kcp.io", "v1alpha1", "shards")
@@ -33,7 +35,8 @@ CLUSTER_OF_WORKSPACE = "internal.tenancy.kcp.io/cluster"
 OWNER = "experimental.tenancy.kcp.io/owner"
 REQUIRED_GROUPS = "authorization.kcp.io/required-groups"
 UNSCHEDULABLE = "experimental.core.kcp.io/unschedulable"
-INACTIVE = "core.kcp.io/inactive"
+INACTIVE = ("core.kcp.io/inactive", "internal.kcp.io/inactive")
+"""Either marks a logical cluster; kcp 0.31 knows the second."""
 MAX_TOTAL_OBJECTS = "core.kcp.io/max-total-objects"
 CREATE_ONLY = "bootstrap.kcp.io/create-only"
 BATTERY = "bootstrap.kcp.io/battery"
@@ -82,3 +85,9 @@ METRICS_READER = "system:kcp:metrics-reader"
 AUTHENTICATED = "system:authenticated"
 INITIALIZER_GROUP_PREFIX, TERMINATOR_GROUP_PREFIX = "system:kcp:initializer:", "system:kcp:terminator:"
 """Of requests that a virtual workspace has checked against the permissions of a workspace type; nobody brings them along."""
+
+
+def is_inactive(logical_cluster: JSONObject) -> bool:
+    """Whether somebody has marked it so."""
+    annotations = meta.annotations(logical_cluster)
+    return any(annotations.get(mark) == "true" for mark in INACTIVE)

@@ -59,6 +59,17 @@ async def test_requests_are_refused_until_the_mark_goes(town: Town, shop: Client
     assert await shop.resource(CONFIG_MAPS).list()
 
 
+async def test_the_mark_of_kcp_0_31_counts_too(town: Town, shop: Client) -> None:
+    """Source: kcp 0.31 test/e2e/workspace/inactive_test.go."""
+    clusters = shop.resource(LOGICAL_CLUSTERS)
+    await clusters.patch("cluster", {"metadata": {"annotations": {"internal.kcp.io/inactive": "true"}}})
+    with pytest.raises(Forbidden, match="marked inactive"):
+        await shop.resource(CONFIG_MAPS).list()
+    await town.until(clusters, "cluster", partial(is_in, "Inactive"), "Inactive")
+    await clusters.patch("cluster", {"metadata": {"annotations": {"internal.kcp.io/inactive": None}}})
+    assert await shop.resource(CONFIG_MAPS).list()
+
+
 async def test_strangers_do_not_learn_of_it(town: Town, shop: Client) -> None:
     await town.at("root:town:shop").resource(LOGICAL_CLUSTERS).patch("cluster", mark("true"))
     with pytest.raises(Forbidden, match="access denied"):

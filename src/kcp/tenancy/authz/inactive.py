@@ -1,4 +1,4 @@
-"""Annotation `core.kcp.io/inactive`: nobody gets anything of such a logical cluster but the LogicalCluster itself, to end that.
+"""Annotation `core.kcp.io/inactive` (kcp 0.31: `internal…`): nobody gets anything of such a logical cluster but the LogicalCluster itself.
 
 Before: authorization, so that only those who may enter learn why they cannot. After: the handlers.
 Source: kcp pkg/server/filters/inactivelogicalcluster.go (there before authentication).

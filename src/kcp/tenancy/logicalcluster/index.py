@@ -17,7 +17,7 @@ from typing import Protocol
 from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ROOT, WILDCARD, ClusterName, ClusterPath, ObjectKey
 from kcp.apimachinery.meta import JSONObject
-from kcp.tenancy.kinds import INACTIVE, MAX_TOTAL_OBJECTS, PATH, READY, REQUIRED_GROUPS, TYPE
+from kcp.tenancy.kinds import MAX_TOTAL_OBJECTS, PATH, READY, REQUIRED_GROUPS, TYPE, is_inactive
 from kcp.tenancy.logicalcluster.names import home_cluster_name, looks_generated
 
 _REMEMBERED_PATHS = 20_000
@@ -250,7 +250,7 @@ def _record(cluster: ClusterName, obj: JSONObject) -> ClusterRecord:
         type=annotations.get(TYPE, ""),
         phase=meta.nested(obj, "status", "phase", default=""),
         required_groups=annotations.get(REQUIRED_GROUPS, ""),
-        inactive=annotations.get(INACTIVE) == "true",
+        inactive=is_inactive(obj),
         owner_cluster=ClusterName(meta.nested(obj, "spec", "owner", "cluster", default="")),
         owner_name=meta.nested(obj, "spec", "owner", "name", default=""),
         deleting=bool(meta.deletion_timestamp(obj)),

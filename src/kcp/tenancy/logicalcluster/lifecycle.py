@@ -55,7 +55,7 @@ def advance(cluster: JSONObject, *, url: str, now: str) -> JSONObject:
     if status["phase"] == kinds.INITIALIZING:
         _initialize(wanted, now)
     elif status["phase"] in (kinds.READY, kinds.INACTIVE_PHASE):
-        status["phase"] = kinds.INACTIVE_PHASE if meta.annotations(cluster).get(kinds.INACTIVE) == "true" else kinds.READY
+        status["phase"] = kinds.INACTIVE_PHASE if kinds.is_inactive(cluster) else kinds.READY
     return wanted
 
 
