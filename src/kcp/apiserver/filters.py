@@ -107,7 +107,11 @@ def _cluster(resolver: ClusterResolver, path: str, unknown: ClusterName | None) 
 
 
 def unknown_workspace(path: str) -> Forbidden:
-    return Forbidden(
+    return Forbidden(unknown_workspace_text(path))
+
+
+def unknown_workspace_text(path: str) -> str:
+    return (
         f'workspace "{path}" not found or not accessible: check the path in the server URL of your kubeconfig, '
         "and list the workspaces you can enter with `kubectl ws tree`"
     )

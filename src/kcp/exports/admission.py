@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kcp.apimachinery import meta
 from kcp.apimachinery.errors import Cause, Invalid, first_causes
 from kcp.apimachinery.gvk import GroupResource
-from kcp.apimachinery.keys import ClusterName
+from kcp.apimachinery.keys import ClusterName, ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
@@ -47,6 +47,7 @@ class ExportsAdmission:
     """Whether what is claimed is one copy for all consumers."""
     is_released: Callable[[UserInfo, ClusterName], bool] = lambda user, cluster: False
     """Whether this user makes the schemas of a release in this cluster, which tests have checked."""
+    is_export: Callable[[ObjectKey], bool] = lambda key: True
 
     async def mutate(self, attributes: Attributes) -> JSONObject | None:
         """A binding has its export's label, whoever writes it; a new one the finalizer, which its controller would else add by a write."""
@@ -87,7 +88,9 @@ class ExportsAdmission:
         elif gvr.resource == "apiexportendpointslices":
             _refuse_invalid(attributes, slice_rule_faults(new, old))
             if attributes.verb == "CREATE":
-                await self._check_bind(attributes, ExportReference.of_slice(new))
+                reference = ExportReference.of_slice(new)
+                await self._check_bind(attributes, reference)
+                self._check_export(attributes, reference)
         elif gvr.resource == "apiexports":
             _refuse_invalid(attributes, export_rule_faults(new, gvr.version))
             _refuse_first(attributes, export_faults(new, gvr.version))
@@ -101,6 +104,16 @@ class ExportsAdmission:
         if cluster is None or not await self.may_bind(attributes.user, cluster, reference.name):
             where = f"{reference.path or attributes.scope.cluster}:{reference.name}"
             raise forbidden(attributes, f"unable to create {attributes.scope.resource.kind}: no permission to bind to export {where}")
+
+    def _check_export(self, attributes: Attributes, reference: ExportReference | None) -> None:
+        """Of another workspace only what exists: one's own may come after what refers to it, in one file too.
+
+        Raises Forbidden.  Source: kcp pkg/admission/apiexportendpointslice.
+        """
+        cluster = self._export_cluster(attributes.scope, reference)
+        if reference is not None and reference.path and cluster and not self.is_export(ObjectKey(cluster, "", reference.name)):
+            where = f"APIExport {reference.path}:{reference.name}"
+            raise forbidden(attributes, f"unable to create {attributes.scope.resource.kind}: {where} not found: create it first")
 
     def _export_cluster(self, scope: Scope, reference: ExportReference | None) -> ClusterName | None:
         if reference is None:

@@ -228,11 +228,15 @@ def _before_update(rules: KindRules, then: Callable[[JSONObject, JSONObject], No
     return prepare
 
 
-def storage_hash(gvk: GVK) -> str:
-    """`storageVersionHash` of discovery. Source: k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go.
+def storage_hash(gvk: GVK, *, owner: str | None = None) -> str:
+    """`storageVersionHash` of discovery.
+
+    Args: owner: in virtual workspaces, the logical cluster that the definition is of: kcp puts it before the kind, "" for its own.
+    Source: k8s.io/apiserver/pkg/endpoints/discovery/storageversionhash.go; kcp pkg/virtual/framework/dynamic/apiserver/discovery.go.
 
     >>> storage_hash(GVK("apps", "v1", "Deployment"))
     '8aSe+NMegvE='
     """
-    digest = hashlib.sha256(f"{gvk.group}/{gvk.version}/{gvk.kind}".encode()).digest()
+    kind = f"{gvk.group}/{gvk.version}/{gvk.kind}"
+    digest = hashlib.sha256((kind if owner is None else f"{owner}/{kind}").encode()).digest()
     return base64.b64encode(digest[:8]).decode()

@@ -68,6 +68,9 @@ class Certificates:
         copy = self._options.serving_copy
         if copy != self.files.certificate and (not copy.is_file() or copy.read_bytes() != served):
             write_private(copy, served, mode=0o644)
+        key_copy, key = self._options.serving_key_copy, self.files.key.read_bytes()
+        if self._is_own and (not key_copy.is_file() or key_copy.read_bytes() != key):
+            write_private(key_copy, key, mode=0o600)
         self._expire = dict(self._expirations())
 
     def _expirations(self) -> Iterator[tuple[str, float]]:

@@ -147,16 +147,26 @@ class Options:
         return self.root_directory / "apiserver.crt"
 
     @property
+    def serving_key_copy(self) -> Path:
+        """Its key, where the server made both: whoever serves beside it, such as a webhook, can be trusted by the same authority."""
+        return self.root_directory / "apiserver.key"
+
+    @property
     def own_certificate(self) -> ServingCertificate:
         """What --tls-* say; without them, `apiserver.crt` and `apiserver.key` where somebody put both into the root directory.
 
         Source: kcp pkg/server/options (the certificate directory is the root directory, the pair is named apiserver) and
         k8s.io/apiserver/pkg/server/options/serving.go MaybeDefaultWithSelfSignedCerts; the envtest of multicluster-provider.
         """
-        key = self.root_directory / "apiserver.key"
-        if self.serving.certificate is None and key.is_file() and self.serving_copy.is_file():
-            return replace(self.serving, certificate=self.serving_copy, key=key)
+        copy, key = self.serving_copy, self.serving_key_copy
+        if self.serving.certificate is None and key.is_file() and copy.is_file() and not self._is_of_this_server(copy.read_bytes()):
+            return replace(self.serving, certificate=copy, key=key)
         return self.serving
+
+    def _is_of_this_server(self, copy: bytes) -> bool:
+        """What the server puts there itself ends with its authority, and is made anew when it must be."""
+        authority = self.root_directory / "pki" / "ca.crt"
+        return authority.is_file() and copy.endswith(authority.read_bytes())
 
     def has_battery(self, name: str) -> bool:
         return name in chosen(self.batteries)

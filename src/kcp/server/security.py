@@ -275,6 +275,10 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         return may("bind", kind.group, kind.resource)
 
     types = WorkspaceTypeAdmission(parts.index.path_of, parts.index.resolve, may_bind)
+    exports = ExportsAdmission(
+        parts.index.resolve, may_bind, parts.policies, parts.exports.is_replicated, is_released,
+        lambda key: parts.exports.get(key) is not None,
+    )  # fmt: skip
     workspaces = WorkspaceAdmission(parts.types, parts.index.record, may_use, parts.has_mounts)
     return [
         *NamespaceLifecycle(objects.namespace, immortal=frozenset({"default"}), is_cluster_deleted=is_cluster_deleted).plugins(),
@@ -283,7 +287,7 @@ def _plugins(parts: SecurityParts, objects: BuiltinObjects, authorizer: Authoriz
         Plugin.of("LogicalCluster", LogicalClusterAdmission(), resources=[LOGICAL_CLUSTERS.group_resource]),
         Plugin.of("WorkspaceType", types, resources=[WORKSPACE_TYPES.group_resource]),
         Plugin.of("Workspace", workspaces, resources=[WORKSPACES.group_resource]),
-        Plugin.of("APIExport", ExportsAdmission(parts.index.resolve, may_bind, parts.policies, parts.exports.is_replicated, is_released)),
+        Plugin.of("APIExport", exports),
         *(CachedAdmission(one, parts.catalog.resolve, may_bind_to(one.kinds.resources)).plugin() for one in parts.cached),
         PathAnnotation(parts.index.path_of).plugin(),
         *crd_plugins(),

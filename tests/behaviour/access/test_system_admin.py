@@ -12,7 +12,7 @@ import pytest
 from tests.behaviour.exports.market import ROLE_BINDINGS, ROLES, Market, named
 
 from kcp.apimachinery import meta
-from kcp.apimachinery.errors import Forbidden
+from kcp.apimachinery.errors import Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import Client
 from kcp.registry.backend import UserInfo
@@ -85,7 +85,7 @@ async def test_the_context_of_the_servers_administrators_is_a_base_for_every_wor
     assert {meta.cluster(found) for found in everywhere.items} >= {"root", market.provider_name}
     provider = base.at(f"{base.base_path}/clusters/root:provider")
     assert {meta.cluster(found) for found in (await provider.resource(NAMESPACES).list()).items} == {market.provider_name}
-    with pytest.raises(Forbidden, match="root:no"):
+    with pytest.raises(NotFound, match="root:no"):
         await base.at(f"{base.base_path}/clusters/root:no").resource(NAMESPACES).list()
     views = await base.raw("GET", "/services/initializingworkspaces/whatever/clusters/*/apis")
     assert [group["name"] for group in orjson.loads(views.body)["groups"]] == ["core.kcp.io"]

@@ -180,6 +180,9 @@ async def test_a_slice_is_for_who_may_bind_and_keeps_its_export(market: Market) 
     with pytest.raises(Forbidden, match=told):
         await market.at("one", stranger).resource(SLICES).create(wanted)
     slices = one.resource(SLICES)
+    missing = named(SLICES, "APIExportEndpointSlice", "m", {"export": {"path": "root:provider", "name": "missing"}})
+    with pytest.raises(Forbidden, match="APIExport root:provider:missing not found"):
+        await slices.create(missing)
     await slices.create(wanted)
     with pytest.raises(Invalid, match='spec.export: Invalid value: "object": APIExport reference must not be changed'):
         await slices.patch("s", {"spec": {"export": {"name": "other"}}})

@@ -33,6 +33,23 @@ async def test_the_own_certificate_is_renewed_a_month_before_it_expires(tmp_path
     assert certificates.files.certificate.read_bytes() in (tmp_path / "apiserver.crt").read_bytes()
 
 
+def test_the_pair_in_the_root_directory_is_the_server_s_own_and_follows_it(tmp_path: Path) -> None:
+    options = Options(root_directory=tmp_path)
+    first = Certificates(options, clock=VirtualClock())
+    crt, key = options.serving_copy, options.serving_key_copy
+    assert key.read_bytes() == first.files.key.read_bytes()
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert options.own_certificate.certificate is None
+    first.files.key.unlink()
+    second = Certificates(options, clock=VirtualClock())
+    assert key.read_bytes() == second.files.key.read_bytes()
+    assert crt.read_bytes().startswith(second.files.certificate.read_bytes())
+    other = Certificates(Options(root_directory=tmp_path / "other"), clock=VirtualClock())
+    crt.write_bytes(other.files.certificate.read_bytes())
+    key.write_bytes(other.files.key.read_bytes())
+    assert Certificates(options, clock=VirtualClock()).files.key == key
+
+
 async def test_files_that_do_not_fit_are_told_once_and_change_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock, given = VirtualClock(), Certificates(Options(root_directory=tmp_path / "given"), clock=VirtualClock())
     served = ServingCertificate(certificate=given.files.certificate, key=given.files.key)

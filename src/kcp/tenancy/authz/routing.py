@@ -6,9 +6,10 @@ Source: kcp pkg/server/filters/serviceaccounts.go, pkg/proxy/lookup/lookup.go, p
 
 from __future__ import annotations
 
+from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.keys import NOWHERE, ClusterName
 from kcp.apiserver.authz.effective import account_clusters, effective_groups
-from kcp.apiserver.filters import unknown_workspace
+from kcp.apiserver.filters import unknown_workspace_text
 from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response
 from kcp.tenancy import kinds
 
@@ -61,13 +62,14 @@ def _is_of_a_workspace(info: RequestInfo) -> bool:
 def with_word_to_administrators() -> Filter:
     """Those who may enter every workspace are told that there is none at a path. All others get the answer that a closed door gives.
 
-    Raises Forbidden.
+    Raises NotFound.  Source: kcp main, pkg/server/localproxy.go.
     """
 
     def wrap(handler: Handler) -> Handler:
         async def told(req: Request) -> Response:
             if req.info.cluster == NOWHERE and not _ADMINISTRATORS.isdisjoint(effective_groups(req.user, NOWHERE)):
-                raise unknown_workspace(req.info.cluster_path)
+                path = req.info.cluster_path
+                raise NotFound(unknown_workspace_text(path), resource=kinds.WORKSPACES.group_resource, name=path)
             return await handler(req)
 
         return told

@@ -21,6 +21,7 @@ from kcp.apiserver.authz.effective import effective_groups
 from kcp.apiserver.authz.rules import Rule
 from kcp.apiserver.request import Request
 from kcp.registry.backend import Backend, Scope, UserInfo
+from kcp.registry.builtin import storage_hash
 from kcp.registry.resource import Resource
 from kcp.tenancy import kinds
 from kcp.tenancy.logicalcluster.index import ClusterRecord
@@ -88,7 +89,12 @@ class LifecycleWorkspace:
             if len(self._held) >= _HELD_VIEWS:
                 self._held.clear()
             status_verbs = () if is_everywhere else self.logical_clusters.status_verbs
-            resource = replace(self.logical_clusters, verbs=_READS, status_verbs=status_verbs)
+            resource = replace(
+                self.logical_clusters,
+                verbs=_READS,
+                status_verbs=status_verbs,
+                storage_hash=storage_hash(self.logical_clusters.gvk, owner=""),
+            )
             held = View(OneResource(resource), LifecycleBackend(self.backend, self.stage, identifier))
             self._held[identifier, is_everywhere] = held
         return held
