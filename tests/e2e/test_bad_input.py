@@ -80,7 +80,7 @@ def test_an_unknown_workspace_is_named_with_what_to_do(fleet: Fleet) -> None:
     told = refused(fleet.kubectl, "ws", "root:nowhere")
     assert told == 'error: workspace "root:nowhere" not found, or access to it denied; `kubectl ws tree` shows what is there\n'
     told = refused(fleet.at("root:nowhere"), "get", "configmaps")
-    assert "Error from server (NotFound)" in told
+    assert "Error from server (Forbidden)" in told
     assert 'workspace "root:nowhere" not found or not accessible: check the path in the server URL of your kubeconfig' in told
     assert fleet.kubectl("ws", "current", "--short") == WORKSPACE, "a refused move leaves one where one was"
 

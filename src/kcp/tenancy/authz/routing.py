@@ -9,7 +9,7 @@ from __future__ import annotations
 from kcp.apimachinery.errors import NotFound
 from kcp.apimachinery.keys import NOWHERE, ClusterName
 from kcp.apiserver.authz.effective import account_clusters, effective_groups
-from kcp.apiserver.filters import unknown_workspace_text
+from kcp.apiserver.filters import unknown_workspace, unknown_workspace_text
 from kcp.apiserver.request import Filter, Handler, Request, RequestInfo, Response
 from kcp.tenancy import kinds
 
@@ -62,13 +62,15 @@ def _is_of_a_workspace(info: RequestInfo) -> bool:
 def with_word_to_administrators() -> Filter:
     """Those who may enter every workspace are told that there is none at a path. All others get the answer that a closed door gives.
 
-    Raises NotFound.  Source: kcp main, pkg/server/localproxy.go.
+    Raises: NotFound; Forbidden for discovery, of which clients show the text only then.  Source: kcp main, pkg/server/localproxy.go.
     """
 
     def wrap(handler: Handler) -> Handler:
         async def told(req: Request) -> Response:
             if req.info.cluster == NOWHERE and not _ADMINISTRATORS.isdisjoint(effective_groups(req.user, NOWHERE)):
                 path = req.info.cluster_path
+                if not req.info.is_resource:
+                    raise unknown_workspace(path)
                 raise NotFound(unknown_workspace_text(path), resource=kinds.WORKSPACES.group_resource, name=path)
             return await handler(req)
 
