@@ -21,7 +21,7 @@ image-optimize: ## Image kcp-tmc:latest in one layer, and how large it is
 	scripts/images/build --squash $(IMAGE_FLAGS) tmc
 
 .PHONY: test-images
-test-images: ## Build all images on a base of Debian's packages, start them, talk to them (minutes, root, buildah and debootstrap)
+test-images: ## Build all images on a base of Debian's packages, start them, talk to them (root, buildah and mmdebstrap)
 	scripts/images/test
 
 .PHONY: dist-wheel
