@@ -34,8 +34,8 @@ $(S3_STAMP): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(COMPAT_STAMP): $(DEV_STAMP)
-	@echo "Installing the clients that tests/compat runs …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat,delivery]'
+	@echo "Installing the clients and profilers that end-to-end tests run …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,compat,delivery,analysis]'
 	@touch $@
 
 $(FUZZ_STAMP): $(DEV_STAMP)
