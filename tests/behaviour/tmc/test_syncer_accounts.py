@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.behaviour.tmc.test_placement_semantics import running, sync_target, until, workspace
+from tests.behaviour.tmc.test_placement_semantics import CLOCK, place, running, sync_target, until, workspace
 
-from kcp.apimachinery import meta
+from kcp.aio.clock import rfc3339
+from kcp.apimachinery import conditions, meta
 from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.controller.builtin.kinds import SERVICE_ACCOUNTS
 from kcp.controller.builtin.tokensecrets import SECRETS
+from kcp.tmc.accounts import waits_for_tokens
 from kcp.tmc.model.kinds import SYNC_TARGETS
 
 
@@ -67,3 +69,21 @@ async def test_other_accounts_and_those_of_a_target_that_does_not_exist_get_none
     await named(client, "syncer")
     secrets = await client.resource(SECRETS).list(namespace="default")
     assert [meta.name(secret) for secret in secrets.items] == ["syncer-token"]
+
+
+async def test_accounts_of_namespaces_that_a_syncer_of_kcp_0_11_serves_get_tokens(client: Client) -> None:
+    await sync_target(client, "east", region="eu")
+    now = rfc3339(CLOCK.now())
+    report = {"lastSyncerHeartbeatTime": now, "conditions": [conditions.build("SyncerAuthorized", "True", now=now)]}
+    await client.resource(SYNC_TARGETS).patch("east", {"status": report}, subresource="status")
+    await account(client, "app")
+    await place(client)
+    assert await named(client, "app") == "app-token"
+    assert await named(client, "default") == "default-token"
+
+
+async def test_those_of_a_syncer_that_says_that_it_is_ready_get_none(client: Client) -> None:
+    target = {"status": {"conditions": [conditions.build(kind, "True", now="") for kind in ("SyncerAuthorized", "SyncerReady")]}}
+    assert not waits_for_tokens(target)
+    del target["status"]["conditions"][1]
+    assert waits_for_tokens(target)

@@ -13,8 +13,13 @@ from kcp.apiserver.admission.chain import Plugin
 from kcp.apiserver.admission.refusal import forbidden
 from kcp.registry.backend import Attributes, UserInfo
 
-ALLOWED_ANNOTATIONS = ("experimental.tenancy.kcp.io/owner", "authorization.kcp.io/required-groups", "kcp.io/path")
-"""Other rules watch over these."""
+ALLOWED_ANNOTATIONS = (
+    "experimental.tenancy.kcp.io/owner", "authorization.kcp.io/required-groups", "kcp.io/path", "experimental.summarizing.workload.kcp.io",
+)  # fmt: skip
+"""Other rules watch over these, but for the last, which is for users."""
+
+PRIVILEGED = frozenset(("system:masters", "system:kcp:admin"))
+"""kcp's own plugin knows the first only, and is off by default: its admins write what they like."""
 
 ALLOWED_LABELS = ("claimed.internal.apis.kcp.io/*",)
 
@@ -31,7 +36,7 @@ class ReservedMetadata:
         is_reserved: Callable[[str], bool] = lambda key: key.endswith("kcp.io"),
         annotations: Iterable[str] = ALLOWED_ANNOTATIONS,
         labels: Iterable[str] = ALLOWED_LABELS,
-        is_privileged: Callable[[UserInfo], bool] = lambda user: "system:masters" in user.groups,
+        is_privileged: Callable[[UserInfo], bool] = lambda user: not PRIVILEGED.isdisjoint(user.groups),
     ) -> None:
         """`annotations`, `labels`: allowed all the same; a trailing `*` allows all that start so."""
         self._is_reserved = is_reserved

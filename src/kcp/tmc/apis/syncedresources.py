@@ -50,7 +50,7 @@ def judge(offered: Resource, imported: JSONObject | None, unserved: Iterable[str
 
 
 def decide(target: JSONObject, offered: Sequence[Resource], imports: Sequence[JSONObject]) -> list[JSONObject]:
-    """The entries, in order of group and resource. Pure.
+    """The entries, from the last group and resource to the first, as kcp 0.11 lists them. Pure.
 
     Args: offered: every version of every resource of the target's exports. imports: those of this target.
     """
@@ -60,7 +60,7 @@ def decide(target: JSONObject, offered: Sequence[Resource], imports: Sequence[JS
     for resource in offered:
         judged = judge(resource, by_gvr.get(resource.gvr), unserved)
         found.setdefault(resource.group_resource, {})[resource.gvr.version] = (judged, resource.identity)
-    return [_entry(gr, versions) for gr, versions in sorted(found.items())]
+    return [_entry(gr, versions) for gr, versions in sorted(found.items(), reverse=True)]
 
 
 def _entry(gr: GroupResource, versions: Mapping[str, tuple[Judged, str]]) -> JSONObject:
