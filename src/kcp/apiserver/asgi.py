@@ -106,7 +106,7 @@ class App:
 
 
 class _Wire:
-    """A connection that was upgraded, as a `Duplex`: bodies without end in both directions."""
+    """A connection that was upgraded, as a `Duplex`: bodies without end in both directions; the request's may end before."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -116,9 +116,9 @@ class _Wire:
     async def read(self) -> bytes:
         while not self._is_ended:
             message = await self._receive()
+            self._is_ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
             if data := message.get("body"):
                 return bytes(data)
-            self._is_ended = message["type"] == "http.disconnect"
         return b""
 
     async def write(self, data: bytes) -> None:

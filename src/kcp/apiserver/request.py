@@ -126,7 +126,10 @@ class Response:
     stream: AsyncIterator[bytes] | None = None
     """A body that arrives over time (watches); the server closes the iterator when the client goes away."""
     upgrade: Upgrade | None = None
-    """Of an answer 101: takes the connection over; when it returns, the connection ends."""
+    """Of an answer 101: takes the connection over; when it returns, the connection ends.
+
+    Of an answer 200: takes both bodies, as they come and go.
+    """
 
     @property
     def is_open_ended(self) -> bool:

@@ -171,3 +171,19 @@ async def test_the_upsyncer_view_takes_only_what_bears_its_label_in_placed_names
         await world.create(PODS, "Pod", "own", namespace="default", spec={"containers": [{"name": "c", "image": "i"}]})
         with pytest.raises(NotFound):
             await pods.delete("own", namespace="default")
+
+
+async def test_what_a_cluster_runs_is_shown_as_it_is_and_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its upsyncer sends the pod before it has a node, and updates it; and it may know of no image."""
+    async with with_target(tmp_path, monkeypatch) as world:
+        syncer = await ready(world)
+        await placed(world, syncer)
+        labels = {f"state.workload.kcp.io/{syncer.key}": "Upsync"}
+        cluster = meta.cluster(await world.client.resource(NAMESPACES).get("default"))
+        pods = syncer.views["upsyncer"].cluster(str(cluster)).resource(PODS)
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": labels}, "spec": {"containers": [{"name": "c"}]}}
+        made = await pods.create({**pod, "status": {"phase": "Running"}}, namespace="default")
+        assert "status" not in made
+        made["spec"] |= {"nodeName": "n", "serviceAccountName": "a"}
+        changed = await pods.update(made)
+        assert (changed["spec"]["nodeName"], changed["spec"]["serviceAccountName"]) == ("n", "a")

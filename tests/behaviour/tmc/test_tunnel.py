@@ -33,6 +33,7 @@ from kcp.client.rest import Client
 from kcp.client.transport import RawRequest
 from kcp.registry.backend import UserInfo
 from kcp.sim.cluster import SimCluster
+from kcp.streams.spdy import Stream
 from kcp.streams.ways import Duplex
 from kcp.tmc.model.kinds import PLACEMENTS, SYNC_TARGETS
 from kcp.tmc.model.names import NamespaceLocator
@@ -243,6 +244,7 @@ async def test_who_reads_slowly_holds_up_nobody_else() -> None:
         _, _, slow = await ends.tunnels.ask(ends.key, "GET", f"{LOG}?endless", ())
         await settle()
         assert await ends.ask(LOG) == (200, b"said ")
+        assert isinstance(slow, Stream)
         assert slow.incoming.waiting <= 64 * 1024
         await slow.reset()
         await settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -78,6 +79,28 @@ async def test_bytes_go_both_ways_in_large_and_small(pki: PKI) -> None:
                     got += len(await wire.read())
                 await sending
         assert (await transport.request(RawRequest("GET", "/x"))).body == b"no upgrade"
+
+
+async def test_an_answer_200_may_take_both_bodies_while_they_go_on(pki: PKI) -> None:
+    """As the syncer of kcp 0.11 opens its tunnel: a GET whose body never ends, answered at once."""
+
+    async def handler(req: Request) -> Response:
+        return Response(200, upgrade=echo, headers=(("content-type", "application/octet-stream"),))
+
+    tls = TLSFiles(certificate=pki.serving.certificate, key=pki.serving.key, client_ca=pki.client_ca.certificate)
+    async with await serve(App(handler), ServingConfig(port=0, tls=tls, grace_s=0.2), clock=CLOCK) as server:
+        context = ssl.create_default_context(cadata=authority(pki).decode())
+        reader, writer = await asyncio.open_connection(server.host, server.port, ssl=context, server_hostname="localhost")
+        writer.write(b"GET /x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"transfer-encoding: chunked\r\n" in head
+        for _ in range(2):
+            writer.write(b"4\r\nping\r\n")
+            assert await reader.readexactly(9) == b"4\r\nping\r\n"
+        writer.write(b"0\r\n\r\n")
+        assert await reader.read() == b"0\r\n\r\n", "what the client ends, ends"
+        writer.close()
 
 
 async def test_a_client_that_goes_is_noticed(pki: PKI) -> None:

@@ -75,3 +75,9 @@ def test_what_two_clusters_have_in_common_is_taken_by_both() -> None:
 def test_what_has_nothing_in_common_is_told(first: dict[str, Any], second: dict[str, Any], told: str) -> None:
     with pytest.raises(Incompatible, match=told):
         lowest_common(first, second)
+
+
+def test_what_schemas_of_kubernetes_own_kinds_say_is_required_does_not_matter() -> None:
+    wanted, offered = obj(spec=obj(a=TEXT)), obj(("spec",), spec=obj(("a",), a=TEXT))
+    assert refusals(wanted, offered, is_native=True) == []
+    assert refusals(wanted, offered, is_native=False) == [".spec.a: is required there", ".spec: is required there"]

@@ -32,7 +32,8 @@ class Incompatible(ValueError):
 def refusals(wanted: Schema, offered: Schema, *, is_native: bool) -> list[str]:
     """Why objects that are valid by `wanted` may be refused, or lose something, where `offered` is served; [] if they may not.
 
-    Args: is_native: an API of Kubernetes itself, where an older cluster ignores a newer field by agreement.
+    Args: is_native: an API of Kubernetes itself, where an older cluster ignores a newer field by agreement, and where some versions
+    say in their schema, as of the `spec` of a CronJob, what all of them have always required.
 
     >>> refusals({"properties": {"a": {"type": "string"}}}, {"properties": {"a": {"type": "integer"}}}, is_native=False)
     ['.a: is integer there, not string']
@@ -80,7 +81,7 @@ def _fields(wanted: Schema, offered: Schema, is_native: bool, path: str) -> Iter
             yield from _refusals(asked[name], known[name], is_native, f"{path}.{name}")
         elif not takes_any and not is_native:
             yield f"{path}.{name}: is not known there"
-    for name in sorted(set(offered.get("required") or ()) - set(wanted.get("required") or ())):
+    for name in () if is_native else sorted(set(offered.get("required") or ()) - set(wanted.get("required") or ())):
         yield f"{path}.{name}: is required there"
     if _keeps_unknown(wanted) and not takes_any and not is_native:
         yield f"{path or '.'}: keeps unknown fields, which are dropped there"

@@ -22,12 +22,11 @@ from kcp.apiserver.request import Handler, Request, Response
 from kcp.apiserver.resources import ConnectorKey
 from kcp.registry.backend import Admission, Backend, Scope
 from kcp.registry.resource import Catalog
-from kcp.streams.spdy import Stream
 from kcp.streams.spdyframes import Headers
 from kcp.streams.ways import BrokenStream, Duplex, splice
 from kcp.tmc.model.names import NamespaceLocator, upsyncing_key
 from kcp.tmc.tunnel.protocol import SUBRESOURCES, value
-from kcp.tmc.tunnel.tunnels import ANSWERED, Tunnels
+from kcp.tmc.tunnel.tunnels import ANSWERED, Answer, Tunnels
 
 _SENT = ("accept", "content-type", "user-agent", "x-stream-protocol-version")
 _OF_UPGRADES = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version")
@@ -95,7 +94,7 @@ def _headers(req: Request, *, is_upgrade: bool) -> Iterator[tuple[str, str]]:
         yield "sec-websocket-protocol", offered
 
 
-async def _response(status: int, headers: Headers, stream: Stream) -> Response:
+async def _response(status: int, headers: Headers, stream: Answer) -> Response:
     told = tuple((name, text) for name, text in headers if name in ANSWERED)
     response = Response(status, content_type=value(headers, "content-type") or "text/plain", headers=told)
     if status == 101:
@@ -113,14 +112,14 @@ async def _response(status: int, headers: Headers, stream: Stream) -> Response:
     return replace(response, body=bytes(body))
 
 
-async def _joined(wire: Duplex, stream: Stream) -> None:
+async def _joined(wire: Duplex, stream: Answer) -> None:
     try:
         await splice(wire, stream)
     finally:
         await stream.reset()
 
 
-async def _chunks(stream: Stream) -> AsyncGenerator[bytes, None]:
+async def _chunks(stream: Answer) -> AsyncGenerator[bytes, None]:
     try:
         while data := await stream.read():
             yield data

@@ -15,7 +15,7 @@ from inspect import isawaitable
 
 from kcp.apimachinery import meta
 from kcp.apimachinery.apply.versions import Show
-from kcp.apimachinery.errors import BadRequest, Forbidden, NotFound
+from kcp.apimachinery.errors import BadRequest, Cause, Forbidden, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.apimachinery.keys import ClusterName
 from kcp.apimachinery.meta import JSONObject
@@ -37,6 +37,7 @@ from kcp.registry.backend import (
     Written,
 )
 from kcp.registry.resource import Resource
+from kcp.registry.strategy import Strategy
 from kcp.tmc.model.names import STATE_LABEL, STATE_UPSYNC, SYNCER_FINALIZER, UPSYNC_DIFF_ANNOTATION, is_foreign
 from kcp.virtual.framework import View
 
@@ -45,11 +46,27 @@ UPSYNCER = UserInfo("system:kcp:upsyncer", ("system:masters", "system:authentica
 _FIXED = ("/metadata", "/apiversion", "/kind")
 
 
+def _picturing(strategy: Strategy) -> Strategy:
+    """What a cluster has accepted is not judged again, nor begun: a pod gets its node by an update, its status when the syncer says.
+
+    Source: kcp 0.11, whose exported pods and volumes are checked by their schemas alone.
+    """
+    return replace(strategy, prepare_create=_without_status, validate=_no_faults, validate_status=_no_faults)
+
+
+def _without_status(new: JSONObject, now: str) -> None:  # noqa: ARG001 - a hook
+    new.pop("status", None)
+
+
+def _no_faults(new: JSONObject, old: JSONObject | None) -> Sequence[Cause]:  # noqa: ARG001 - a hook
+    return ()
+
+
 class UpsyncerCatalog:
     """The resources of the exports that the SyncTarget supports."""
 
     def __init__(self, exported: Sequence[Resource]) -> None:
-        self._exported = {resource.gvr: resource for resource in exported}
+        self._exported = {resource.gvr: replace(resource, strategy=_picturing(resource.strategy)) for resource in exported}
 
     def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
         return self._exported.get(gvr)
