@@ -41,6 +41,7 @@ async def test_keys_that_end_in_kcps_domain_are_the_servers(market: Market, what
     with pytest.raises(Forbidden, match="modification of reserved"):
         await maps.patch("marked", {"metadata": {what: {"x.kcp.io/y.kcp.io": None}}}, namespace="default")
     await maps.patch("marked", {"data": {"a": "b"}}, namespace="default")
+    await maps.patch("marked", {"metadata": {what: {"test.workload.kcp.io": "east"}}}, namespace="default")
 
 
 @pytest.mark.parametrize(("group", "is_free"), [("apis.kcp.io", False), ("my.apis.kcp.io", False), ("contrib.kcp.io", True)])

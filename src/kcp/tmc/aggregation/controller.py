@@ -23,7 +23,7 @@ from kcp.tmc.metrics import families
 from kcp.tmc.model.indexes import BY_KEY, BY_TARGET
 from kcp.tmc.model.kinds import NAMESPACE_SCHEDULED, SyncTarget
 from kcp.tmc.model.names import WAITING_ANNOTATION, sync_target_key, synced_keys, upsyncing_key
-from kcp.tmc.model.wishes import primary_cluster
+from kcp.tmc.model.wishes import is_summarized, primary_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class AggregationReconciler:
         obj = self.get(key)
         if obj is None or meta.deletion_timestamp(obj) or upsyncing_key(obj):
             return Result()  # what a cluster shows has that cluster's status, wherever it is projected to
+        if not is_summarized(obj):
+            return Result()
         started_s = self.clock.monotonic()
         targets = {k: t for k in synced_keys(obj) if (t := self.target(k)) is not None}
         names = {k: t.name for k, t in targets.items()}

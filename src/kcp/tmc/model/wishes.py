@@ -6,6 +6,7 @@ Source: tmc reference §5.2 (annotations under syncer.kcp.io/); the values' mean
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -40,6 +41,10 @@ MAX_RETRIES = "tmc.kcp.io/max-retries"
 EXCLUSIVE = "tmc.kcp.io/exclusive"
 """It runs in one cluster at a time. lease: elsewhere it starts once it has left, or its cluster must have stopped it; confirmed: only once
 it has left. As a label on copies it is what a syncer stops that has lost touch."""
+
+SUMMARIZING = "experimental.summarizing.workload.kcp.io"
+"""JSON list of {fieldPath, promoteToUpstream}; with false for `status` what clusters report is kept for each of them, and the object's
+own status left alone. Source: kcp release-0.11 pkg/virtual/syncer/transformations/default_summarizing.go."""
 
 CONFLICT_RESOLUTION = "tmc.kcp.io/conflict-resolution"
 """What becomes of what somebody changes on a copy in its cluster. UseSource (default): it is put right; UseTarget: it stays until the
@@ -140,6 +145,25 @@ def is_reduced(obj: Mapping[str, Any]) -> bool:
 
 def may_recreate(obj: Mapping[str, Any]) -> bool:
     return _told(obj, IMMUTABLE_FIELDS) == "recreate"
+
+
+def is_summarized(obj: Mapping[str, Any]) -> bool:
+    """Whether the object's status is made of what its clusters report; what does not say so clearly leaves it at that.
+
+    >>> is_summarized({"metadata": {"annotations": {SUMMARIZING: '[{"fieldPath": "status", "promoteToUpstream": false}]'}}})
+    False
+    >>> is_summarized({"metadata": {"annotations": {SUMMARIZING: "what?"}}}), is_summarized({"metadata": {}})
+    (True, True)
+    """
+    text = meta.annotations(obj).get(SUMMARIZING)
+    if text is None:
+        return True
+    try:
+        rules = json.loads(text)
+    except ValueError:
+        return True
+    told = [rule for rule in rules if isinstance(rule, dict)] if isinstance(rules, list) else []
+    return not any(rule.get("fieldPath") == "status" and rule.get("promoteToUpstream") is False for rule in told)
 
 
 def primary_cluster(obj: Mapping[str, Any]) -> str:
