@@ -61,8 +61,8 @@ _WATCH_EVENTS = counter("apiserver_watch_events_total", "Events sent to watchers
     fold=Fold(most=40, rest={"group": "", "version": "", "resource": "other"}),
 )  # fmt: skip
 _LISTS = counter(
-    "apiserver_cache_list_total", "LIST requests served from the watch cache: all of them.", ("resource_prefix", "index"),
-    fold=Fold(most=40, rest={"resource_prefix": "other"}),
+    "apiserver_cache_list_total", "LIST requests served from the watch cache.", ("group", "resource", "index", "resource_prefix"),
+    fold=Fold(most=40, rest={"group": "", "resource": "other", "resource_prefix": "other"}),
 )  # fmt: skip
 
 RequestKind: TypeAlias = tuple[str, str, str, str, str, str]
@@ -134,7 +134,7 @@ class RequestMetrics:
         show(_IN_FLIGHT, lambda: (((kind,), count) for kind, count in self.in_flight.items()))
         show(_LONG_RUNNING, self._long_running.items)
         show(_WATCH_EVENTS, self._watch_events.items)
-        show(_LISTS, lambda: (((prefix, ""), count) for prefix, count in self._lists().items()))
+        show(_LISTS, lambda: (((*of, "", _resource_prefix(*of)), count) for of, count in self._lists().items()))
 
     def _of_kinds(self) -> dict[RequestKind, Histogram]:
         return merged(((kind, durations) for (kind, _), durations in self._durations.items()), BUCKETS_S)
@@ -154,18 +154,17 @@ class RequestMetrics:
             BUCKETS_S,
         )
 
-    def _lists(self) -> Mapping[str, int]:
-        """Successful LISTs by the prefix of the resource's keys. Source: k8s.io/apiserver/pkg/storage/cacher/metrics."""
-        found: dict[str, int] = {}
+    def _lists(self) -> Mapping[tuple[str, str], int]:
+        """Successful LISTs by group and resource. Source: k8s.io/apiserver/pkg/storage/cacher/metrics."""
+        found: dict[tuple[str, str], int] = {}
         for ((verb, group, _, resource, *_), code), durations in self._durations.items():
             if verb == "LIST" and resource and code == 200:
-                prefix = _resource_prefix(group, resource)
-                found[prefix] = found.get(prefix, 0) + sum(durations.counts)
+                found[group, resource] = found.get((group, resource), 0) + sum(durations.counts)
         return found
 
 
 def _resource_prefix(group: str, resource: str) -> str:
-    """As in kcp, where the keys of custom resources are apart.
+    """What kcp 0.11 says in place of group and resource: as there, the keys of custom resources are apart.
 
     >>> [_resource_prefix("", "secrets"), _resource_prefix("apps", "deployments"), _resource_prefix("wildwest.dev", "cowboys")]
     ['/core/secrets', '/apps/deployments', '/wildwest.dev/cowboys/customresources']
@@ -244,6 +243,6 @@ class Metrics:
 
     async def handle(self, req: Request) -> Response:
         """GET /metrics. Only for the whole server: a workspace has none (kcp answers 501 there)."""
-        if req.info.cluster_path:
+        if req.info.cluster_path not in ("", "system:admin"):
             raise NotImplementedStatus("metrics are those of the whole server: ask for /metrics without /clusters/…")
         return Response(200, scrape(self.pages), CONTENT_TYPE)

@@ -123,8 +123,15 @@ async def test_lists_are_counted_by_prefix_over_all_workspaces_and_namespaces() 
     await answer(metrics, info("list", "secrets"), 403)
     await answer(metrics, info("get", "secrets", name="x"))
     assert labelled(await scrape(metrics), "apiserver_cache_list_total") == {
-        frozenset(('resource_prefix="/core/secrets"', 'index=""')): 4.0,
-        frozenset(('resource_prefix="/wildwest.dev/cowboys/customresources"', 'index=""')): 4.0,
+        frozenset(('group=""', 'resource="secrets"', 'index=""', 'resource_prefix="/core/secrets"')): 4.0,
+        frozenset(
+            (
+                'group="wildwest.dev"',
+                'resource="cowboys"',
+                'index=""',
+                'resource_prefix="/wildwest.dev/cowboys/customresources"',
+            )
+        ): 4.0,
     }
 
 
@@ -142,3 +149,4 @@ async def test_statistics_and_metrics_of_other_parts_are_shown() -> None:
 async def test_a_workspace_has_no_metrics_of_its_own() -> None:
     with pytest.raises(NotImplementedStatus):
         await scrape(Metrics(), "root:org")
+    assert await scrape(Metrics(), "system:admin")
