@@ -153,11 +153,22 @@ def _webhook(defined: JSONObject, cluster: ClusterName) -> WebhookConversion | N
     return WebhookConversion(cluster, config, reviews)
 
 
+def _behaviour(gvk: GVK) -> strategy.Strategy | None:
+    """Of a bound Kubernetes kind whose schema somebody else wrote: what is valid is said by that alone, as in kcp.
+
+    Source: kcp test/e2e/quota (a Service without ports, of a schema that requires none).
+    """
+    known = strategy_for(gvk)
+    if known is None:
+        return None
+    return replace(known, validate=strategy.CUSTOM.validate, validate_status=strategy.CUSTOM.validate_status)
+
+
 def _resource(parts: _Parts, name: str, *, origin: Origin, identity: str = "") -> Resource:
     """Raises KeyError for a version that is not there."""
     version, names, accepted, held = parts.versions[name], parts.names, parts.accepted, parts.schemas[name]
     gvk = GVK(parts.group, name, names["kind"])
-    kubernetes = strategy_for(gvk) if origin is Origin.BOUND else None
+    kubernetes = _behaviour(gvk) if origin is Origin.BOUND else None
     subresources = version.get("subresources") or {}
     every = _versions(parts, name) if origin is not Origin.SYSTEM else None  # whose conversions are functions
     return Resource(

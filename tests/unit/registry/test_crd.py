@@ -67,13 +67,16 @@ def test_a_bound_deployment_behaves_as_built_in_under_its_identity() -> None:
     assert obj["spec"]["replicas"] == 1
 
 
-def test_somebody_elses_deployment_schema_keeps_its_schema_but_gets_the_behaviour() -> None:
+def test_somebody_elses_deployment_schema_says_alone_what_is_valid_but_gets_the_behaviour() -> None:
     schema = copy_json(_schema("deployments"))
     del schema["metadata"]["annotations"]
     (bound,) = resources_from_schema(schema, "hash")
     assert bound.schema is not builtin_schema(GVK("apps", "v1", "Deployment"))
     assert bound.columns[1].getter is not None
-    assert bound.strategy.validate({"spec": {"replicas": -1}}, None)
+    made: JSONObject = {"metadata": {"name": "web"}, "spec": {}}
+    bound.strategy.prepare_create(made, "2023-01-01T00:00:00Z")
+    assert made["spec"]["replicas"] == 1
+    assert not bound.strategy.validate({"spec": {"replicas": -1}}, None)
 
 
 def test_local_crds_are_served_where_they_are_only() -> None:
