@@ -173,6 +173,13 @@ async def test_the_upsyncer_view_takes_only_what_bears_its_label_in_placed_names
             await pods.delete("own", namespace="default")
 
 
+async def test_its_view_says_that_nothing_is_made_or_deleted_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with with_target(tmp_path, monkeypatch) as world:
+        found = {resource.gvr.resource: resource for resource in await (await ready(world)).views["syncer"].cluster("*").discover()}
+        for name in ("configmaps", "namespaces", "services"):
+            assert set(found[name].verbs) == {"get", "list", "patch", "update", "watch"}
+
+
 async def test_what_a_cluster_runs_is_shown_as_it_is_and_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its upsyncer sends the pod before it has a node, and updates it; and it may know of no image."""
     async with with_target(tmp_path, monkeypatch) as world:

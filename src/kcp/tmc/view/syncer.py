@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from kcp.aio.clock import Clock, rfc3339
 from kcp.apimachinery import meta
@@ -55,6 +55,7 @@ from kcp.virtual.together import Together
 from kcp.virtual.transform import Narrowing, TransformingBackend
 
 _LONGEST_LABEL = 63
+_VERBS = ("get", "list", "patch", "update", "watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,12 @@ def _patched(spec: JSONObject, diff: str) -> JSONObject:
     return patched
 
 
+@lru_cache(maxsize=256)
+def _viewed(resource: Resource) -> Resource:
+    """As discovery tells it: a syncer neither makes nor deletes objects here. Source: kcp 0.11 pkg/virtual/syncer/builder/build.go."""
+    return replace(resource, verbs=_VERBS, subresources=frozenset())
+
+
 class SyncerCatalog:
     """What a syncer may see: namespaces, the core kinds, and the resources of the exports its SyncTarget supports."""
 
@@ -176,8 +183,10 @@ class SyncerCatalog:
 
     def resolve(self, cluster: ClusterName, gvr: GVR) -> Resource | None:
         if gvr == NAMESPACES or gvr in CORE_SYNCED:
-            return self._inner.resolve(WILDCARD, gvr)
-        return self._exported.get(gvr)
+            found = self._inner.resolve(WILDCARD, gvr)
+        else:
+            found = self._exported.get(gvr)
+        return _viewed(found) if found is not None else None
 
     def resources(self, cluster: ClusterName) -> Iterable[Resource]:
         names = [NAMESPACES, *CORE_SYNCED, *sorted(self._exported)]
