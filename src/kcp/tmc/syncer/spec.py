@@ -32,6 +32,7 @@ from kcp.tmc.model.names import (
     SYNC_ERROR_ANNOTATION,
     SYNCER_FINALIZER,
 )
+from kcp.tmc.syncer import news
 from kcp.tmc.syncer.access import TEMPLATED
 from kcp.tmc.syncer.attempts import Attempts
 from kcp.tmc.syncer.downstream import APPLIED_ANNOTATION, is_applied
@@ -351,18 +352,23 @@ class SpecReconciler:
 
 
 def build_spec_controller(reconciler: SpecReconciler, upstream: Informer, downstream: Informer, turns: Turns) -> Controller:
+    finalizer = SYNCER_FINALIZER + reconciler.parts.identity.key
+
+    def of_view(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
+        return [key] if news.of_spec(old, new, finalizer) else []
+
     def of_copy(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
         found = reconciler.parts.namespaces.upstream_key(reconciler.gvr.group_resource, key)
         if found is None:
             return []
         reconciler.sent.shown(found, new)
-        return [found]
+        return [found] if news.of_spec(old, new) else []
 
     parts, resource = reconciler.parts, str(reconciler.gvr.group_resource)
     controller = Controller(
         f"syncer-spec-{resource}", turns(reconciler.reconcile), clock=parts.clock, workers=parts.config.workers,
         rate_limiter=retries(parts.clock, parts.identity), observe=parts.record.hook(resource, DOWN),
     )  # fmt: skip
-    controller.watch(upstream)
+    controller.watch(upstream, of_view)
     controller.watch(downstream, of_copy)
     return controller

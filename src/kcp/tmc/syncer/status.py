@@ -15,6 +15,7 @@ from kcp.apimachinery.keys import ObjectKey
 from kcp.apimachinery.meta import JSONObject
 from kcp.controller.controller import Controller, Result
 from kcp.controller.informer import Informer
+from kcp.tmc.syncer import news
 from kcp.tmc.syncer.downstream import upstream_status
 from kcp.tmc.syncer.parts import Parts, Turns
 from kcp.tmc.syncer.record import UP
@@ -50,14 +51,20 @@ class StatusReconciler:
 
 
 def build_status_controller(reconciler: StatusReconciler, downstream: Informer, upstream: Informer, turns: Turns) -> Controller:
-    def of_object(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
-        return [reconciler.parts.namespaces.downstream_key(reconciler.gvr.group_resource, key)]
+    def of_copy(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
+        return [key] if news.of_copys_status(old, new) else []
+
+    def of_view(key: ObjectKey, old: JSONObject | None, new: JSONObject | None) -> list[ObjectKey]:
+        if not news.of_views_status(old, new):
+            return []
+        copy = reconciler.parts.namespaces.downstream_key(reconciler.gvr.group_resource, key)
+        return [copy] if copy in downstream else []
 
     parts, resource = reconciler.parts, str(reconciler.gvr.group_resource)
     controller = Controller(
         f"syncer-status-{resource}", turns(reconciler.reconcile), clock=parts.clock, workers=parts.config.workers,
         rate_limiter=retries(parts.clock, parts.identity), observe=parts.record.hook(resource, UP),
     )  # fmt: skip
-    controller.watch(downstream)
-    controller.watch(upstream, of_object)
+    controller.watch(downstream, of_copy)
+    controller.watch(upstream, of_view)
     return controller
