@@ -57,7 +57,14 @@ from kcp.server.options import Options
 from kcp.server.security import Security, SecurityParts, build_security
 from kcp.server.startoptions import ADMIN, USER, chosen
 from kcp.server.tokens import FILE, AdminTokens
-from kcp.server.views import admin_workspace, export_workspace, lifecycle_workspaces, replication_workspace, schema_workspace
+from kcp.server.views import (
+    admin_workspace,
+    cache_workspace,
+    export_workspace,
+    lifecycle_workspaces,
+    replication_workspace,
+    schema_workspace,
+)
 from kcp.storage.compaction import CompactionConfig, Compactor
 from kcp.storage.interface import Store
 from kcp.storage.measures import MeasuredStore, show_objects
@@ -339,6 +346,7 @@ class _Assembly:
             foundation.catalog, registry, security, foundation.index, self._health, self._metrics, clock,
             virtual_workspaces=[
                 admin_workspace(foundation, registry),
+                cache_workspace(foundation, registry),
                 export_workspace(foundation, registry, security),
                 await schema_workspace(foundation, registry, security),
                 *([replication_workspace(foundation, registry, security)] if self._options.cache_apis else ()),

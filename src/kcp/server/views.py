@@ -23,6 +23,7 @@ from kcp.virtual.admin.workspace import AdminCatalog, AdminWorkspace
 from kcp.virtual.apiexport.catalog import Origins
 from kcp.virtual.apiexport.workspace import ExportWorkspace
 from kcp.virtual.apiresourceschema.workspace import SchemaWorkspace
+from kcp.virtual.cache.workspace import CacheCatalog, CacheWorkspace
 from kcp.virtual.lifecycle.stage import INITIALIZING, TERMINATING
 from kcp.virtual.lifecycle.workspace import LifecycleWorkspace
 from kcp.virtual.replication.workspace import ReplicationWorkspace
@@ -34,6 +35,11 @@ _REVIEWS = ("authentication.k8s.io", "authorization.k8s.io")
 def admin_workspace(foundation: Foundation, backend: Backend) -> AdminWorkspace:
     """`/services/admin/…`"""
     return AdminWorkspace(AdminCatalog(foundation.claim_policies, lambda: foundation.catalog.resolve(ROOT, SHARDS)), backend)
+
+
+def cache_workspace(foundation: Foundation, backend: Backend) -> CacheWorkspace:
+    """`/services/cache/…`"""
+    return CacheWorkspace(CacheCatalog(foundation.catalog), backend, ROOT)
 
 
 def export_workspace(foundation: Foundation, backend: Backend, security: Security) -> ExportWorkspace:

@@ -17,10 +17,11 @@ _ADMINISTRATORS = frozenset((kinds.MASTERS, kinds.KCP_ADMIN))
 _DOCUMENTS = ("/api", "/apis", "/openapi")
 _ADMIN_BASE = f"/clusters/{kinds.SYSTEM_ADMIN}"
 _BELOW_ADMIN_BASE = (f"{_ADMIN_BASE}/clusters/", f"{_ADMIN_BASE}/services/")
+_IN_VIEWS = f"{_ADMIN_BASE}/clusters/"
 
 
 def with_bases_of_administrators() -> Filter:
-    """`/clusters/system:admin/clusters/<path>/…` means `/clusters/<path>/…`, and `…/services/…` likewise.
+    """`/clusters/system:admin/clusters/<path>/…` means `/clusters/<path>/…`, and `…/services/…` likewise; so it is in virtual workspaces.
 
     The context system:admin of a kubeconfig was the bare server in kcp 0.11 and is a logical cluster in today's: programs that take it for
     the base of all workspaces find them behind both. No resource is hidden by that, since there are none under these paths.
@@ -31,6 +32,8 @@ def with_bases_of_administrators() -> Filter:
         async def based(req: Request) -> Response:
             if req.path.startswith(_BELOW_ADMIN_BASE):
                 req.path = req.path.removeprefix(_ADMIN_BASE)
+            elif req.path.startswith("/services/") and _IN_VIEWS in req.path:
+                req.path = req.path.replace(_IN_VIEWS, "/clusters/", 1)
             return await handler(req)
 
         return based

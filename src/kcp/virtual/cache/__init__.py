@@ -1,0 +1,1 @@
+"""What shards share, at the URL of kcp's cache server."""
