@@ -1,5 +1,7 @@
 """What is freed goes back to the system."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,17 @@ def test_holes_between_what_is_kept_are_given_back() -> None:
 def test_it_may_be_called_when_there_is_nothing_to_give() -> None:
     give_back()
     assert give_back() in (True, False)
+
+
+def test_what_is_young_and_garbage_goes_first() -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.disable()
+    try:
+        gone = weakref.ref(Knot())
+        give_back()
+        assert gone() is None
+    finally:
+        gc.enable()
