@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -184,6 +185,30 @@ async def test_owner_that_cannot_be_looked_up_counts_as_there(world: World) -> N
     async with world.running(build):
         await world.clock.advance(300.0)
         assert await world.names(REPLICA_SETS, cluster=cluster, namespace="shop") == ["web-1"]
+
+
+async def test_owner_that_goes_before_its_resource_is_mirrored_takes_its_dependents_along(world: World) -> None:
+    """Its kind is known from another export, so that the server can be asked; its own resource is found later, without the owner.
+
+    Source: kcp 0.31 test/e2e/garbagecollector (TestGarbageCollectorTypesFromBinding); garbagecollector.go, attemptToDeleteWorker.
+    """
+    cluster = world.clusters()[0]
+    elsewhere = DEPLOYMENTS._replace(resource="deployments:elsewhere")
+    known = [replace(r, gvr=elsewhere) if r.gvr == DEPLOYMENTS else r for r in await world.api_resources()]
+
+    async def resources() -> Sequence[APIResource]:
+        return known
+
+    def build(informers: InformerFactory, transport: Transport) -> Controller[Any]:
+        return build_garbage_collector(informers.client, for_cluster=world.for_cluster(transport), resources=resources, clock=world.clock)
+
+    async with world.running(build):
+        await world.clock.advance(60.0)
+        await chain_of_three(world, cluster)
+        await world.clock.advance(1.0)
+        await world.of(cluster).resource(DEPLOYMENTS).delete("web", namespace="shop", propagation="Background")
+        await world.clock.advance(30.0)
+        assert await left(world, cluster) == []
 
 
 async def test_owner_in_another_namespace_does_not_count_and_is_reported(world: World) -> None:

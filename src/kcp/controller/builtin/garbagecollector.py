@@ -27,17 +27,21 @@ FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _ABSENT_REMEMBERED = 500
 _NOT_READY_S = 0.25
-_UNRESOLVED_S = 15.0
+_UNSEEN_S, _UNRESOLVED_S = 5.0, 15.0
 
 
 class Owner(Enum):
     """What became of an owner."""
 
     SOLID = "is there"
+    UNSEEN = "is there, says the server, but not mirrored yet: that it goes may never be heard"
     WAITING = "is being deleted and waits for its dependents"
     ABSENT = "is gone for certain"
     INVALID = "is of a namespaced kind, which a cluster-scoped object cannot refer to"
     UNKNOWN = "cannot be looked up: its kind is not served, or not in this way"
+
+
+_STANDING = frozenset((Owner.SOLID, Owner.UNSEEN, Owner.INVALID, Owner.UNKNOWN))
 
 
 def build_garbage_collector(
@@ -147,11 +151,13 @@ class GarbageCollector:
     async def _collect(self, node: Node, obj: JSONObject) -> Result:
         refs = meta.owner_references(obj)
         states = [await self._owner_state(node, obj, ref) for ref in refs]
-        standing = [ref for ref, state in zip(refs, states, strict=True) if state in (Owner.SOLID, Owner.INVALID, Owner.UNKNOWN)]
+        standing = [ref for ref, state in zip(refs, states, strict=True) if state in _STANDING]
         if refs and not standing:
             await self._delete(node, obj, is_awaited=Owner.WAITING in states)
         elif len(standing) < len(refs):
             await self._patch(node, obj, ownerReferences=standing)
+        if Owner.UNSEEN in states:  # source: garbagecollector.go, attemptToDeleteWorker (items that are not observed)
+            return Result(requeue_after_s=_UNSEEN_S)
         return Result(requeue_after_s=_UNRESOLVED_S if Owner.UNKNOWN in states else None)
 
     async def _delete(self, node: Node, obj: JSONObject, *, is_awaited: bool) -> None:
@@ -177,7 +183,7 @@ class GarbageCollector:
             if held is not None and meta.uid(held) == ref.get("uid"):
                 return _state_of(held)
         states = [await self._ask(node, obj, ref, resource) for resource in resources]
-        for state in (Owner.SOLID, Owner.WAITING, Owner.UNKNOWN):
+        for state in (Owner.UNSEEN, Owner.WAITING, Owner.UNKNOWN):
             if state in states:
                 return state
         return Owner.ABSENT if states else Owner.UNKNOWN
@@ -201,7 +207,7 @@ class GarbageCollector:
                 return Owner.UNKNOWN  # it is the resource that is not found: says nothing about the object
         else:
             if meta.uid(live) == ref.get("uid"):
-                return _state_of(live)
+                return Owner.WAITING if _waits_for(live, FOREGROUND) else Owner.UNSEEN
         elsewhere = self.graph.find_uid(resource, owner.key.cluster, str(ref.get("uid")))
         if elsewhere is not None and elsewhere.namespace != owner.key.namespace:
             await self._report_invalid(node, obj, ref)
