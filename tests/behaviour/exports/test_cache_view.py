@@ -14,7 +14,7 @@ from kcp.apimachinery.meta import JSONObject
 from kcp.client.rest import Client
 from kcp.exports.names import EXPORTS
 from kcp.tenancy.kinds import SHARDS, WORKSPACE_TYPES
-from kcp.virtual.cache.workspace import SHARD_ANNOTATION
+from kcp.virtual.cache.workspace import REVISION_ANNOTATION, SHARD_ANNOTATION, UID_ANNOTATION
 
 
 def cache(market: Market, cluster: str, shard: str = "root") -> Client:
@@ -23,7 +23,8 @@ def cache(market: Market, cluster: str, shard: str = "root") -> Client:
 
 def without_mark(obj: JSONObject) -> JSONObject:
     copy: JSONObject = meta.copy_json(obj)
-    meta.set_annotation(copy, SHARD_ANNOTATION, None)
+    for annotation in (SHARD_ANNOTATION, REVISION_ANNOTATION, UID_ANNOTATION):
+        meta.set_annotation(copy, annotation, None)
     return copy
 
 
@@ -34,6 +35,8 @@ async def test_objects_are_as_the_shard_has_them_and_say_whose_they_are(market: 
         view = market.server.client.at(f"/services/cache/shards/{shard}/clusters/{base}{market.provider_name}")
         shown = await view.resource(EXPORTS).get("widgets")
         assert meta.annotations(shown)[SHARD_ANNOTATION] == "root"
+        assert meta.annotations(shown)[REVISION_ANNOTATION] == meta.resource_version(source)
+        assert meta.annotations(shown)[UID_ANNOTATION] == meta.uid(source)
         assert without_mark(shown) == source
     everywhere = await cache(market, "*").resource(EXPORTS).list()
     assert {meta.cluster(found) for found in everywhere.items} >= {"root", market.provider_name}

@@ -3,7 +3,7 @@
 There is one shard, so nothing is copied: the objects themselves are shown, with the annotation that says whose they are. What is written
 here does not last in kcp, because its replication brings back what the shard has; here it changes nothing from the start.
 Before: `virtual.framework`. After: `transform`.
-Source: kcp pkg/cache/server/{handler,bootstrap/bootstrap}.go, pkg/reconciler/cache/replication.
+Source: kcp main, pkg/cache/server/{handler,bootstrap/bootstrap}.go, pkg/reconciler/cache/replication (0.11 tells nothing of the original).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from kcp.virtual.framework import View
 from kcp.virtual.transform import TransformingBackend
 
 SHARD_ANNOTATION = "kcp.io/shard"
+REVISION_ANNOTATION, UID_ANNOTATION = (f"cache.kcp.io/original-resource-{what}" for what in ("version", "UID"))
 _VERBS = ("delete", "get", "list", "patch", "update", "watch")
 _REPLICATED = frozenset(
     (
@@ -33,10 +34,11 @@ _REPLICATED = frozenset(
         *(("admissionregistration.k8s.io", f"validatingadmissionpol{end}") for end in ("icies", "icybindings")),
         *(("apis.kcp.io", name) for name in ("apiconversions", "apiexportendpointslices", "apiexports", "apiresourceschemas")),
         *(("core.kcp.io", name) for name in ("logicalclusters", "shards")),
+        *(("rbac.authorization.k8s.io", f"{scope}{what}") for scope in ("", "cluster") for what in ("roles", "rolebindings")),
         ("tenancy.kcp.io", "workspacetypes"),
     )
 )
-"""Of kcp's list, what it replicates whole; of RBAC and of cached resources it replicates a part."""
+"""Kcp's list, without what it copies for cached resources; of RBAC kcp copies only what other shards need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,13 @@ def _shown(resource: Resource) -> Resource:
 
 @dataclass(frozen=True, slots=True)
 class OfShard:
-    """Implements Transformation: the object as it is, and whose it is."""
+    """Implements Transformation: the object as it is, whose it is, and what it was copied from."""
 
     shard: str
 
     def outward(self, scope: Scope, obj: JSONObject) -> JSONObject:
+        meta.set_annotation(obj, REVISION_ANNOTATION, meta.resource_version(obj))
+        meta.set_annotation(obj, UID_ANNOTATION, meta.uid(obj))
         meta.set_annotation(obj, SHARD_ANNOTATION, self.shard)
         return obj
 
