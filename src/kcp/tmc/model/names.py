@@ -15,6 +15,7 @@ from typing import Any
 from kcp.apimachinery import meta
 from kcp.apimachinery.keys import ClusterName, base36_sha224, base62_sha224
 from kcp.apimachinery.meta import JSONObject
+from kcp.apimachinery.remember import remembered
 
 STATE_LABEL = "state.workload.kcp.io/"
 """+K, on namespaces and objects upstream: "" pending, `Sync`, `Upsync`."""
@@ -118,18 +119,12 @@ class NamespaceLocator:
 
     def to_json(self) -> str:
         """Compact JSON with fields in the order that the name depends on."""
-        target = {"cluster": self.target_cluster, "name": self.target_name, "uid": self.target_uid}
-        return json.dumps({"syncTarget": target, "cluster": self.cluster, "namespace": self.namespace}, separators=(",", ":"))
+        return _locator_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> NamespaceLocator:
         """Inverse of `to_json`. Raises ValueError for anything else."""
-        try:
-            value = json.loads(text)
-            target = value["syncTarget"]
-            return cls(ClusterName(target["cluster"]), target["name"], target["uid"], ClusterName(value["cluster"]), value["namespace"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a namespace locator: {text!r}") from error
+        return _locator_of(text)
 
     @property
     def downstream_namespace(self) -> str:
@@ -146,6 +141,24 @@ class NamespaceLocator:
         """Same for all namespaces of one workspace on one target: base-62 SHA-224 of the locator without its namespace."""
         target = {"cluster": self.target_cluster, "name": self.target_name, "uid": self.target_uid}
         return base62_sha224(json.dumps({"syncTarget": target, "cluster": self.cluster, "namespace": ""}, separators=(",", ":")))
+
+
+@lru_cache(maxsize=4096)
+def _locator_text(locator: NamespaceLocator) -> str:
+    target = {"cluster": locator.target_cluster, "name": locator.target_name, "uid": locator.target_uid}
+    return json.dumps({"syncTarget": target, "cluster": locator.cluster, "namespace": locator.namespace}, separators=(",", ":"))
+
+
+@remembered(maxsize=4096)
+def _locator_of(text: str) -> NamespaceLocator:
+    try:
+        value = json.loads(text)
+        target = value["syncTarget"]
+        return NamespaceLocator(
+            ClusterName(target["cluster"]), target["name"], target["uid"], ClusterName(value["cluster"]), value["namespace"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a namespace locator: {text!r}") from error
 
 
 @lru_cache(maxsize=4096)

@@ -286,7 +286,7 @@ class Syncer:
         self, supervisor: Supervisor, view: Client, upstream: InformerFactory, downstream: InformerFactory, record: Record
     ) -> None:
         below = downstream.informer(NAMESPACES, label_selector=self._label(), indexers={BY_ORIGIN: index_by_origin})
-        keeper = NamespaceKeeper(self.identity, self.downstream, below.get)
+        keeper = NamespaceKeeper(self.identity, self.downstream, below.peek)
         self._parts = Parts(
             self.identity, view.cluster, self.downstream, keeper, self.clock, self.config, record, Transformations(self.identity.name),
             Tokens(upstream.informer(SECRETS, indexers={BY_TOKEN: index_by_token})),

@@ -33,7 +33,7 @@ class NamespaceKeeper:
     identity: Identity
     downstream: Client
     get: Callable[[ObjectKey], JSONObject | None]
-    """A downstream namespace from the informer."""
+    """A downstream namespace from the informer; it is not changed."""
     _made: dict[str, str] = field(default_factory=dict)
     """Downstream namespaces that were made or checked → locator; only saves requests, the cluster has the truth."""
 
