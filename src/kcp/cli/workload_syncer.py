@@ -141,7 +141,8 @@ def _log_options(flags: dict[str, Any]) -> LogOptions:
 )
 @click.option("--exclude-namespaces", default="", callback=_words, help="Workspace namespaces to leave out: names or patterns, comma list.")
 @click.option("--require-labels", default="", callback=_labels, help="Labels that an object must bear to be synced: key=value, comma list.")
-@click.option("--qps", default=0.0, type=click.FloatRange(0), help="Requests a second to each API server.  [default: no limit]")
+@click.option("--qps", default=0.0, type=click.FloatRange(0, clamp=True),
+              help="Requests a second to each API server; 0 or less for no limit.  [default: no limit]")  # fmt: skip
 @click.option("--burst", default=30, show_default=True, type=click.IntRange(1), help="Requests at once to each API server, with --qps.")
 @click.option("--feature-gates", "tunnel", default="", callback=_tunnel_gate,
               help="KCPSyncerTunnel=false: open no tunnel for logs, exec and port-forward.  [default: KCPSyncerTunnel=true]")  # fmt: skip

@@ -164,6 +164,10 @@ def test_the_tunnel_is_a_gate_as_in_kcp_0_11(given: str, is_on: bool) -> None:
     assert options(*REQUIRED, "--feature-gates", given).config().tunnel is is_on
 
 
+def test_a_negative_rate_is_no_limit_as_in_client_go() -> None:
+    assert parsed(*REQUIRED, "--qps=-1")["qps"] == 0
+
+
 @pytest.mark.parametrize("given", ["KCPSyncerTunnel=maybe", "Other=true"])
 def test_gates_that_are_none_are_refused(given: str) -> None:
     with pytest.raises(click.BadParameter):
