@@ -115,7 +115,7 @@ async def is_labelled_and_shared_out(user: Client, targets: dict[str, str]) -> N
     """Steps 11 and 12."""
     namespaces = user.resource(GVR("", "v1", "namespaces"))
     await until(lambda: namespaces.get("default"), lambda ns: all(meta.labels(ns).get(STATE_LABEL + k) == "Sync" for k in targets.values()))
-    await until(  # one of them may have had all three for a moment
+    await until(  # one of them may have had all three for a moment, and gives what the other has ready
         lambda: user.resource(DEPLOYMENTS).get(**KEY), lambda d: sorted(share_of(d, k) or 0 for k in targets.values()) == [1, 2]
     )
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlencode
 
@@ -80,11 +81,8 @@ class AsgiTransport:
         finally:
             exchange.end()
 
-    async def _read(self, exchange: _Exchange) -> AsyncIterator[bytes]:
-        while chunk := await exchange.read():
-            yield chunk
-        if not exchange.complete:
-            raise TransportError("the server broke off the answer", where=self._where)
+    def _read(self, exchange: _Exchange) -> AsyncIterator[bytes]:
+        return _Chunks(exchange, self._where)
 
     def _scope(self, request: RawRequest) -> dict[str, Any]:
         path, _, query = request.path.partition("?")
@@ -117,6 +115,29 @@ async def _nothing() -> AsyncIterator[bytes]:
     nothing: tuple[bytes, ...] = ()
     for chunk in nothing:
         yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """What comes of an answer, as it comes.
+
+    No generator: one that is left halfway is closed by a task that the garbage collector starts at its own time, and what is played twice
+    under virtual time would not be the same.
+    """
+
+    exchange: _Exchange
+    where: str
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self.exchange.read()
+        if chunk:
+            return chunk
+        if not self.exchange.complete:
+            raise TransportError("the server broke off the answer", where=self.where)
+        raise StopAsyncIteration
 
 
 class _Exchange:

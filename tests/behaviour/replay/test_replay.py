@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 from collections.abc import Iterator
@@ -78,6 +79,23 @@ def test_the_same_seed_plays_the_same(tmp_path: Path) -> None:
     first, second = (played(from_seed(3, hours=0.05, per_hour=200.0), tmp_path / name) for name in ("first", "second"))
     assert (first.digest, first.played) == (second.digest, second.played)
     assert first.digest != played(from_seed(4, hours=0.05, per_hour=200.0), tmp_path / "other").digest
+
+
+def test_when_garbage_is_collected_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No task may be begun by the collector, as it begins one for each generator that somebody left halfway."""
+    left = list[object]()
+    monkeypatch.setattr(virtualloop.VirtualLoop, "_asyncgen_finalizer_hook", lambda _loop, generator: left.append(generator))
+    scenario, digests = from_seed(5, hours=0.01, clusters=2, per_hour=400.0), list[str]()
+    thresholds = gc.get_threshold()
+    try:
+        for generation in (0, 500):  # never, and often
+            gc.set_threshold(generation, *thresholds[1:])
+            digests.append(played(scenario, tmp_path / str(generation)).digest)
+            gc.collect()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert len(set(digests)) == 1
+    assert left == []
 
 
 def test_a_broken_program_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

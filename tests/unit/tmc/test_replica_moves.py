@@ -63,7 +63,7 @@ def test_who_is_not_ready_in_time_gives_back() -> None:
 
 
 def test_a_cluster_that_joins_is_ready_before_the_others_give_theirs() -> None:
-    joined = deployment(shift=None, a=4, ready={"a": 4})
+    joined = deployment(shift=None, a=4)
     found, shift = placed(joined, shares=None)
     assert (found, shift and shift.after, shift and shift.stage) == ({"a": 4, "b": 2}, {"a": 2, "b": 2}, Stage.MOVING)
     waiting = deployment(shift=shift, a=4, b=2, ready={"a": 4, "b": 1})
@@ -72,18 +72,12 @@ def test_a_cluster_that_joins_is_ready_before_the_others_give_theirs() -> None:
     assert placed(ready, shares=None)[0] == {"a": 2, "b": 2}
 
 
-@pytest.mark.parametrize("ready", [{}, {"a": 0}, {"a": 2}], ids=["unheard of", "none", "as many as stay"])
-def test_nobody_waits_where_nothing_runs_that_would_go(ready: dict[str, int]) -> None:
-    assert placed(deployment(shift=None, a=4, ready=ready), shares=None) == ({"a": 2, "b": 2}, None)
-
-
 def test_what_is_needed_is_done_after_the_time_all_the_same_and_at_once_where_nobody_is_to_wait() -> None:
-    began = deployment(shift=None, a=4, ready={"a": 4})
-    _, shift = placed(began, shares=None)
+    _, shift = placed(deployment(shift=None, a=4), shares=None)
     late = deployment(shift=shift, a=4, b=2, ready={"a": 4})
     found, done = placed(late, shares=None, at=UNTIL)
     assert (found, done and done.stage) == ({"a": 2, "b": 2}, Stage.DONE)
-    assert placed(began, shares=None, hand_over="0") == ({"a": 2, "b": 2}, None)
+    assert placed(deployment(shift=None, a=4), shares=None, hand_over="0") == ({"a": 2, "b": 2}, None)
 
 
 @pytest.mark.parametrize(

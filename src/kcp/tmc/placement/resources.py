@@ -168,17 +168,12 @@ def _moved(obj: JSONObject, current: Mapping[str, int], total: int, by: Sharing)
         return (shift.after if shift.stage is Stage.DONE else shift.before), shift
     placed = _placed(obj, current, total, by)
     change = [number - current.get(key, 0) for key, number in placed.items()]
-    if by.hand_over_s <= 0 or min(change, default=0) >= 0 or max(change) <= 0 or not _loses_any(obj, placed):
+    if by.hand_over_s <= 0 or min(change, default=0) >= 0 or max(change) <= 0:
         return placed, shift
     now = parse_rfc3339(by.now)
     before, until = {key: current.get(key, 0) for key in by.keys}, now + timedelta(seconds=by.hand_over_s)
     fresh = Shift(before, dict(placed), total, Stage.MOVING, now, until, is_optional=False)
     return fresh.during, fresh
-
-
-def _loses_any(obj: JSONObject, placed: Mapping[str, int]) -> bool:
-    """Whether a target runs more than it is to keep; of Pods that do not run yet none is missed."""
-    return any(ready > placed[key] for key, ready in ready_by_key(obj, placed).items())
 
 
 def _time_left_s(shift: Shift, now: datetime) -> float | None:
