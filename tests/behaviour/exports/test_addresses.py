@@ -63,11 +63,13 @@ async def test_malformed_paths_are_bad_requests(market: Market, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["root:none", "root:shop:none", "none", "0123456789abcdef", "user:none", "system:none"])
-async def test_unknown_ones_are_forbidden(market: Market, path: str) -> None:
-    for user in (ADMINISTRATOR, STRANGER):
-        answer = await ask(market, f"/clusters/{path}{OBJECTS}", user=user)
-        assert answer.status == 403, (path, answer.body)
-        assert orjson.loads(answer.body)["reason"] == "Forbidden"
+async def test_unknown_ones_are_forbidden_and_administrators_learn_that_a_path_leads_nowhere(market: Market, path: str) -> None:
+    answer = await ask(market, f"/clusters/{path}{OBJECTS}", user=STRANGER)
+    assert answer.status == 403, (path, answer.body)
+    assert orjson.loads(answer.body)["reason"] == "Forbidden"
+    answer = await ask(market, f"/clusters/{path}{OBJECTS}", user=ADMINISTRATOR)
+    told = (403, "Forbidden") if path in ("0123456789abcdef", "system:none") else (404, "NotFound")
+    assert (answer.status, orjson.loads(answer.body)["reason"]) == told, (path, answer.body)
 
 
 async def test_clusters_are_not_nested(market: Market) -> None:

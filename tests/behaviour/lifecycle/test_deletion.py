@@ -39,7 +39,7 @@ async def test_a_foreign_finalizer_holds_the_cluster_and_with_it_the_workspace(t
     assert meta.finalizers(workspace) == ["core.kcp.io/logicalcluster"]
     await clusters.patch("cluster", {"metadata": {"finalizers": []}})
     await town.gone(town.at().resource(WORKSPACES), "shop")
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         await town.at("root:town:shop", user=ADMINISTRATOR).resource(LOGICAL_CLUSTERS).get("cluster")
 
 

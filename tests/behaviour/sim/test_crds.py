@@ -9,7 +9,7 @@ import pytest
 from tests.unit.registry.crds import crd
 
 from kcp.apimachinery import conditions, meta
-from kcp.apimachinery.errors import Invalid, MethodNotAllowed, NotFound
+from kcp.apimachinery.errors import Forbidden, Invalid, NotFound
 from kcp.apimachinery.gvk import GVR
 from kcp.client.rest import ResourceClient
 
@@ -68,7 +68,7 @@ async def test_a_crd_goes_with_its_instances_in_all_namespaces(world: World) -> 
     assert (told["status"], told["reason"]) == ("True", "InstanceDeletionPending")
     await world.clock.advance(10)
     assert [meta.name(w) for w in (await widgets.list()).items] == ["two"]
-    with pytest.raises(MethodNotAllowed):
+    with pytest.raises(Forbidden, match="create not allowed while custom resource definition is terminating"):
         await widgets.create(widget("three"), namespace="default")
     await widgets.patch("two", {"metadata": {"finalizers": None}}, namespace="shop")
 
