@@ -11,7 +11,14 @@ import pytest
 
 from kcp.aio.clock import parse_rfc3339, rfc3339
 from kcp.apimachinery import meta
-from kcp.tmc.model.names import HANDOVER_SECONDS_ANNOTATION, SHARES_ANNOTATION, SPEC_DIFF_ANNOTATION, STATE_LABEL, STATUS_ANNOTATION
+from kcp.tmc.model.names import (
+    DELETION_ANNOTATION,
+    HANDOVER_SECONDS_ANNOTATION,
+    SHARES_ANNOTATION,
+    SPEC_DIFF_ANNOTATION,
+    STATE_LABEL,
+    STATUS_ANNOTATION,
+)
 from kcp.tmc.model.shifts import SHIFT_ANNOTATION, Shift, Stage
 from kcp.tmc.placement.policy import Division, Movement, Policy, Preference, RebalanceMode
 from kcp.tmc.placement.rebalancing import Levelled, Rebalancing
@@ -69,6 +76,19 @@ def test_a_cluster_that_joins_is_ready_before_the_others_give_theirs() -> None:
     waiting = deployment(shift=shift, a=4, b=2, ready={"a": 4, "b": 1})
     assert placed(waiting, shares=None) == (found, shift)
     ready = deployment(shift=shift, a=4, b=2, ready={"a": 4, "b": 2})
+    assert placed(ready, shares=None)[0] == {"a": 2, "b": 2}
+
+
+def test_a_cluster_that_is_wanted_again_while_it_removes_its_copy_is_ready_anew_before_the_others_give_theirs() -> None:
+    leaving = deployment(shift=None, a=4, b=2, ready={"a": 4, "b": 2})
+    meta.set_annotation(leaving, DELETION_ANNOTATION + "b", rfc3339(NOW))
+    namespace = {"metadata": {"name": "d", "labels": {STATE_LABEL + key: "Sync" for key in "ab"}}}
+    back = decide(leaving, namespace, divided=True, now=rfc3339(NOW))
+    assert DELETION_ANNOTATION + "b" not in meta.annotations(back)
+    assert {key: share_of(back, key) for key in "ab"} == {"a": 4, "b": 2}
+    again = decide(back, namespace, divided=True, now=rfc3339(NOW))
+    assert {key: share_of(again, key) for key in "ab"} == {"a": 4, "b": 2}, "what was said of the copy before counted as ready"
+    ready = deployment(shift=Shift.of(again), a=4, b=2, ready={"a": 4, "b": 2})
     assert placed(ready, shares=None)[0] == {"a": 2, "b": 2}
 
 

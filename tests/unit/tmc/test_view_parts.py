@@ -154,3 +154,14 @@ def test_when_a_copy_was_first_made_is_not_told_anew_by_who_has_not_heard_of_it(
     meta.set_annotation(again, MADE_ANNOTATION + "K0", "2026-01-01T00:00:09Z")
     scope = cast("Scope", type("AnyScope", (), {"subresource": ""})())
     assert meta.annotations(view.inward(scope, live, again))[MADE_ANNOTATION + "K0"] == "2026-01-01T00:00:00Z"
+
+
+def test_who_lets_go_of_an_object_that_is_wanted_again_leaves_no_report_of_the_copy_that_is_gone() -> None:
+    view, live = SyncerTransformation("K0", VirtualClock()), wide()
+    scope = cast("Scope", type("AnyScope", (), {"subresource": ""})())
+    seen = view.shown(opened(item(wide()), "K0"))
+    meta.set_finalizers(seen, [])
+    found = view.inward(scope, live, seen)
+    assert STATUS_ANNOTATION + "K0" not in meta.annotations(found)
+    assert STATUS_ANNOTATION + "K1" in meta.annotations(found)
+    assert STATE_LABEL + "K0" in meta.labels(found)

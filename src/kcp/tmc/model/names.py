@@ -237,6 +237,12 @@ def forget_target(obj: JSONObject, key: str) -> None:
         meta.set_finalizers(obj, kept)
 
 
+def forget_report(obj: JSONObject, key: str) -> None:
+    """Remove what target K said of its copy, which may be gone: only a new report says that it is there. `obj` is changed."""
+    for prefix in (STATUS_ANNOTATION, OBSERVED_ANNOTATION):
+        meta.set_annotation(obj, prefix + key, None)
+
+
 def is_leaving(obj: JSONObject, key: str) -> bool:
     """Whether target K has been told to remove its copy."""
     return bool(meta.deletion_timestamp(obj)) or DELETION_ANNOTATION + key in meta.annotations(obj)

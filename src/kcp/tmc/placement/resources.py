@@ -37,6 +37,7 @@ from kcp.tmc.model.names import (
     UNPLACED_ANNOTATION,
     WAITING_ANNOTATION,
     chosen_keys,
+    forget_report,
     forget_target,
     held_keys,
     is_leaving,
@@ -51,7 +52,7 @@ from kcp.tmc.model.wishes import exclusive_of, left_out
 from kcp.tmc.placement.changes import Changes, Overrides, told_of
 from kcp.tmc.placement.exclusive import Lease, Leases, Turn, candidate, surely_gone, turn_of
 from kcp.tmc.placement.handover import handing_over, limit_of
-from kcp.tmc.placement.readiness import ready_by_key
+from kcp.tmc.placement.readiness import JUDGED, ready_by_key
 from kcp.tmc.placement.shares import Shares, pod_requests, share, share_of, unplaced
 from kcp.tmc.placement.upsynced import UpsyncedReconciler
 from kcp.tmc.projection.spec import Mark
@@ -95,7 +96,7 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
     staying = sorted({*placed, *copied})
     for key in staying:
         meta.set_label(wanted, STATE_LABEL + key, STATE_SYNC)
-        meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
+    called_back = _call_back(wanted, staying, resource.group_resource)
     for key in {*keys_with(meta.annotations(obj), PROJECTED_ANNOTATION), *copied}:
         meta.set_annotation(wanted, PROJECTED_ANNOTATION + key, projected[key].to_json() if key in copied else None)
     for key in synced_keys(obj):
@@ -114,8 +115,18 @@ def decide(  # noqa: PLR0913 - what an object depends on, spelled out
             is_alone = move is None and len(placed) == 1
             sharing = [key for key in placed if key not in kept]
             limit_s, is_free = limit_of(namespace or {}), turn is None and move is None
-            _share_out(obj, wanted, Sharing(sharing, shares, names, is_alone, is_free, limit_s, now))
+            _share_out(obj, wanted, Sharing(sharing, called_back, shares, names, is_alone, is_free, limit_s, now))
     return wanted
+
+
+def _call_back(wanted: JSONObject, staying: Collection[str], resource: GroupResource) -> Collection[str]:
+    """Those of the targets that had been told to remove their copy, and are not any more. What they said of it no longer counts."""
+    found = [key for key in staying if DELETION_ANNOTATION + key in meta.annotations(wanted)]
+    for key in found:
+        meta.set_annotation(wanted, DELETION_ANNOTATION + key, None)
+        if resource in JUDGED:
+            forget_report(wanted, key)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,8 @@ class Sharing:
 
     keys: Sequence[str]
     """K of the targets that share them."""
+    called_back: Collection[str]
+    """Of them those that had been told to remove their copy: it may be gone already, or go yet."""
     shares: Shares | None
     names: Mapping[str, str]
     is_alone: bool
@@ -138,7 +151,7 @@ class Sharing:
 def _share_out(obj: JSONObject, wanted: JSONObject, by: Sharing) -> None:
     """A spec diff with its share of the replicas for each target; one that leaves keeps what it had until it is gone."""
     total = int(meta.nested(wanted, "spec", "replicas", default=1))
-    current = {key: held for key in by.keys if (held := share_of(obj, key)) is not None}
+    current = {key: held for key in by.keys if key not in by.called_back and (held := share_of(obj, key)) is not None}
     placed, shift = _moved(obj, current, total, by) if by.is_free else (_placed(obj, current, total, by), None)
     for key, number in placed.items():
         is_all = by.is_alone and number == total  # a diff would say what the spec says, and be one more write for each change

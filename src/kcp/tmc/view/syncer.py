@@ -42,6 +42,7 @@ from kcp.tmc.model.names import (
     SYNC_ERROR_ANNOTATION,
     SYNCER_FINALIZER,
     WORKSPACE_URL_ANNOTATION,
+    forget_report,
     forget_target,
     is_foreign,
     is_leaving,
@@ -134,6 +135,7 @@ class SyncerTransformation:
             meta.set_finalizers(wanted, [*meta.finalizers(live), own])
         if not keeps and held:
             meta.set_finalizers(wanted, [f for f in meta.finalizers(live) if f != own])
+            forget_report(wanted, self.key)  # of a copy that is gone, should the object be wanted here again
         released = (held and not keeps) or STATE_LABEL + self.key not in meta.labels(view)
         if released and is_leaving(live, self.key):
             forget_target(wanted, self.key)
