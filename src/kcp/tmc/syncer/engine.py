@@ -58,6 +58,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 5.0
 CONFIG_MAPS = GVR("", "v1", "configmaps")
+_WORKSPACES = GroupResource("tenancy.kcp.io", "workspaces")
 _RESYNC_SLICES = 16
 _SECOND_LOOK_S = 1.0
 _HOLD_TOLD_S = 60.0
@@ -76,6 +77,8 @@ async def find_target(control_plane: Client, workspace: str, name: str, uid: str
     try:
         target = await home.resource(SYNC_TARGETS).get(name)
     except NotFound as error:
+        if error.is_of(_WORKSPACES, workspace):
+            raise TMCError(ErrorType.CONFIGURATION, f"{error.message}, or check --workspace-cluster", workspace, "start") from error
         message = (
             f'SyncTarget "{name}" in workspace "{workspace}" not found: create it there first, or check --workspace-cluster '
             "and --sync-target-name"
