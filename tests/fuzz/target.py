@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import orjson
 
 from kcp.aio.clock import SystemClock
+from kcp.aio.collector import paused
 from kcp.apiserver.asgi import USER_EXTENSION, App
 from kcp.registry.backend import UserInfo
 from kcp.server.compose import run_server
@@ -124,13 +125,14 @@ class Target:
 
     async def _send(self, sent: Sent) -> Answer:
         exchange = _Exchange(sent)
-        started_s = time.process_time()
-        try:
-            async with asyncio.timeout(60):
-                await self.app(_scope(sent), exchange.receive, exchange.send)
-        except TimeoutError:
-            exchange.status = exchange.status or 599
-        spent_s = time.process_time() - started_s
+        with paused():  # what thousands of tests left behind is not this answer's to collect
+            started_s = time.process_time()
+            try:
+                async with asyncio.timeout(60):
+                    await self.app(_scope(sent), exchange.receive, exchange.send)
+            except TimeoutError:
+                exchange.status = exchange.status or 599
+            spent_s = time.process_time() - started_s
         await asyncio.sleep(0)
         return Answer(sent, exchange.status, exchange.headers, b"".join(exchange.chunks), spent_s, self.errors.take())
 

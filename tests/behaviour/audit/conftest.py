@@ -48,7 +48,8 @@ class Recorded:
 
     def events(self, **wanted: str) -> list[dict[str, Any]]:
         """Those whose fields have these values."""
-        every = [orjson.loads(line) for line in self.log.read_bytes().splitlines()]
+        *lines, _ = self.log.read_bytes().split(b"\n")  # what is behind the last end of a line is being written
+        every = [orjson.loads(line) for line in lines]
         return [event for event in every if all(event.get(name) == value for name, value in wanted.items())]
 
     def of(self, response: RawResponse) -> list[dict[str, Any]]:
