@@ -113,7 +113,7 @@ def test_a_watcher_that_stops_reading_is_told_why_it_ends_and_holds_up_nobody(se
             server.call(*(("PUT", f"{CONFIG_MAPS}/large") if number else ("POST", CONFIG_MAPS)), obj)
         listener.join(60)
         assert heard == [str(number) for number in range(CHANGES)], "everything, in order"
-        assert server.rss_mib() - before_mib < 200
+        assert server.rss_mib() - before_mib < 150
         *changes, (last, status) = events(slow)  # to the last chunk
     told = list(numbers(changes))
     assert told == [str(number) for number in range(len(told))], "no gap before the end"
